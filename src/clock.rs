@@ -1,0 +1,23 @@
+//! The time of day, passed in.
+//!
+//! Durations and sleeps come from tokio, whose clock tests can pause; only signatures and expiry dates need the time
+//! of day, and they ask a [`Clock`].
+
+use std::time::SystemTime;
+
+/// A source of the time of day.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> SystemTime;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}

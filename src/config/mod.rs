@@ -1,0 +1,3 @@
+//! What the user configured.
+
+pub mod options;

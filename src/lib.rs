@@ -1,0 +1,38 @@
+//! `kinesis.so`: a Fluent Bit output for Amazon Kinesis Data Streams.
+//!
+//! This page is the map. The modules stand in the order in which a record meets them:
+//!
+//! 1. [`abi`] — the functions Fluent Bit calls, and the functions of Fluent Bit we call. All `unsafe` code is here.
+//! 2. [`plugin`] — one configured output: its delivery thread and the hand-over to it.
+//! 3. [`config`] — the option table and what comes of it.
+//! 4. [`chunk`] — a chunk of msgpack, seen as events.
+//! 5. [`record`] — an event as the bytes to send.
+//! 6. [`partition`] — the partition key of a record.
+//! 7. [`pack`] — records into requests, under every limit of Kinesis.
+//! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit.
+//! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
+//! 10. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
+//!
+//! ARCHITECTURE.md tells why it is built this way.
+
+pub mod abi;
+pub mod plugin;
+
+pub mod config;
+
+pub mod chunk;
+pub mod record;
+
+pub mod partition;
+
+pub mod pack;
+
+pub mod deliver;
+
+pub mod kinesis;
+
+pub mod backoff;
+pub mod clock;
+pub mod error;
+pub mod log;
+pub mod outcome;
