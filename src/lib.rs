@@ -5,7 +5,7 @@
 //! 1. [`abi`] — the functions Fluent Bit calls, and the functions of Fluent Bit we call. All `unsafe` code is here.
 //! 2. [`plugin`] — one configured output: its delivery thread and the hand-over to it.
 //! 3. [`config`] — the option table and what comes of it.
-//! 4. [`chunk`] — a chunk of msgpack, seen as events.
+//! 4. [`chunk`] — a chunk of msgpack, seen as events; [`msgpack`] reads the tokens.
 //! 5. [`record`] — an event as the bytes to send.
 //! 6. [`partition`] — the partition key of a record.
 //! 7. [`pack`] — records into requests, under every limit of Kinesis.
@@ -21,6 +21,7 @@ pub mod plugin;
 pub mod config;
 
 pub mod chunk;
+pub mod msgpack;
 pub mod record;
 
 pub mod partition;
