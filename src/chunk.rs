@@ -4,6 +4,8 @@
 //! width. Between them may stand group markers (OTLP and others), which are not records. What cannot be read is told
 //! once and costs no other event: the events before a torn tail are delivered.
 
+use std::fmt;
+
 use crate::msgpack::{Malformed, Reader, Token};
 
 /// Seconds that mark the start of a group.
@@ -48,6 +50,19 @@ pub enum NotAnEvent {
         /// Where it starts, in bytes from the chunk's start.
         offset: usize,
     },
+}
+
+impl fmt::Display for NotAnEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAnEvent::Unreadable { offset, length, reason } => {
+                write!(f, "its last {length} bytes, from byte {offset} on, cannot be read ({reason})")
+            }
+            NotAnEvent::WrongShape { offset } => {
+                write!(f, "what stands at byte {offset} is no event: [time, map] or [[time, metadata], map]")
+            }
+        }
+    }
 }
 
 /// The events of a chunk, in order.
@@ -168,9 +183,10 @@ fn read_time(token: Token<'_>) -> EventTime {
         Token::Unsigned(seconds) => EventTime { seconds: i64::try_from(seconds).unwrap_or(0), nanoseconds: 0 },
         Token::Signed(seconds) => EventTime { seconds, nanoseconds: 0 },
         // `as` saturates, and NaN becomes 0.
-        Token::Float(time) => {
-            EventTime { seconds: time.floor() as i64, nanoseconds: ((time - time.floor()) * 1e9) as u32 % 1_000_000_000 }
-        }
+        Token::Float(time) => EventTime {
+            seconds: time.floor() as i64,
+            nanoseconds: ((time - time.floor()) * 1e9) as u32 % 1_000_000_000,
+        },
         _ => EventTime::default(),
     }
 }
@@ -182,3 +198,7 @@ impl EventTime {
         EventTime { seconds, nanoseconds: if nanoseconds < 1_000_000_000 { nanoseconds } else { 0 } }
     }
 }
+
+#[cfg(test)]
+#[path = "chunk_tests.rs"]
+mod tests;

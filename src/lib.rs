@@ -11,7 +11,8 @@
 //! 7. [`pack`] — records into requests, under every limit of Kinesis.
 //! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit.
 //! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
-//! 10. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
+//! 10. [`verdict`] — what a reply means.
+//! 11. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
 //!
 //! ARCHITECTURE.md tells why it is built this way.
 
@@ -37,3 +38,4 @@ pub mod clock;
 pub mod error;
 pub mod log;
 pub mod outcome;
+pub mod verdict;

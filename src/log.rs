@@ -141,7 +141,11 @@ pub(crate) mod tests {
         logger.folded(Level::Warn, "throttled", || "throttled again".to_owned());
         assert_eq!(
             log.lines(),
-            ["Warn throttled in round 0", "Warn reset", "Warn throttled again (99 more like this since the last such line)"]
+            [
+                "Warn throttled in round 0",
+                "Warn reset",
+                "Warn throttled again (99 more like this since the last such line)"
+            ]
         );
     }
 

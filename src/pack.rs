@@ -53,7 +53,8 @@ impl<'a> Packer<'a> {
         let mut batch = BatchBuilder::new(self.stream);
         while let Some((record, key)) = self.carried.take().or_else(|| self.next_record(random, lost)) {
             let bytes = self.data.len() + key.as_str().len();
-            let is_full = batch.len() >= self.limits.request_records || batch.bytes() + bytes > self.limits.request_bytes;
+            let is_full =
+                batch.len() >= self.limits.request_records || batch.bytes() + bytes > self.limits.request_bytes;
             if is_full && !batch.is_empty() {
                 self.carried = Some((record, key));
                 break;

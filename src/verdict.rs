@@ -102,15 +102,28 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         (code, message) => format!("HTTP {status} {code}: {message}"),
     };
     match error.code.as_str() {
-        "ProvisionedThroughputExceededException" | "ThrottlingException" | "LimitExceededException"
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "LimitExceededException"
         | "KMSThrottlingException" => again(reason, response),
-        "ExpiredTokenException" | "ExpiredToken" | "UnrecognizedClientException" | "InvalidClientTokenId"
-        | "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" | "IncompleteSignatureException"
-        | "RequestExpired" | "RequestTimeTooSkewed" => {
-            Verdict::Unauthorized { reason, server_time: response.date() }
-        }
-        "ResourceNotFoundException" | "AccessDeniedException" | "AccessDenied" | "MissingAuthenticationTokenException"
-        | "KMSDisabledException" | "KMSInvalidStateException" | "KMSAccessDeniedException" | "KMSNotFoundException"
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed" => Verdict::Unauthorized { reason, server_time: response.date() },
+        "ResourceNotFoundException"
+        | "AccessDeniedException"
+        | "AccessDenied"
+        | "MissingAuthenticationTokenException"
+        | "KMSDisabledException"
+        | "KMSInvalidStateException"
+        | "KMSAccessDeniedException"
+        | "KMSNotFoundException"
         | "KMSOptInRequired" => Verdict::Operator { reason },
         "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
             Verdict::Poison { index: named_record(&error.message).filter(|&index| index < count), reason }
@@ -202,7 +215,8 @@ mod tests {
 
     #[test]
     fn records_are_judged_one_by_one() {
-        let body = r#"{"Records":[{"SequenceNumber":"1"},{"ErrorCode":"Whatever"},{"ErrorCode":"InvalidArgumentException"}]}"#;
+        let body =
+            r#"{"Records":[{"SequenceNumber":"1"},{"ErrorCode":"Whatever"},{"ErrorCode":"InvalidArgumentException"}]}"#;
         assert_eq!(
             judge(200, body),
             Verdict::Answered(vec![
@@ -216,10 +230,11 @@ mod tests {
     #[test]
     fn a_validation_message_names_the_culprit_counting_from_one() {
         let message = "1 validation error detected: Value at 'records.2.member.data' failed to satisfy constraint: Member must have length less than or equal to 1048576";
-        let named = |message: &str| match judge(400, &format!(r#"{{"__type":"ValidationException","message":"{message}"}}"#)) {
-            Verdict::Poison { index, .. } => index,
-            other => panic!("{other:?}"),
-        };
+        let named =
+            |message: &str| match judge(400, &format!(r#"{{"__type":"ValidationException","message":"{message}"}}"#)) {
+                Verdict::Poison { index, .. } => index,
+                other => panic!("{other:?}"),
+            };
         assert_eq!(named(message), Some(1));
         assert_eq!(named("Value at 'records.4.member.data'"), None, "the batch has three records");
         assert_eq!(named("Value at 'records.0.member.data'"), None);

@@ -80,7 +80,8 @@ impl Config {
         let role_arn = options.optional("role_arn", role_arn);
         let external_id = options.optional("external_id", any_text);
         let sts_endpoint = options.optional("sts_endpoint", Endpoint::parse);
-        let max_request_records = options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS));
+        let max_request_records =
+            options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS));
         let max_request_bytes = options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES));
         let concurrency = match options.value("concurrency", parse::integer(0..=64)) {
             0 => options.default("concurrency", parse::integer(1..=64)),
@@ -191,7 +192,9 @@ impl Options<'_> {
     /// What the user wrote under the option's name and its aliases. An empty value counts as unset, so that an empty
     /// environment variable in the host's configuration does.
     fn values(&self, name: &str) -> Vec<(&'static str, String)> {
-        let names = spec(name).into_iter().flat_map(|option| std::iter::once(option.name).chain(option.aliases.iter().copied()));
+        let names = spec(name)
+            .into_iter()
+            .flat_map(|option| std::iter::once(option.name).chain(option.aliases.iter().copied()));
         names
             .filter_map(|name| Some((name, (self.property)(name)?.trim().to_owned())))
             .filter(|(_, text)| !text.is_empty())
@@ -302,7 +305,8 @@ mod tests {
 
     #[test]
     fn no_two_options_share_a_name_and_each_is_explained_in_a_sentence() {
-        let mut names: Vec<&str> = OPTIONS.iter().flat_map(|o| std::iter::once(o.name).chain(o.aliases.iter().copied())).collect();
+        let mut names: Vec<&str> =
+            OPTIONS.iter().flat_map(|o| std::iter::once(o.name).chain(o.aliases.iter().copied())).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

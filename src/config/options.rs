@@ -48,12 +48,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         default: None,
         doc: "ARN of a role to assume with the credentials that the rest of the configuration yields.",
     },
-    OptionSpec {
-        name: "external_id",
-        aliases: &[],
-        default: None,
-        doc: "External id for role_arn.",
-    },
+    OptionSpec { name: "external_id", aliases: &[], default: None, doc: "External id for role_arn." },
     OptionSpec {
         name: "sts_endpoint",
         aliases: &["sts_endpoint_url"],

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Booleans as Fluent Bit takes them, in any case.
-pub fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "on" | "true" | "yes" | "1" => Ok(true),
         "off" | "false" | "no" | "0" => Ok(false),
@@ -13,7 +13,7 @@ pub fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// A whole number within bounds.
-pub fn integer(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+pub(super) fn integer(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
         _ => Err(format!("use a whole number from {} to {}", range.start(), range.end())),
@@ -21,7 +21,7 @@ pub fn integer(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, S
 }
 
 /// Bytes within bounds: a whole number, or one with `k`, `m`, `g` (powers of 1024) and an optional `b` or `ib`.
-pub fn size(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| match bytes(text) {
         Some(bytes) if range.contains(&bytes) => Ok(bytes),
         _ => Err(format!("use a size from {} to {} bytes, such as 512k or 1M", range.start(), range.end())),
@@ -42,7 +42,7 @@ fn bytes(text: &str) -> Option<usize> {
 }
 
 /// A time: seconds, or a number with `ms`, `s`, `m` or `h`; at most a day.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = match unit.trim_start().to_ascii_lowercase().as_str() {
@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn times_take_units_and_end_at_a_day() {
-        for (text, milliseconds) in [("30", 30_000), ("500ms", 500), ("1.5s", 1500), ("2m", 120_000), ("0", 0), ("24h", 86_400_000)] {
+        for (text, milliseconds) in
+            [("30", 30_000), ("500ms", 500), ("1.5s", 1500), ("2m", 120_000), ("0", 0), ("24h", 86_400_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         for text in ["", "s", "-1", "1d", "25h", "1e300", ".", "NaN", "1.2.3"] {

@@ -14,9 +14,8 @@ impl Stream {
     /// Reads a name or an ARN; the error says what is allowed.
     pub fn parse(text: &str) -> Result<Stream, String> {
         if let Some(arn) = text.strip_prefix("arn:") {
-            return Self::parse_arn(text, arn).ok_or_else(|| {
-                "use an ARN such as arn:aws:kinesis:us-east-1:111122223333:stream/name".to_owned()
-            });
+            return Self::parse_arn(text, arn)
+                .ok_or_else(|| "use an ARN such as arn:aws:kinesis:us-east-1:111122223333:stream/name".to_owned());
         }
         if !is_name(text) {
             return Err("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN".to_owned());

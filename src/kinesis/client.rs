@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
@@ -32,9 +32,8 @@ const MAX_REPLY_BYTES: usize = 8 << 20;
 /// A clock that is off by less than this is not corrected: AWS allows five minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
-const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
-const PUT_RECORDS: HeaderValue = HeaderValue::from_static("Kinesis_20131202.PutRecords");
-const JSON: HeaderValue = HeaderValue::from_static(request::CONTENT_TYPE);
+const TARGET: &str = "x-amz-target";
+const PUT_RECORDS: &str = "Kinesis_20131202.PutRecords";
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("fluent-bit-kinesis/", env!("CARGO_PKG_VERSION")));
 
 /// Something that posts a request's body and returns the reply: the client below, or a test's.
@@ -165,7 +164,7 @@ fn signed(
     time: SystemTime,
 ) -> Result<Request<Full<Bytes>>, String> {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-    let signed_headers = [(CONTENT_TYPE.as_str(), request::CONTENT_TYPE), (TARGET.as_str(), "Kinesis_20131202.PutRecords")];
+    let signed_headers = [(CONTENT_TYPE.as_str(), request::CONTENT_TYPE), (TARGET, PUT_RECORDS)];
     let signable = SignableRequest::new(
         Method::POST.as_str(),
         endpoint.uri().to_string(),
@@ -187,8 +186,8 @@ fn signed(
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = endpoint.uri().clone();
-    request.headers_mut().insert(CONTENT_TYPE, JSON);
-    request.headers_mut().insert(TARGET, PUT_RECORDS);
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(request::CONTENT_TYPE));
+    request.headers_mut().insert(TARGET, HeaderValue::from_static(PUT_RECORDS));
     request.headers_mut().insert(USER_AGENT, AGENT);
     instructions.apply_to_request_http1x(&mut request);
     Ok(request)
@@ -230,8 +229,13 @@ mod tests {
     use super::*;
 
     fn request(endpoint: &str, token: Option<&str>) -> Request<Full<Bytes>> {
-        let credentials =
-            Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token.map(str::to_owned), None, "test");
+        let credentials = Credentials::new(
+            "AKIDEXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            token.map(str::to_owned),
+            None,
+            "test",
+        );
         signed(
             Bytes::from_static(b"{}"),
             &Endpoint::parse(endpoint).unwrap(),
@@ -255,7 +259,7 @@ mod tests {
             header(&request, "authorization"),
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/kinesis/aws4_request, \
              SignedHeaders=content-type;host;x-amz-date;x-amz-target, \
-             Signature=BOTOCORE"
+             Signature=041931e3de8454c6754fbe0a41e0ef47fed2ac8d864a849119dd1b20aebcc062"
         );
     }
 

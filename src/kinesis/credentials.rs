@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -34,6 +34,7 @@ const DROP_INTERVAL: Duration = Duration::from_secs(60);
 /// The credentials of one instance, fetched when needed.
 pub struct CredentialsCache {
     provider: SharedCredentialsProvider,
+    origin: String,
     clock: Arc<dyn Clock>,
     current: RefCell<Option<Credentials>>,
     dropped_at: Cell<Option<Instant>>,
@@ -41,10 +42,11 @@ pub struct CredentialsCache {
 }
 
 impl CredentialsCache {
-    /// A cache in front of `provider`.
-    pub fn new(provider: SharedCredentialsProvider, clock: Arc<dyn Clock>) -> Self {
+    /// A cache in front of `provider`, which the log knows as `origin`.
+    pub fn new(provider: SharedCredentialsProvider, origin: String, clock: Arc<dyn Clock>) -> Self {
         CredentialsCache {
             provider,
+            origin,
             clock,
             current: RefCell::new(None),
             dropped_at: Cell::new(None),
@@ -92,9 +94,23 @@ impl CredentialsCache {
     async fn fetch(&self) -> Result<Credentials, String> {
         match tokio::time::timeout(FETCH_TIMEOUT, self.provider.provide_credentials()).await {
             Ok(Ok(credentials)) => Ok(credentials),
-            Ok(Err(error)) => Err(format!("no credentials: {}", with_causes(&error))),
-            Err(_) => Err(format!("no credentials: no provider answered within {} s", FETCH_TIMEOUT.as_secs())),
+            Ok(Err(error)) => Err(format!("no credentials from {}: {}", self.origin, with_causes(&error))),
+            Err(_) => {
+                Err(format!("no credentials from {}: no answer within {} s", self.origin, FETCH_TIMEOUT.as_secs()))
+            }
         }
+    }
+}
+
+/// What the log calls the provider that the configuration asks for.
+pub fn origin(identity: &Identity) -> String {
+    let base = match &identity.profile {
+        Some(profile) => format!("profile '{profile}'"),
+        None => "the default chain (environment, profile, web identity, container, instance)".to_owned(),
+    };
+    match &identity.role {
+        Some(role) => format!("role {} assumed with {base}", role.arn),
+        None => base,
     }
 }
 
@@ -105,7 +121,9 @@ pub async fn provider(identity: &Identity, region: &Region) -> SharedCredentials
         Some(profile) => {
             SharedCredentialsProvider::new(ProfileFileCredentialsProvider::builder().profile_name(profile).build())
         }
-        None => SharedCredentialsProvider::new(DefaultCredentialsChain::builder().region(aws_region.clone()).build().await),
+        None => {
+            SharedCredentialsProvider::new(DefaultCredentialsChain::builder().region(aws_region.clone()).build().await)
+        }
     };
     match &identity.role {
         Some(role) => SharedCredentialsProvider::new(assume(role, aws_region, base).await),
@@ -154,13 +172,13 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::future;
     use std::sync::Mutex;
+    use std::time::SystemTime;
 
     #[derive(Debug, Clone, Default)]
     struct Script(Arc<Mutex<Vec<Option<u64>>>>);
@@ -204,7 +222,8 @@ mod tests {
 
     fn cache() -> (CredentialsCache, Script, SetClock) {
         let (script, clock) = (Script::default(), SetClock::default());
-        (CredentialsCache::new(SharedCredentialsProvider::new(script.clone()), Arc::new(clock.clone())), script, clock)
+        let provider = SharedCredentialsProvider::new(script.clone());
+        (CredentialsCache::new(provider, "a script".to_owned(), Arc::new(clock.clone())), script, clock)
     }
 
     #[tokio::test(start_paused = true)]

@@ -134,7 +134,9 @@ mod tests {
         ] {
             assert_eq!(Endpoint::parse(text).map(|e| e.to_string()), Ok(url.to_owned()), "{text}");
         }
-        for bad in ["", "ftp://a", "a:99999", "a:0", "a:", "https://a/path", "https://a?q", "user:secret@a", "a b", "://"] {
+        for bad in
+            ["", "ftp://a", "a:99999", "a:0", "a:", "https://a/path", "https://a?q", "user:secret@a", "a b", "://"]
+        {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
         }
     }

@@ -187,10 +187,25 @@ mod tests {
     fn errors_are_read_from_json_xml_and_headers() {
         for (body, headers, code, message) in [
             (r#"{"__type":"ValidationException","message":"m"}"#, &[][..], "ValidationException", "m"),
-            (r#"{"__type":"com.amazonaws.kinesis.v20131202#LimitExceededException","Message":"m"}"#, &[], "LimitExceededException", "m"),
+            (
+                r#"{"__type":"com.amazonaws.kinesis.v20131202#LimitExceededException","Message":"m"}"#,
+                &[],
+                "LimitExceededException",
+                "m",
+            ),
             (r#"{"code":"ServiceUnavailable","message":"try later"}"#, &[], "ServiceUnavailable", "try later"),
-            ("<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error></ErrorResponse>", &[], "SignatureDoesNotMatch", "no"),
-            ("{}", &[("x-amzn-errortype", "AccessDeniedException:http://internal.amazon.com/coral/")], "AccessDeniedException", ""),
+            (
+                "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error></ErrorResponse>",
+                &[],
+                "SignatureDoesNotMatch",
+                "no",
+            ),
+            (
+                "{}",
+                &[("x-amzn-errortype", "AccessDeniedException:http://internal.amazon.com/coral/")],
+                "AccessDeniedException",
+                "",
+            ),
             ("garbage", &[], "", ""),
             ("", &[], "", ""),
             ("<html><body>502</body></html>", &[], "", ""),
@@ -202,7 +217,8 @@ mod tests {
 
     #[test]
     fn date_and_retry_after_are_read_from_headers() {
-        let reply = response("", &[("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("retry-after", "3"), ("x-amzn-requestid", "r")]);
+        let reply =
+            response("", &[("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("retry-after", "3"), ("x-amzn-requestid", "r")]);
         assert_eq!(reply.date(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)));
         assert_eq!(reply.retry_after(), Some(Duration::from_secs(3)));
         assert_eq!(reply.request_id(), Some("r"));

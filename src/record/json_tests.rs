@@ -108,7 +108,11 @@ fn values_measured_on_the_peers_become_this_json() {
     // Name, msgpack of the body, our JSON. Where the peers disagree or write invalid JSON, ours is the valid form.
     let table = [
         ("str", "81a36c6f67a5706c61696e", r#"{"log":"plain"}"#),
-        ("esc", "81a36c6f67af6122625c632f640a090d080c017f1f", "{\"log\":\"a\\\"b\\\\c/d\\n\\t\\r\\b\\f\\u0001\u{7f}\\u001f\"}"),
+        (
+            "esc",
+            "81a36c6f67af6122625c632f640a090d080c017f1f",
+            "{\"log\":\"a\\\"b\\\\c/d\\n\\t\\r\\b\\f\\u0001\u{7f}\\u001f\"}",
+        ),
         ("del_simd", "81a36c6f67b230313233343536373839616263647f78797a", "{\"log\":\"0123456789abcd\u{7f}xyz\"}"),
         ("uni", "81a36c6f67afc3a920e2988320f09f988020e280a8", "{\"log\":\"é ☃ 😀 \u{2028}\"}"),
         ("int", "81a36c6f67cf0000000000003039", r#"{"log":12345}"#),
@@ -140,9 +144,8 @@ fn values_measured_on_the_peers_become_this_json() {
 
 #[test]
 fn the_last_of_equal_keys_counts_and_stands_where_it_stood() {
-    let pairs = |keys: &[(&str, i64)]| {
-        map(keys.iter().map(|&(key, value)| (Value::from(key), Value::from(value))).collect())
-    };
+    let pairs =
+        |keys: &[(&str, i64)]| map(keys.iter().map(|&(key, value)| (Value::from(key), Value::from(value))).collect());
     assert_eq!(json_of(&pairs(&[("a", 1), ("b", 2), ("a", 3), ("c", 4)])), r#"{"b":2,"a":3,"c":4}"#);
     // Equal after one became text: the number 1 and the string "1".
     let mixed = map(vec![(Value::from(1), Value::from("number")), (Value::from("1"), Value::from("text"))]);
@@ -161,10 +164,7 @@ fn keys_that_are_no_strings_become_their_text() {
         (map(vec![("k".into(), 1.into())]), 7.into()),
         (Value::Ext(1, b"ext".to_vec()), 8.into()),
     ]);
-    assert_eq!(
-        json_of(&keys),
-        r#"{"null":1,"true":2,"-5":3,"1.5":4,"b\"in":5,"[\"x\",1]":6,"{\"k\":1}":7,"ZXh0":8}"#
-    );
+    assert_eq!(json_of(&keys), r#"{"null":1,"true":2,"-5":3,"1.5":4,"b\"in":5,"[\"x\",1]":6,"{\"k\":1}":7,"ZXh0":8}"#);
 }
 
 #[test]

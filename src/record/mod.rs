@@ -27,7 +27,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::TooDeep => write!(f, "it is nested deeper than {} levels", json::MAX_DEPTH),
-            Refusal::TooLarge => f.write_str("it is larger than a Kinesis record may be (1 MiB with its partition key)"),
+            Refusal::TooLarge => {
+                f.write_str("it is larger than a Kinesis record may be (1 MiB with its partition key)")
+            }
             Refusal::Malformed(reason) => write!(f, "its msgpack cannot be read: {reason}"),
         }
     }
