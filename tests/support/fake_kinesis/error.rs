@@ -1,0 +1,85 @@
+//! The service's refusals, worded as AWS words them.
+
+use std::borrow::Cow;
+
+use super::ACCOUNT;
+
+/// An answer other than 200: an HTTP status, an exception's name and, mostly, a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceError {
+    /// The HTTP status: 400 for the caller's mistakes, 500 for the service's.
+    pub status: u16,
+    /// The member `__type`.
+    pub code: Cow<'static, str>,
+    /// The member `message`.
+    pub message: Option<String>,
+}
+
+impl ServiceError {
+    /// A mistake of the caller: status 400.
+    pub fn client(code: &'static str, message: impl Into<String>) -> ServiceError {
+        ServiceError {
+            status: 400,
+            code: Cow::Borrowed(code),
+            message: Some(message.into()),
+        }
+    }
+
+    /// The body could not be read. A syntax error comes without a message.
+    pub fn serialization(message: Option<String>) -> ServiceError {
+        ServiceError {
+            status: 400,
+            code: Cow::Borrowed("SerializationException"),
+            message,
+        }
+    }
+
+    /// A stream that does not exist.
+    pub fn no_such_stream(name: &str) -> ServiceError {
+        ServiceError::client(
+            "ResourceNotFoundException",
+            format!("Stream {name} under account {ACCOUNT} not found."),
+        )
+    }
+
+    /// An operation other than `PutRecords`.
+    pub fn unknown_operation() -> ServiceError {
+        ServiceError {
+            status: 400,
+            code: Cow::Borrowed("UnknownOperationException"),
+            message: None,
+        }
+    }
+
+    /// No `Authorization` header.
+    pub fn missing_token() -> ServiceError {
+        ServiceError::client(
+            "MissingAuthenticationTokenException",
+            "Missing Authentication Token",
+        )
+    }
+
+    /// The whole call is throttled.
+    pub fn throttled() -> ServiceError {
+        ServiceError::client("ThrottlingException", "Rate exceeded")
+    }
+
+    /// The service failed.
+    pub fn internal_failure() -> ServiceError {
+        ServiceError {
+            status: 500,
+            code: Cow::Borrowed("InternalFailure"),
+            message: Some(
+                "The request processing has failed because of an unknown error, exception or failure.".to_owned(),
+            ),
+        }
+    }
+
+    /// The name of the message's member: `SerializationException` alone spells it with a capital.
+    pub fn message_member(&self) -> &'static str {
+        match self.code.as_ref() {
+            "SerializationException" => "Message",
+            _ => "message",
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What the tests share. Each test binary compiles all of it and uses a part.
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+
+pub mod fake_kinesis;
