@@ -46,11 +46,7 @@ pub async fn run(
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Arc<Mutex<Service>>) {
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => drop(tokio::spawn(connection(
-                tcp,
-                tls.clone(),
-                Arc::clone(&service),
-            ))),
+            Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, tls.clone(), Arc::clone(&service)))),
             // Out of descriptors, most likely: others may close theirs.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
@@ -85,15 +81,11 @@ where
         *connections
     };
     let handler = service_fn(move |request| handle(request, number, Arc::clone(&service)));
-    let mut connection = http1::Builder::new()
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(io), handler);
+    let mut connection = http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(io), handler);
     let Err(error) = (&mut connection).await else {
         return;
     };
-    let hangup = error
-        .source()
-        .and_then(|source| source.downcast_ref::<Hangup>());
+    let hangup = error.source().and_then(|source| source.downcast_ref::<Hangup>());
     if hangup == Some(&Hangup::Reset) {
         let io = connection.into_parts().io.into_inner();
         // Closing with a zero linger sends RST and throws away what was not read.
@@ -115,11 +107,7 @@ async fn handle(
         Fault::ResetBefore => Some(Vec::new()),
         _ => read(body).await?,
     };
-    let call = Call {
-        head: &head,
-        body: body.as_deref(),
-        connection,
-    };
+    let call = Call { head: &head, body: body.as_deref(), connection };
     let answer = lock(&service).answer(&call, &plan);
     match plan.fault {
         Fault::ResetBefore => return Err(Hangup::Reset),
@@ -157,13 +145,9 @@ fn response(answer: Answer, plan: &Plan, service: &mut Service) -> Response<Repl
         _ => Pace::AtOnce,
     };
     let id = service.faults.id();
-    let date = service
-        .now()
-        .format("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string();
+    let date = service.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let mut response = Response::new(ReplyBody::new(answer.body, pace));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: String| {
         if let Ok(value) = value.try_into() {
@@ -171,10 +155,7 @@ fn response(answer: Answer, plan: &Plan, service: &mut Service) -> Response<Repl
         }
     };
     set(REQUEST_ID, request_id(id));
-    set(
-        EXTENDED_ID,
-        base64_simd::STANDARD.encode_to_string(id.to_be_bytes().repeat(3)),
-    );
+    set(EXTENDED_ID, base64_simd::STANDARD.encode_to_string(id.to_be_bytes().repeat(3)));
     set(DATE, date);
     set(CONTENT_TYPE, answer.content_type.to_owned());
     response
@@ -183,12 +164,5 @@ fn response(answer: Answer, plan: &Plan, service: &mut Service) -> Response<Repl
 fn request_id(id: u128) -> String {
     let hex = format!("{id:032x}");
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    )
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
