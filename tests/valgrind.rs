@@ -40,7 +40,6 @@ fn no_error_and_no_leak() -> Result<(), Failed> {
             "--child-silent-after-fork=yes",
         ])
         .arg(env::current_exe()?)
-        // Nothing listens there: every chunk is answered "retry", and the path of errors and log lines is walked too.
         .args(["-p", "stream=logs", "-p", "region=eu-west-1", "-p", "endpoint=http://127.0.0.1:9"])
         .args(["--lines", "1000", "--chunk-bytes", "50000", "--workers", "2", "--retries", "0"])
         .env(AS_HOST, "1")
