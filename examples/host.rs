@@ -6,11 +6,10 @@
 //! ```
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
-#![allow(clippy::exit, reason = "a program may end itself")]
 #![allow(unsafe_code, reason = "calls the plugin's C functions")]
 
 #[path = "../tests/support/host/mod.rs"]
-mod host;
+pub(crate) mod host;
 
 use std::error::Error;
 use std::ffi::CString;
@@ -23,15 +22,18 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lexopt::Parser;
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+
 use host::access_log::AccessLog;
 use host::chunk::{Chunk, Chunks};
 use host::library::{Library, built_plugin};
 use host::output::Output;
 
-const USAGE: &str = "\
-usage: host [options] [FILE|-]
+const HELP: &str = "\
+Loads the plugin as Fluent Bit does and sends it the lines of FILE, or of standard input.
 
-Reads log lines from FILE or standard input, packs them into chunks and flushes them through the plugin.
+usage: host [options] [FILE|-]
 
   --plugin PATH        the library to load; by default the one that cargo built along with this program
   -p KEY=VALUE         a property of the output, as in Fluent Bit's configuration; may be repeated
@@ -41,7 +43,8 @@ Reads log lines from FILE or standard input, packs them into chunks and flushes 
   --repeat N           read FILE N times (1)
   --chunk-bytes N      size of a chunk (2000000)
   --workers N          threads that flush at once; 0 flushes on the thread that initialized the plugin (1)
-  --retries N          how often a chunk is brought again when the plugin answers \"retry\" (20)";
+  --retries N          how often a chunk is brought again when the plugin answers \"retry\" (20)
+";
 
 struct Options {
     plugin: PathBuf,
@@ -57,12 +60,20 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    drive(std::env::args().skip(1))
+    drive(Parser::from_env())
 }
 
 /// The program, given its arguments.
-pub(crate) fn drive(arguments: impl Iterator<Item = String>) -> ExitCode {
-    match options(arguments).and_then(|options| run(&options)) {
+pub(crate) fn drive(arguments: Parser) -> ExitCode {
+    let ended = match options(arguments) {
+        Ok(Some(options)) => run(&options),
+        Ok(None) => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -72,7 +83,9 @@ pub(crate) fn drive(arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
+/// The options, or `None` when help is asked for.
+fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
+    let mut plugin = None;
     let mut options = Options {
         plugin: PathBuf::new(),
         properties: Vec::new(),
@@ -85,48 +98,36 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<d
         retries: 20,
         file: None,
     };
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value\n\n{USAGE}"));
-        match argument.as_str() {
-            "--plugin" => options.plugin = value()?.into(),
-            "-p" => {
-                let property = value()?;
-                let (key, value) =
-                    property.split_once('=').ok_or_else(|| format!("-p {property}: expected KEY=VALUE"))?;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(None),
+            Short('p') => {
+                let property = arguments.value()?.string()?;
+                let (key, value) = property.split_once('=').ok_or(format!("-p {property}: expected KEY=VALUE"))?;
                 options.properties.push((key.trim().to_owned(), value.trim().to_owned()));
             }
-            "--tag" => options.tag = CString::new(value()?)?,
-            "--log-key" => options.log_key = value()?,
-            "--lines" => options.lines = Some(number(&argument, &value()?)?),
-            "--repeat" => options.repeat = number(&argument, &value()?)?,
-            "--chunk-bytes" => options.chunk_bytes = number(&argument, &value()?)?,
-            "--workers" => options.workers = number(&argument, &value()?)?,
-            "--retries" => options.retries = number(&argument, &value()?)?.try_into()?,
-            "-h" | "--help" => {
-                println!("{USAGE}");
-                std::process::exit(0);
-            }
-            _ if options.file.is_none() && (argument == "-" || !argument.starts_with('-')) => {
-                options.file = Some(argument)
-            }
-            _ => return Err(format!("{argument}: not known\n\n{USAGE}").into()),
+            Long("plugin") => plugin = Some(arguments.value()?.into()),
+            Long("tag") => options.tag = CString::new(arguments.value()?.string()?)?,
+            Long("log-key") => options.log_key = arguments.value()?.string()?,
+            Long("lines") => options.lines = Some(arguments.value()?.parse()?),
+            Long("repeat") => options.repeat = arguments.value()?.parse()?,
+            Long("chunk-bytes") => options.chunk_bytes = arguments.value()?.parse()?,
+            Long("workers") => options.workers = arguments.value()?.parse()?,
+            Long("retries") => options.retries = arguments.value()?.parse()?,
+            Value(file) if options.file.is_none() => options.file = Some(file.string()?).filter(|file| file != "-"),
+            _ => return Err(argument.unexpected().into()),
         }
     }
-    if options.plugin.as_os_str().is_empty() {
-        options.plugin = built_plugin()?;
-    }
-    if options.repeat > 1 && options.file.as_deref().is_none_or(|file| file == "-") {
+    if options.repeat > 1 && options.file.is_none() {
         return Err("--repeat needs a FILE".into());
     }
-    Ok(options)
-}
-
-fn number(option: &str, value: &str) -> Result<usize, Box<dyn Error>> {
-    value.parse().map_err(|_| format!("{option} {value}: expected a number").into())
+    options.plugin = plugin.map_or_else(built_plugin, Ok)?;
+    Ok(Some(options))
 }
 
 /// Drives the plugin from loading to unloading. Answers whether every chunk was delivered.
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
+    let lines = lines(options)?;
     let library = Library::open(&options.plugin)?;
     let definition = library.register(0)?;
     let properties = options.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect::<Vec<_>>();
@@ -139,7 +140,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
 
     let tally = Tally::default();
     let begin = Instant::now();
-    let chunks = Chunks { lines: lines(options)?, key: options.log_key.clone(), bytes: options.chunk_bytes };
+    let chunks = Chunks { lines, key: options.log_key.clone(), bytes: options.chunk_bytes };
     flush_all(chunks, options, &library, &output, &tally)?;
     let seconds = begin.elapsed().as_secs_f64();
 
@@ -161,7 +162,7 @@ fn lines(options: &Options) -> Result<Lines, Box<dyn Error>> {
         return Ok(Box::new(AccessLog::new(1).take(count).map(|line| Ok(line.into_bytes()))));
     }
     match options.file.as_deref() {
-        None | Some("-") => Ok(Box::new(BufReader::new(io::stdin()).split(b'\n'))),
+        None => Ok(Box::new(BufReader::new(io::stdin()).split(b'\n'))),
         Some(file) => {
             let open = |file: &str| File::open(file).map(|file| BufReader::new(file).split(b'\n'));
             // Once ahead of time: a wrong name is a mistake on the command line.

@@ -5,19 +5,20 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(unsafe_code, reason = "calls C functions as the host does, also wrongly")]
 
-mod support;
+#[path = "support/host/mod.rs"]
+mod host;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::{Mutex, MutexGuard};
 
+use host::chunk::Chunk;
+use host::elf::exported_symbols;
+use host::library::{Definition, Library, built_plugin};
+use host::log;
+use host::output::{Output, UNREACHABLE, set_environment};
 use kinesis::abi::bindings::{FLB_ERROR, FLB_OK, FLB_RETRY, flb_config_map, flb_plugin_proxy_def};
 use kinesis::config::options::OPTIONS;
-use support::host::chunk::Chunk;
-use support::host::elf::exported_symbols;
-use support::host::library::{Definition, Library, built_plugin};
-use support::host::log;
-use support::host::output::Output;
 
 /// The library has one set of statics for the whole process, and the log is one: a test has them for itself.
 struct Host {
@@ -29,15 +30,14 @@ fn host() -> Host {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     log::collect();
+    // SAFETY: each test stops its outputs before the next one begins.
+    unsafe { set_environment() };
     Host { library: Library::open(&built_plugin().unwrap()).unwrap(), _alone: alone }
 }
 
-/// An output that starts: credentials are given, and nothing listens on port 9 of the loopback interface.
 fn output(name: &str) -> Box<Output> {
-    Output::new(name, WORKING).unwrap()
+    Output::new(name, &UNREACHABLE).unwrap()
 }
-
-const WORKING: &[(&str, &str)] = &[("stream", "logs"), ("region", "eu-west-1"), ("endpoint", "http://127.0.0.1:9")];
 
 fn chunk() -> Vec<u8> {
     let mut chunk = Chunk::default();
@@ -108,6 +108,22 @@ fn a_shorter_definition_of_an_older_host_is_not_written_past() {
         assert!(usable[32..].iter().all(|byte| *byte == 0xaa), "{usable:x?}");
         host.library.unregister(definition);
     }
+}
+
+#[test]
+fn a_configuration_with_mistakes_is_refused_and_each_mistake_is_logged() {
+    let host = host();
+    let definition = host.library.register(0).unwrap();
+    let mut output = Output::new("bad", &[("stream", ""), ("endpoint", "ftp://nowhere")]).unwrap();
+    assert_eq!(output.init(&host.library), 0);
+    assert_eq!(output.context(), ptr::null_mut());
+    let lines = log::take();
+    assert!(lines.iter().all(|(level, _)| *level == ERROR), "{lines:?}");
+    for option in ["stream", "endpoint"] {
+        let prefix = format!("[output:kinesis:bad] {option}: ");
+        assert_eq!(lines.iter().filter(|(_, line)| line.starts_with(&prefix)).count(), 1, "{option} in {lines:?}");
+    }
+    host.library.unregister(definition);
 }
 
 #[test]
@@ -306,7 +322,7 @@ fn the_library_can_be_closed_and_opened_again() {
 fn log_level_of_the_output_is_honoured() {
     let host = host();
     let definition = host.library.register(0).unwrap();
-    let properties = [WORKING, &[("log_level", "off"), ("alias", "quiet")]].concat();
+    let properties = [&UNREACHABLE[..], &[("log_level", "off"), ("alias", "quiet")]].concat();
     let mut output = Output::new("kinesis.0", &properties).unwrap();
     assert_eq!(output.init(&host.library), 1);
     assert_eq!(output.flush(&host.library, &chunk(), TAG), FLB_RETRY);

@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(unsafe_code, reason = "switches stacks and calls C functions as the host does")]
 
-mod support;
+#[path = "support/host/mod.rs"]
+mod host;
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
@@ -13,12 +14,12 @@ use std::ffi::c_int;
 use std::sync::{Mutex, MutexGuard};
 use std::{mem, panic, ptr, slice};
 
+use host::chunk::Chunk;
+use host::library::{Definition, Library, built_plugin};
+use host::log;
+use host::output::{Output, UNREACHABLE, set_environment};
 use kinesis::abi::bindings::{FLB_ERROR, FLB_RETRY};
 use kinesis::abi::guard::{guard, keep_panics_quiet};
-use support::host::chunk::Chunk;
-use support::host::library::{Definition, Library, built_plugin};
-use support::host::log;
-use support::host::output::Output;
 
 const KIB: usize = 1024;
 
@@ -98,8 +99,9 @@ impl Host {
         log::collect();
         let library = Library::open(&built_plugin().unwrap()).unwrap();
         let definition = library.register(0).unwrap();
-        let properties =
-            [("stream", "logs"), ("region", "eu-west-1"), ("endpoint", "http://127.0.0.1:9"), ("log_level", "debug")];
+        // SAFETY: each test stops its output before the next one begins.
+        unsafe { set_environment() };
+        let properties = [&UNREACHABLE[..], &[("log_level", "debug")]].concat();
         let mut output = Output::new("kinesis.0", &properties).unwrap();
         assert_eq!(output.init(&library), 1, "{:?}", log::take());
         log::take();

@@ -4,7 +4,7 @@
 //! a coroutine's stack of 24 KiB that has no guard page, so nothing here formats, parses or allocates much: pointers
 //! are checked, panics are caught ([`guard`]), and the work is handed to [`crate::plugin`].
 
-#![allow(unsafe_code, reason = "this is the module that talks to C; every block carries its SAFETY line")]
+#![expect(unsafe_code, reason = "this is where it belongs")]
 
 #[allow(missing_docs, reason = "generated; include/fluent_bit_proxy.h explains each item")]
 #[allow(non_camel_case_types, reason = "the host's own names")]

@@ -8,6 +8,36 @@ use kinesis::abi::bindings::{flb_api, flb_plugin_proxy_context, flbgo_output_plu
 
 use super::library::Library;
 
+/// Properties of an output that starts, and whose every flush is answered "bring it again": nothing listens on port 9 of
+/// the loopback interface. [`ENVIRONMENT`] has the credentials.
+pub const UNREACHABLE: [(&str, &str); 4] = [
+    ("stream", "logs"),
+    ("region", "eu-west-1"),
+    ("endpoint", "http://127.0.0.1:9"),
+    ("retries_on_batch_request", "0"),
+];
+
+/// An environment in which the plugin has credentials and looks for no others on this machine.
+pub const ENVIRONMENT: [(&str, &str); 6] = [
+    ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ("AWS_SESSION_TOKEN", ""),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("AWS_CONFIG_FILE", "/dev/null"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+];
+
+/// Puts this process into [`ENVIRONMENT`].
+///
+/// # Safety
+/// The plugin, the only one that reads it, is not running.
+pub unsafe fn set_environment() {
+    for (name, value) in ENVIRONMENT {
+        // SAFETY: by this function's contract.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
 /// What the host knows of an output: its name, its log level and the properties that the plugin may read.
 pub struct Output {
     pub name: CString,
