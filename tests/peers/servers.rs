@@ -1,0 +1,235 @@
+//! Starts and ends the servers. Each test has its own, on free ports of the loopback interface, so tests share nothing.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// How long a server may take to listen; it takes about a second on an idle machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running server; ended when dropped.
+pub struct Server {
+    process: Child,
+    folder: TempDir,
+}
+
+/// kinesis-local: strict about the wire, blind to signatures. Its account is 000000000000.
+pub struct KinesisLocal {
+    server: Server,
+    plain_port: u16,
+    tls_port: u16,
+}
+
+/// ministack with `AUTH=true`: checks signatures, session tokens and policies as AWS does.
+pub struct Ministack {
+    server: Server,
+    port: u16,
+}
+
+impl KinesisLocal {
+    /// What has to be installed first.
+    pub fn missing() -> Option<String> {
+        let node = Command::new("node").arg("--version").output().is_ok();
+        not_installed(
+            "kinesis-local",
+            node && Self::program().exists() && python().exists(),
+        )
+    }
+
+    pub fn start() -> Result<KinesisLocal, Failed> {
+        let folder = tempfile::tempdir()?;
+        let certificate = folder.path().join("server.json");
+        write_certificates(&folder.path().join("ca.pem"), &certificate)?;
+        let [plain_port, tls_port] = free_ports()?;
+        let mut command = Command::new("node");
+        command
+            .arg(Self::program())
+            .env("KINESIS_MOCK_PLAIN_PORT", plain_port.to_string())
+            .env("KINESIS_MOCK_TLS_PORT", tls_port.to_string())
+            .env("KINESIS_MOCK_CERT_PATH", certificate)
+            .env("CREATE_STREAM_DURATION", "10ms");
+        let server = Server::start(command, folder, &[plain_port, tls_port])?;
+        Ok(KinesisLocal {
+            server,
+            plain_port,
+            tls_port,
+        })
+    }
+
+    pub fn plain_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.plain_port)
+    }
+
+    pub fn tls_endpoint(&self) -> String {
+        format!("https://localhost:{}", self.tls_port)
+    }
+
+    /// The PEM file of the authority that signed the server's certificate.
+    pub fn authority(&self) -> String {
+        self.server
+            .folder
+            .path()
+            .join("ca.pem")
+            .display()
+            .to_string()
+    }
+
+    fn program() -> PathBuf {
+        project().join("node_modules/kinesis-local/main.js")
+    }
+}
+
+impl Ministack {
+    /// What has to be installed first.
+    pub fn missing() -> Option<String> {
+        not_installed("ministack", Self::program().exists())
+    }
+
+    pub fn start() -> Result<Ministack, Failed> {
+        let [port] = free_ports()?;
+        let mut command = Command::new(Self::program());
+        command
+            .env("AUTH", "true")
+            .env("BIND_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.to_string());
+        let server = Server::start(command, tempfile::tempdir()?, &[port])?;
+        Ok(Ministack { server, port })
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn program() -> PathBuf {
+        project().join(".venv/bin/ministack")
+    }
+}
+
+impl AsRef<Server> for KinesisLocal {
+    fn as_ref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl AsRef<Server> for Ministack {
+    fn as_ref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Server {
+    /// Starts it in `folder`, its log in there too, and waits until it listens on all of `ports`.
+    fn start(mut command: Command, folder: TempDir, ports: &[u16]) -> Result<Server, Failed> {
+        let log = File::create(folder.path().join("log"))?;
+        let process = command
+            .current_dir(folder.path())
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let mut server = Server { process, folder };
+        match server.wait_for(ports) {
+            Ok(()) => Ok(server),
+            Err(failed) => Err(server.explain(&failed)),
+        }
+    }
+
+    fn wait_for(&mut self, ports: &[u16]) -> Result<(), Failed> {
+        let start = Instant::now();
+        while !ports
+            .iter()
+            .all(|&port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+        {
+            if let Some(status) = self.process.try_wait()? {
+                return Err(format!("the server ended before it listened: {status}").into());
+            }
+            if start.elapsed() > START_TIMEOUT {
+                return Err(format!(
+                    "the server does not listen on {ports:?} after {START_TIMEOUT:?}"
+                )
+                .into());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// `failed` with the last lines of the server's log.
+    pub fn explain(&self, failed: &Failed) -> Failed {
+        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(20)..].join("\n");
+        format!(
+            "{}\nthe server's last lines:\n{last}",
+            failed.message().unwrap_or("failed")
+        )
+        .into()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Not SIGTERM: kinesis-local waits for idle keep-alive connections first, for minutes.
+        let ended = self.process.kill().and_then(|()| self.process.wait());
+        if let Err(error) = ended {
+            println!("server {} is still running: {error}", self.process.id());
+        }
+    }
+}
+
+/// The Python that has boto3.
+pub fn python() -> PathBuf {
+    project().join(".venv/bin/python")
+}
+
+/// A file of this test's sources.
+pub fn source(name: &str) -> PathBuf {
+    project().join("tests/peers").join(name)
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn not_installed(peer: &str, installed: bool) -> Option<String> {
+    (!installed).then(|| format!("{peer} is not installed: run `make peers`"))
+}
+
+/// Ports that nobody listens on; all held at once, so that they differ.
+fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
+    let listeners: Vec<TcpListener> = (0..N)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+/// Makes an authority and a certificate of `localhost` signed by it, in the form that kinesis-local reads.
+fn write_certificates(authority_file: &Path, server_file: &Path) -> Result<(), Failed> {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "authority of the peer tests");
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    let certificate =
+        CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &authority)?;
+    fs::write(authority_file, authority.pem())?;
+    let server = json!({ "server": { "key": key.serialize_pem(), "cert": certificate.pem() } });
+    Ok(fs::write(server_file, server.to_string())?)
+}
