@@ -1,9 +1,10 @@
-//! Starts and ends the servers. Each test has its own, on free ports of the loopback interface, so tests share nothing.
+//! Starts and ends the servers. Each test has its own, so tests share nothing.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub struct Server {
     folder: TempDir,
 }
 
-/// kinesis-local: strict about the wire, blind to signatures. Its account is 000000000000.
+/// kinesis-local: strict about the wire, blind to signatures. It listens on every interface and has no option for less.
 pub struct KinesisLocal {
     server: Server,
     plain_port: u16,
@@ -206,14 +207,18 @@ fn not_installed(peer: &str, installed: bool) -> Option<String> {
     (!installed).then(|| format!("{peer} is not installed: run `make peers`"))
 }
 
-/// Ports that nobody listens on; all held at once, so that they differ.
+/// Ports that nobody listens on, none given out twice. They lie below the range from which the kernel takes ports for
+/// outgoing connections (32768 and up): one of those could be taken again before the server binds it.
 fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
-    let listeners: Vec<TcpListener> = (0..N)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<_, _>>()?;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
+    for port in &mut ports {
+        let candidates =
+            (0..1000).map(|_| std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed));
+        *port = candidates
+            .map(|number| 20_000 + (number % 12_000) as u16)
+            .find(|&port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok())
+            .ok_or("no free port from 20000 to 31999")?;
     }
     Ok(ports)
 }
