@@ -41,11 +41,7 @@ pub struct Report {
 impl Instance {
     /// An instance that sends to `stream` at `endpoint`, without credentials.
     pub fn new(endpoint: String, stream: &str) -> Instance {
-        let instance = Instance {
-            options: BTreeMap::new(),
-            environment: BTreeMap::new(),
-            chunks: Vec::new(),
-        };
+        let instance = Instance { options: BTreeMap::new(), environment: BTreeMap::new(), chunks: Vec::new() };
         instance
             .option("endpoint", &endpoint)
             .option("stream", stream)
@@ -57,8 +53,7 @@ impl Instance {
 
     /// Gives it these credentials through the environment.
     pub fn keys(self, id: &str, secret: &str) -> Instance {
-        self.environment("AWS_ACCESS_KEY_ID", id)
-            .environment("AWS_SECRET_ACCESS_KEY", secret)
+        self.environment("AWS_ACCESS_KEY_ID", id).environment("AWS_SECRET_ACCESS_KEY", secret)
     }
 
     pub fn option(mut self, name: &str, value: &str) -> Instance {
@@ -73,10 +68,7 @@ impl Instance {
 
     /// Starts the instance, flushes the chunks one after the other, and stops it.
     pub fn flush(mut self, chunks: &[Vec<u8>]) -> Result<Report, Failed> {
-        self.chunks = chunks
-            .iter()
-            .map(|chunk| base64_simd::STANDARD.encode_to_string(chunk))
-            .collect();
+        self.chunks = chunks.iter().map(|chunk| base64_simd::STANDARD.encode_to_string(chunk)).collect();
         let mut child = Command::new(std::env::current_exe()?)
             .arg(CHILD)
             .env_clear()
@@ -85,20 +77,12 @@ impl Instance {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        child
-            .stdin
-            .take()
-            .expect("stdin is piped")
-            .write_all(serde_json::to_string(&self)?.as_bytes())?;
+        child.stdin.take().expect("stdin is piped").write_all(serde_json::to_string(&self)?.as_bytes())?;
         let output = child.wait_with_output()?;
         // The plugin's lines belong into the host's log; whatever else it prints is a defect.
         let printed = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() || !printed.is_empty() {
-            return Err(format!(
-                "the flushing process ended with {} and printed {printed:?}",
-                output.status
-            )
-            .into());
+            return Err(format!("the flushing process ended with {} and printed {printed:?}", output.status).into());
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
@@ -115,24 +99,17 @@ impl Report {
 
     /// Fails unless a warning or an error contains `words`.
     pub fn expect_complaint(&self, words: &str) -> Result<(), Failed> {
-        let complains = |(level, text): &(String, String)| {
-            (level == "Error" || level == "Warn") && text.contains(words)
-        };
+        let complains =
+            |(level, text): &(String, String)| (level == "Error" || level == "Warn") && text.contains(words);
         match self.log.iter().any(complains) {
             true => Ok(()),
-            false => {
-                Err(format!("expected a warning or an error with {words:?}: {self:#?}").into())
-            }
+            false => Err(format!("expected a warning or an error with {words:?}: {self:#?}").into()),
         }
     }
 
     /// Fails if anything but a state change was logged.
     pub fn expect_no_complaint(&self) -> Result<(), Failed> {
-        match self
-            .log
-            .iter()
-            .all(|(level, _)| level == "Info" || level == "Debug")
-        {
+        match self.log.iter().all(|(level, _)| level == "Info" || level == "Debug") {
             true => Ok(()),
             false => Err(format!("expected neither warnings nor errors: {self:#?}").into()),
         }
@@ -145,10 +122,7 @@ pub fn child() -> ExitCode {
     thread::spawn(move || sender.send(run_instance()));
     let error = match receiver.recv_timeout(FLUSH_TIMEOUT) {
         Ok(Ok(report)) => {
-            println!(
-                "{}",
-                serde_json::to_string(&report).expect("a report is JSON")
-            );
+            println!("{}", serde_json::to_string(&report).expect("a report is JSON"));
             return ExitCode::SUCCESS;
         }
         Ok(Err(failed)) => failed.message().unwrap_or("failed").to_owned(),
@@ -182,9 +156,6 @@ impl LogSink for Log {
     }
 
     fn write(&self, level: Level, line: &str) {
-        self.0
-            .lock()
-            .expect("no thread panicked while it logged")
-            .push((format!("{level:?}"), line.to_owned()));
+        self.0.lock().expect("no thread panicked while it logged").push((format!("{level:?}"), line.to_owned()));
     }
 }

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::servers::Server;
+use crate::servers::Peer;
 
 fn main() -> ExitCode {
     // The plugin reads credentials and trust from the environment, and the environment belongs to a whole process:
@@ -38,25 +38,21 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// A test with a server of its own, ignored when `missing` tells what is not installed.
-fn trial<S: AsRef<Server> + 'static>(
-    name: &str,
-    missing: fn() -> Option<String>,
-    start: fn() -> Result<S, Failed>,
-    test: fn(&S) -> Result<(), Failed>,
-) -> Trial {
+/// A test with a server of its own, named by the path of the function.
+fn trial<P: Peer, T: Fn(&P) -> Result<(), Failed> + Send + 'static>(test: T) -> Trial {
+    let name = std::any::type_name::<T>().trim_start_matches("peers::");
     Trial::ignorable_test(name, move || {
-        if let Some(reason) = missing() {
+        if let Some(reason) = P::missing() {
             // Set where the peers have just been installed: there a missing one is a failure.
             return match std::env::var_os("PEERS") {
                 Some(_) => Err(reason.into()),
                 None => Ok(Completion::ignored_with(reason)),
             };
         }
-        let server = start()?;
-        match test(&server) {
+        let peer = P::start()?;
+        match test(&peer) {
             Ok(()) => Ok(Completion::Completed),
-            Err(failed) => Err(server.as_ref().explain(&failed)),
+            Err(failed) => Err(peer.server().explain(&failed)),
         }
     })
 }

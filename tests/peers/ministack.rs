@@ -10,49 +10,19 @@ use crate::flush::{Instance, Report};
 use crate::kinesis_local::{log_lines, log_lines_as_json};
 use crate::read_back::{AccessKey, Boto3};
 use crate::servers::Ministack;
+use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn(&Ministack) -> Result<(), Failed>); 8] = [
-        ("what_boto3_puts_is_read_back", what_boto3_puts_is_read_back),
-        (
-            "a_signed_request_is_accepted_and_the_records_arrive",
-            a_signed_request_is_accepted_and_the_records_arrive,
-        ),
-        (
-            "a_wrong_secret_is_retried_and_said_in_the_log",
-            a_wrong_secret_is_retried_and_said_in_the_log,
-        ),
-        (
-            "an_unknown_access_key_is_retried_and_said_in_the_log",
-            an_unknown_access_key_is_retried_and_said_in_the_log,
-        ),
-        (
-            "a_missing_permission_is_retried_and_said_in_the_log",
-            a_missing_permission_is_retried_and_said_in_the_log,
-        ),
-        (
-            "a_named_profile_outranks_the_environment",
-            a_named_profile_outranks_the_environment,
-        ),
-        (
-            "a_role_is_assumed_with_its_external_id",
-            a_role_is_assumed_with_its_external_id,
-        ),
-        (
-            "a_wrong_external_id_is_retried_and_said_in_the_log",
-            a_wrong_external_id_is_retried_and_said_in_the_log,
-        ),
-    ];
-    tests
-        .map(|(name, test)| {
-            crate::trial(
-                &format!("ministack::{name}"),
-                Ministack::missing,
-                Ministack::start,
-                test,
-            )
-        })
-        .into()
+    vec![
+        trial(what_boto3_puts_is_read_back),
+        trial(a_signed_request_is_accepted_and_the_records_arrive),
+        trial(a_wrong_secret_is_retried_and_said_in_the_log),
+        trial(an_unknown_access_key_is_retried_and_said_in_the_log),
+        trial(a_missing_permission_is_retried_and_said_in_the_log),
+        trial(a_named_profile_outranks_the_environment),
+        trial(a_role_is_assumed_with_its_external_id),
+        trial(a_wrong_external_id_is_retried_and_said_in_the_log),
+    ]
 }
 
 /// The harness alone: when this fails too, the plugin is not to blame.
@@ -66,13 +36,8 @@ fn what_boto3_puts_is_read_back(server: &Ministack) -> Result<(), Failed> {
 
 fn a_signed_request_is_accepted_and_the_records_arrive(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
-    let AccessKey {
-        access_key_id,
-        secret_access_key,
-    } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
-    let report = plugin(server)
-        .keys(&access_key_id, &secret_access_key)
-        .flush(&[chunk(&log_lines())])?;
+    let AccessKey { access_key_id, secret_access_key } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
+    let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
     report.expect("Delivered")?;
     report.expect_no_complaint()?;
     expect_arrived(&boto3)
@@ -80,14 +45,9 @@ fn a_signed_request_is_accepted_and_the_records_arrive(server: &Ministack) -> Re
 
 fn a_wrong_secret_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
-    let AccessKey {
-        access_key_id,
-        mut secret_access_key,
-    } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
+    let AccessKey { access_key_id, mut secret_access_key } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
     secret_access_key.push('x');
-    let report = plugin(server)
-        .keys(&access_key_id, &secret_access_key)
-        .flush(&[chunk(&log_lines())])?;
+    let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
     expect_refused(&report, "InvalidSignatureException", &secret_access_key)?;
     expect_nothing_arrived(&boto3)
 }
@@ -95,22 +55,15 @@ fn a_wrong_secret_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(
 fn an_unknown_access_key_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let secret = "a secret of nobody";
-    let report = plugin(server)
-        .keys("AKIAIOSFODNN7EXAMPLE", secret)
-        .flush(&[chunk(&log_lines())])?;
+    let report = plugin(server).keys("AKIAIOSFODNN7EXAMPLE", secret).flush(&[chunk(&log_lines())])?;
     expect_refused(&report, "UnrecognizedClientException", secret)?;
     expect_nothing_arrived(&boto3)
 }
 
 fn a_missing_permission_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
-    let AccessKey {
-        access_key_id,
-        secret_access_key,
-    } = boto3.create_user("shipper", &["kinesis:ListStreams"])?;
-    let report = plugin(server)
-        .keys(&access_key_id, &secret_access_key)
-        .flush(&[chunk(&log_lines())])?;
+    let AccessKey { access_key_id, secret_access_key } = boto3.create_user("shipper", &["kinesis:ListStreams"])?;
+    let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
     expect_refused(&report, "AccessDeniedException", &secret_access_key)?;
     report.expect_complaint("kinesis:PutRecords")?;
     expect_nothing_arrived(&boto3)
@@ -130,14 +83,9 @@ fn a_named_profile_outranks_the_environment(server: &Ministack) -> Result<(), Fa
     )?;
     let instance = plugin(server)
         .keys("AKIAENVIRONMENT", "wrong")
-        .environment(
-            "AWS_SHARED_CREDENTIALS_FILE",
-            &profiles.path().display().to_string(),
-        )
+        .environment("AWS_SHARED_CREDENTIALS_FILE", &profiles.path().display().to_string())
         .option("profile", "shipping");
-    instance
-        .flush(&[chunk(&log_lines())])?
-        .expect("Delivered")?;
+    instance.flush(&[chunk(&log_lines())])?.expect("Delivered")?;
     expect_arrived(&boto3)
 }
 
@@ -183,10 +131,7 @@ fn expect_refused(report: &Report, code: &str, secret: &str) -> Result<(), Faile
     report.expect("Retry")?;
     report.expect_complaint(code)?;
     let lines = || report.log.iter().map(|(_, text)| text);
-    assert!(
-        lines().all(|text| !text.contains(secret)),
-        "a secret was logged"
-    );
+    assert!(lines().all(|text| !text.contains(secret)), "a secret was logged");
     Ok(())
 }
 

@@ -40,10 +40,7 @@ impl Boto3 {
     /// A client that talks to `endpoint` with the keys `test`/`test`, which ministack takes for the account's owner and
     /// kinesis-local does not look at.
     pub fn new(endpoint: String) -> Boto3 {
-        Boto3 {
-            endpoint,
-            authority: None,
-        }
+        Boto3 { endpoint, authority: None }
     }
 
     /// Trusts the certificates that this PEM file's authority signed.
@@ -54,9 +51,7 @@ impl Boto3 {
 
     /// Makes a stream, waits until it takes records, and tells its ARN.
     pub fn create_stream(&self, name: &str, shards: u32) -> Result<String, Failed> {
-        Ok(self
-            .one::<Arn>(&["create-stream", name, &shards.to_string()])?
-            .arn)
+        Ok(self.one::<Arn>(&["create-stream", name, &shards.to_string()])?.arn)
     }
 
     /// Makes a user who may do `actions`.
@@ -65,15 +60,8 @@ impl Boto3 {
     }
 
     /// Makes a role that may do `actions`, for those who know `external_id`, and tells its ARN.
-    pub fn create_role(
-        &self,
-        name: &str,
-        external_id: &str,
-        actions: &[&str],
-    ) -> Result<String, Failed> {
-        Ok(self
-            .one::<Arn>(&[&["create-role", name, external_id], actions].concat())?
-            .arn)
+    pub fn create_role(&self, name: &str, external_id: &str, actions: &[&str]) -> Result<String, Failed> {
+        Ok(self.one::<Arn>(&[&["create-role", name, external_id], actions].concat())?.arn)
     }
 
     /// Puts records without the plugin, each under the partition key `k`.
@@ -101,17 +89,8 @@ impl Boto3 {
         }
         let lines: Vec<Line> = self.run(&["read", stream], "")?;
         let mut records = Vec::with_capacity(lines.len());
-        for Line {
-            data,
-            partition_key,
-            shard,
-        } in lines
-        {
-            records.push(Record {
-                data: base64_simd::STANDARD.decode_to_vec(data)?,
-                partition_key,
-                shard,
-            });
+        for Line { data, partition_key, shard } in lines {
+            records.push(Record { data: base64_simd::STANDARD.decode_to_vec(data)?, partition_key, shard });
         }
         records.sort();
         Ok(records)
@@ -119,17 +98,12 @@ impl Boto3 {
 
     /// As [`read`](Self::read), the data alone and as text.
     pub fn read_text(&self, stream: &str) -> Result<Vec<String>, Failed> {
-        self.read(stream)?
-            .into_iter()
-            .map(|record| Ok(String::from_utf8(record.data)?))
-            .collect()
+        self.read(stream)?.into_iter().map(|record| Ok(String::from_utf8(record.data)?)).collect()
     }
 
     fn one<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T, Failed> {
         let mut answers = self.run(arguments, "")?;
-        answers
-            .pop()
-            .ok_or_else(|| format!("kinesis.py {arguments:?} answered nothing").into())
+        answers.pop().ok_or_else(|| format!("kinesis.py {arguments:?} answered nothing").into())
     }
 
     fn run<T: DeserializeOwned>(&self, arguments: &[&str], input: &str) -> Result<Vec<T>, Failed> {
@@ -139,34 +113,21 @@ impl Boto3 {
             .arg(&self.endpoint)
             .args(arguments)
             .env_clear()
-            .envs([
-                ("AWS_ACCESS_KEY_ID", "test"),
-                ("AWS_SECRET_ACCESS_KEY", "test"),
-            ])
-            .envs([
-                ("AWS_DEFAULT_REGION", "us-east-1"),
-                ("AWS_CONFIG_FILE", "/dev/null"),
-            ])
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .envs([("AWS_DEFAULT_REGION", "us-east-1"), ("AWS_CONFIG_FILE", "/dev/null")])
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .envs(self.authority.as_ref().map(|file| ("AWS_CA_BUNDLE", file)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
-        child
-            .stdin
-            .take()
-            .expect("stdin is piped")
-            .write_all(input.as_bytes())?;
+        child.stdin.take().expect("stdin is piped").write_all(input.as_bytes())?;
         let output = child.wait_with_output()?;
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
             return Err(format!("kinesis.py {arguments:?}: {}", error.trim_end()).into());
         }
         let lines = String::from_utf8(output.stdout)?;
-        Ok(lines
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()?)
+        Ok(lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 }

@@ -16,6 +16,16 @@ use tempfile::TempDir;
 /// How long a server may take to listen; it takes about a second on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A server that somebody else wrote.
+pub trait Peer: Sized {
+    /// What has to be installed first.
+    fn missing() -> Option<String>;
+    /// Starts one, and waits until it answers.
+    fn start() -> Result<Self, Failed>;
+    /// Its process.
+    fn server(&self) -> &Server;
+}
+
 /// A running server; ended when dropped.
 pub struct Server {
     process: Child,
@@ -35,17 +45,13 @@ pub struct Ministack {
     port: u16,
 }
 
-impl KinesisLocal {
-    /// What has to be installed first.
-    pub fn missing() -> Option<String> {
+impl Peer for KinesisLocal {
+    fn missing() -> Option<String> {
         let node = Command::new("node").arg("--version").output().is_ok();
-        not_installed(
-            "kinesis-local",
-            node && Self::program().exists() && python().exists(),
-        )
+        not_installed("kinesis-local", node && Self::program().exists() && python().exists())
     }
 
-    pub fn start() -> Result<KinesisLocal, Failed> {
+    fn start() -> Result<Self, Failed> {
         let folder = tempfile::tempdir()?;
         let certificate = folder.path().join("server.json");
         write_certificates(&folder.path().join("ca.pem"), &certificate)?;
@@ -58,13 +64,15 @@ impl KinesisLocal {
             .env("KINESIS_MOCK_CERT_PATH", certificate)
             .env("CREATE_STREAM_DURATION", "10ms");
         let server = Server::start(command, folder, &[plain_port, tls_port])?;
-        Ok(KinesisLocal {
-            server,
-            plain_port,
-            tls_port,
-        })
+        Ok(KinesisLocal { server, plain_port, tls_port })
     }
 
+    fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl KinesisLocal {
     pub fn plain_endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.plain_port)
     }
@@ -75,12 +83,7 @@ impl KinesisLocal {
 
     /// The PEM file of the authority that signed the server's certificate.
     pub fn authority(&self) -> String {
-        self.server
-            .folder
-            .path()
-            .join("ca.pem")
-            .display()
-            .to_string()
+        self.server.folder.path().join("ca.pem").display().to_string()
     }
 
     fn program() -> PathBuf {
@@ -88,41 +91,34 @@ impl KinesisLocal {
     }
 }
 
-impl Ministack {
-    /// What has to be installed first.
-    pub fn missing() -> Option<String> {
+impl Peer for Ministack {
+    fn missing() -> Option<String> {
         not_installed("ministack", Self::program().exists())
     }
 
-    pub fn start() -> Result<Ministack, Failed> {
+    fn start() -> Result<Self, Failed> {
         let [port] = free_ports()?;
         let mut command = Command::new(Self::program());
         command
-            .env("AUTH", "true")
+            .envs([("AUTH", "true"), ("LOG_LEVEL", "WARNING")])
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string());
         let server = Server::start(command, tempfile::tempdir()?, &[port])?;
         Ok(Ministack { server, port })
     }
 
+    fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Ministack {
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     fn program() -> PathBuf {
         project().join(".venv/bin/ministack")
-    }
-}
-
-impl AsRef<Server> for KinesisLocal {
-    fn as_ref(&self) -> &Server {
-        &self.server
-    }
-}
-
-impl AsRef<Server> for Ministack {
-    fn as_ref(&self) -> &Server {
-        &self.server
     }
 }
 
@@ -147,18 +143,12 @@ impl Server {
 
     fn wait_for(&mut self, ports: &[u16]) -> Result<(), Failed> {
         let start = Instant::now();
-        while !ports
-            .iter()
-            .all(|&port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
-        {
+        while !ports.iter().all(|&port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()) {
             if let Some(status) = self.process.try_wait()? {
                 return Err(format!("the server ended before it listened: {status}").into());
             }
             if start.elapsed() > START_TIMEOUT {
-                return Err(format!(
-                    "the server does not listen on {ports:?} after {START_TIMEOUT:?}"
-                )
-                .into());
+                return Err(format!("the server does not listen on {ports:?} after {START_TIMEOUT:?}").into());
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -171,11 +161,7 @@ impl Server {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let last = lines[lines.len().saturating_sub(20)..].join("\n");
-        format!(
-            "{}\nthe server's last lines:\n{last}",
-            failed.message().unwrap_or("failed")
-        )
-        .into()
+        format!("{}\nthe server's last lines:\n{last}", failed.message().unwrap_or("failed")).into()
     }
 }
 
@@ -213,8 +199,7 @@ fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut ports = [0; N];
     for port in &mut ports {
-        let candidates =
-            (0..1000).map(|_| std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed));
+        let candidates = (0..1000).map(|_| std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed));
         *port = candidates
             .map(|number| 20_000 + (number % 12_000) as u16)
             .find(|&port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok())
@@ -227,13 +212,10 @@ fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
 fn write_certificates(authority_file: &Path, server_file: &Path) -> Result<(), Failed> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority
-        .distinguished_name
-        .push(DnType::CommonName, "authority of the peer tests");
+    authority.distinguished_name.push(DnType::CommonName, "authority of the peer tests");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let certificate =
-        CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &authority)?;
+    let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &authority)?;
     fs::write(authority_file, authority.pem())?;
     let server = json!({ "server": { "key": key.serialize_pem(), "cert": certificate.pem() } });
     Ok(fs::write(server_file, server.to_string())?)

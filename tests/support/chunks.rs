@@ -7,10 +7,7 @@ pub const SOME_TIME: (u32, u32) = (1_767_323_045, 6_007_008);
 
 /// A chunk of one event per body, all at [`SOME_TIME`].
 pub fn chunk(bodies: &[Value]) -> Vec<u8> {
-    bodies
-        .iter()
-        .flat_map(|body| event(SOME_TIME, body))
-        .collect()
+    bodies.iter().flat_map(|body| event(SOME_TIME, body)).collect()
 }
 
 /// One event; `time` is seconds and nanoseconds, written as Fluent Bit's EventTime (ext type 0, 8 bytes).
@@ -25,10 +22,5 @@ pub fn event((seconds, nanoseconds): (u32, u32), body: &Value) -> Vec<u8> {
 
 /// A map with text keys, in the order given.
 pub fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Map(
-        fields
-            .into_iter()
-            .map(|(key, value)| (Value::from(key), value))
-            .collect(),
-    )
+    Value::Map(fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect())
 }
