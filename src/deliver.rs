@@ -5,20 +5,22 @@
 //! Bit's retry. The next request is written while others fly; `concurrency` of them at most, over all flushes of the
 //! instance.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::config;
 use crate::config::Stream;
-use crate::kinesis::client::Transport;
+use crate::kinesis::client::{Transport, TransportError};
 use crate::kinesis::request::Batch;
+use crate::ledger::{Ledger, RecordSet};
 use crate::log::{Level, Logger};
 use crate::outcome::Outcome;
 use crate::pack::{Limits, Loss, Packer};
@@ -34,8 +36,25 @@ pub struct Delivery<T> {
     permits: Arc<Semaphore>,
     random: RefCell<SmallRng>,
     log: Logger,
-    /// Whether Kinesis ever took a record of this instance, so that a refusal can be the record's fault.
-    proven: Cell<bool>,
+    ledger: RefCell<Ledger>,
+    totals: Totals,
+    /// Set when the host leaves: until when replies are waited for.
+    leaving: watch::Sender<Option<Instant>>,
+}
+
+/// Records of an instance since its start.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Accepted by Kinesis.
+    pub accepted: Cell<u64>,
+    /// Refused for good, by us or by Kinesis.
+    pub refused: Cell<u64>,
+    /// Left to Fluent Bit's retry.
+    pub left: Cell<u64>,
+    /// Not sent again in Fluent Bit's retry, because they were accepted or refused before.
+    pub spared: Cell<u64>,
+    /// Sent again although Kinesis may have had them already.
+    pub ambiguous: Cell<u64>,
 }
 
 /// What became of the records of one flush so far.
@@ -44,6 +63,8 @@ struct Flush {
     accepted: Cell<usize>,
     refused: Cell<usize>,
     left: Cell<usize>,
+    /// What need not be sent again when Fluent Bit brings the chunk again.
+    settled: RefCell<RecordSet>,
     /// No further request makes sense in this flush.
     stopped: Cell<bool>,
     /// Records that were refused alone, with the service's words.
@@ -81,6 +102,7 @@ impl<T: Transport> Delivery<T> {
         stream: Stream,
         limits: Limits,
         settings: config::Delivery,
+        ledger: Ledger,
         random: SmallRng,
         log: Logger,
     ) -> Rc<Self> {
@@ -92,18 +114,23 @@ impl<T: Transport> Delivery<T> {
             settings,
             random: RefCell::new(random),
             log,
-            proven: Cell::new(false),
+            ledger: RefCell::new(ledger),
+            totals: Totals::default(),
+            leaving: watch::Sender::new(None),
         })
     }
 
-    /// Sends every record of `chunk`. Must run in a [`tokio::task::LocalSet`].
-    pub async fn deliver(self: &Rc<Self>, chunk: &[u8]) -> Outcome {
-        let flush = Rc::new(Flush::default());
-        let mut packer = Packer::new(chunk, &self.stream, self.limits);
+    /// Sends every record of `chunk`, but those that Kinesis already took when Fluent Bit brought it before. Must run in a
+    /// [`tokio::task::LocalSet`].
+    pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
+        let known = self.ledger.borrow_mut().take(tag, chunk).unwrap_or_default();
+        let spared = known.len();
+        let flush = Rc::new(Flush { settled: RefCell::new(known.clone()), ..Flush::default() });
+        let mut packer = Packer::new(chunk, &self.stream, self.limits, known);
         let mut requests = JoinSet::new();
         while !flush.stopped.get() {
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { break };
-            let mut lost = |loss| self.lost(loss, &flush);
+            let mut lost = |record, loss| self.lost(record, loss, &flush);
             let Some(batch) = packer.next_batch(&mut self.random.borrow_mut(), &mut lost) else { break };
             requests.spawn_local(Rc::clone(self).settle(batch, Rc::clone(&flush), permit));
             // Encoding blocks the thread: let the request leave and replies be read before the next one is written.
@@ -116,23 +143,69 @@ impl<T: Transport> Delivery<T> {
             }
         }
         self.judge_suspects(&flush);
-        self.outcome(&flush)
+        let outcome = self.conclude(&flush, spared);
+        if outcome == Outcome::Retry {
+            self.ledger.borrow_mut().keep(tag, chunk, flush.settled.take());
+        }
+        outcome
     }
 
-    fn outcome(&self, flush: &Flush) -> Outcome {
+    fn conclude(&self, flush: &Flush, spared: usize) -> Outcome {
         let (accepted, refused, left) = (flush.accepted.get(), flush.refused.get(), flush.left.get());
-        self.log.write(Level::Debug, || format!("flush: {accepted} records accepted, {refused} refused, {left} left"));
+        let totals = &self.totals;
+        for (total, records) in
+            [(&totals.accepted, accepted), (&totals.refused, refused), (&totals.left, left), (&totals.spared, spared)]
+        {
+            total.set(total.get() + records as u64);
+        }
+        self.log.write(Level::Debug, || {
+            format!("flush: {accepted} records accepted, {spared} accepted before, {refused} refused, {left} left")
+        });
         if left > 0 || flush.stopped.get() {
             Outcome::Retry
-        } else if accepted == 0 && refused > 0 {
+        } else if accepted + spared == 0 && refused > 0 {
             Outcome::Hopeless
         } else {
             Outcome::Delivered
         }
     }
 
-    fn lost(&self, loss: Loss, flush: &Flush) {
+    /// Ends all flushes soon: nothing new is sent, replies are waited for until `deadline`, the rest is left.
+    pub fn leave(&self, deadline: Instant) {
+        self.leaving.send_replace(Some(deadline));
+    }
+
+    /// What this instance remembers of chunks in retry.
+    pub fn ledger(&self) -> Ref<'_, Ledger> {
+        self.ledger.borrow()
+    }
+
+    /// What became of all records so far.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.borrow().is_some()
+    }
+
+    /// Ends when the host leaves.
+    async fn until_leaving(&self) {
+        drop(self.leaving.subscribe().wait_for(Option::is_some).await);
+    }
+
+    /// Ends when the host leaves and the time for replies is over.
+    async fn until_deadline(&self) {
+        let mut leaving = self.leaving.subscribe();
+        let deadline = leaving.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
+        if let Some(deadline) = deadline {
+            tokio::time::sleep_until(deadline).await;
+        }
+    }
+
+    fn lost(&self, record: u32, loss: Loss, flush: &Flush) {
         Flush::count(&flush.refused, 1);
+        flush.settled.borrow_mut().insert(record);
         match loss {
             Loss::Refused(reason) => {
                 self.log.folded(Level::Error, "record refused", || format!("a record is not sent: {reason}"));
@@ -147,14 +220,21 @@ impl<T: Transport> Delivery<T> {
     async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, _permit: OwnedSemaphorePermit) {
         let mut attempts = vec![Attempt::new(batch)];
         while let Some(attempt) = attempts.pop() {
-            if flush.stopped.get() {
+            if flush.stopped.get() || self.is_leaving() {
+                flush.stopped.set(true);
                 Flush::count(&flush.left, attempt.records());
                 continue;
             }
-            let answer = self.transport.send(attempt.batch.body()).await;
+            let answer = tokio::select! {
+                answer = self.transport.send(attempt.batch.body()) => answer,
+                () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
+            };
             match verdict(&answer, attempt.records()) {
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
-                Verdict::Again { reason, after, network } => {
+                Verdict::Again { reason, after, network, ambiguous } => {
+                    if ambiguous {
+                        self.totals.ambiguous.set(self.totals.ambiguous.get() + attempt.records() as u64);
+                    }
                     attempts.extend(self.again(attempt, reason, after, network, &flush).await);
                 }
                 Verdict::Unauthorized { reason, server_time } => {
@@ -177,13 +257,12 @@ impl<T: Transport> Delivery<T> {
     async fn answered(&self, mut attempt: Attempt, records: &[RecordVerdict], flush: &Flush) -> Option<Attempt> {
         let accepted = records.iter().filter(|record| **record == RecordVerdict::Accepted).count();
         Flush::count(&flush.accepted, accepted);
-        self.proven.set(self.proven.get() || accepted > 0);
 
         let mut first_failure = None;
-        for record in records {
+        for (entry, record) in attempt.batch.entries().iter().zip(records) {
             match record {
-                RecordVerdict::Accepted => {}
-                RecordVerdict::Refused { code } => self.refuse(code, flush),
+                RecordVerdict::Accepted => flush.settled.borrow_mut().insert(entry.record),
+                RecordVerdict::Refused { code } => self.refuse(entry.record, code, flush),
                 RecordVerdict::Again { code } => first_failure = first_failure.or(Some(code)),
             }
         }
@@ -238,7 +317,10 @@ impl<T: Transport> Delivery<T> {
         attempt.retries += 1;
         let pause = attempt.backoff.next(&mut self.random.borrow_mut(), after);
         self.log.folded(Level::Warn, "sent again", || format!("{reason}: sending again after a pause"));
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.until_leaving() => {}
+        }
         Some(attempt)
     }
 
@@ -267,8 +349,8 @@ impl<T: Transport> Delivery<T> {
                 }
                 Vec::new()
             }
-            (Some(culprit), _) => {
-                self.refuse(reason, flush);
+            (Some(culprit), entries) => {
+                entries.get(culprit).iter().for_each(|entry| self.refuse(entry.record, reason, flush));
                 vec![part(&|index| index != culprit)]
             }
             (None, entries) => {
@@ -282,8 +364,9 @@ impl<T: Transport> Delivery<T> {
     fn judge_suspects(&self, flush: &Flush) {
         let suspects = flush.suspects.take();
         let Some((_, reason)) = suspects.first() else { return };
-        if self.proven.get() && !flush.stopped.get() {
-            suspects.iter().for_each(|(_, reason)| self.refuse(reason, flush));
+        let takes_others = self.totals.accepted.get() > 0 || flush.accepted.get() > 0;
+        if takes_others && !flush.stopped.get() {
+            suspects.iter().for_each(|(record, reason)| self.refuse(*record, reason, flush));
             return;
         }
         Flush::count(&flush.left, suspects.len());
@@ -295,8 +378,9 @@ impl<T: Transport> Delivery<T> {
         });
     }
 
-    fn refuse(&self, reason: &str, flush: &Flush) {
+    fn refuse(&self, record: u32, reason: &str, flush: &Flush) {
         Flush::count(&flush.refused, 1);
+        flush.settled.borrow_mut().insert(record);
         self.log.folded(Level::Error, "refused by Kinesis", || format!("a record is refused by Kinesis: {reason}"));
     }
 }

@@ -152,7 +152,8 @@ impl Bench {
         let log = TestLog::default();
         let stream = Stream::parse("logs").unwrap();
         let random = SmallRng::seed_from_u64(1);
-        let delivery = Delivery::new(kinesis.clone(), stream, limits, settings, random, log.logger());
+        let delivery =
+            Delivery::new(kinesis.clone(), stream, limits, settings, Ledger::new(1 << 20), random, log.logger());
         Bench { kinesis, delivery, log }
     }
 
@@ -161,7 +162,7 @@ impl Bench {
     }
 
     async fn flush_chunk(&self, chunk: &[u8]) -> Outcome {
-        tokio::task::LocalSet::new().run_until(self.delivery.deliver(chunk)).await
+        tokio::task::LocalSet::new().run_until(self.delivery.deliver(chunk, b"app")).await
     }
 
     fn accepted(&self) -> Vec<String> {
@@ -390,4 +391,105 @@ async fn every_schedule_of_faults_delivers_each_record_once_or_says_retry() {
             Outcome::Hopeless => panic!("seed {seed}: hopeless"),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retried_chunk_sends_only_what_kinesis_does_not_have() {
+    let bench = Bench::with(vec![Answer::Fail(&[], ""), Answer::Fail(&[1], THROTTLED)], |settings, _| {
+        (settings.retries, settings.concurrency) = (0, 1);
+    });
+    assert_eq!(bench.flush(8).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [4, 4]);
+    assert_eq!(bench.flush(8).await, Outcome::Delivered);
+    assert_eq!(bench.sizes(), [4, 4, 1]);
+    assert_eq!(bench.accepted(), ids(0..8));
+    assert!(bench.delivery.ledger().is_empty());
+    assert_eq!(bench.flush(8).await, Outcome::Delivered, "the same bytes as a new chunk are sent whole");
+    assert_eq!(bench.accepted().len(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_may_be_accepted_in_three_flushes() {
+    let stream_away = || Answer::Status(400, "ResourceNotFoundException");
+    let script =
+        vec![Answer::Fail(&[], ""), stream_away(), stream_away(), Answer::Fail(&[], ""), Answer::Fail(&[], "")];
+    let bench = Bench::with(script, |settings, _| settings.concurrency = 1);
+    let outcomes = [bench.flush(10).await, bench.flush(10).await, bench.flush(10).await];
+    assert_eq!(outcomes, [Outcome::Retry, Outcome::Retry, Outcome::Delivered]);
+    assert_eq!(bench.sizes(), [4, 4, 4, 4, 2]);
+    assert_eq!(bench.accepted(), ids(0..10));
+    assert_eq!(bench.delivery.totals().spared.get(), 8, "four records in each retry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_chunks_in_retry_at_once_are_told_apart() {
+    let bench = Bench::with(vec![], |settings, _| settings.retries = 0);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0], THROTTLED));
+    let chunks: Vec<Vec<u8>> = (2..30).map(chunk).collect();
+    for chunk in &chunks {
+        assert_eq!(bench.flush_chunk(chunk).await, Outcome::Retry);
+    }
+    bench.kinesis.state.borrow_mut().otherwise = None;
+    for chunk in chunks.iter().rev() {
+        assert_eq!(bench.flush_chunk(chunk).await, Outcome::Delivered);
+    }
+    let expected: usize = (2..30).sum();
+    assert_eq!(bench.accepted().len(), expected);
+    let mut times: HashMap<String, usize> = HashMap::new();
+    bench.accepted().into_iter().for_each(|record| *times.entry(record).or_default() += 1);
+    assert!((0..29).all(|id| times[&ids([id])[0]] == 29 - id.max(1)), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_records_are_not_counted_again_in_the_retry() {
+    let bench = Bench::with(vec![Answer::Fail(&[0], THROTTLED)], |settings, limits| {
+        (settings.retries, limits.record_bytes) = (0, 16);
+    });
+    let chunk = chunk(12);
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
+    let totals = bench.delivery.totals();
+    assert_eq!((totals.accepted.get(), totals.refused.get()), (10, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_host_leaves_replies_are_awaited_for_a_while_and_the_rest_is_left() {
+    for (latency, arrives) in [(1, true), (10, false)] {
+        let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
+        bench.kinesis.state.borrow_mut().latency = Duration::from_secs(latency);
+        let leave = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+        };
+        let (outcome, ()) = tokio::join!(bench.flush(10), leave);
+        assert_eq!(outcome, Outcome::Retry);
+        assert!(bench.kinesis.start.elapsed() <= Duration::from_millis(2200));
+        assert_eq!(bench.accepted(), if arrives { ids(0..4) } else { ids([]) });
+        assert_eq!(bench.delivery.ledger().len(), usize::from(arrives), "what arrived is remembered");
+        assert_eq!(bench.sizes(), [4]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_when_the_host_leaves() {
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(503, "ServiceUnavailable"));
+    let leave = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+    };
+    assert_eq!(tokio::join!(bench.flush(2), leave).0, Outcome::Retry);
+    assert!(bench.kinesis.start.elapsed() < Duration::from_millis(3100), "{:?}", bench.kinesis.start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_throttling_are_few_requests_few_lines_and_no_growth() {
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0, 1, 2, 3], THROTTLED));
+    while bench.kinesis.start.elapsed() < Duration::from_secs(600) {
+        assert_eq!(bench.flush(4).await, Outcome::Retry);
+    }
+    assert!(bench.sizes().len() < 1200, "{} requests of one chunk", bench.sizes().len());
+    assert!(bench.log.lines().len() <= 2 * (600 / 30 + 1), "{} lines", bench.log.lines().len());
+    assert!(bench.delivery.ledger().is_empty());
 }

@@ -9,7 +9,8 @@
 //! 5. [`record`] — an event as the bytes to send.
 //! 6. [`partition`] — the partition key of a record.
 //! 7. [`pack`] — records into requests, under every limit of Kinesis.
-//! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit.
+//! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit; [`ledger`] remembers
+//!    what Kinesis took of a chunk that Fluent Bit will bring again.
 //! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
 //! 10. [`verdict`] — what a reply means.
 //! 11. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
@@ -30,6 +31,7 @@ pub mod partition;
 pub mod pack;
 
 pub mod deliver;
+pub mod ledger;
 
 pub mod kinesis;
 

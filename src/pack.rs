@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use crate::chunk::{Events, NotAnEvent};
 use crate::config::Stream;
 use crate::kinesis::request::{Batch, BatchBuilder};
+use crate::ledger::RecordSet;
 use crate::partition::RandomKey;
 use crate::record::{Refusal, json};
 
@@ -36,6 +37,8 @@ pub struct Packer<'a> {
     events: Events<'a>,
     stream: &'a Stream,
     limits: Limits,
+    /// Records that need no sending any more.
+    settled: RecordSet,
     next_record: u32,
     data: Vec<u8>,
     /// The record in `data` that found the last batch full: its index and its key.
@@ -43,13 +46,15 @@ pub struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    /// A packer for the events of `chunk`.
-    pub fn new(chunk: &'a [u8], stream: &'a Stream, limits: Limits) -> Self {
-        Packer { events: Events::new(chunk), stream, limits, next_record: 0, data: Vec::new(), carried: None }
+    /// A packer for the events of `chunk`, but those that are `settled`.
+    pub fn new(chunk: &'a [u8], stream: &'a Stream, limits: Limits, settled: RecordSet) -> Self {
+        let events = Events::new(chunk);
+        Packer { events, stream, limits, settled, next_record: 0, data: Vec::new(), carried: None }
     }
 
-    /// The next batch, as full as the limits allow; `None` when the chunk is done. What cannot be sent is told to `lost`.
-    pub fn next_batch(&mut self, random: &mut SmallRng, lost: &mut dyn FnMut(Loss)) -> Option<Batch> {
+    /// The next batch, as full as the limits allow; `None` when the chunk is done. What cannot be sent is told to `lost`,
+    /// with its index.
+    pub fn next_batch(&mut self, random: &mut SmallRng, lost: &mut dyn FnMut(u32, Loss)) -> Option<Batch> {
         let mut batch = BatchBuilder::new(self.stream);
         while let Some((record, key)) = self.carried.take().or_else(|| self.next_record(random, lost)) {
             let bytes = self.data.len() + key.as_str().len();
@@ -65,14 +70,17 @@ impl<'a> Packer<'a> {
     }
 
     /// Writes the next event that can be sent into `data`.
-    fn next_record(&mut self, random: &mut SmallRng, lost: &mut dyn FnMut(Loss)) -> Option<(u32, RandomKey)> {
+    fn next_record(&mut self, random: &mut SmallRng, lost: &mut dyn FnMut(u32, Loss)) -> Option<(u32, RandomKey)> {
         loop {
             let event = self.events.next()?;
             let record = self.next_record;
             self.next_record += 1;
+            if self.settled.contains(record) {
+                continue;
+            }
             match self.encode(event, random) {
                 Ok(key) => return Some((record, key)),
-                Err(loss) => lost(loss),
+                Err(loss) => lost(record, loss),
             }
         }
     }
@@ -115,10 +123,10 @@ mod tests {
 
     fn pack(chunk: &[u8], limits: Limits) -> (Vec<Batch>, Vec<Loss>) {
         let stream = Stream::parse("logs").unwrap();
-        let mut packer = Packer::new(chunk, &stream, limits);
+        let mut packer = Packer::new(chunk, &stream, limits, RecordSet::default());
         let (mut random, mut losses) = (SmallRng::seed_from_u64(1), Vec::new());
         let mut batches = Vec::new();
-        while let Some(batch) = packer.next_batch(&mut random, &mut |loss| losses.push(loss)) {
+        while let Some(batch) = packer.next_batch(&mut random, &mut |_, loss| losses.push(loss)) {
             batches.push(batch);
         }
         (batches, losses)
@@ -164,6 +172,17 @@ mod tests {
         let (batches, losses) = pack(&chunk, LIMITS);
         assert_eq!(records(&batches), [vec![0, 2]]);
         assert_eq!(losses.len(), 2, "{losses:?}");
+    }
+
+    #[test]
+    fn settled_records_are_left_out_and_keep_their_index() {
+        let stream = Stream::parse("logs").unwrap();
+        let mut settled = RecordSet::default();
+        [0, 2, 3].into_iter().for_each(|record| settled.insert(record));
+        let chunk = chunk_of(&[20, 20, 20, 2_000_000, 20]);
+        let mut packer = Packer::new(&chunk, &stream, LIMITS, settled);
+        let batch = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, loss| panic!("{loss:?}"));
+        assert_eq!(records(&[batch.unwrap()]), [vec![1, 4]]);
     }
 
     #[test]

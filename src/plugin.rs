@@ -13,23 +13,28 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::Instant;
 
 use crate::abi::loan::{Loan, Teller, lend};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Totals};
 use crate::error::{ConfigError, Mistake};
 use crate::kinesis::client::{Client, Transport};
 use crate::kinesis::credentials::{self, CredentialsCache};
 use crate::kinesis::endpoint::Endpoint;
 use crate::kinesis::limits;
+use crate::ledger::Ledger;
 use crate::log::{Level, Line, LogSink, Logger};
 use crate::outcome::Outcome;
 use crate::pack::Limits;
 
 /// Stack of the delivery thread, in bytes.
 pub const STACK_BYTES: usize = 2 << 20;
+
+/// How long replies are waited for when the host leaves; Fluent Bit's `grace` is 5 s by default.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lines that are kept while no thread of the host waits; the oldest go first.
 const MAX_WAITING_LINES: usize = 200;
@@ -144,7 +149,8 @@ where
         match open(log.clone()).await {
             Ok(delivery) => {
                 drop(ready.send(Ok(router.take())));
-                serve(delivery, jobs, &router, &log).await;
+                serve(Rc::clone(&delivery), jobs, &router, &log).await;
+                close(&delivery, &log);
             }
             Err(mistakes) => drop(ready.send(Err(mistakes))),
         }
@@ -159,24 +165,29 @@ async fn serve<T: Transport>(
     router: &Rc<LineRouter>,
     log: &Logger,
 ) {
+    let mut flushes = JoinSet::new();
     while let Some(Job::Flush(loan)) = jobs.recv().await {
+        while flushes.try_join_next().is_some() {}
         let listening = router.listen(loan.teller());
-        let delivery = Rc::clone(&delivery);
-        let log = log.clone();
-        tokio::task::spawn_local(async move {
-            let loan = Rc::new(loan);
-            let lent = Rc::clone(&loan);
-            let delivered = tokio::task::spawn_local(async move { delivery.deliver(lent.chunk()).await });
-            match delivered.await {
-                Ok(outcome) => loan.settle(outcome),
-                Err(error) => {
-                    log.write(Level::Error, || format!("a flush ended with a bug in this plugin: {error}"));
-                    loan.settle(Outcome::Retry);
-                }
-            }
-            drop(listening);
-        });
+        flushes.spawn_local(flush(Rc::clone(&delivery), loan, listening, log.clone()));
     }
+    let deadline = Instant::now() + LEAVING_PATIENCE;
+    delivery.leave(deadline);
+    // A little longer than the requests may take, so that each flush can say what it got done.
+    let all_done = async { while flushes.join_next().await.is_some() {} };
+    drop(tokio::time::timeout_at(deadline + LEAVING_PATIENCE, all_done).await);
+}
+
+/// Delivers one chunk and gives it back.
+async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, loan: Loan, _listening: Listening, log: Logger) {
+    let loan = Rc::new(loan);
+    let lent = Rc::clone(&loan);
+    // A task of its own, so that a panic in it ends here.
+    let delivered = tokio::task::spawn_local(async move { delivery.deliver(lent.chunk(), lent.tag()).await });
+    loan.settle(delivered.await.unwrap_or_else(|error| {
+        log.write(Level::Error, || format!("a flush ended with a bug in this plugin: {error}"));
+        Outcome::Retry
+    }));
 }
 
 /// Sends lines to a thread of the host that waits, or keeps them for the next one.
@@ -251,12 +262,40 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
     if let Err(reason) = client.credentials().await {
         log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
     }
+    let (ledger, loaded) = match config.ledger_path {
+        None => (Ledger::new(config.ledger_max_bytes), Ok(())),
+        Some(path) => {
+            let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
+            Ledger::with_file(config.ledger_max_bytes, path, destination)
+        }
+    };
+    if let Err(reason) = loaded {
+        log.write(Level::Warn, || format!("{reason}; chunks that were in retry are sent whole"));
+    }
     let limits = Limits {
         request_records: config.delivery.max_request_records,
         request_bytes: config.delivery.max_request_bytes,
         record_bytes: limits::DEFAULT_RECORD_BYTES,
     };
-    Ok(Delivery::new(client, config.stream, limits, config.delivery, rand::make_rng(), log))
+    Ok(Delivery::new(client, config.stream, limits, config.delivery, ledger, rand::make_rng(), log))
+}
+
+/// Says what was done and keeps what the next start needs.
+fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
+    let Totals { accepted, refused, left, spared, ambiguous } = delivery.totals();
+    log.write(Level::Info, || {
+        format!(
+            "leaving: {} records accepted, {} refused, {} left to retries, {} of them spared from being sent twice, {} perhaps sent twice",
+            accepted.get(),
+            refused.get(),
+            left.get(),
+            spared.get(),
+            ambiguous.get()
+        )
+    });
+    if let Err(reason) = delivery.ledger().save() {
+        log.write(Level::Warn, || format!("{reason}; chunks that are in retry will be sent whole"));
+    }
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId
         let settings = config::Delivery { retries: 0, ..config.delivery };
         let stream = Stream::parse("logs").unwrap();
         let fake = Fake { behaviour, sending };
-        Ok(Delivery::new(fake, stream, limits, settings, SmallRng::seed_from_u64(1), log))
+        Ok(Delivery::new(fake, stream, limits, settings, Ledger::new(1 << 20), SmallRng::seed_from_u64(1), log))
     });
     (plugin.unwrap(), lines, sent)
 }

@@ -20,6 +20,8 @@ pub enum Verdict {
         after: Option<Duration>,
         /// The network failed, so one more try at once may be all it takes.
         network: bool,
+        /// Kinesis may have taken the records, so that sending them again stores them twice.
+        ambiguous: bool,
     },
     /// The signature or the credentials were not accepted: get new ones and send the batch again.
     Unauthorized {
@@ -68,18 +70,24 @@ pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdi
     if response.status.is_success() {
         return match response.records(count) {
             Some(records) => Verdict::Answered(records.into_iter().map(judge_record).collect()),
-            None => again(format!("the reply to {count} records does not match them"), response),
+            None => Verdict::Again {
+                reason: format!("the reply to {count} records does not match them"),
+                after: None,
+                network: false,
+                ambiguous: true,
+            },
         };
     }
     judge_error(response, count)
 }
 
 fn judge_failure(error: &TransportError) -> Verdict {
-    let network = !matches!(error, TransportError::NoCredentials(_));
-    if let TransportError::NoCredentials(reason) = error {
-        return Verdict::Operator { reason: reason.clone() };
+    let again = |ambiguous| Verdict::Again { reason: error.to_string(), after: None, network: true, ambiguous };
+    match error {
+        TransportError::NoCredentials(reason) => Verdict::Operator { reason: reason.clone() },
+        TransportError::Connect(_) => again(false),
+        TransportError::Ambiguous(_) => again(true),
     }
-    Verdict::Again { reason: error.to_string(), after: None, network }
 }
 
 fn judge_record(reply: RecordReply) -> RecordVerdict {
@@ -125,6 +133,10 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         | "KMSAccessDeniedException"
         | "KMSNotFoundException"
         | "KMSOptInRequired" => Verdict::Operator { reason },
+        // A complaint about the stream's name is not about any record.
+        "ValidationException" if error.message.contains("'streamName'") || error.message.contains("'streamARN'") => {
+            Verdict::Operator { reason }
+        }
         "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
             Verdict::Poison { index: named_record(&error.message).filter(|&index| index < count), reason }
         }
@@ -136,7 +148,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
 }
 
 fn again(reason: String, response: &Response) -> Verdict {
-    Verdict::Again { reason, after: response.retry_after(), network: false }
+    Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
 }
 
 /// The record that a validation message names: "Value at 'records.3.member.data' …" is the third, index 2.
@@ -163,8 +175,10 @@ mod tests {
     fn kind(verdict: &Verdict) -> &'static str {
         match verdict {
             Verdict::Answered(_) => "answered",
-            Verdict::Again { network: false, .. } => "again",
-            Verdict::Again { network: true, .. } => "again at once",
+            Verdict::Again { network: false, ambiguous: false, .. } => "again",
+            Verdict::Again { network: false, ambiguous: true, .. } => "again, perhaps twice",
+            Verdict::Again { network: true, ambiguous: false, .. } => "again at once",
+            Verdict::Again { network: true, ambiguous: true, .. } => "again at once, perhaps twice",
             Verdict::Unauthorized { .. } => "unauthorized",
             Verdict::Operator { .. } => "operator",
             Verdict::Poison { .. } => "poison",
@@ -206,8 +220,8 @@ mod tests {
             (502, "<html>Bad Gateway</html>", "again"),
             (404, "<html>not found</html>", "operator"),
             (301, "", "operator"),
-            (200, "<html>login</html>", "again"),
-            (200, r#"{"Records":[]}"#, "again"),
+            (200, "<html>login</html>", "again, perhaps twice"),
+            (200, r#"{"Records":[]}"#, "again, perhaps twice"),
         ] {
             assert_eq!(kind(&judge(status, body)), expected, "{status} {body}");
         }
@@ -242,6 +256,12 @@ mod tests {
     }
 
     #[test]
+    fn a_complaint_about_the_streams_name_is_the_operators() {
+        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint"}"#;
+        assert_eq!(kind(&judge(400, body)), "operator");
+    }
+
+    #[test]
     fn the_server_says_how_long_to_wait_and_what_time_it_is() {
         assert!(matches!(judge(503, ""), Verdict::Again { after: Some(wait), .. } if wait == Duration::from_secs(2)));
         let judged = judge(400, r#"{"__type":"InvalidSignatureException"}"#);
@@ -253,7 +273,7 @@ mod tests {
     fn a_broken_connection_is_tried_again_and_missing_credentials_are_the_operators() {
         let judge = |error| kind(&verdict(&Err(error), 3));
         assert_eq!(judge(TransportError::Connect("refused".to_owned())), "again at once");
-        assert_eq!(judge(TransportError::Ambiguous("reset".to_owned())), "again at once");
+        assert_eq!(judge(TransportError::Ambiguous("reset".to_owned())), "again at once, perhaps twice");
         assert_eq!(judge(TransportError::NoCredentials("none".to_owned())), "operator");
     }
 }

@@ -4,6 +4,7 @@ pub mod options;
 mod parse;
 mod stream;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{ConfigError, Mistake};
@@ -28,6 +29,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// Longest time of one request.
     pub request_timeout: Option<Duration>,
+    /// Bound of the ledger, in bytes.
+    pub ledger_max_bytes: usize,
+    /// Where the ledger is kept over a restart.
+    pub ledger_path: Option<PathBuf>,
 }
 
 /// Where credentials come from.
@@ -91,6 +96,8 @@ impl Config {
         let reset_backoff_on_success = options.value("reset_backoff_if_success", parse::boolean);
         let immediate_retry = options.value("auto_retry_requests", parse::boolean);
         let request_timeout = options.value("http_request_timeout", parse::duration);
+        let ledger_max_bytes = options.value("ledger_max_bytes", parse::size(4 << 10..=64 << 20));
+        let ledger_path = options.optional("ledger_path", |text| Ok(PathBuf::from(text)));
 
         if !options.is_set("stream") {
             options.mistake("stream", "it is required: the name of a Kinesis stream, or its ARN".to_owned());
@@ -124,6 +131,8 @@ impl Config {
                 immediate_retry,
             },
             request_timeout: Some(request_timeout).filter(|time| !time.is_zero()),
+            ledger_max_bytes,
+            ledger_path,
         })
     }
 }

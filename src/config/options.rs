@@ -97,4 +97,16 @@ pub static OPTIONS: &[OptionSpec] = &[
         default: Some("30"),
         doc: "Longest time of one request, in seconds or like 500ms, 1.5s, 2m; 0 means none.",
     },
+    OptionSpec {
+        name: "ledger_max_bytes",
+        aliases: &[],
+        default: Some("1M"),
+        doc: "Memory for what Kinesis already has of chunks that Fluent Bit will retry, 4k to 64M; the oldest go first.",
+    },
+    OptionSpec {
+        name: "ledger_path",
+        aliases: &[],
+        default: None,
+        doc: "File that keeps the ledger over a clean restart or reload; one file per output. Unset: none.",
+    },
 ];
