@@ -388,3 +388,7 @@ impl<T: Transport> Delivery<T> {
 #[cfg(test)]
 #[path = "deliver_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "deliver_schedules.rs"]
+mod schedules;

@@ -3,6 +3,8 @@
 //! The plugin runs in examples/host, a process of its own, because credentials and trusted certificates come from the
 //! environment.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeMap;
