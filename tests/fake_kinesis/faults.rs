@@ -285,3 +285,13 @@ fn a_request_can_stay_without_an_answer() {
     assert_eq!(server.stats().records, 0);
     assert_eq!(server.stats().outcomes, [("hang".to_owned(), 1)].into());
 }
+
+#[test]
+fn a_connection_can_end_after_its_reply_without_a_word() {
+    let server = scripted([Fault::Close]);
+    let mut client = Client::plain(&server);
+    let reply = client.send(&request()).unwrap();
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.headers.get("connection"), None);
+    assert_eq!(client.read().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
