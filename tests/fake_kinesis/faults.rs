@@ -65,6 +65,8 @@ fn records_are_refused_by_probability_and_the_same_ones_with_the_same_seed() {
     );
     assert_eq!(stats.outcomes, [("partial".to_owned(), 1)].into());
     assert_eq!(refused(&start(faults.clone())), first);
+    server.set_faults(faults.clone());
+    assert_eq!(refused(&server), first);
     assert_ne!(refused(&start(Faults { seed: 8, ..faults })), first);
 }
 

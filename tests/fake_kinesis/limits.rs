@@ -309,15 +309,27 @@ fn a_stream_is_named_by_name_or_by_arn() {
             "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
         )
     );
+    for malformed in [
+        "logs",
+        "arn:aws:firehose:us-east-1:123456789012:stream/logs",
+        "arn:aws:kinesis:us-east-1:123456789012:deliverystream/logs",
+        "arn:aws:kinesis:us-east-1:12345678901:stream/logs",
+        "arn:aws:kinesis:us-east-1:123456789012:stream/",
+    ] {
+        let pattern = r"Member must satisfy regular expression pattern: arn:aws.*:kinesis:.*:\d{12}:stream/\S+";
+        assert_eq!(
+            refusal(&server, &by("StreamARN", malformed)),
+            invalid("streamARN", pattern),
+            "{malformed}"
+        );
+    }
+    let other_account = by(
+        "StreamARN",
+        "arn:aws:kinesis:us-east-1:111111111111:stream/logs",
+    );
     assert_eq!(
-        refusal(
-            &server,
-            &by("StreamARN", "arn:aws:sqs:us-east-1:123456789012:logs")
-        ),
-        invalid(
-            "streamARN",
-            r"Member must satisfy regular expression pattern: arn:aws.*:kinesis:.*:\d{12}:stream/\S+"
-        )
+        refusal(&server, &other_account).0,
+        "ResourceNotFoundException"
     );
     let neither = Request::json(&json!({ "Records": [record(b"x", "k")] }));
     assert_eq!(refusal(&server, &neither).0, "InvalidArgumentException");
