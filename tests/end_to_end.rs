@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use support::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, Stream};
+use support::fake_kinesis::{Credential, FakeKinesis, Faults, Keep, Settings, Stats, Stream};
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -24,22 +24,27 @@ fn host_program() -> PathBuf {
     target.join("examples/host")
 }
 
-/// Sends `lines` lines to the stand-in and returns what the host printed.
-fn send(kinesis: &FakeKinesis, lines: usize, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    (0..lines).for_each(|id| writeln!(file, "line {id} of \"{lines}\" \\ – é").unwrap());
+/// The host, about to send to the stand-in.
+fn host(kinesis: &FakeKinesis, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(host_program());
     command.args(["-p", "region=eu-west-1", "-p", &format!("endpoint={}", kinesis.endpoint())]);
     if !arguments.iter().any(|argument| argument.starts_with("stream=")) {
         command.args(["-p", "stream=logs"]);
     }
-    command.args(arguments).arg(file.path());
-    command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+    command.args(arguments).env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     if kinesis.endpoint().starts_with("https:") {
         command.env("SSL_CERT_FILE", kinesis.ca_file());
     }
-    command.envs(environment.iter().copied()).output().unwrap()
+    command.envs(environment.iter().copied());
+    command
+}
+
+/// Sends `lines` lines to the stand-in and returns what the host printed.
+fn send(kinesis: &FakeKinesis, lines: usize, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    (0..lines).for_each(|id| writeln!(file, "line {id} of \"{lines}\" \\ – é").unwrap());
+    host(kinesis, arguments, environment).arg(file.path()).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -189,4 +194,34 @@ fn every_mistake_of_a_configuration_stops_the_start_with_a_line() {
     ] {
         assert!(said(&output).contains(line), "{line} is missing in: {}", said(&output));
     }
+}
+
+/// 200,000 lines in chunks of 2 MB over two workers, brought again by the host when the plugin answers "retry".
+fn send_many_through(faults: Faults) -> Stats {
+    let kinesis = FakeKinesis::start(Settings { faults, keep: Keep::Counts, ..checked(true) });
+    let arguments = ["--lines", "200000", "--workers", "2", "--retries", "100", "-p", "retries_on_batch_request=4"];
+    let output = host(&kinesis, &arguments, &[]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let retries =
+        said(&output).lines().find_map(|line| line.strip_prefix("answered retry")?.trim().parse::<u32>().ok());
+    assert!(retries.unwrap() > 0, "the host had to bring chunks again: {}", said(&output));
+    let stats = kinesis.stats();
+    assert_eq!(stats.distinct, 200_000, "{stats:?}");
+    stats
+}
+
+#[test]
+fn under_heavy_faults_and_the_hosts_own_retries_every_record_is_stored_exactly_once() {
+    let faults = Faults { seed: 3, throttle_records: 0.30, error_500: 0.05, reset_before: 0.02, ..Faults::default() };
+    let stats = send_many_through(faults);
+    assert_eq!(stats.duplicates, 0, "{stats:?}");
+}
+
+#[test]
+fn when_replies_are_lost_nothing_is_missing_and_only_their_records_may_be_there_twice() {
+    let faults = Faults { seed: 4, throttle_records: 0.30, error_500: 0.05, reset_after: 0.02, ..Faults::default() };
+    let stats = send_many_through(faults);
+    let lost_replies = stats.outcomes["reset_after"];
+    assert!(lost_replies > 0 && stats.duplicates > 0, "the faults were on: {stats:?}");
+    assert!(stats.duplicates <= 500 * lost_replies, "{stats:?}");
 }

@@ -44,6 +44,8 @@ fn records_are_refused_by_probability_and_the_same_ones_with_the_same_seed() {
     assert_eq!((stats.throttled_records, stats.failed_records), (throttled as u64, failed as u64));
     assert_eq!(stats.outcomes, [("partial".to_owned(), 1)].into());
     assert_eq!(refused(&start(faults.clone())), first);
+    server.set_faults(faults.clone());
+    assert_eq!(refused(&server), first);
     assert_ne!(refused(&start(Faults { seed: 8, ..faults })), first);
 }
 
@@ -204,4 +206,14 @@ fn a_request_can_stay_without_an_answer() {
     assert_eq!(client.send(&request()).unwrap_err().kind(), ErrorKind::WouldBlock);
     assert_eq!(server.stats().records, 0);
     assert_eq!(server.stats().outcomes, [("hang".to_owned(), 1)].into());
+}
+
+#[test]
+fn a_connection_can_end_after_its_reply_without_a_word() {
+    let server = scripted([Fault::Close]);
+    let mut client = Client::plain(&server);
+    let reply = client.send(&request()).unwrap();
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.headers.get("connection"), None);
+    assert_eq!(client.read().unwrap_err().kind(), ErrorKind::UnexpectedEof);
 }

@@ -173,6 +173,18 @@ fn a_partition_key_goes_to_the_shard_of_its_md5() {
 }
 
 #[test]
+fn shards_divide_the_range_equally_and_the_last_takes_the_remainder() {
+    let of = |shards: u32, hash: u128| Stream::new("logs", shards).shard_of(hash);
+    assert_eq!([0, (1 << 126) - 1, 1 << 126, u128::MAX].map(|hash| of(4, hash)), [0, 0, 1, 3]);
+    let third = u128::MAX / 3;
+    assert_eq!([third - 1, third, 2 * third, u128::MAX].map(|hash| of(3, hash)), [0, 1, 2, 2]);
+    // 2^128 is no multiple of seven: one hash lies beyond seven equal parts.
+    let seventh = u128::MAX / 7;
+    assert_eq!([7 * seventh - 1, 7 * seventh, u128::MAX].map(|hash| of(7, hash)), [6, 6, 6]);
+    assert_eq!([0, u128::MAX].map(|hash| of(1, hash)), [0, 0]);
+}
+
+#[test]
 fn sequence_numbers_have_56_digits_and_grow_within_a_shard() {
     let server = start();
     for _ in 0..11 {
@@ -206,10 +218,18 @@ fn a_stream_is_named_by_name_or_by_arn() {
         refusal(&server, &by("StreamName", "no spaces")),
         invalid("streamName", "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+")
     );
-    assert_eq!(
-        refusal(&server, &by("StreamARN", "arn:aws:sqs:us-east-1:123456789012:logs")),
-        invalid("streamARN", r"Member must satisfy regular expression pattern: arn:aws.*:kinesis:.*:\d{12}:stream/\S+")
-    );
+    for malformed in [
+        "logs",
+        "arn:aws:firehose:us-east-1:123456789012:stream/logs",
+        "arn:aws:kinesis:us-east-1:123456789012:deliverystream/logs",
+        "arn:aws:kinesis:us-east-1:12345678901:stream/logs",
+        "arn:aws:kinesis:us-east-1:123456789012:stream/",
+    ] {
+        let pattern = r"Member must satisfy regular expression pattern: arn:aws.*:kinesis:.*:\d{12}:stream/\S+";
+        assert_eq!(refusal(&server, &by("StreamARN", malformed)), invalid("streamARN", pattern), "{malformed}");
+    }
+    let other_account = by("StreamARN", "arn:aws:kinesis:us-east-1:111111111111:stream/logs");
+    assert_eq!(refusal(&server, &other_account).0, "ResourceNotFoundException");
     let neither = Request::json(&json!({ "Records": [record(b"x", "k")] }));
     assert_eq!(refusal(&server, &neither).0, "InvalidArgumentException");
 }

@@ -45,6 +45,8 @@ pub struct Faults {
     pub count_mismatch: f64,
     /// The request is read and never answered; nothing is stored.
     pub hang: f64,
+    /// The connection ends, unannounced, 5 ms after the reply, as the service ends idle connections.
+    pub close: f64,
     /// Milliseconds that every reply waits, as a network's round trip.
     pub latency_ms: u64,
 }
@@ -83,6 +85,8 @@ pub enum Fault {
     CountMismatch,
     /// See [`Faults::hang`].
     Hang,
+    /// See [`Faults::close`].
+    Close,
     /// The call is refused with this status, exception and message, in the caller's wire.
     Refuse {
         /// HTTP status.
@@ -178,6 +182,7 @@ impl FaultSource {
             (self.faults.truncate, Fault::Truncate),
             (self.faults.count_mismatch, Fault::CountMismatch),
             (self.faults.hang, Fault::Hang),
+            (self.faults.close, Fault::Close),
         ];
         for (probability, fault) in chances {
             if self.random.hits(probability) {

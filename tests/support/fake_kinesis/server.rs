@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::Answer;
@@ -70,54 +70,71 @@ async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, service: Arc<Mutex
     }
 }
 
+/// One connection, as its requests see it.
+struct Caller {
+    /// From 1, in order of arrival.
+    number: u64,
+    service: Arc<Mutex<Service>>,
+    /// Told when the connection shall end soon.
+    close: Notify,
+}
+
 async fn serve<I>(io: I, tcp_of: fn(&I) -> &TcpStream, service: Arc<Mutex<Service>>)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let number = {
-        let mut service = lock(&service);
-        let connections = &mut service.store.stats_mut().connections;
-        *connections += 1;
-        *connections
+    let number = lock(&service).store.count_connection();
+    let caller = Arc::new(Caller { number, service, close: Notify::new() });
+    let handler = {
+        let caller = Arc::clone(&caller);
+        service_fn(move |request| handle(request, Arc::clone(&caller)))
     };
-    let handler = service_fn(move |request| handle(request, number, Arc::clone(&service)));
     let mut connection = http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(io), handler);
-    let Err(error) = (&mut connection).await else {
-        return;
+    let end = tokio::select! {
+        end = &mut connection => end,
+        () = idle_end(&caller.close) => return,
     };
-    let hangup = error.source().and_then(|source| source.downcast_ref::<Hangup>());
-    if hangup == Some(&Hangup::Reset) {
+    let error = end.err();
+    let cause = error.as_ref().and_then(Error::source);
+    if cause.and_then(|cause| cause.downcast_ref()) == Some(&Hangup::Reset) {
         let io = connection.into_parts().io.into_inner();
         // Closing with a zero linger sends RST and throws away what was not read.
         drop(tcp_of(&io).set_zero_linger());
     }
 }
 
-async fn handle(
-    request: Request<Incoming>,
-    connection: u64,
-    service: Arc<Mutex<Service>>,
-) -> Result<Response<ReplyBody>, Hangup> {
+/// The end of a connection a little after its reply has left.
+async fn idle_end(close: &Notify) {
+    close.notified().await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+async fn handle(request: Request<Incoming>, caller: Arc<Caller>) -> Result<Response<ReplyBody>, Hangup> {
+    let service = &caller.service;
     if request.uri().path().starts_with("/_/") {
-        return admin::handle(request, &service).await;
+        return admin::handle(request, service).await;
     }
-    let plan = lock(&service).faults.plan();
+    let plan = lock(service).faults.plan();
     let (head, body) = request.into_parts();
     let body = match plan.fault {
         Fault::ResetBefore => Some(Vec::new()),
         _ => read(body).await?,
     };
-    let call = Call { head: &head, body: body.as_deref(), connection };
-    let answer = lock(&service).answer(&call, &plan);
+    let call = Call { head: &head, body: body.as_deref(), connection: caller.number };
+    let answer = lock(service).answer(&call, &plan);
     match plan.fault {
         Fault::ResetBefore => return Err(Hangup::Reset),
         Fault::Hang => future::pending().await,
+        // Even a sleep of no time takes up to a millisecond.
+        _ if plan.delay.is_zero() => {}
         _ => tokio::time::sleep(plan.delay).await,
     }
-    if plan.fault == Fault::ResetAfter {
-        return Err(Hangup::Reset);
+    match plan.fault {
+        Fault::ResetAfter => return Err(Hangup::Reset),
+        Fault::Close => caller.close.notify_one(),
+        _ => {}
     }
-    Ok(response(answer, &plan, &mut lock(&service)))
+    Ok(response(answer, &plan, &mut lock(service)))
 }
 
 /// The whole body, or `None` when it is larger than the front end reads.

@@ -23,7 +23,7 @@ impl Stream {
         Stream {
             name: Arc::from(name),
             max_record_size: limits::DEFAULT_RECORD_SIZE,
-            sequences: (0..shards.max(1)).map(|_| 0).collect(),
+            sequences: vec![0; shards.max(1) as usize],
         }
     }
 
@@ -32,9 +32,20 @@ impl Stream {
         Stream { max_record_size: bytes, ..self }
     }
 
-    /// The shard whose part of the range holds `hash`.
+    /// The shard whose part of the range holds `hash`. Shard `n` of `count` begins at `n * floor(2^128 / count)`; the
+    /// last one takes the remainder too.
     pub fn shard_of(&self, hash: u128) -> u32 {
-        shard_of(hash, self.sequences.len())
+        let last = u32::try_from(self.sequences.len() - 1).unwrap_or(u32::MAX);
+        if last == 0 {
+            return 0;
+        }
+        let count = u128::from(last) + 1;
+        // floor(2^128 / count), from 2^128 - 1, which is the largest number there is.
+        let width = match u128::MAX % count == count - 1 {
+            true => u128::MAX / count + 1,
+            false => u128::MAX / count,
+        };
+        u32::try_from(hash / width).unwrap_or(last).min(last)
     }
 
     /// The next sequence number of a shard: 56 digits, growing.
@@ -55,39 +66,4 @@ pub fn hash_of(partition_key: &str) -> u128 {
 /// The id of a shard as replies name it.
 pub fn shard_id(shard: u32) -> String {
     format!("shardId-{shard:012}")
-}
-
-/// Shard `n` of `count` begins at `n * floor(2^128 / count)`; the last one takes the remainder too.
-fn shard_of(hash: u128, count: usize) -> u32 {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    if count <= 1 {
-        return 0;
-    }
-    // floor(2^128 / count), from 2^128 - 1, which is the largest number there is.
-    let whole = u128::MAX / u128::from(count);
-    let width = match u128::MAX % u128::from(count) == u128::from(count) - 1 {
-        true => whole + 1,
-        false => whole,
-    };
-    u32::try_from(hash / width).unwrap_or(u32::MAX).min(count - 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn four_shards_divide_the_range_by_the_first_two_bits() {
-        assert_eq!(shard_of(0, 4), 0);
-        assert_eq!(shard_of((1 << 126) - 1, 4), 0);
-        assert_eq!(shard_of(1 << 126, 4), 1);
-        assert_eq!(shard_of(u128::MAX, 4), 3);
-    }
-
-    #[test]
-    fn the_last_of_three_shards_takes_the_remainder() {
-        assert_eq!(shard_of(u128::MAX / 3 - 1, 3), 0);
-        assert_eq!(shard_of(u128::MAX / 3, 3), 1);
-        assert_eq!(shard_of(u128::MAX, 3), 2);
-    }
 }

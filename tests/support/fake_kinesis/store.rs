@@ -102,6 +102,12 @@ impl Store {
         self.keep == Keep::Records
     }
 
+    /// Counts a connection and returns its number, from 1.
+    pub fn count_connection(&mut self) -> u64 {
+        self.stats.connections += 1;
+        self.stats.connections
+    }
+
     /// Counts an accepted record by its data.
     pub fn count(&mut self, data: &[u8]) {
         self.stats.records += 1;

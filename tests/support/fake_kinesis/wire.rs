@@ -158,7 +158,7 @@ impl<'de> Deserialize<'de> for Blob {
 /// What AWS says of base64 that cannot be read. It repeats the data: no client may log this message.
 fn base64_mistake(text: &str) -> String {
     let alphabet = |c: &char| c.is_ascii_alphanumeric() || "+/=".contains(*c);
-    let detail = if text.len() % 4 != 0 {
+    let detail = if !text.len().is_multiple_of(4) {
         format!("Base64 encoded length is expected a multiple of 4 bytes but found: {}", text.len())
     } else if let Some(other) = text.chars().find(|c| !alphabet(c)) {
         format!("Invalid Base64 character: '{other}'")
