@@ -31,6 +31,8 @@ use crate::verdict::{RecordVerdict, Verdict, verdict};
 pub struct Delivery<T> {
     transport: T,
     stream: Stream,
+    /// The stream, its region and its endpoint, for the log.
+    destination: String,
     limits: Limits,
     settings: config::Delivery,
     permits: Arc<Semaphore>,
@@ -96,10 +98,12 @@ impl Attempt {
 }
 
 impl<T: Transport> Delivery<T> {
-    /// Delivery to `stream` over `transport`.
+    /// Delivery to `stream` over `transport`; the log calls it `destination`.
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that delivery is made of")]
     pub fn new(
         transport: T,
         stream: Stream,
+        destination: String,
         limits: Limits,
         settings: config::Delivery,
         ledger: Ledger,
@@ -109,6 +113,7 @@ impl<T: Transport> Delivery<T> {
         Rc::new(Delivery {
             transport,
             stream,
+            destination,
             limits,
             permits: Arc::new(Semaphore::new(settings.concurrency)),
             settings,
@@ -244,10 +249,10 @@ impl<T: Transport> Delivery<T> {
                         });
                         attempts.push(attempt);
                     } else {
-                        self.stop(&attempt, &reason, &flush);
+                        self.stop(&attempt, &reason, "correct the credentials", &flush);
                     }
                 }
-                Verdict::Operator { reason } => self.stop(&attempt, &reason, &flush),
+                Verdict::Operator { reason, advice } => self.stop(&attempt, &reason, advice, &flush),
                 Verdict::Poison { reason, index } => attempts.extend(self.poison(attempt, &reason, index, &flush)),
             }
         }
@@ -325,13 +330,17 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Keeps the batch and ends the flush: only an operator can help.
-    fn stop(&self, attempt: &Attempt, reason: &str, flush: &Flush) {
+    fn stop(&self, attempt: &Attempt, reason: &str, advice: &str, flush: &Flush) {
         Flush::count(&flush.left, attempt.records());
         flush.stopped.set(true);
+        self.tell_operator(reason, advice);
+    }
+
+    fn tell_operator(&self, reason: &str, advice: &str) {
         self.log.folded(Level::Error, "operator", || {
             format!(
-                "cannot put records into stream {}: {reason}; nothing is thrown away, Fluent Bit will retry",
-                self.stream.as_str()
+                "cannot put records into {}: {reason}; {advice}; Fluent Bit keeps them and will retry",
+                self.destination
             )
         });
     }
@@ -370,12 +379,7 @@ impl<T: Transport> Delivery<T> {
             return;
         }
         Flush::count(&flush.left, suspects.len());
-        self.log.folded(Level::Error, "operator", || {
-            format!(
-                "stream {} takes no record: {reason}; nothing is thrown away, Fluent Bit will retry",
-                self.stream.as_str()
-            )
-        });
+        self.tell_operator(reason, "no record is acceptable there, so it is not the records");
     }
 
     fn refuse(&self, record: u32, reason: &str, flush: &Flush) {

@@ -178,6 +178,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
         let delivery = Delivery::new(
             kinesis.clone(),
             stream,
+            "stream logs".to_owned(),
             limits,
             settings,
             ledger,

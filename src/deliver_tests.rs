@@ -152,8 +152,16 @@ impl Bench {
         let log = TestLog::default();
         let stream = Stream::parse("logs").unwrap();
         let random = SmallRng::seed_from_u64(1);
-        let delivery =
-            Delivery::new(kinesis.clone(), stream, limits, settings, Ledger::new(1 << 20), random, log.logger());
+        let delivery = Delivery::new(
+            kinesis.clone(),
+            stream,
+            "stream logs".to_owned(),
+            limits,
+            settings,
+            Ledger::new(1 << 20),
+            random,
+            log.logger(),
+        );
         Bench { kinesis, delivery, log }
     }
 
@@ -288,7 +296,7 @@ async fn what_only_an_operator_can_cure_ends_the_flush_with_one_line_and_keeps_e
     assert_eq!(
         bench.log.lines(),
         [
-            "Error cannot put records into stream logs: HTTP 400 ResourceNotFoundException: said so; nothing is thrown away, Fluent Bit will retry"
+            "Error cannot put records into stream logs: HTTP 400 ResourceNotFoundException: said so; create the stream, or correct stream and region; Fluent Bit keeps them and will retry"
         ]
     );
 }
@@ -320,7 +328,7 @@ async fn when_every_record_alone_gets_the_same_answer_nothing_is_thrown_away() {
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "ValidationException"));
     assert_eq!(bench.flush(4).await, Outcome::Retry);
     assert_eq!(bench.accepted(), ids([]));
-    assert!(bench.log.lines()[0].contains("takes no record"), "{:?}", bench.log.lines());
+    assert!(bench.log.lines()[0].contains("it is not the records"), "{:?}", bench.log.lines());
 }
 
 #[tokio::test(start_paused = true)]

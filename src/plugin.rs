@@ -256,18 +256,14 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
     let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
     let client = Client::new(endpoint.clone(), region.clone(), cache, clock, config.request_timeout)
         .map_err(|reason| mistake("endpoint", reason))?;
-    log.write(Level::Info, || {
-        format!("version {}: stream {} in {region} at {endpoint}", env!("CARGO_PKG_VERSION"), config.stream.as_str())
-    });
+    let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
+    log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));
     if let Err(reason) = client.credentials().await {
         log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
     }
     let (ledger, loaded) = match config.ledger_path {
         None => (Ledger::new(config.ledger_max_bytes), Ok(())),
-        Some(path) => {
-            let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
-            Ledger::with_file(config.ledger_max_bytes, path, destination)
-        }
+        Some(path) => Ledger::with_file(config.ledger_max_bytes, path, destination.clone()),
     };
     if let Err(reason) = loaded {
         log.write(Level::Warn, || format!("{reason}; chunks that were in retry are sent whole"));
@@ -277,7 +273,7 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
         request_bytes: config.delivery.max_request_bytes,
         record_bytes: limits::DEFAULT_RECORD_BYTES,
     };
-    Ok(Delivery::new(client, config.stream, limits, config.delivery, ledger, rand::make_rng(), log))
+    Ok(Delivery::new(client, config.stream, destination, limits, config.delivery, ledger, rand::make_rng(), log))
 }
 
 /// Says what was done and keeps what the next start needs.

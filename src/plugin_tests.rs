@@ -75,7 +75,16 @@ fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId
         let settings = config::Delivery { retries: 0, ..config.delivery };
         let stream = Stream::parse("logs").unwrap();
         let fake = Fake { behaviour, sending };
-        Ok(Delivery::new(fake, stream, limits, settings, Ledger::new(1 << 20), SmallRng::seed_from_u64(1), log))
+        Ok(Delivery::new(
+            fake,
+            stream,
+            "stream logs".to_owned(),
+            limits,
+            settings,
+            Ledger::new(1 << 20),
+            SmallRng::seed_from_u64(1),
+            log,
+        ))
     });
     (plugin.unwrap(), lines, sent)
 }
@@ -173,5 +182,5 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
     let texts = lines.texts();
     assert!(texts[0].starts_with("Info version "), "{texts:?}");
     assert!(texts[1].starts_with("Warn no credentials from profile 'no such profile': "), "{texts:?}");
-    assert!(texts[2].contains("nothing is thrown away"), "{texts:?}");
+    assert!(texts[2].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
 }

@@ -34,6 +34,8 @@ pub enum Verdict {
     Operator {
         /// What the service said.
         reason: String,
+        /// What the operator can do about it.
+        advice: &'static str,
     },
     /// A record of the batch is not acceptable.
     Poison {
@@ -84,7 +86,7 @@ pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdi
 fn judge_failure(error: &TransportError) -> Verdict {
     let again = |ambiguous| Verdict::Again { reason: error.to_string(), after: None, network: true, ambiguous };
     match error {
-        TransportError::NoCredentials(reason) => Verdict::Operator { reason: reason.clone() },
+        TransportError::NoCredentials(reason) => operator(reason.clone(), "give Fluent Bit credentials"),
         TransportError::Connect(_) => again(false),
         TransportError::Ambiguous(_) => again(true),
     }
@@ -124,18 +126,15 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         | "IncompleteSignatureException"
         | "RequestExpired"
         | "RequestTimeTooSkewed" => Verdict::Unauthorized { reason, server_time: response.date() },
-        "ResourceNotFoundException"
-        | "AccessDeniedException"
-        | "AccessDenied"
-        | "MissingAuthenticationTokenException"
-        | "KMSDisabledException"
-        | "KMSInvalidStateException"
-        | "KMSAccessDeniedException"
-        | "KMSNotFoundException"
-        | "KMSOptInRequired" => Verdict::Operator { reason },
+        "ResourceNotFoundException" => operator(reason, "create the stream, or correct stream and region"),
+        "AccessDeniedException" | "AccessDenied" => operator(reason, "grant kinesis:PutRecords on the stream"),
+        "KMSAccessDeniedException" => operator(reason, "grant kms:GenerateDataKey on the stream's key"),
+        "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException" | "KMSOptInRequired" => {
+            operator(reason, "see to the KMS key of the stream")
+        }
         // A complaint about the stream's name is not about any record.
         "ValidationException" if error.message.contains("'streamName'") || error.message.contains("'streamARN'") => {
-            Verdict::Operator { reason }
+            operator(reason, "correct stream")
         }
         "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
             Verdict::Poison { index: named_record(&error.message).filter(|&index| index < count), reason }
@@ -143,8 +142,12 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         _ if status == 413 => Verdict::Poison { reason, index: None },
         _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
         // Anything else is nothing we know: keep the records and tell the operator.
-        _ => Verdict::Operator { reason },
+        _ => operator(reason, "see whether the endpoint is that of Kinesis"),
     }
+}
+
+fn operator(reason: String, advice: &'static str) -> Verdict {
+    Verdict::Operator { reason, advice }
 }
 
 fn again(reason: String, response: &Response) -> Verdict {
