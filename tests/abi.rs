@@ -331,6 +331,40 @@ fn log_level_of_the_output_is_honoured() {
     host.library.unregister(definition);
 }
 
+/// Fluent Bit 1.9 with two outputs ends each of them with exit, unregister and `dlclose`, out of memory that it freed
+/// with the first: it died on the first call into the unmapped library.
+#[test]
+fn the_library_stays_mapped_when_it_is_closed() {
+    let host = host();
+    let definition = host.library.register(0).unwrap();
+    let mut output = output("only");
+    assert_eq!(output.init(&host.library), 1, "{:?}", log::take());
+    let (exit_ctx, unregister, context) = (host.library.exit_ctx, host.library.unregister, output.context());
+    output.exit(&host.library);
+    let freed = definition.pointer();
+    host.library.unregister(definition);
+    drop(host.library);
+    // SAFETY: what this test is about.
+    unsafe {
+        assert_eq!(exit_ctx(context), FLB_OK);
+        unregister(freed);
+    }
+}
+
+#[test]
+fn a_value_of_the_configuration_cannot_forge_or_cut_a_log_line() {
+    let host = host();
+    let definition = host.library.register(0).unwrap();
+    let properties = [("alias", "two\nlines"), ("stream", "logs"), ("endpoint", "x y\r\n[error] forged\x1b[31m")];
+    let mut output = Output::new("kinesis.0", &properties).unwrap();
+    assert_eq!(output.init(&host.library), 0);
+    let lines = log::take();
+    assert!(lines.iter().all(|(_, line)| line.starts_with("[output:kinesis:two lines] ")), "{lines:?}");
+    assert!(lines.iter().any(|(_, line)| line.contains("forged")), "{lines:?}");
+    assert!(!lines.iter().any(|(_, line)| line.contains(char::is_control)), "{lines:?}");
+    host.library.unregister(definition);
+}
+
 /// A program's own symbols must not be replaced by ours, nor ours by another plugin's.
 #[test]
 fn only_the_functions_of_the_interface_are_exported() {

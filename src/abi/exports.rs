@@ -140,3 +140,29 @@ fn answer(outcome: Outcome) -> c_int {
         Outcome::Hopeless => FLB_ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Whoever adds a function and forgets the guard learns it here: a panic in it would end Fluent Bit.
+    #[test]
+    fn every_exported_function_is_one_guard_and_nothing_else() {
+        let (code, _) = include_str!("exports.rs").split_once("#[cfg(test)]").unwrap();
+        let exports = code.split("#[unsafe(no_mangle)]").skip(1).collect::<Vec<_>>();
+        assert_eq!(exports.len(), 10);
+        for export in exports {
+            let export = export.split_once("\n}\n").unwrap().0;
+            let (signature, body) = export.split_once(" {\n").unwrap();
+            assert!(signature.contains("pub unsafe extern \"C\" fn FLBPlugin"), "{signature}");
+            let body = body.trim().trim_start_matches("// SAFETY: by this function's contract.").trim();
+            assert!(body.starts_with("guard(") && body.ends_with(')'), "{body}");
+            // The bracket that guard opens closes at the end, so nothing follows it.
+            let mut depth = 0;
+            let closed = body.char_indices().find_map(|(at, character)| {
+                depth += i32::from(character == '(') - i32::from(character == ')');
+                (depth == 0 && character == ')').then_some(at)
+            });
+            assert_eq!(closed, Some(body.len() - 1), "{body}");
+        }
+        assert_eq!(code.matches("extern \"C\"").count(), 10, "a function without no_mangle");
+    }
+}

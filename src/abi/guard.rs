@@ -21,7 +21,7 @@ pub fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
 }
 
 /// Runs `body`. A panic comes back as its message, with its place when [`keep_panics_quiet`] was called before.
-pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+fn catch<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     // Whatever the body left half done is not looked at again: the callers give up what it worked on.
     panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
         let noted = LAST_PANIC.try_with(|last| last.borrow_mut().take()).ok().flatten();
