@@ -25,7 +25,9 @@ fn the_readmes_option_table_is_that_of_the_code() {
     let wanted = option_table();
     if env::var_os("UPDATE").is_some() {
         let text = [before, OPTIONS_BEGIN, &wanted, OPTIONS_END, after].concat();
-        fs::write(root().join("README.md"), text).unwrap();
+        // Put in place whole, because the other tests read it meanwhile.
+        fs::write(root().join("README.md.new"), text).unwrap();
+        fs::rename(root().join("README.md.new"), root().join("README.md")).unwrap();
         return;
     }
     assert!(found == wanted, "make it anew by UPDATE=1 cargo test --test documentation; wanted:\n{wanted}");
