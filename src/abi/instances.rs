@@ -9,6 +9,8 @@ use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
 use super::guard::guard;
@@ -29,6 +31,10 @@ static INSTANCES: Mutex<Vec<Arc<Instance>>> = Mutex::new(Vec::new());
 /// The definition of the last registration: the instances that follow belong to it. On hot reload the new
 /// configuration registers while the old one still runs, and is initialized after the old one has left.
 static REGISTRATION: AtomicUsize = AtomicUsize::new(0);
+
+/// Fluent Bit 1.9 ends after a failed start without waiting for the thread that writes its log: without this pause the
+/// lines that say what is wrong are missing in every tenth run, and more often on a busy machine.
+const LOG_DELAY: Duration = Duration::from_millis(100);
 
 /// Notes that the instances to come belong to `def`.
 pub(super) fn registered(def: *const flb_plugin_proxy_def) {
@@ -72,6 +78,7 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
             for mistake in &error.mistakes {
                 log.write(Level::Error, &mistake.to_string());
             }
+            thread::sleep(LOG_DELAY);
             false
         }
     }
