@@ -7,6 +7,8 @@ use rand::rngs::SmallRng;
 
 const BASE: Duration = Duration::from_millis(100);
 const CAP: Duration = Duration::from_secs(5);
+/// A server that asks for more than this gets this: a flush has to end.
+const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
 /// Exponential backoff with full jitter: each pause is drawn evenly from zero to a bound that doubles, so that many
 /// plugins which failed together do not come back together
@@ -17,11 +19,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The pause after one more failure; not shorter than what the server asked for, unless that is beyond the cap.
+    /// The pause after one more failure; not shorter than what the server asked for, up to half a minute.
     pub fn next(&mut self, random: &mut SmallRng, server_asked: Option<Duration>) -> Duration {
         let bound = BASE.saturating_mul(2_u32.saturating_pow(self.failures)).min(CAP);
         self.failures = self.failures.saturating_add(1);
-        bound.mul_f64(random.random::<f64>()).max(server_asked.unwrap_or_default().min(CAP))
+        bound.mul_f64(random.random::<f64>()).max(server_asked.unwrap_or_default().min(LONGEST_ASKED))
     }
 
     /// Starts over, because something succeeded.
@@ -61,9 +63,11 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_heard_but_not_beyond_the_cap() {
+    fn the_server_is_heard_up_to_half_a_minute() {
         let mut random = SmallRng::seed_from_u64(7);
-        assert!(Backoff::default().next(&mut random, Some(Duration::from_secs(2))) == Duration::from_secs(2));
-        assert!(Backoff::default().next(&mut random, Some(Duration::from_secs(3600))) == CAP);
+        for (asked, pause) in [(2, 2), (20, 20), (3600, 30)] {
+            let next = Backoff::default().next(&mut random, Some(Duration::from_secs(asked)));
+            assert_eq!(next, Duration::from_secs(pause));
+        }
     }
 }

@@ -85,11 +85,12 @@ struct Attempt {
     backoff: Backoff,
     retries: usize,
     tried_at_once: bool,
+    renewed: bool,
 }
 
 impl Attempt {
     fn new(batch: Batch) -> Self {
-        Attempt { batch, backoff: Backoff::default(), retries: 0, tried_at_once: false }
+        Attempt { batch, backoff: Backoff::default(), retries: 0, tried_at_once: false, renewed: false }
     }
 
     fn records(&self) -> usize {
@@ -146,6 +147,9 @@ impl<T: Transport> Delivery<T> {
                 flush.stopped.set(true);
                 self.log.write(Level::Error, || format!("a request ended with a bug in this plugin: {error}"));
             }
+        }
+        if flush.stopped.get() {
+            Flush::count(&flush.left, packer.remaining());
         }
         self.judge_suspects(&flush);
         let outcome = self.conclude(&flush, spared);
@@ -242,12 +246,17 @@ impl<T: Transport> Delivery<T> {
                     }
                     attempts.extend(self.again(attempt, reason, after, network, &flush).await);
                 }
+                Verdict::Unauthorized { reason, server_time } if attempt.renewed => {
+                    // New credentials did not help; more of them may, but not at once.
+                    self.transport.renew(server_time);
+                    attempts.extend(self.pause(attempt, reason, None, &flush).await);
+                }
                 Verdict::Unauthorized { reason, server_time } => {
                     if self.transport.renew(server_time) {
                         self.log.write(Level::Warn, || {
                             format!("{reason}: trying again with new credentials and the server's time")
                         });
-                        attempts.push(attempt);
+                        attempts.push(Attempt { renewed: true, ..attempt });
                     } else {
                         self.stop(&attempt, &reason, "correct the credentials", &flush);
                     }

@@ -69,6 +69,12 @@ impl<'a> Packer<'a> {
         (!batch.is_empty()).then(|| batch.finish())
     }
 
+    /// How many records are not yet in a batch, those that cannot be sent among them.
+    pub fn remaining(&self) -> usize {
+        let ahead = (self.next_record..).zip(self.events.clone());
+        usize::from(self.carried.is_some()) + ahead.filter(|(record, _)| !self.settled.contains(*record)).count()
+    }
+
     /// Writes the next event that can be sent into `data`.
     fn next_record(&mut self, random: &mut SmallRng, lost: &mut dyn FnMut(u32, Loss)) -> Option<(u32, RandomKey)> {
         loop {
@@ -181,8 +187,10 @@ mod tests {
         [0, 2, 3].into_iter().for_each(|record| settled.insert(record));
         let chunk = chunk_of(&[20, 20, 20, 2_000_000, 20]);
         let mut packer = Packer::new(&chunk, &stream, LIMITS, settled);
+        assert_eq!(packer.remaining(), 2);
         let batch = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, loss| panic!("{loss:?}"));
         assert_eq!(records(&[batch.unwrap()]), [vec![1, 4]]);
+        assert_eq!(packer.remaining(), 0);
     }
 
     #[test]

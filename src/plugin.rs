@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -36,6 +36,10 @@ pub const STACK_BYTES: usize = 2 << 20;
 /// How long replies are waited for when the host leaves; Fluent Bit's `grace` is 5 s by default.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the exit waits for a name server that does not answer. A thread that waits for it longer touches nothing of
+/// ours but code, which stays mapped (build.rs).
+const RESOLVER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Lines that are kept while no thread of the host waits; the oldest go first.
 const MAX_WAITING_LINES: usize = 200;
 
@@ -45,6 +49,8 @@ pub struct Plugin {
     jobs: UnboundedSender<Job>,
     thread: Mutex<Option<JoinHandle<VecDeque<Line>>>>,
     flushing: AtomicUsize,
+    /// The engine's thread, until a flush on it was warned of.
+    engine: Mutex<Option<ThreadId>>,
 }
 
 enum Job {
@@ -76,7 +82,13 @@ impl Plugin {
             .stack_size(STACK_BYTES)
             .spawn(move || run(open, take, ready, sink))
             .map_err(|error| cannot_start(error.to_string()))?;
-        let plugin = Plugin { log, jobs, thread: Mutex::new(Some(thread)), flushing: AtomicUsize::new(0) };
+        let plugin = Plugin {
+            log,
+            jobs,
+            thread: Mutex::new(Some(thread)),
+            flushing: AtomicUsize::new(0),
+            engine: Mutex::new(Some(thread::current().id())),
+        };
         let result = started.recv().unwrap_or_else(|_| Err(cannot_start("the delivery thread ended".to_owned())));
         if result.is_err() {
             plugin.stop();
@@ -90,6 +102,7 @@ impl Plugin {
     /// Hands the chunk to the delivery thread and waits for its answer, writing the lines it logs meanwhile.
     pub fn flush(&self, chunk: &[u8], tag: &[u8]) -> Outcome {
         self.flushing.fetch_add(1, Ordering::AcqRel);
+        self.warn_of_the_engines_thread();
         let outcome = lend(
             chunk,
             tag,
@@ -99,6 +112,15 @@ impl Plugin {
         );
         self.flushing.fetch_sub(1, Ordering::AcqRel);
         outcome.unwrap_or(Outcome::Retry)
+    }
+
+    /// Without workers the host flushes on the thread that started the plugin, where everything else of it waits too.
+    fn warn_of_the_engines_thread(&self) {
+        let Ok(mut engine) = self.engine.try_lock() else { return };
+        if *engine == Some(thread::current().id()) {
+            *engine = None;
+            self.log.write(Level::Warn, "every flush stops Fluent Bit's engine: set workers to 1 or more");
+        }
     }
 
     /// Stops the delivery thread and waits until it is gone. What is not yet confirmed, and every later flush, is answered
@@ -155,6 +177,8 @@ where
             Err(mistakes) => drop(ready.send(Err(mistakes))),
         }
     });
+    // Only a name's resolution can still run, in the C library and on a thread of the runtime.
+    runtime.shutdown_timeout(RESOLVER_PATIENCE);
     router.take()
 }
 

@@ -98,7 +98,8 @@ fn a_flush_is_delivered_on_the_delivery_thread_and_logged_on_the_callers() {
     assert_eq!(plugin.flush(b"\xc1", b"app"), Outcome::Hopeless);
     assert_ne!(sent.recv().unwrap(), thread::current().id());
     let written = lines.0.lock().unwrap();
-    assert_eq!(written.len(), 2, "{written:?}");
+    assert_eq!(written.len(), 3, "{written:?}");
+    assert!(written[1].0.contains("set workers to 1 or more"), "once, though there were two flushes: {written:?}");
     assert!(written.iter().all(|(_, thread)| *thread == thread::current().id()), "{written:?}");
 }
 
@@ -119,7 +120,7 @@ fn a_panic_while_sending_is_a_retry_with_its_message_in_the_log() {
     assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry);
     assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "the delivery thread lives on");
     let texts = lines.texts();
-    assert!(texts[1].contains("injected into a request"), "{texts:?}");
+    assert!(texts[2].contains("injected into a request"), "{texts:?}");
 }
 
 #[test]
@@ -182,5 +183,5 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
     let texts = lines.texts();
     assert!(texts[0].starts_with("Info version "), "{texts:?}");
     assert!(texts[1].starts_with("Warn no credentials from profile 'no such profile': "), "{texts:?}");
-    assert!(texts[2].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
+    assert!(texts[3].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
 }

@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::kinesis::client::TransportError;
-use crate::kinesis::reply::{RecordReply, Response};
+use crate::kinesis::reply::{RecordReply, Response, ServiceError};
 
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,9 +136,10 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         "ValidationException" if error.message.contains("'streamName'") || error.message.contains("'streamARN'") => {
             operator(reason, "correct stream")
         }
-        "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
-            Verdict::Poison { index: named_record(&error.message).filter(|&index| index < count), reason }
-        }
+        "ValidationException" | "InvalidArgumentException" | "SerializationException" => Verdict::Poison {
+            index: named_record(&error.message).filter(|&index| index < count),
+            reason: without_content(status, &error),
+        },
         _ if status == 413 => Verdict::Poison { reason, index: None },
         _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
         // Anything else is nothing we know: keep the records and tell the operator.
@@ -152,6 +153,15 @@ fn operator(reason: String, advice: &'static str) -> Verdict {
 
 fn again(reason: String, response: &Response) -> Verdict {
     Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
+}
+
+/// The service quotes records in these messages, and no log may. What stands behind the constraint is its own words.
+fn without_content(status: u16, error: &ServiceError) -> String {
+    const CONSTRAINT: &str = "failed to satisfy constraint: ";
+    match error.message.rsplit_once(CONSTRAINT) {
+        Some((_, constraint)) => format!("HTTP {status} {}: {CONSTRAINT}{constraint}", error.code),
+        None => format!("HTTP {status} {}", error.code),
+    }
 }
 
 /// The record that a validation message names: "Value at 'records.3.member.data' …" is the third, index 2.
@@ -256,6 +266,26 @@ mod tests {
         assert_eq!(named("Value at 'records.4.member.data'"), None, "the batch has three records");
         assert_eq!(named("Value at 'records.0.member.data'"), None);
         assert_eq!(named("Value at 'records' failed"), None);
+    }
+
+    #[test]
+    fn messages_that_quote_a_record_are_not_repeated() {
+        let said =
+            |code: &str, message: &str| match judge(400, &format!(r#"{{"__type":"{code}","message":"{message}"}}"#)) {
+                Verdict::Poison { reason, .. } => reason,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(
+            said("SerializationException", "'c2VjcmV0' can not be converted to a Blob"),
+            "HTTP 400 SerializationException"
+        );
+        assert_eq!(
+            said(
+                "ValidationException",
+                "Value 'secret' at 'records.1.member.partitionKey' failed to satisfy constraint: Member must have length greater than or equal to 1"
+            ),
+            "HTTP 400 ValidationException: failed to satisfy constraint: Member must have length greater than or equal to 1"
+        );
     }
 
     #[test]

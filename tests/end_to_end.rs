@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use support::fake_kinesis::{Credential, FakeKinesis, Faults, Keep, Settings, Stats, Stream};
 
@@ -224,4 +225,59 @@ fn when_replies_are_lost_nothing_is_missing_and_only_their_records_may_be_there_
     let lost_replies = stats.outcomes["reset_after"];
     assert!(lost_replies > 0 && stats.duplicates > 0, "the faults were on: {stats:?}");
     assert!(stats.duplicates <= 500 * lost_replies, "{stats:?}");
+}
+
+/// Sends one chunk to `endpoint` with half a second for each request and one retry; returns how long it took.
+fn flush_within_bounds(endpoint: &str, ca: Option<&str>) -> Duration {
+    let start = Instant::now();
+    let mut command = Command::new(host_program());
+    command.args(["-p", "stream=logs", "-p", "region=eu-west-1", "-p", &format!("endpoint={endpoint}")]);
+    command.args([
+        "-p",
+        "http_request_timeout=500ms",
+        "-p",
+        "retries_on_batch_request=1",
+        "--retries",
+        "0",
+        "--lines",
+        "10",
+    ]);
+    command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+    command.envs(ca.map(|ca| ("SSL_CERT_FILE", ca)));
+    let output = command.output().unwrap();
+    assert!(said(&output).contains("answered retry 1"), "{}", said(&output));
+    start.elapsed()
+}
+
+/// Three tries of half a second, a pause of at most 0.1 s, two seconds of leaving: all that the configuration allows, and
+/// time for a busy machine to start two processes.
+const BOUND: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_server_that_never_answers_does_not_hold_a_flush() {
+    let kinesis = FakeKinesis::start(Settings { faults: Faults { hang: 1.0, ..Faults::default() }, ..checked(true) });
+    assert!(flush_within_bounds(&kinesis.endpoint(), kinesis.ca_file().to_str()) < BOUND);
+    assert!(kinesis.stats().requests >= 2);
+}
+
+#[test]
+fn a_reply_that_trickles_does_not_hold_a_flush() {
+    let faults = Faults { trickle: 1.0, trickle_ms: 10_000, ..Faults::default() };
+    let kinesis = FakeKinesis::start(Settings { faults, ..checked(true) });
+    assert!(flush_within_bounds(&kinesis.endpoint(), kinesis.ca_file().to_str()) < BOUND);
+}
+
+#[test]
+fn a_server_that_accepts_and_says_nothing_does_not_hold_a_flush() {
+    // The kernel accepts for the listener; nobody speaks TLS.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let kinesis = FakeKinesis::start(checked(true));
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    assert!(flush_within_bounds(&endpoint, kinesis.ca_file().to_str()) < BOUND);
+}
+
+#[test]
+fn an_address_that_nobody_answers_for_does_not_hold_a_flush() {
+    // 192.0.2.0/24 is for documentation: packets to it are dropped or refused, but never answered.
+    assert!(flush_within_bounds("http://192.0.2.1:4567", None) < BOUND);
 }

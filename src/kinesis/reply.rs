@@ -62,9 +62,11 @@ impl Response {
         (reply.records.len() == count).then(|| reply.records.into_iter().map(RecordEntry::reply).collect())
     }
 
-    /// The error that the reply states, in JSON or XML.
+    /// The error that the reply states, in JSON, CBOR or XML: front ends and proxies do not always answer in the caller's
+    /// wire, so the body decides.
     pub fn error(&self) -> ServiceError {
-        let mut error = self.json_error().or_else(|| self.xml_error()).unwrap_or_default();
+        let mut error =
+            self.json_error().or_else(|| self.cbor_error()).or_else(|| self.xml_error()).unwrap_or_default();
         if error.code.is_empty()
             && let Some(code) = self.header("x-amzn-errortype")
         {
@@ -84,6 +86,21 @@ impl Response {
         }
         let error: JsonError = serde_json::from_slice(&self.body).ok()?;
         Some(ServiceError { code: error.code.unwrap_or_default(), message: error.message.unwrap_or_default() })
+    }
+
+    fn cbor_error(&self) -> Option<ServiceError> {
+        let mut decoder = minicbor::Decoder::new(&self.body);
+        let mut error = ServiceError::default();
+        let mut members = decoder.map().ok()?.unwrap_or(u64::MAX);
+        while members > 0 && decoder.datatype().is_ok_and(|kind| kind != minicbor::data::Type::Break) {
+            members -= 1;
+            match decoder.str().ok()? {
+                "__type" | "code" | "Code" => error.code = decoder.str().ok()?.to_owned(),
+                "message" | "Message" => error.message = decoder.str().ok()?.to_owned(),
+                _ => decoder.skip().ok()?,
+            }
+        }
+        Some(error)
     }
 
     fn xml_error(&self) -> Option<ServiceError> {
@@ -212,6 +229,17 @@ mod tests {
         ] {
             let error = response(body, headers).error();
             assert_eq!((error.code.as_str(), error.message.as_str()), (code, message), "{body}");
+        }
+    }
+
+    #[test]
+    fn errors_are_read_from_cbor_with_stated_and_with_open_length() {
+        let text = |text: &str| [&[0x60 + u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
+        let members =
+            [text("__type"), text("LimitExceeded"), text("other"), vec![0x80], text("message"), text("slowly")];
+        for body in [[&[0xa3][..], &members.concat()].concat(), [&[0xbf][..], &members.concat(), &[0xff]].concat()] {
+            let reply = Response { status: StatusCode::BAD_REQUEST, headers: HeaderMap::new(), body: body.into() };
+            assert_eq!((reply.error().code.as_str(), reply.error().message.as_str()), ("LimitExceeded", "slowly"));
         }
     }
 
