@@ -13,7 +13,7 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard};
 
 use host::chunk::Chunk;
-use host::elf::exported_symbols;
+use host::elf::{dynamic_flags_1, exported_symbols};
 use host::library::{Definition, Library, built_plugin};
 use host::log;
 use host::output::{Output, UNREACHABLE, set_environment};
@@ -24,6 +24,15 @@ use kinesis::config::options::OPTIONS;
 struct Host {
     library: Library,
     _alone: MutexGuard<'static, ()>,
+}
+
+impl Host {
+    /// Calls `FLBPluginFlush`, which finds the output by itself; an error when there is none or more than one.
+    fn flush_the_only_output(&self) -> c_int {
+        let chunk = chunk();
+        // SAFETY: chunk and tag live through the call.
+        unsafe { (self.library.flush)(chunk.as_ptr().cast(), chunk.len(), TAG.as_ptr()) }
+    }
 }
 
 fn host() -> Host {
@@ -136,7 +145,7 @@ fn several_outputs_live_side_by_side() {
     assert_eq!(first.flush(&host.library, &chunk(), TAG), FLB_RETRY);
     assert_eq!(second.flush(&host.library, &chunk(), TAG), FLB_RETRY);
     assert_eq!(first.exit(&host.library), FLB_OK);
-    assert_eq!(second.flush(&host.library, &chunk(), TAG), FLB_RETRY);
+    assert_eq!(host.flush_the_only_output(), FLB_RETRY);
     assert_eq!(second.exit(&host.library), FLB_OK);
     host.library.unregister(definition);
 }
@@ -218,7 +227,7 @@ fn leaving_twice_or_with_a_foreign_context_is_harmless() {
         // SAFETY: the plugin compares the pointer before it follows it.
         assert_eq!(unsafe { (host.library.exit_ctx)(context) }, FLB_OK);
     }
-    assert_eq!(stays.flush(&host.library, &chunk(), TAG), FLB_RETRY);
+    assert_eq!(host.flush_the_only_output(), FLB_RETRY);
     stays.exit(&host.library);
     host.library.unregister(definition);
 }
@@ -227,18 +236,15 @@ fn leaving_twice_or_with_a_foreign_context_is_harmless() {
 fn a_flush_without_context_goes_to_the_only_output() {
     let host = host();
     let definition = host.library.register(0).unwrap();
-    let chunk = chunk();
-    // SAFETY: chunk and tag live through the call.
-    let flush = || unsafe { (host.library.flush)(chunk.as_ptr().cast(), chunk.len(), TAG.as_ptr()) };
-    assert_eq!(flush(), FLB_ERROR, "there is none");
+    assert_eq!(host.flush_the_only_output(), FLB_ERROR, "there is none");
     let (mut first, mut second) = (output("first"), output("second"));
     assert_eq!(first.init(&host.library), 1, "{:?}", log::take());
-    assert_eq!(flush(), FLB_RETRY, "there is one");
+    assert_eq!(host.flush_the_only_output(), FLB_RETRY, "there is one");
     assert_eq!(second.init(&host.library), 1, "{:?}", log::take());
-    assert_eq!(flush(), FLB_ERROR, "there are two");
+    assert_eq!(host.flush_the_only_output(), FLB_ERROR, "there are two");
     // SAFETY: no flush is under way.
     assert_eq!(unsafe { (host.library.exit)() }, FLB_OK);
-    assert_eq!(flush(), FLB_ERROR, "all have left");
+    assert_eq!(host.flush_the_only_output(), FLB_ERROR, "all have left");
     host.library.unregister(definition);
 }
 
@@ -251,13 +257,9 @@ fn unregistering_stops_the_outputs_that_were_not_told_to_leave() {
     assert_eq!((first.init(&host.library), second.init(&host.library)), (1, 1), "{:?}", log::take());
     second.exit(&host.library);
     host.library.unregister(definition);
-    // SAFETY: no flush is under way, and the contexts are only compared.
-    unsafe {
-        let chunk = chunk();
-        let flushed = (host.library.flush)(chunk.as_ptr().cast(), chunk.len(), TAG.as_ptr());
-        assert_eq!(flushed, FLB_ERROR, "there is no output left");
-        assert_eq!((host.library.exit_ctx)(first.context()), FLB_OK);
-    }
+    assert_eq!(host.flush_the_only_output(), FLB_ERROR, "there is none left");
+    // SAFETY: the context is only compared.
+    assert_eq!(unsafe { (host.library.exit_ctx)(first.context()) }, FLB_OK);
 }
 
 #[test]
@@ -299,7 +301,7 @@ fn unregistering_leaves_the_outputs_of_another_registration_alone() {
     assert_eq!(second.init(&host.library), 1, "{:?}", log::take());
     first.exit(&host.library);
     host.library.unregister(first_definition);
-    assert_eq!(second.flush(&host.library, &chunk(), TAG), FLB_RETRY);
+    assert_eq!(host.flush_the_only_output(), FLB_RETRY);
     second.exit(&host.library);
     host.library.unregister(second_definition);
 }
@@ -326,8 +328,10 @@ fn log_level_of_the_output_is_honoured() {
     let mut output = Output::new("kinesis.0", &properties).unwrap();
     assert_eq!(output.init(&host.library), 1);
     assert_eq!(output.flush(&host.library, &chunk(), TAG), FLB_RETRY);
-    assert_eq!(log::take(), []);
     output.exit(&host.library);
+    let mut refused = Output::new("kinesis.0", &[("log_level", "off")]).unwrap();
+    assert_eq!(refused.init(&host.library), 0);
+    assert_eq!(log::take(), []);
     host.library.unregister(definition);
 }
 
@@ -335,20 +339,9 @@ fn log_level_of_the_output_is_honoured() {
 /// with the first: it died on the first call into the unmapped library.
 #[test]
 fn the_library_stays_mapped_when_it_is_closed() {
-    let host = host();
-    let definition = host.library.register(0).unwrap();
-    let mut output = output("only");
-    assert_eq!(output.init(&host.library), 1, "{:?}", log::take());
-    let (exit_ctx, unregister, context) = (host.library.exit_ctx, host.library.unregister, output.context());
-    output.exit(&host.library);
-    let freed = definition.pointer();
-    host.library.unregister(definition);
-    drop(host.library);
-    // SAFETY: what this test is about.
-    unsafe {
-        assert_eq!(exit_ctx(context), FLB_OK);
-        unregister(freed);
-    }
+    const DF_1_NODELETE: u64 = 8;
+    let flags = dynamic_flags_1(&built_plugin().unwrap()).unwrap();
+    assert_eq!(flags & DF_1_NODELETE, DF_1_NODELETE, "{flags:#x}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn refused() -> Result<(), Failed> {
     if told.is_empty() { Ok(()) } else { Err(format!("the host went on:\n{told}").into()) }
 }
 
-const RECORDS: usize = 500;
+const RECORDS: usize = 200;
 
 /// Runs the host and returns what it printed on stdout, or what valgrind found.
 fn host_under_valgrind(endpoint: &str, options: &[&str], environment: &[(&str, &str)]) -> Result<String, Failed> {
@@ -72,7 +72,7 @@ fn host_under_valgrind(endpoint: &str, options: &[&str], environment: &[(&str, &
         .args(["--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=9"])
         .arg(env::current_exe()?)
         .args(["-p", "stream=logs", "-p", "region=us-east-1", "-p", &format!("endpoint={endpoint}")])
-        .args(["--lines", &RECORDS.to_string(), "--chunk-bytes", "25000"])
+        .args(["--lines", &RECORDS.to_string(), "--chunk-bytes", "10000"])
         .args(options)
         .env(AS_HOST, "1")
         .envs(ENVIRONMENT)
