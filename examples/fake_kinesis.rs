@@ -6,11 +6,7 @@
 //!
 //! It prints one line when it is ready, `GET /_/stats` and `GET /_/records?from=N&count=M` show what arrived,
 //! `POST /_/faults` and `POST /_/script` change what goes wrong, SIGTERM or SIGINT ends it with the closing statistics.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program speaks"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks")]
 
 #[path = "../tests/support/fake_kinesis/mod.rs"]
 mod fake_kinesis;
@@ -75,20 +71,13 @@ fn run(arguments: Parser) -> Result<(), Box<dyn Error>> {
     let tls = options.settings.tls;
     let server = FakeKinesis::try_start(options.settings)?;
     match tls {
-        true => println!(
-            "ready: {} ca {}",
-            server.endpoint(),
-            server.ca_file().display()
-        ),
+        true => println!("ready: {} ca {}", server.endpoint(), server.ca_file().display()),
         false => println!("ready: {}", server.endpoint()),
     }
     let mut printed = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(50));
-        if options
-            .stats_every
-            .is_some_and(|every| printed.elapsed() >= every)
-        {
+        if options.stats_every.is_some_and(|every| printed.elapsed() >= every) {
             printed = Instant::now();
             println!("stats: {}", serde_json::to_string(&server.stats())?);
         }
@@ -99,11 +88,7 @@ fn run(arguments: Parser) -> Result<(), Box<dyn Error>> {
 
 /// The options, or `None` when help is asked for.
 fn parse(mut parser: Parser) -> Result<Option<Options>, Box<dyn Error>> {
-    let mut settings = Settings {
-        tls: true,
-        streams: Vec::new(),
-        ..Settings::default()
-    };
+    let mut settings = Settings { tls: true, streams: Vec::new(), ..Settings::default() };
     let mut faults = Faults::default();
     let mut stats_every = None;
     let mut max_record_size = None;
@@ -119,9 +104,7 @@ fn parse(mut parser: Parser) -> Result<Option<Options>, Box<dyn Error>> {
             "stream" => settings.streams.push(stream(&parser.value()?.string()?)?),
             "max-record-size" => max_record_size = Some(parser.value()?.parse()?),
             "max-request-size" => settings.max_request_size = parser.value()?.parse()?,
-            "credentials" => settings
-                .credentials
-                .push(credential(&parser.value()?.string()?)?),
+            "credentials" => settings.credentials.push(credential(&parser.value()?.string()?)?),
             "latency-ms" => faults.latency_ms = parser.value()?.parse()?,
             "throttle-records" => faults.throttle_records = probability(&mut parser)?,
             "fail-records" => faults.fail_records = probability(&mut parser)?,
@@ -138,17 +121,10 @@ fn parse(mut parser: Parser) -> Result<Option<Options>, Box<dyn Error>> {
         settings.streams.push(Stream::new("logs", 4));
     }
     if let Some(bytes) = max_record_size {
-        settings.streams = settings
-            .streams
-            .into_iter()
-            .map(|stream| stream.with_max_record_size(bytes))
-            .collect();
+        settings.streams = settings.streams.into_iter().map(|stream| stream.with_max_record_size(bytes)).collect();
     }
     settings.faults = faults;
-    Ok(Some(Options {
-        settings,
-        stats_every,
-    }))
+    Ok(Some(Options { settings, stats_every }))
 }
 
 fn stream(text: &str) -> Result<Stream, Box<dyn Error>> {
@@ -165,9 +141,7 @@ fn credential(text: &str) -> Result<Credential, Box<dyn Error>> {
     let mut parts = text.splitn(3, ':');
     match (parts.next(), parts.next(), parts.next()) {
         (Some(key), Some(secret), None) => Ok(Credential::new(key, secret)),
-        (Some(key), Some(secret), Some(token)) => {
-            Ok(Credential::new(key, secret).with_session_token(token))
-        }
+        (Some(key), Some(secret), Some(token)) => Ok(Credential::new(key, secret).with_session_token(token)),
         _ => Err("--credentials: must be KEY:SECRET or KEY:SECRET:TOKEN".into()),
     }
 }

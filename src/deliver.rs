@@ -1,1 +1,398 @@
-//! deliver
+//! A chunk's way to Kinesis: requests in flight, failed records again, the answer to Fluent Bit.
+//!
+//! Each request is a task that settles its own records ([`settle`](Delivery::settle)): it sends, judges the reply
+//! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
+//! Bit's retry. The next request is written while others fly; `concurrency` of them at most, over all flushes of the
+//! instance.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::config;
+use crate::config::Stream;
+use crate::kinesis::client::{Transport, TransportError};
+use crate::kinesis::request::Batch;
+use crate::ledger::{Ledger, RecordSet};
+use crate::log::{Level, Logger};
+use crate::outcome::Outcome;
+use crate::pack::{Limits, Loss, Packer};
+use crate::partition::RandomKey;
+use crate::verdict::{RecordVerdict, Verdict, verdict};
+
+/// Sends chunks over one transport.
+pub struct Delivery<T> {
+    transport: T,
+    stream: Stream,
+    /// The stream, its region and its endpoint, for the log.
+    destination: String,
+    limits: Limits,
+    settings: config::Delivery,
+    permits: Arc<Semaphore>,
+    random: RefCell<SmallRng>,
+    log: Logger,
+    ledger: RefCell<Ledger>,
+    totals: Totals,
+    /// Set when the host leaves: until when replies are waited for.
+    leaving: watch::Sender<Option<Instant>>,
+}
+
+/// Records of an instance since its start.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Accepted by Kinesis.
+    pub accepted: Cell<u64>,
+    /// Refused for good, by us or by Kinesis.
+    pub refused: Cell<u64>,
+    /// Left to Fluent Bit's retry.
+    pub left: Cell<u64>,
+    /// Not sent again in Fluent Bit's retry, because they were accepted or refused before.
+    pub spared: Cell<u64>,
+    /// Sent again although Kinesis may have had them already.
+    pub ambiguous: Cell<u64>,
+}
+
+/// What became of the records of one flush so far.
+#[derive(Default)]
+struct Flush {
+    accepted: Cell<usize>,
+    refused: Cell<usize>,
+    left: Cell<usize>,
+    /// What need not be sent again when Fluent Bit brings the chunk again.
+    settled: RefCell<RecordSet>,
+    /// No further request makes sense in this flush.
+    stopped: Cell<bool>,
+    /// Records that were refused alone, with the service's words.
+    suspects: RefCell<Vec<(u32, String)>>,
+}
+
+impl Flush {
+    fn count(counter: &Cell<usize>, records: usize) {
+        counter.set(counter.get() + records);
+    }
+}
+
+/// A batch on its way through several tries.
+struct Attempt {
+    batch: Batch,
+    backoff: Backoff,
+    retries: usize,
+    tried_at_once: bool,
+}
+
+impl Attempt {
+    fn new(batch: Batch) -> Self {
+        Attempt { batch, backoff: Backoff::default(), retries: 0, tried_at_once: false }
+    }
+
+    fn records(&self) -> usize {
+        self.batch.entries().len()
+    }
+}
+
+impl<T: Transport> Delivery<T> {
+    /// Delivery to `stream` over `transport`; the log calls it `destination`.
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that delivery is made of")]
+    pub fn new(
+        transport: T,
+        stream: Stream,
+        destination: String,
+        limits: Limits,
+        settings: config::Delivery,
+        ledger: Ledger,
+        random: SmallRng,
+        log: Logger,
+    ) -> Rc<Self> {
+        Rc::new(Delivery {
+            transport,
+            stream,
+            destination,
+            limits,
+            permits: Arc::new(Semaphore::new(settings.concurrency)),
+            settings,
+            random: RefCell::new(random),
+            log,
+            ledger: RefCell::new(ledger),
+            totals: Totals::default(),
+            leaving: watch::Sender::new(None),
+        })
+    }
+
+    /// Sends every record of `chunk`, but those that Kinesis already took when Fluent Bit brought it before. Must run in a
+    /// [`tokio::task::LocalSet`].
+    pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
+        let known = self.ledger.borrow_mut().take(tag, chunk).unwrap_or_default();
+        let spared = known.len();
+        let flush = Rc::new(Flush { settled: RefCell::new(known.clone()), ..Flush::default() });
+        let mut packer = Packer::new(chunk, &self.stream, self.limits, known);
+        let mut requests = JoinSet::new();
+        while !flush.stopped.get() {
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { break };
+            let mut lost = |record, loss| self.lost(record, loss, &flush);
+            let Some(batch) = packer.next_batch(&mut self.random.borrow_mut(), &mut lost) else { break };
+            requests.spawn_local(Rc::clone(self).settle(batch, Rc::clone(&flush), permit));
+            // Encoding blocks the thread: let the request leave and replies be read before the next one is written.
+            tokio::task::yield_now().await;
+        }
+        while let Some(ended) = requests.join_next().await {
+            if let Err(error) = ended {
+                flush.stopped.set(true);
+                self.log.write(Level::Error, || format!("a request ended with a bug in this plugin: {error}"));
+            }
+        }
+        self.judge_suspects(&flush);
+        let outcome = self.conclude(&flush, spared);
+        if outcome == Outcome::Retry {
+            self.ledger.borrow_mut().keep(tag, chunk, flush.settled.take());
+        }
+        outcome
+    }
+
+    fn conclude(&self, flush: &Flush, spared: usize) -> Outcome {
+        let (accepted, refused, left) = (flush.accepted.get(), flush.refused.get(), flush.left.get());
+        let totals = &self.totals;
+        for (total, records) in
+            [(&totals.accepted, accepted), (&totals.refused, refused), (&totals.left, left), (&totals.spared, spared)]
+        {
+            total.set(total.get() + records as u64);
+        }
+        self.log.write(Level::Debug, || {
+            format!("flush: {accepted} records accepted, {spared} accepted before, {refused} refused, {left} left")
+        });
+        if left > 0 || flush.stopped.get() {
+            Outcome::Retry
+        } else if accepted + spared == 0 && refused > 0 {
+            Outcome::Hopeless
+        } else {
+            Outcome::Delivered
+        }
+    }
+
+    /// Ends all flushes soon: nothing new is sent, replies are waited for until `deadline`, the rest is left.
+    pub fn leave(&self, deadline: Instant) {
+        self.leaving.send_replace(Some(deadline));
+    }
+
+    /// What this instance remembers of chunks in retry.
+    pub fn ledger(&self) -> Ref<'_, Ledger> {
+        self.ledger.borrow()
+    }
+
+    /// What became of all records so far.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.borrow().is_some()
+    }
+
+    /// Ends when the host leaves.
+    async fn until_leaving(&self) {
+        drop(self.leaving.subscribe().wait_for(Option::is_some).await);
+    }
+
+    /// Ends when the host leaves and the time for replies is over.
+    async fn until_deadline(&self) {
+        let mut leaving = self.leaving.subscribe();
+        let deadline = leaving.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
+        if let Some(deadline) = deadline {
+            tokio::time::sleep_until(deadline).await;
+        }
+    }
+
+    fn lost(&self, record: u32, loss: Loss, flush: &Flush) {
+        Flush::count(&flush.refused, 1);
+        flush.settled.borrow_mut().insert(record);
+        match loss {
+            Loss::Refused(reason) => {
+                self.log.folded(Level::Error, "record refused", || format!("a record is not sent: {reason}"));
+            }
+            Loss::NotAnEvent(event) => {
+                self.log.folded(Level::Error, "not an event", || format!("a part of a chunk is not sent: {event}"));
+            }
+        }
+    }
+
+    /// Sends a batch until each of its records is accepted, refused or left for Fluent Bit's retry.
+    async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, _permit: OwnedSemaphorePermit) {
+        let mut attempts = vec![Attempt::new(batch)];
+        while let Some(attempt) = attempts.pop() {
+            if flush.stopped.get() || self.is_leaving() {
+                flush.stopped.set(true);
+                Flush::count(&flush.left, attempt.records());
+                continue;
+            }
+            let answer = tokio::select! {
+                answer = self.transport.send(attempt.batch.body()) => answer,
+                () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
+            };
+            match verdict(&answer, attempt.records()) {
+                Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
+                Verdict::Again { reason, after, network, ambiguous } => {
+                    if ambiguous {
+                        self.totals.ambiguous.set(self.totals.ambiguous.get() + attempt.records() as u64);
+                    }
+                    attempts.extend(self.again(attempt, reason, after, network, &flush).await);
+                }
+                Verdict::Unauthorized { reason, server_time } => {
+                    if self.transport.renew(server_time) {
+                        self.log.write(Level::Warn, || {
+                            format!("{reason}: trying again with new credentials and the server's time")
+                        });
+                        attempts.push(attempt);
+                    } else {
+                        self.stop(&attempt, &reason, "correct the credentials", &flush);
+                    }
+                }
+                Verdict::Operator { reason, advice } => self.stop(&attempt, &reason, advice, &flush),
+                Verdict::Poison { reason, index } => attempts.extend(self.poison(attempt, &reason, index, &flush)),
+            }
+        }
+    }
+
+    /// Counts what was accepted and makes an attempt of what was not.
+    async fn answered(&self, mut attempt: Attempt, records: &[RecordVerdict], flush: &Flush) -> Option<Attempt> {
+        let accepted = records.iter().filter(|record| **record == RecordVerdict::Accepted).count();
+        Flush::count(&flush.accepted, accepted);
+
+        let mut first_failure = None;
+        for (entry, record) in attempt.batch.entries().iter().zip(records) {
+            match record {
+                RecordVerdict::Accepted => flush.settled.borrow_mut().insert(entry.record),
+                RecordVerdict::Refused { code } => self.refuse(entry.record, code, flush),
+                RecordVerdict::Again { code } => first_failure = first_failure.or(Some(code)),
+            }
+        }
+        let code = first_failure?;
+        if accepted > 0 && self.settings.reset_backoff_on_success {
+            attempt.backoff.reset();
+        }
+        let sent = attempt.records();
+        // A record without a user's key gets another one, so that it leaves a shard that is throttled.
+        attempt.batch = attempt.batch.only(
+            |index| matches!(records.get(index), Some(RecordVerdict::Again { .. })),
+            |_| Some(RandomKey::draw(&mut self.random.borrow_mut())),
+        );
+        let reason = format!("{} of {sent} records not accepted ({code})", attempt.records());
+        self.pause(attempt, reason, None, flush).await
+    }
+
+    /// The whole batch again: at once after the first network failure, else after a pause.
+    async fn again(
+        &self,
+        mut attempt: Attempt,
+        reason: String,
+        after: Option<Duration>,
+        network: bool,
+        flush: &Flush,
+    ) -> Option<Attempt> {
+        if network && self.settings.immediate_retry && !attempt.tried_at_once {
+            attempt.tried_at_once = true;
+            self.log.write(Level::Debug, || format!("{reason}: trying again at once"));
+            return Some(attempt);
+        }
+        self.pause(attempt, reason, after, flush).await
+    }
+
+    /// Waits before another try, or leaves the batch to Fluent Bit when it had its tries.
+    async fn pause(
+        &self,
+        mut attempt: Attempt,
+        reason: String,
+        after: Option<Duration>,
+        flush: &Flush,
+    ) -> Option<Attempt> {
+        if attempt.retries >= self.settings.retries {
+            let retries = attempt.retries;
+            self.log.folded(Level::Warn, "left to Fluent Bit", || {
+                format!("{reason}: after {retries} retries the rest is left to Fluent Bit's retry")
+            });
+            Flush::count(&flush.left, attempt.records());
+            flush.stopped.set(true);
+            return None;
+        }
+        attempt.retries += 1;
+        let pause = attempt.backoff.next(&mut self.random.borrow_mut(), after);
+        self.log.folded(Level::Warn, "sent again", || format!("{reason}: sending again after a pause"));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.until_leaving() => {}
+        }
+        Some(attempt)
+    }
+
+    /// Keeps the batch and ends the flush: only an operator can help.
+    fn stop(&self, attempt: &Attempt, reason: &str, advice: &str, flush: &Flush) {
+        Flush::count(&flush.left, attempt.records());
+        flush.stopped.set(true);
+        self.tell_operator(reason, advice);
+    }
+
+    fn tell_operator(&self, reason: &str, advice: &str) {
+        self.log.folded(Level::Error, "operator", || {
+            format!(
+                "cannot put records into {}: {reason}; {advice}; Fluent Bit keeps them and will retry",
+                self.destination
+            )
+        });
+    }
+
+    /// Takes the record that makes the batch unacceptable out of it: the one that the service named, or by halving.
+    fn poison(&self, attempt: Attempt, reason: &str, index: Option<usize>, flush: &Flush) -> Vec<Attempt> {
+        let part = |keep: &dyn Fn(usize) -> bool| Attempt::new(attempt.batch.only(keep, |_| None));
+        match (index, attempt.batch.entries()) {
+            (_, [only]) => {
+                let mut suspects = flush.suspects.borrow_mut();
+                suspects.push((only.record, reason.to_owned()));
+                // Two different records with the same answer: it is not the records.
+                if suspects.iter().any(|(record, said)| *record != only.record && said == reason) {
+                    flush.stopped.set(true);
+                }
+                Vec::new()
+            }
+            (Some(culprit), entries) => {
+                entries.get(culprit).iter().for_each(|entry| self.refuse(entry.record, reason, flush));
+                vec![part(&|index| index != culprit)]
+            }
+            (None, entries) => {
+                let half = entries.len() / 2;
+                vec![part(&|index| index >= half), part(&|index| index < half)]
+            }
+        }
+    }
+
+    /// Decides about the records that were refused alone: they are refused when Kinesis is known to take others.
+    fn judge_suspects(&self, flush: &Flush) {
+        let suspects = flush.suspects.take();
+        let Some((_, reason)) = suspects.first() else { return };
+        let takes_others = self.totals.accepted.get() > 0 || flush.accepted.get() > 0;
+        if takes_others && !flush.stopped.get() {
+            suspects.iter().for_each(|(record, reason)| self.refuse(*record, reason, flush));
+            return;
+        }
+        Flush::count(&flush.left, suspects.len());
+        self.tell_operator(reason, "no record is acceptable there, so it is not the records");
+    }
+
+    fn refuse(&self, record: u32, reason: &str, flush: &Flush) {
+        Flush::count(&flush.refused, 1);
+        flush.settled.borrow_mut().insert(record);
+        self.log.folded(Level::Error, "refused by Kinesis", || format!("a record is refused by Kinesis: {reason}"));
+    }
+}
+
+#[cfg(test)]
+#[path = "deliver_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "deliver_schedules.rs"]
+mod schedules;

@@ -5,13 +5,15 @@
 //! 1. [`abi`] — the functions Fluent Bit calls, and the functions of Fluent Bit we call. All `unsafe` code is here.
 //! 2. [`plugin`] — one configured output: its delivery thread and the hand-over to it.
 //! 3. [`config`] — the option table and what comes of it.
-//! 4. [`chunk`] — a chunk of msgpack, seen as events.
+//! 4. [`chunk`] — a chunk of msgpack, seen as events; [`msgpack`] reads the tokens.
 //! 5. [`record`] — an event as the bytes to send.
 //! 6. [`partition`] — the partition key of a record.
 //! 7. [`pack`] — records into requests, under every limit of Kinesis.
-//! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit.
+//! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit; [`ledger`] remembers
+//!    what Kinesis took of a chunk that Fluent Bit will bring again.
 //! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
-//! 10. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
+//! 10. [`verdict`] — what a reply means.
+//! 11. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
 //!
 //! ARCHITECTURE.md tells why it is built this way.
 
@@ -21,6 +23,7 @@ pub mod plugin;
 pub mod config;
 
 pub mod chunk;
+pub mod msgpack;
 pub mod record;
 
 pub mod partition;
@@ -28,6 +31,7 @@ pub mod partition;
 pub mod pack;
 
 pub mod deliver;
+pub mod ledger;
 
 pub mod kinesis;
 
@@ -36,3 +40,4 @@ pub mod clock;
 pub mod error;
 pub mod log;
 pub mod outcome;
+pub mod verdict;

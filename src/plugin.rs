@@ -1,30 +1,299 @@
 //! One configured output: its delivery thread, and the hand-over to it.
+//!
+//! Fluent Bit calls on small coroutine stacks and on several threads. None of its threads delivers: they lend their
+//! chunk to the instance's one delivery thread, which owns everything that changes, and wait. While they wait they write
+//! the lines that the delivery thread logs.
 
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crate::error::ConfigError;
-use crate::log::LogSink;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::Instant;
+
+use crate::abi::loan::{Loan, Teller, lend};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::deliver::{Delivery, Totals};
+use crate::error::{ConfigError, Mistake};
+use crate::kinesis::client::{Client, Transport};
+use crate::kinesis::credentials::{self, CredentialsCache};
+use crate::kinesis::endpoint::Endpoint;
+use crate::kinesis::limits;
+use crate::ledger::Ledger;
+use crate::log::{Level, Line, LogSink, Logger};
 use crate::outcome::Outcome;
+use crate::pack::Limits;
+
+/// Stack of the delivery thread, in bytes.
+pub const STACK_BYTES: usize = 2 << 20;
+
+/// How long replies are waited for when the host leaves; Fluent Bit's `grace` is 5 s by default.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Lines that are kept while no thread of the host waits; the oldest go first.
+const MAX_WAITING_LINES: usize = 200;
 
 /// One instance of the plugin, as the host configured it.
 pub struct Plugin {
     log: Arc<dyn LogSink>,
+    jobs: UnboundedSender<Job>,
+    thread: Mutex<Option<JoinHandle<VecDeque<Line>>>>,
+    flushing: AtomicUsize,
+}
+
+enum Job {
+    Flush(Loan),
+    Stop,
 }
 
 impl Plugin {
     /// Reads the configuration through `property` (the value of an option by its name, `None` when unset) and starts
-    /// the delivery thread. All mistakes are reported at once.
+    /// the delivery thread. All mistakes are reported at once. Takes at most as long as fetching credentials may.
     pub fn start(property: &dyn Fn(&str) -> Option<String>, log: Arc<dyn LogSink>) -> Result<Plugin, ConfigError> {
-        let _ = property;
-        Ok(Plugin { log })
+        let config = Config::parse(property)?;
+        Self::start_with(log, move |logger| async move { open(config, Arc::new(SystemClock), logger).await })
+    }
+
+    /// Starts a delivery thread around what `open` makes there.
+    fn start_with<T: Transport, F>(
+        log: Arc<dyn LogSink>,
+        open: impl FnOnce(Logger) -> F + Send + 'static,
+    ) -> Result<Plugin, ConfigError>
+    where
+        F: Future<Output = Result<Rc<Delivery<T>>, ConfigError>>,
+    {
+        let (jobs, take) = unbounded_channel();
+        let (ready, started) = mpsc::channel();
+        let sink = Arc::clone(&log);
+        let thread = thread::Builder::new()
+            .name("kinesis-deliver".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || run(open, take, ready, sink))
+            .map_err(|error| cannot_start(error.to_string()))?;
+        let plugin = Plugin { log, jobs, thread: Mutex::new(Some(thread)), flushing: AtomicUsize::new(0) };
+        let result = started.recv().unwrap_or_else(|_| Err(cannot_start("the delivery thread ended".to_owned())));
+        if result.is_err() {
+            plugin.stop();
+        }
+        result.map(|lines| {
+            plugin.write(lines);
+            plugin
+        })
     }
 
     /// Hands the chunk to the delivery thread and waits for its answer, writing the lines it logs meanwhile.
     pub fn flush(&self, chunk: &[u8], tag: &[u8]) -> Outcome {
-        let _ = (chunk, tag, &self.log);
-        Outcome::Retry
+        self.flushing.fetch_add(1, Ordering::AcqRel);
+        let outcome = lend(
+            chunk,
+            tag,
+            // A job that cannot be sent is dropped, which gives the loan back.
+            |loan| drop(self.jobs.send(Job::Flush(loan))),
+            |line| self.log.write(line.level, &line.text),
+        );
+        self.flushing.fetch_sub(1, Ordering::AcqRel);
+        outcome.unwrap_or(Outcome::Retry)
     }
 
-    /// Stops the delivery thread and waits until it is gone. Later flushes answer [`Outcome::Retry`].
-    pub fn stop(&self) {}
+    /// Stops the delivery thread and waits until it is gone. What is not yet confirmed, and every later flush, is answered
+    /// [`Outcome::Retry`].
+    pub fn stop(&self) {
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        drop(self.jobs.send(Job::Stop));
+        match thread.join() {
+            Ok(lines) => self.write(lines),
+            Err(_) => self.log.write(Level::Error, "the delivery thread ended with a bug in this plugin"),
+        }
+        // The loans are back, so callers are about to leave; none may be inside when the host unloads the library.
+        while self.flushing.load(Ordering::Acquire) > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn write(&self, lines: VecDeque<Line>) {
+        lines.iter().for_each(|line| self.log.write(line.level, &line.text));
+    }
 }
+
+fn cannot_start(reason: String) -> ConfigError {
+    ConfigError { mistakes: vec![Mistake { option: "plugin", text: format!("it cannot start: {reason}") }] }
+}
+
+/// The delivery thread. Returns the lines that nobody was there to write.
+fn run<T: Transport, F>(
+    open: impl FnOnce(Logger) -> F,
+    jobs: UnboundedReceiver<Job>,
+    ready: mpsc::Sender<Result<VecDeque<Line>, ConfigError>>,
+    sink: Arc<dyn LogSink>,
+) -> VecDeque<Line>
+where
+    F: Future<Output = Result<Rc<Delivery<T>>, ConfigError>>,
+{
+    let router = Rc::new(LineRouter::default());
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            drop(ready.send(Err(cannot_start(error.to_string()))));
+            return VecDeque::new();
+        }
+    };
+    let to_router = Rc::clone(&router);
+    let log = Logger::new(sink, move |line| to_router.route(line));
+    LocalSet::new().block_on(&runtime, async {
+        match open(log.clone()).await {
+            Ok(delivery) => {
+                drop(ready.send(Ok(router.take())));
+                serve(Rc::clone(&delivery), jobs, &router, &log).await;
+                close(&delivery, &log);
+            }
+            Err(mistakes) => drop(ready.send(Err(mistakes))),
+        }
+    });
+    router.take()
+}
+
+/// Delivers what is handed over, several flushes at once, until told to stop.
+async fn serve<T: Transport>(
+    delivery: Rc<Delivery<T>>,
+    mut jobs: UnboundedReceiver<Job>,
+    router: &Rc<LineRouter>,
+    log: &Logger,
+) {
+    let mut flushes = JoinSet::new();
+    while let Some(Job::Flush(loan)) = jobs.recv().await {
+        while flushes.try_join_next().is_some() {}
+        let listening = router.listen(loan.teller());
+        flushes.spawn_local(flush(Rc::clone(&delivery), loan, listening, log.clone()));
+    }
+    let deadline = Instant::now() + LEAVING_PATIENCE;
+    delivery.leave(deadline);
+    // A little longer than the requests may take, so that each flush can say what it got done.
+    let all_done = async { while flushes.join_next().await.is_some() {} };
+    drop(tokio::time::timeout_at(deadline + LEAVING_PATIENCE, all_done).await);
+}
+
+/// Delivers one chunk and gives it back.
+async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, loan: Loan, _listening: Listening, log: Logger) {
+    let loan = Rc::new(loan);
+    let lent = Rc::clone(&loan);
+    // A task of its own, so that a panic in it ends here.
+    let delivered = tokio::task::spawn_local(async move { delivery.deliver(lent.chunk(), lent.tag()).await });
+    loan.settle(delivered.await.unwrap_or_else(|error| {
+        log.write(Level::Error, || format!("a flush ended with a bug in this plugin: {error}"));
+        Outcome::Retry
+    }));
+}
+
+/// Sends lines to a thread of the host that waits, or keeps them for the next one.
+#[derive(Default)]
+struct LineRouter {
+    listeners: RefCell<Vec<(u64, Teller)>>,
+    waiting: RefCell<VecDeque<Line>>,
+    next: std::cell::Cell<u64>,
+}
+
+/// A listening thread; it stops listening when this is dropped.
+struct Listening {
+    router: Rc<LineRouter>,
+    id: u64,
+}
+
+impl LineRouter {
+    fn route(&self, line: Line) {
+        let told = match self.listeners.borrow().first() {
+            Some((_, teller)) => teller.tell(line),
+            None => Err(line),
+        };
+        if let Err(line) = told {
+            let mut waiting = self.waiting.borrow_mut();
+            if waiting.len() >= MAX_WAITING_LINES {
+                waiting.pop_front();
+            }
+            waiting.push_back(line);
+        }
+    }
+
+    fn listen(self: &Rc<Self>, teller: Teller) -> Listening {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        self.listeners.borrow_mut().push((id, teller));
+        self.take().into_iter().for_each(|line| self.route(line));
+        Listening { router: Rc::clone(self), id }
+    }
+
+    fn take(&self) -> VecDeque<Line> {
+        self.waiting.take()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.router.listeners.borrow_mut().retain(|(id, _)| *id != self.id);
+    }
+}
+
+/// Connects a configuration to Kinesis. Missing credentials are not an error: they may come.
+async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<Delivery<Client>>, ConfigError> {
+    let mistake = |option, text: String| ConfigError { mistakes: vec![Mistake { option, text }] };
+    let region = match config.region {
+        Some(region) => region,
+        None => credentials::default_region(&config.identity).await.ok_or_else(|| {
+            mistake(
+                "region",
+                "it is not set, and neither the stream's ARN, AWS_REGION, AWS_DEFAULT_REGION, the profile nor the instance tells it".to_owned(),
+            )
+        })?,
+    };
+    let endpoint = config.endpoint.or_else(|| Endpoint::of_region(&region));
+    let endpoint = endpoint.ok_or_else(|| mistake("region", format!("'{region}' makes no endpoint")))?;
+    let provider = credentials::provider(&config.identity, &region).await;
+    let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
+    let client = Client::new(endpoint.clone(), region.clone(), cache, clock, config.request_timeout)
+        .map_err(|reason| mistake("endpoint", reason))?;
+    let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
+    log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));
+    if let Err(reason) = client.credentials().await {
+        log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
+    }
+    let (ledger, loaded) = match config.ledger_path {
+        None => (Ledger::new(config.ledger_max_bytes), Ok(())),
+        Some(path) => Ledger::with_file(config.ledger_max_bytes, path, destination.clone()),
+    };
+    if let Err(reason) = loaded {
+        log.write(Level::Warn, || format!("{reason}; chunks that were in retry are sent whole"));
+    }
+    let limits = Limits {
+        request_records: config.delivery.max_request_records,
+        request_bytes: config.delivery.max_request_bytes,
+        record_bytes: limits::DEFAULT_RECORD_BYTES,
+    };
+    Ok(Delivery::new(client, config.stream, destination, limits, config.delivery, ledger, rand::make_rng(), log))
+}
+
+/// Says what was done and keeps what the next start needs.
+fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
+    let Totals { accepted, refused, left, spared, ambiguous } = delivery.totals();
+    log.write(Level::Info, || {
+        format!(
+            "leaving: {} records accepted, {} refused, {} left to retries, {} of them spared from being sent twice, {} perhaps sent twice",
+            accepted.get(),
+            refused.get(),
+            left.get(),
+            spared.get(),
+            ambiguous.get()
+        )
+    });
+    if let Err(reason) = delivery.ledger().save() {
+        log.write(Level::Warn, || format!("{reason}; chunks that are in retry will be sent whole"));
+    }
+}
+
+#[cfg(test)]
+#[path = "plugin_tests.rs"]
+mod tests;

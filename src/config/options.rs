@@ -10,9 +10,9 @@ pub struct OptionSpec {
     pub name: &'static str,
     /// Other names it goes by, from the plugins this one replaces.
     pub aliases: &'static [&'static str],
-    /// What stands in the documentation's "default" column; `None` where unset has a meaning of its own.
+    /// The value it has when unset, parsed like a user's; `None` where unset has a meaning of its own.
     pub default: Option<&'static str>,
-    /// One sentence for the help and the README.
+    /// A sentence or two for the help and the README.
     pub doc: &'static str,
 }
 
@@ -22,6 +22,91 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "stream",
         aliases: &["stream_name"],
         default: None,
-        doc: "Name of the Kinesis stream, or its ARN (its region is then the default region). Required.",
+        doc: "Name of the Kinesis stream, or its ARN, whose region is then the default region. Required.",
+    },
+    OptionSpec {
+        name: "region",
+        aliases: &[],
+        default: None,
+        doc: "AWS region. Unset: that of the stream's ARN, AWS_REGION, AWS_DEFAULT_REGION, the profile, the instance's.",
+    },
+    OptionSpec {
+        name: "endpoint",
+        aliases: &[],
+        default: None,
+        doc: "Kinesis endpoint as host, host:port or URL; https unless it says http://. Unset: the region's.",
+    },
+    OptionSpec {
+        name: "profile",
+        aliases: &[],
+        default: None,
+        doc: "Profile of the AWS configuration files; named here it outranks keys from the environment.",
+    },
+    OptionSpec {
+        name: "role_arn",
+        aliases: &["role"],
+        default: None,
+        doc: "ARN of a role to assume with the credentials that the rest of the configuration yields.",
+    },
+    OptionSpec { name: "external_id", aliases: &[], default: None, doc: "External id for role_arn." },
+    OptionSpec {
+        name: "sts_endpoint",
+        aliases: &["sts_endpoint_url"],
+        default: None,
+        doc: "STS endpoint for role_arn as host, host:port or URL. Unset: the region's.",
+    },
+    OptionSpec {
+        name: "batch_request_max_count",
+        aliases: &[],
+        default: Some("500"),
+        doc: "Most records of one PutRecords request, 1 to 500.",
+    },
+    OptionSpec {
+        name: "batch_request_max_size",
+        aliases: &[],
+        default: Some("5M"),
+        doc: "Most bytes of one PutRecords request, data and partition keys, up to 10M.",
+    },
+    OptionSpec {
+        name: "concurrency",
+        aliases: &["experimental_concurrency"],
+        default: Some("8"),
+        doc: "PutRecords requests in flight at once, 1 to 64; 0 means the default. OK is never answered early.",
+    },
+    OptionSpec {
+        name: "retries_on_batch_request",
+        aliases: &["experimental_concurrency_retries"],
+        default: Some("8"),
+        doc: "How often failed records are sent again within one flush, 0 to 100; 0 leaves it to Fluent Bit.",
+    },
+    OptionSpec {
+        name: "reset_backoff_if_success",
+        aliases: &[],
+        default: Some("on"),
+        doc: "Start the backoff anew when at least one record of a request was accepted.",
+    },
+    OptionSpec {
+        name: "auto_retry_requests",
+        aliases: &[],
+        default: Some("on"),
+        doc: "Send a request again at once, one time, when the network failed, before backing off.",
+    },
+    OptionSpec {
+        name: "http_request_timeout",
+        aliases: &[],
+        default: Some("30"),
+        doc: "Longest time of one request, in seconds or like 500ms, 1.5s, 2m; 0 means none.",
+    },
+    OptionSpec {
+        name: "ledger_max_bytes",
+        aliases: &[],
+        default: Some("1M"),
+        doc: "Memory for what Kinesis already has of chunks that Fluent Bit will retry, 4k to 64M; the oldest go first.",
+    },
+    OptionSpec {
+        name: "ledger_path",
+        aliases: &[],
+        default: None,
+        doc: "File that keeps the ledger over a clean restart or reload; one file per output. Unset: none.",
     },
 ];

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
-};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use serde_json::{Value, json};
 
 use crate::support::fake_kinesis::FakeKinesis;
@@ -51,18 +49,13 @@ impl Request {
 
     /// A look inside, such as `GET /_/stats`.
     pub fn admin(target: &'static str, body: &str) -> Request {
-        Request {
-            target,
-            ..Request::new(JSON, body)
-        }
+        Request { target, ..Request::new(JSON, body) }
     }
 
     /// The same request with another value for a header, or without it.
     pub fn with(mut self, name: &str, value: Option<&str>) -> Request {
-        self.headers
-            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
-        self.headers
-            .extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.extend(value.map(|value| (name.to_owned(), value.to_owned())));
         self
     }
 }
@@ -104,17 +97,10 @@ pub struct Client {
 impl Client {
     pub fn plain(server: &FakeKinesis) -> Client {
         let tcp = connect(server);
-        Client {
-            stream: Box::new(tcp.try_clone().unwrap()),
-            tcp,
-        }
+        Client { stream: Box::new(tcp.try_clone().unwrap()), tcp }
     }
 
-    pub fn tls(
-        server: &FakeKinesis,
-        name: &str,
-        version: &'static SupportedProtocolVersion,
-    ) -> Client {
+    pub fn tls(server: &FakeKinesis, name: &str, version: &'static SupportedProtocolVersion) -> Client {
         Client::tls_trusting(server, server.ca_file(), name, version)
     }
 
@@ -125,9 +111,7 @@ impl Client {
         version: &'static SupportedProtocolVersion,
     ) -> Client {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_file(ca_file).unwrap())
-            .unwrap();
+        roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
@@ -138,10 +122,7 @@ impl Client {
         let session = ClientConnection::new(Arc::new(config), name).unwrap();
         let tcp = connect(server);
         let stream = StreamOwned::new(session, tcp.try_clone().unwrap());
-        Client {
-            stream: Box::new(stream),
-            tcp,
-        }
+        Client { stream: Box::new(stream), tcp }
     }
 
     /// How long a read waits; 20 seconds unless set.
@@ -160,9 +141,7 @@ impl Client {
         for (name, value) in &request.headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
-        bytes.extend_from_slice(
-            format!("Content-Length: {}\r\n\r\n", request.body.len()).as_bytes(),
-        );
+        bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", request.body.len()).as_bytes());
         bytes.extend_from_slice(&request.body);
         self.write_raw(&bytes)
     }
@@ -210,9 +189,7 @@ pub fn record(data: &[u8], key: &str) -> Value {
 fn connect(server: &FakeKinesis) -> TcpStream {
     let stream = TcpStream::connect(server.address()).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream
 }
 
@@ -226,13 +203,7 @@ fn parse(bytes: &[u8]) -> Option<Response> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let length: usize = headers
-        .get("content-length")
-        .map_or(0, |value| value.parse().unwrap());
+    let length: usize = headers.get("content-length").map_or(0, |value| value.parse().unwrap());
     let body = bytes.get(end + 4..end + 4 + length)?.to_vec();
-    Some(Response {
-        status,
-        headers,
-        body,
-    })
+    Some(Response { status, headers, body })
 }

@@ -1,11 +1,6 @@
 //! The stand-in tested by itself, with raw HTTP requests: it is the measure for everything else.
 #![allow(unreachable_pub, reason = "a test is no library")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may fail"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod client;
 #[path = "../support/mod.rs"]

@@ -14,10 +14,7 @@ const MISMATCH: &str = "The request signature we calculated does not match the s
 const UNKNOWN: &str = "The security token included in the request is invalid.";
 
 fn start(credentials: &[Credential]) -> FakeKinesis {
-    FakeKinesis::start(Settings {
-        credentials: credentials.to_vec(),
-        ..Settings::default()
-    })
+    FakeKinesis::start(Settings { credentials: credentials.to_vec(), ..Settings::default() })
 }
 
 fn lasting() -> Credential {
@@ -50,55 +47,33 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn hmac_sha256(key: &[u8], text: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
-        .as_ref()
-        .to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
 
 /// The request with every header signed.
-fn sign(
-    request: Request,
-    credential: &Credential,
-    time: DateTime<Utc>,
-    region: &str,
-    service: &str,
-) -> Request {
+fn sign(request: Request, credential: &Credential, time: DateTime<Utc>, region: &str, service: &str) -> Request {
     let date = basic(time);
     let day = &date[..8];
     let request = request
         .with("Authorization", None)
         .with("X-Amz-Date", Some(&date))
         .with("X-Amz-Security-Token", credential.session_token.as_deref());
-    let mut headers: Vec<_> = request
-        .headers
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
-        .collect();
+    let mut headers: Vec<_> =
+        request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
     headers.sort();
-    let names = headers
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect::<Vec<_>>()
-        .join(";");
-    let lines: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
+    let names = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
+    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let canonical = format!("POST\n/\n\n{lines}\n{names}\n{}", sha256(&request.body));
     let scope = format!("{day}/{region}/{service}/aws4_request");
-    let text = format!(
-        "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
-        sha256(canonical.as_bytes())
-    );
+    let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(canonical.as_bytes()));
     let mut key = format!("AWS4{}", credential.secret_key).into_bytes();
     for part in [day, region, service, "aws4_request"] {
         key = hmac_sha256(&key, part);
     }
     let signature = hex(&hmac_sha256(&key, &text));
     let access_key = &credential.access_key;
-    let header = format!(
-        "AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-    );
+    let header =
+        format!("AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}");
     request.with("Authorization", Some(&header))
 }
 
@@ -122,15 +97,8 @@ fn a_good_signature_is_accepted_in_json_and_cbor() {
     assert_eq!(send(&server, &signed(&lasting())).status, 200);
     assert_eq!(send(&server, &signed(&temporary())).status, 200);
 
-    let body =
-        b"\xa2\x6aStreamName\x64logs\x67Records\x81\xa2\x64Data\x45hello\x6cPartitionKey\x64abcd";
-    let cbor = sign(
-        Request::new(CBOR, &body[..]),
-        &temporary(),
-        now(),
-        "eu-west-1",
-        "kinesis",
-    );
+    let body = b"\xa2\x6aStreamName\x64logs\x67Records\x81\xa2\x64Data\x45hello\x6cPartitionKey\x64abcd";
+    let cbor = sign(Request::new(CBOR, &body[..]), &temporary(), now(), "eu-west-1", "kinesis");
     assert_eq!(send(&server, &cbor).status, 200);
 }
 
@@ -143,10 +111,7 @@ fn a_wrong_secret_a_changed_body_or_a_changed_header_is_a_mismatch() {
     changed_body.body.push(b' ');
     let changed_header = signed(&lasting()).with("Host", Some("example.com"));
     for request in [signed(&wrong), changed_body, changed_header] {
-        assert_eq!(
-            refusal(&server, &request),
-            error("InvalidSignatureException", MISMATCH)
-        );
+        assert_eq!(refusal(&server, &request), error("InvalidSignatureException", MISMATCH));
     }
 }
 
@@ -154,10 +119,7 @@ fn a_wrong_secret_a_changed_body_or_a_changed_header_is_a_mismatch() {
 fn an_unknown_key_is_not_recognized() {
     let server = start(&[lasting()]);
     let unknown = Credential::new("AKIDOTHER", "secret");
-    assert_eq!(
-        refusal(&server, &signed(&unknown)),
-        error("UnrecognizedClientException", UNKNOWN)
-    );
+    assert_eq!(refusal(&server, &signed(&unknown)), error("UnrecognizedClientException", UNKNOWN));
 }
 
 #[test]
@@ -167,10 +129,7 @@ fn a_wrong_or_missing_session_token_is_not_recognized() {
     without.session_token = None;
     let other = temporary().with_session_token("another token");
     for credential in [without, other] {
-        assert_eq!(
-            refusal(&server, &signed(&credential)),
-            error("UnrecognizedClientException", UNKNOWN)
-        );
+        assert_eq!(refusal(&server, &signed(&credential)), error("UnrecognizedClientException", UNKNOWN));
     }
 }
 
@@ -179,29 +138,18 @@ fn a_date_more_than_five_minutes_off_is_refused() {
     let server = start(&[lasting()]);
     let at = |seconds: i64| {
         let time = now() + TimeDelta::seconds(seconds);
-        (
-            basic(time),
-            sign(request(), &lasting(), time, "us-east-1", "kinesis"),
-        )
+        (basic(time), sign(request(), &lasting(), time, "us-east-1", "kinesis"))
     };
     let (date, late) = at(-310);
     let (code, message) = refusal(&server, &late);
     assert_eq!(code, "InvalidSignatureException");
-    assert!(
-        message.starts_with(&format!("Signature expired: {date} is now earlier than ")),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("Signature expired: {date} is now earlier than ")), "{message}");
     assert!(message.ends_with(" - 5 min.)"), "{message}");
 
     let (date, early) = at(310);
     let (code, message) = refusal(&server, &early);
     assert_eq!(code, "InvalidSignatureException");
-    assert!(
-        message.starts_with(&format!(
-            "Signature not yet current: {date} is still later than "
-        )),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("Signature not yet current: {date} is still later than ")), "{message}");
 
     for seconds in [-290, 290] {
         assert_eq!(send(&server, &at(seconds).1).status, 200);
@@ -210,11 +158,8 @@ fn a_date_more_than_five_minutes_off_is_refused() {
 
 #[test]
 fn a_service_whose_clock_is_ahead_says_so_in_its_date() {
-    let server = FakeKinesis::start(Settings {
-        credentials: vec![lasting()],
-        clock_ahead: 3600,
-        ..Settings::default()
-    });
+    let server =
+        FakeKinesis::start(Settings { credentials: vec![lasting()], clock_ahead: 3600, ..Settings::default() });
     let reply = send(&server, &signed(&lasting()));
     assert!(reply.error().2.starts_with("Signature expired: "));
 
@@ -233,50 +178,27 @@ fn the_scope_must_name_the_service_the_region_and_the_day() {
     let firehose = sign(request(), &lasting(), now(), "us-east-1", "firehose");
     assert_eq!(
         refusal(&server, &firehose),
-        error(
-            "InvalidSignatureException",
-            "Credential should be scoped to correct service: 'kinesis'."
-        )
+        error("InvalidSignatureException", "Credential should be scoped to correct service: 'kinesis'.")
     );
     let region = sign(request(), &lasting(), now(), "eu-west-1", "kinesis");
     assert_eq!(
         refusal(&server, &region),
-        error(
-            "InvalidSignatureException",
-            "Credential should be scoped to a valid region."
-        )
+        error("InvalidSignatureException", "Credential should be scoped to a valid region.")
     );
     let good = signed(&lasting());
-    let header = &good
-        .headers
-        .iter()
-        .find(|(name, _)| name == "Authorization")
-        .unwrap()
-        .1;
+    let header = &good.headers.iter().find(|(name, _)| name == "Authorization").unwrap().1;
     let day = &basic(now())[..8];
     let other_day = header.replacen(&format!("/{day}/"), "/20200101/", 1);
-    let (code, message) = refusal(
-        &server,
-        &good.clone().with("Authorization", Some(&other_day)),
-    );
+    let (code, message) = refusal(&server, &good.clone().with("Authorization", Some(&other_day)));
     assert_eq!(code, "InvalidSignatureException");
-    assert!(
-        message.starts_with("Date in Credential scope does not match YYYYMMDD"),
-        "{message}"
-    );
+    assert!(message.starts_with("Date in Credential scope does not match YYYYMMDD"), "{message}");
 }
 
 #[test]
 fn a_request_without_a_whole_authorization_is_told_so() {
     let server = start(&[lasting()]);
-    let missing = error(
-        "MissingAuthenticationTokenException",
-        "Missing Authentication Token",
-    );
-    assert_eq!(
-        refusal(&server, &request().with("Authorization", None)),
-        missing
-    );
+    let missing = error("MissingAuthenticationTokenException", "Missing Authentication Token");
+    assert_eq!(refusal(&server, &request().with("Authorization", None)), missing);
     for header in [
         "Basic dXNlcjpwYXNz",
         "AWS4-HMAC-SHA256 Credential=a/20200101/r/kinesis/aws4_request, SignedHeaders=host",
@@ -292,19 +214,13 @@ fn a_request_without_a_whole_authorization_is_told_so() {
 #[test]
 fn without_known_credentials_an_authorization_must_be_there_and_is_not_checked() {
     let server = start(&[]);
-    assert_eq!(
-        refusal(&server, &request().with("Authorization", None)).0,
-        "MissingAuthenticationTokenException"
-    );
+    assert_eq!(refusal(&server, &request().with("Authorization", None)).0, "MissingAuthenticationTokenException");
     assert_eq!(send(&server, &request()).status, 200);
 }
 
 #[test]
 fn an_expired_token_is_refused_and_a_new_one_accepted() {
-    let expired = error(
-        "ExpiredTokenException",
-        "The security token included in the request is expired",
-    );
+    let expired = error("ExpiredTokenException", "The security token included in the request is expired");
     let server = start(&[temporary()]);
     server.expire_token(true);
     assert_eq!(refusal(&server, &signed(&temporary())), expired);
@@ -312,10 +228,7 @@ fn an_expired_token_is_refused_and_a_new_one_accepted() {
     // Or one of several: the rotation of credentials.
     server.expire_token(false);
     let renewed = Credential::new("ASIARENEWED", "secret").with_session_token("new");
-    let old = Credential {
-        expired: true,
-        ..temporary()
-    };
+    let old = Credential { expired: true, ..temporary() };
     server.set_credentials(vec![old, renewed.clone()]);
     assert_eq!(refusal(&server, &signed(&temporary())), expired);
     assert_eq!(send(&server, &signed(&renewed)).status, 200);

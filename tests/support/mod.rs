@@ -2,3 +2,4 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
 pub mod fake_kinesis;
+pub mod host;

@@ -14,10 +14,7 @@ use super::store::StoredRecord;
 use super::{Fault, Faults, lock};
 
 /// Answers `GET /_/stats`, `GET /_/records?from=N&count=M`, `POST /_/faults` and `POST /_/script`.
-pub async fn handle(
-    request: Request<Incoming>,
-    service: &Mutex<Service>,
-) -> Result<Response<ReplyBody>, Hangup> {
+pub async fn handle(request: Request<Incoming>, service: &Mutex<Service>) -> Result<Response<ReplyBody>, Hangup> {
     let (head, body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default();
     let answer = match (&head.method, head.uri.path()) {
@@ -48,9 +45,7 @@ async fn body_as<T: DeserializeOwned>(body: Incoming) -> Result<Result<T, String
 }
 
 fn json(value: &impl Serialize) -> Result<String, String> {
-    serde_json::to_string(value)
-        .map(|text| text + "\n")
-        .map_err(|error| format!("{error}\n"))
+    serde_json::to_string(value).map(|text| text + "\n").map_err(|error| format!("{error}\n"))
 }
 
 /// A record as one line of JSON.
@@ -72,18 +67,11 @@ struct Line<'a> {
 fn lines(records: &[StoredRecord], query: &str) -> String {
     let number = |name: &str| {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs
-            .find(|(key, _)| *key == name)
-            .and_then(|(_, value)| value.parse().ok())
+        pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok())
     };
     let from = number("from").unwrap_or(0);
     let count = number("count").unwrap_or(usize::MAX);
-    records
-        .iter()
-        .skip(from)
-        .take(count)
-        .filter_map(|record| json(&line(record)).ok())
-        .collect()
+    records.iter().skip(from).take(count).filter_map(|record| json(&line(record)).ok()).collect()
 }
 
 fn line(record: &StoredRecord) -> Line<'_> {

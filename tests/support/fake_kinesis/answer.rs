@@ -51,29 +51,16 @@ impl Answer {
     pub fn bad_gateway() -> Answer {
         let body = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
                     <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
-        Answer {
-            status: 502,
-            content_type: "text/html",
-            body: body.into(),
-            outcome: "html_502".to_owned(),
-        }
+        Answer { status: 502, content_type: "text/html", body: body.into(), outcome: "html_502".to_owned() }
     }
 
     /// The front end does not read so large a body.
     pub fn too_large() -> Answer {
-        Answer {
-            status: 413,
-            ..Answer::none("too_large")
-        }
+        Answer { status: 413, ..Answer::none("too_large") }
     }
 
     /// No answer: what it holds is not sent.
     pub fn none(outcome: &str) -> Answer {
-        Answer {
-            status: 200,
-            content_type: "text/plain",
-            body: Vec::new(),
-            outcome: outcome.to_owned(),
-        }
+        Answer { status: 200, content_type: "text/plain", body: Vec::new(), outcome: outcome.to_owned() }
     }
 }

@@ -18,45 +18,27 @@ pub struct ServiceError {
 impl ServiceError {
     /// A mistake of the caller: status 400.
     pub fn client(code: &'static str, message: impl Into<String>) -> ServiceError {
-        ServiceError {
-            status: 400,
-            code: Cow::Borrowed(code),
-            message: Some(message.into()),
-        }
+        ServiceError { status: 400, code: Cow::Borrowed(code), message: Some(message.into()) }
     }
 
     /// The body could not be read. A syntax error comes without a message.
     pub fn serialization(message: Option<String>) -> ServiceError {
-        ServiceError {
-            status: 400,
-            code: Cow::Borrowed("SerializationException"),
-            message,
-        }
+        ServiceError { status: 400, code: Cow::Borrowed("SerializationException"), message }
     }
 
     /// A stream that does not exist.
     pub fn no_such_stream(name: &str) -> ServiceError {
-        ServiceError::client(
-            "ResourceNotFoundException",
-            format!("Stream {name} under account {ACCOUNT} not found."),
-        )
+        ServiceError::client("ResourceNotFoundException", format!("Stream {name} under account {ACCOUNT} not found."))
     }
 
     /// An operation other than `PutRecords`.
     pub fn unknown_operation() -> ServiceError {
-        ServiceError {
-            status: 400,
-            code: Cow::Borrowed("UnknownOperationException"),
-            message: None,
-        }
+        ServiceError { status: 400, code: Cow::Borrowed("UnknownOperationException"), message: None }
     }
 
     /// No `Authorization` header.
     pub fn missing_token() -> ServiceError {
-        ServiceError::client(
-            "MissingAuthenticationTokenException",
-            "Missing Authentication Token",
-        )
+        ServiceError::client("MissingAuthenticationTokenException", "Missing Authentication Token")
     }
 
     /// The whole call is throttled.

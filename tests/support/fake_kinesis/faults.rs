@@ -128,11 +128,7 @@ pub struct FaultSource {
 impl FaultSource {
     /// A source with an empty script.
     pub fn new(faults: Faults) -> FaultSource {
-        FaultSource {
-            random: Random(faults.seed),
-            faults,
-            script: VecDeque::new(),
-        }
+        FaultSource { random: Random(faults.seed), faults, script: VecDeque::new() }
     }
 
     /// Other probabilities from now on.
@@ -155,22 +151,14 @@ impl FaultSource {
             Fault::Slow(milliseconds) => milliseconds,
             _ => 0,
         };
-        Plan {
-            fault,
-            scripted,
-            delay: Duration::from_millis(self.faults.latency_ms + own),
-        }
+        Plan { fault, scripted, delay: Duration::from_millis(self.faults.latency_ms + own) }
     }
 
     /// The decision for the record at `position` of a request, bound for `shard`.
     pub fn record(&mut self, plan: &Plan, position: usize, shard: u32) -> Option<RecordFault> {
         match &plan.fault {
-            Fault::ThrottleRecords(positions) => positions
-                .contains(&position)
-                .then_some(RecordFault::Throttled),
-            Fault::FailRecords(positions) => {
-                positions.contains(&position).then_some(RecordFault::Failed)
-            }
+            Fault::ThrottleRecords(positions) => positions.contains(&position).then_some(RecordFault::Throttled),
+            Fault::FailRecords(positions) => positions.contains(&position).then_some(RecordFault::Failed),
             _ if plan.scripted => None,
             _ if self.faults.throttle_shards.contains(&shard) => Some(RecordFault::Throttled),
             _ if self.random.hits(self.faults.throttle_records) => Some(RecordFault::Throttled),
@@ -180,11 +168,7 @@ impl FaultSource {
     }
 
     fn draw(&mut self) -> Fault {
-        let Faults {
-            slow_ms,
-            trickle_ms,
-            ..
-        } = self.faults;
+        let Faults { slow_ms, trickle_ms, .. } = self.faults;
         let chances = [
             (self.faults.throttle_calls, Fault::ThrottleCall),
             (self.faults.error_500, Fault::Error500),

@@ -28,16 +28,10 @@ pub fn check_request(request: &PutRecords) -> Result<(), ServiceError> {
     match &request.records {
         None => violations.add("records", "Member must not be null"),
         Some(records) if records.is_empty() => {
-            violations.add(
-                "records",
-                "Member must have length greater than or equal to 1",
-            );
+            violations.add("records", "Member must have length greater than or equal to 1");
         }
         Some(records) if records.len() > MAX_RECORDS => {
-            violations.add(
-                "records",
-                "Member must have length less than or equal to 500",
-            );
+            violations.add("records", "Member must have length less than or equal to 500");
         }
         Some(records) => {
             for (index, record) in records.iter().enumerate() {
@@ -50,11 +44,7 @@ pub fn check_request(request: &PutRecords) -> Result<(), ServiceError> {
 }
 
 /// Checks the sizes, which depend on the stream and the account.
-pub fn check_sizes(
-    records: &[Record],
-    max_record: usize,
-    max_request: usize,
-) -> Result<(), ServiceError> {
+pub fn check_sizes(records: &[Record], max_record: usize, max_request: usize) -> Result<(), ServiceError> {
     let mut violations = Violations::default();
     let mut total = 0;
     for (index, record) in records.iter().enumerate() {
@@ -92,32 +82,19 @@ pub fn explicit_hash_key(text: &str) -> Result<u128, ServiceError> {
 
 fn check_record(number: usize, record: &Record, violations: &mut Violations) {
     if record.data.is_none() {
-        violations.add(
-            &format!("records.{number}.member.data"),
-            "Member must not be null",
-        );
+        violations.add(&format!("records.{number}.member.data"), "Member must not be null");
     }
     let key_path = || format!("records.{number}.member.partitionKey");
     match record.partition_key.as_deref() {
         None => violations.add(&key_path(), "Member must not be null"),
-        Some("") => violations.add(
-            &key_path(),
-            "Member must have length greater than or equal to 1",
-        ),
+        Some("") => violations.add(&key_path(), "Member must have length greater than or equal to 1"),
         // Counting characters is needed only when there are more bytes than characters allowed.
         Some(key) if key.len() > MAX_KEY_CHARACTERS && key.chars().count() > MAX_KEY_CHARACTERS => {
-            violations.add(
-                &key_path(),
-                "Member must have length less than or equal to 256",
-            );
+            violations.add(&key_path(), "Member must have length less than or equal to 256");
         }
         Some(_) => {}
     }
-    if record
-        .explicit_hash_key
-        .as_deref()
-        .is_some_and(|key| !is_hash_key(key))
-    {
+    if record.explicit_hash_key.as_deref().is_some_and(|key| !is_hash_key(key)) {
         violations.add(
             &format!("records.{number}.member.explicitHashKey"),
             r"Member must satisfy regular expression pattern: 0|([1-9]\d{0,38})",
@@ -129,27 +106,16 @@ fn check_stream(request: &PutRecords, violations: &mut Violations) {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     match request.stream_name.as_deref() {
         None => {}
-        Some("") => violations.add(
-            "streamName",
-            "Member must have length greater than or equal to 1",
-        ),
+        Some("") => violations.add("streamName", "Member must have length greater than or equal to 1"),
         Some(name) if name.len() > 128 => {
-            violations.add(
-                "streamName",
-                "Member must have length less than or equal to 128",
-            );
+            violations.add("streamName", "Member must have length less than or equal to 128");
         }
-        Some(name) if !name.bytes().all(allowed) => violations.add(
-            "streamName",
-            "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+",
-        ),
+        Some(name) if !name.bytes().all(allowed) => {
+            violations.add("streamName", "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+")
+        }
         Some(_) => {}
     }
-    if request
-        .stream_arn
-        .as_deref()
-        .is_some_and(|arn| stream_of_arn(arn).is_none())
-    {
+    if request.stream_arn.as_deref().is_some_and(|arn| stream_of_arn(arn).is_none()) {
         violations.add(
             "streamARN",
             r"Member must satisfy regular expression pattern: arn:aws.*:kinesis:.*:\d{12}:stream/\S+",
@@ -169,8 +135,7 @@ pub fn stream_of_arn(arn: &str) -> Option<(&str, &str)> {
 }
 
 fn is_hash_key(text: &str) -> bool {
-    let digits =
-        !text.is_empty() && text.len() <= 39 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = !text.is_empty() && text.len() <= 39 && text.bytes().all(|byte| byte.is_ascii_digit());
     digits && (text == "0" || !text.starts_with('0'))
 }
 
@@ -180,9 +145,7 @@ struct Violations(Vec<String>);
 
 impl Violations {
     fn add(&mut self, path: &str, constraint: &str) {
-        self.0.push(format!(
-            "Value at '{path}' failed to satisfy constraint: {constraint}"
-        ));
+        self.0.push(format!("Value at '{path}' failed to satisfy constraint: {constraint}"));
     }
 
     fn into_result(mut self) -> Result<(), ServiceError> {
@@ -192,11 +155,7 @@ impl Violations {
             1 => "",
             _ => "s",
         };
-        let message = format!(
-            "{} validation error{plural} detected: {}",
-            self.0.len(),
-            self.0.join("; ")
-        );
+        let message = format!("{} validation error{plural} detected: {}", self.0.len(), self.0.join("; "));
         Err(ServiceError::client("ValidationException", message))
     }
 }

@@ -11,11 +11,7 @@
 //! 5. [`limits`] — what the service accepts, [`error`] and [`answer`] — how it says no;
 //! 6. [`service`] — the operation itself, [`shard`] — where a record goes;
 //! 7. [`store`] — what arrived; [`admin`] — the same over HTTP, for the program.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "tests and the program each use a part"
-)]
+#![allow(dead_code, unreachable_pub, reason = "tests and the program each use a part")]
 
 mod admin;
 mod answer;
@@ -117,8 +113,7 @@ impl FakeKinesis {
     /// When it cannot start: the test could not go on.
     #[allow(clippy::panic, reason = "for tests")]
     pub fn start(settings: Settings) -> FakeKinesis {
-        FakeKinesis::try_start(settings)
-            .unwrap_or_else(|error| panic!("the stand-in does not start: {error}"))
+        FakeKinesis::try_start(settings).unwrap_or_else(|error| panic!("the stand-in does not start: {error}"))
     }
 
     /// Starts a stand-in.
@@ -137,20 +132,12 @@ impl FakeKinesis {
         let tls = identity.as_ref().map(tls::Identity::acceptor).transpose()?;
         let service = Arc::new(Mutex::new(Service::new(settings)));
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let served = Arc::clone(&service);
         let thread = std::thread::Builder::new()
             .name("fake-kinesis".to_owned())
             .spawn(move || runtime.block_on(server::run(listener, tls, served, stopped)))?;
-        Ok(FakeKinesis {
-            address,
-            identity,
-            service,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(FakeKinesis { address, identity, service, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The URL to send requests to, without a trailing slash.
@@ -172,10 +159,7 @@ impl FakeKinesis {
     /// When the stand-in was started without TLS.
     #[allow(clippy::expect_used, reason = "for tests")]
     pub fn ca_file(&self) -> &Path {
-        self.identity
-            .as_ref()
-            .expect("started without TLS")
-            .ca_file()
+        self.identity.as_ref().expect("started without TLS").ca_file()
     }
 
     /// Every record accepted so far, in order of arrival (so in order per shard too). Empty with [`Keep::Counts`].

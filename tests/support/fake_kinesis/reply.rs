@@ -58,13 +58,7 @@ impl ReplyBody {
             // The pause lets the first half leave before the connection ends.
             Pace::Half => (size.div_ceil(2), Duration::from_millis(5), Some(size / 2)),
         };
-        ReplyBody {
-            rest,
-            piece: piece.max(1),
-            pause,
-            sleep: None,
-            cut_at,
-        }
+        ReplyBody { rest, piece: piece.max(1), pause, sleep: None, cut_at }
     }
 }
 
@@ -72,18 +66,13 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Hangup;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Hangup>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Hangup>>> {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
         if !self.pause.is_zero() {
             let pause = self.pause;
-            let sleep = self
-                .sleep
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
             ready!(sleep.as_mut().poll(context));
             self.sleep = None;
         }

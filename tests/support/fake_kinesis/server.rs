@@ -46,11 +46,7 @@ pub async fn run(
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Arc<Mutex<Service>>) {
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => drop(tokio::spawn(connection(
-                tcp,
-                tls.clone(),
-                Arc::clone(&service),
-            ))),
+            Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, tls.clone(), Arc::clone(&service)))),
             // Out of descriptors, most likely: others may close theirs.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
@@ -88,18 +84,12 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let number = lock(&service).store.count_connection();
-    let caller = Arc::new(Caller {
-        number,
-        service,
-        close: Notify::new(),
-    });
+    let caller = Arc::new(Caller { number, service, close: Notify::new() });
     let handler = {
         let caller = Arc::clone(&caller);
         service_fn(move |request| handle(request, Arc::clone(&caller)))
     };
-    let mut connection = http1::Builder::new()
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(io), handler);
+    let mut connection = http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(io), handler);
     let end = tokio::select! {
         end = &mut connection => end,
         () = idle_end(&caller.close) => return,
@@ -119,10 +109,7 @@ async fn idle_end(close: &Notify) {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
-async fn handle(
-    request: Request<Incoming>,
-    caller: Arc<Caller>,
-) -> Result<Response<ReplyBody>, Hangup> {
+async fn handle(request: Request<Incoming>, caller: Arc<Caller>) -> Result<Response<ReplyBody>, Hangup> {
     let service = &caller.service;
     if request.uri().path().starts_with("/_/") {
         return admin::handle(request, service).await;
@@ -133,11 +120,7 @@ async fn handle(
         Fault::ResetBefore => Some(Vec::new()),
         _ => read(body).await?,
     };
-    let call = Call {
-        head: &head,
-        body: body.as_deref(),
-        connection: caller.number,
-    };
+    let call = Call { head: &head, body: body.as_deref(), connection: caller.number };
     let answer = lock(service).answer(&call, &plan);
     match plan.fault {
         Fault::ResetBefore => return Err(Hangup::Reset),
@@ -179,13 +162,9 @@ fn response(answer: Answer, plan: &Plan, service: &mut Service) -> Response<Repl
         _ => Pace::AtOnce,
     };
     let id = service.faults.id();
-    let date = service
-        .now()
-        .format("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string();
+    let date = service.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let mut response = Response::new(ReplyBody::new(answer.body, pace));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: String| {
         if let Ok(value) = value.try_into() {
@@ -193,10 +172,7 @@ fn response(answer: Answer, plan: &Plan, service: &mut Service) -> Response<Repl
         }
     };
     set(REQUEST_ID, request_id(id));
-    set(
-        EXTENDED_ID,
-        base64_simd::STANDARD.encode_to_string(id.to_be_bytes().repeat(3)),
-    );
+    set(EXTENDED_ID, base64_simd::STANDARD.encode_to_string(id.to_be_bytes().repeat(3)));
     set(DATE, date);
     set(CONTENT_TYPE, answer.content_type.to_owned());
     response
@@ -205,12 +181,5 @@ fn response(answer: Answer, plan: &Plan, service: &mut Service) -> Response<Repl
 fn request_id(id: u128) -> String {
     let hex = format!("{id:032x}");
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    )
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }

@@ -99,27 +99,15 @@ impl Service {
         let answer = match &plan.fault {
             Fault::ThrottleCall => Err(ServiceError::throttled()),
             Fault::Error500 => Err(ServiceError::internal_failure()),
-            Fault::Refuse {
-                status,
-                code,
-                message,
-            } => Err(ServiceError {
-                status: *status,
-                code: code.clone().into(),
-                message: Some(message.clone()),
-            }),
+            Fault::Refuse { status, code, message } => {
+                Err(ServiceError { status: *status, code: code.clone().into(), message: Some(message.clone()) })
+            }
             _ => self.put_records(wire, call.head, body, plan),
         };
         answer.unwrap_or_else(|error| Answer::refusal(wire, error))
     }
 
-    fn put_records(
-        &mut self,
-        wire: Wire,
-        head: &Parts,
-        body: &[u8],
-        plan: &Plan,
-    ) -> Result<Answer, ServiceError> {
+    fn put_records(&mut self, wire: Wire, head: &Parts, body: &[u8], plan: &Plan) -> Result<Answer, ServiceError> {
         if text_of(head, "x-amz-target") != "Kinesis_20131202.PutRecords" {
             return Err(ServiceError::unknown_operation());
         }
@@ -158,11 +146,7 @@ impl Service {
         if self.token_expired {
             return Err(signature::expired_token());
         }
-        let Settings {
-            credentials,
-            region,
-            ..
-        } = &self.settings;
+        let Settings { credentials, region, .. } = &self.settings;
         match credentials.as_slice() {
             [] => Ok(()),
             known => signature::verify(known, region.as_deref(), self.now(), head, body),
@@ -171,10 +155,7 @@ impl Service {
 
     /// The name of the stream that the request means, which exists.
     fn stream_name(&self, request: &PutRecords) -> Result<Arc<str>, ServiceError> {
-        let by_arn = request
-            .stream_arn
-            .as_deref()
-            .and_then(limits::stream_of_arn);
+        let by_arn = request.stream_arn.as_deref().and_then(limits::stream_of_arn);
         let (account, name) = match (by_arn, request.stream_name.as_deref()) {
             (Some((account, name)), _) => (account, name),
             (None, Some(name)) => (ACCOUNT, name),
@@ -191,25 +172,13 @@ impl Service {
         }
     }
 
-    fn store_records(
-        &mut self,
-        name: &str,
-        records: Vec<Record>,
-        plan: &Plan,
-    ) -> Result<Vec<Entry>, ServiceError> {
+    fn store_records(&mut self, name: &str, records: Vec<Record>, plan: &Plan) -> Result<Vec<Entry>, ServiceError> {
         let Some(stream) = self.streams.get_mut(name) else {
             return Err(ServiceError::no_such_stream(name));
         };
-        limits::check_sizes(
-            &records,
-            stream.max_record_size,
-            self.settings.max_request_size,
-        )?;
+        limits::check_sizes(&records, stream.max_record_size, self.settings.max_request_size)?;
         // All shards first: one bad hash key refuses the whole call, before anything is stored.
-        let shards: Vec<u32> = records
-            .iter()
-            .map(|record| shard_of(stream, record))
-            .collect::<Result<_, _>>()?;
+        let shards: Vec<u32> = records.iter().map(|record| shard_of(stream, record)).collect::<Result<_, _>>()?;
         let mut entries = Vec::with_capacity(records.len());
         for (position, (record, shard)) in records.into_iter().zip(shards).enumerate() {
             if let Some(fault) = self.faults.record(plan, position, shard) {
@@ -229,10 +198,7 @@ impl Service {
                     data: record.data.map(Blob::into_bytes).unwrap_or_default(),
                 });
             }
-            entries.push(Entry::Accepted {
-                sequence_number,
-                shard,
-            });
+            entries.push(Entry::Accepted { sequence_number, shard });
         }
         Ok(entries)
     }
@@ -253,25 +219,17 @@ fn refuse(store: &mut Store, fault: RecordFault, stream: &str, shard: u32) -> En
             let shard = shard::shard_id(shard);
             Entry::Refused {
                 code: "ProvisionedThroughputExceededException",
-                message: format!(
-                    "Rate exceeded for shard {shard} in stream {stream} under account {ACCOUNT}."
-                ),
+                message: format!("Rate exceeded for shard {shard} in stream {stream} under account {ACCOUNT}."),
             }
         }
         RecordFault::Failed => {
             store.stats_mut().failed_records += 1;
-            Entry::Refused {
-                code: "InternalFailure",
-                message: "Internal Service Failure".to_owned(),
-            }
+            Entry::Refused { code: "InternalFailure", message: "Internal Service Failure".to_owned() }
         }
     }
 }
 
 fn text_of(head: &Parts, name: &str) -> String {
-    let value = head
-        .headers
-        .get(name)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let value = head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     value.unwrap_or_default().into_owned()
 }

@@ -29,10 +29,7 @@ impl Stream {
 
     /// The same stream with another limit on data plus partition key, in bytes, as `UpdateMaxRecordSize` sets it.
     pub fn with_max_record_size(self, bytes: usize) -> Stream {
-        Stream {
-            max_record_size: bytes,
-            ..self
-        }
+        Stream { max_record_size: bytes, ..self }
     }
 
     /// The shard whose part of the range holds `hash`. Shard `n` of `count` begins at `n * floor(2^128 / count)`; the
@@ -53,13 +50,10 @@ impl Stream {
 
     /// The next sequence number of a shard: 56 digits, growing.
     pub(super) fn next_sequence(&mut self, shard: u32) -> String {
-        let count = self
-            .sequences
-            .get_mut(shard as usize)
-            .map_or(0, |sequence| {
-                *sequence += 1;
-                *sequence
-            });
+        let count = self.sequences.get_mut(shard as usize).map_or(0, |sequence| {
+            *sequence += 1;
+            *sequence
+        });
         format!("496590338271490256608559692{shard:05}{count:024}")
     }
 }

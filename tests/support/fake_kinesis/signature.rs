@@ -5,9 +5,7 @@
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign,
-};
+use aws_sigv4::http_request::{SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use http::request::Parts;
@@ -40,10 +38,7 @@ impl Credential {
 
     /// The same key as temporary credentials.
     pub fn with_session_token(self, token: &str) -> Credential {
-        Credential {
-            session_token: Some(token.to_owned()),
-            ..self
-        }
+        Credential { session_token: Some(token.to_owned()), ..self }
     }
 }
 
@@ -57,10 +52,7 @@ pub fn authorization(head: &Parts) -> Result<&str, ServiceError> {
 
 /// A request whose token is no longer good.
 pub fn expired_token() -> ServiceError {
-    ServiceError::client(
-        "ExpiredTokenException",
-        "The security token included in the request is expired",
-    )
+    ServiceError::client("ExpiredTokenException", "The security token included in the request is expired")
 }
 
 /// Checks that the request was signed by one of `credentials` at about `now`.
@@ -72,19 +64,11 @@ pub fn verify(
     body: &[u8],
 ) -> Result<(), ServiceError> {
     let claim = Claim::parse(authorization(head)?)?;
-    let date = header(head, "x-amz-date")
-        .or_else(|| header(head, "date"))
-        .unwrap_or_default();
+    let date = header(head, "x-amz-date").or_else(|| header(head, "date")).unwrap_or_default();
     let unknown = || {
-        ServiceError::client(
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.",
-        )
+        ServiceError::client("UnrecognizedClientException", "The security token included in the request is invalid.")
     };
-    let known = credentials
-        .iter()
-        .find(|known| known.access_key == claim.access_key)
-        .ok_or_else(unknown)?;
+    let known = credentials.iter().find(|known| known.access_key == claim.access_key).ok_or_else(unknown)?;
     if header(head, "x-amz-security-token") != known.session_token.as_deref() {
         return Err(unknown());
     }
@@ -114,33 +98,21 @@ struct Claim<'a> {
 
 impl<'a> Claim<'a> {
     fn parse(text: &'a str) -> Result<Claim<'a>, ServiceError> {
-        let incomplete =
-            |message: String| ServiceError::client("IncompleteSignatureException", message);
+        let incomplete = |message: String| ServiceError::client("IncompleteSignatureException", message);
         let parameters = text
             .strip_prefix("AWS4-HMAC-SHA256 ")
             .ok_or_else(|| incomplete(format!("Unsupported AWS 'algorithm': '{text}'.")))?;
         let parameter = |name: &str| {
-            let mut pairs = parameters
-                .split(',')
-                .filter_map(|pair| pair.trim().split_once('='));
-            pairs
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value)
-                .ok_or_else(|| {
-                    incomplete(format!(
-                        "Authorization header requires '{name}' parameter. Authorization={text}"
-                    ))
-                })
+            let mut pairs = parameters.split(',').filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value).ok_or_else(|| {
+                incomplete(format!("Authorization header requires '{name}' parameter. Authorization={text}"))
+            })
         };
         let scope = parameter("Credential")?;
         let mut parts = scope.rsplitn(5, '/');
-        let (Some("aws4_request"), Some(service), Some(region), Some(date), Some(access_key)) = (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        ) else {
+        let (Some("aws4_request"), Some(service), Some(region), Some(date), Some(access_key)) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(incomplete(format!(
                 "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{scope}'"
             )));
@@ -157,9 +129,7 @@ impl<'a> Claim<'a> {
 
     fn check_scope(&self, date: &str, region: Option<&str>) -> Result<(), ServiceError> {
         if self.service != "kinesis" {
-            return Err(invalid(
-                "Credential should be scoped to correct service: 'kinesis'.",
-            ));
+            return Err(invalid("Credential should be scoped to correct service: 'kinesis'."));
         }
         if region.is_some_and(|region| region != self.region) {
             return Err(invalid("Credential should be scoped to a valid region."));
@@ -186,14 +156,9 @@ impl<'a> Claim<'a> {
         if !self.signed_headers.contains(&"host") {
             return None;
         }
-        let identity = Credentials::new(
-            &known.access_key,
-            &known.secret_key,
-            known.session_token.clone(),
-            None,
-            "fake-kinesis",
-        )
-        .into();
+        let identity =
+            Credentials::new(&known.access_key, &known.secret_key, known.session_token.clone(), None, "fake-kinesis")
+                .into();
         let mut settings = SigningSettings::default();
         // Exactly the headers that the caller signed, whatever they are.
         settings.excluded_headers = None;
@@ -210,28 +175,11 @@ impl<'a> Claim<'a> {
             .ok()?
             .into();
         let signed = self.signed_headers.iter();
-        let headers = signed.flat_map(|name| {
-            head.headers
-                .get_all(*name)
-                .iter()
-                .map(move |value| (*name, value))
-        });
-        let headers: Option<Vec<_>> = headers
-            .map(|(name, value)| Some((name, value.to_str().ok()?)))
-            .collect();
+        let headers = signed.flat_map(|name| head.headers.get_all(*name).iter().map(move |value| (*name, value)));
+        let headers: Option<Vec<_>> = headers.map(|(name, value)| Some((name, value.to_str().ok()?))).collect();
         let uri = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = SignableRequest::new(
-            head.method.as_str(),
-            uri,
-            headers?.into_iter(),
-            SignableBody::Bytes(body),
-        );
-        Some(
-            sign(request.ok()?, &parameters)
-                .ok()?
-                .signature()
-                .to_owned(),
-        )
+        let request = SignableRequest::new(head.method.as_str(), uri, headers?.into_iter(), SignableBody::Bytes(body));
+        Some(sign(request.ok()?, &parameters).ok()?.signature().to_owned())
     }
 }
 
@@ -241,7 +189,9 @@ fn check_date(date: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, ServiceEr
         .map_err(|_| {
             ServiceError::client(
                 "IncompleteSignatureException",
-                format!("Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"),
+                format!(
+                    "Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"
+                ),
             )
         })?
         .and_utc();

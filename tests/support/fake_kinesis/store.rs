@@ -94,13 +94,7 @@ pub struct Store {
 impl Store {
     /// An empty store.
     pub fn new(keep: Keep) -> Store {
-        Store {
-            keep,
-            stats: Stats::default(),
-            records: Vec::new(),
-            requests: Vec::new(),
-            digests: HashSet::default(),
-        }
+        Store { keep, stats: Stats::default(), records: Vec::new(), requests: Vec::new(), digests: HashSet::default() }
     }
 
     /// Whether whole records are kept.

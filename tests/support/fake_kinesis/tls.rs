@@ -33,14 +33,8 @@ impl Identity {
                 (directory.path().join("ca.pem"), Some(directory))
             }
         };
-        std::fs::write(&ca_file, &authority.pem)
-            .map_err(|error| about(&ca_file.display().to_string(), &error))?;
-        Ok(Identity {
-            chain,
-            key,
-            ca_file,
-            _directory: directory,
-        })
+        std::fs::write(&ca_file, &authority.pem).map_err(|error| about(&ca_file.display().to_string(), &error))?;
+        Ok(Identity { chain, key, ca_file, _directory: directory })
     }
 
     /// The authority's certificate.
@@ -54,11 +48,7 @@ impl Identity {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .and_then(|builder| {
-                builder
-                    .with_no_client_auth()
-                    .with_single_cert(self.chain.clone(), key)
-            })
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(self.chain.clone(), key))
             .map_err(io::Error::other)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
@@ -74,25 +64,18 @@ impl Authority {
     fn new() -> Result<Authority, rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::default();
-        parameters
-            .distinguished_name
-            .push(DnType::CommonName, "fake Kinesis authority");
+        parameters.distinguished_name.push(DnType::CommonName, "fake Kinesis authority");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = parameters.self_signed(&key)?.pem();
-        Ok(Authority {
-            issuer: Issuer::new(parameters, key),
-            pem,
-        })
+        Ok(Authority { issuer: Issuer::new(parameters, key), pem })
     }
 
     fn sign_server(&self) -> Result<(Vec<CertificateDer<'static>>, Vec<u8>), rcgen::Error> {
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::new(names)?;
-        parameters
-            .distinguished_name
-            .push(DnType::CommonName, "fake Kinesis");
+        parameters.distinguished_name.push(DnType::CommonName, "fake Kinesis");
         let certificate = parameters.signed_by(&key, &self.issuer)?;
         Ok((vec![certificate.der().clone()], key.serialize_der()))
     }

@@ -25,9 +25,7 @@ impl Wire {
     /// The wire of a request with this content type.
     pub fn of(content_type: &str) -> Option<Wire> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
-        [Wire::Json, Wire::Cbor]
-            .into_iter()
-            .find(|wire| wire.content_type() == essence)
+        [Wire::Json, Wire::Cbor].into_iter().find(|wire| wire.content_type() == essence)
     }
 
     /// The content type of requests and replies.
@@ -42,17 +40,13 @@ impl Wire {
     pub fn decode(self, body: &[u8]) -> Result<PutRecords, ServiceError> {
         match self {
             Wire::Json => serde_json::from_slice(body).map_err(|error| {
-                let text = error
-                    .is_data()
-                    .then(|| without_position(&error.to_string()));
+                let text = error.is_data().then(|| without_position(&error.to_string()));
                 ServiceError::serialization(text)
             }),
             Wire::Cbor => {
                 let mut rest = body;
                 let request = ciborium::from_reader(&mut rest).map_err(|error| match error {
-                    ciborium::de::Error::Semantic(_, text) => {
-                        ServiceError::serialization(Some(text))
-                    }
+                    ciborium::de::Error::Semantic(_, text) => ServiceError::serialization(Some(text)),
                     _ => ServiceError::serialization(None),
                 })?;
                 match rest {
@@ -165,10 +159,7 @@ impl<'de> Deserialize<'de> for Blob {
 fn base64_mistake(text: &str) -> String {
     let alphabet = |c: &char| c.is_ascii_alphanumeric() || "+/=".contains(*c);
     let detail = if !text.len().is_multiple_of(4) {
-        format!(
-            "Base64 encoded length is expected a multiple of 4 bytes but found: {}",
-            text.len()
-        )
+        format!("Base64 encoded length is expected a multiple of 4 bytes but found: {}", text.len())
     } else if let Some(other) = text.chars().find(|c| !alphabet(c)) {
         format!("Invalid Base64 character: '{other}'")
     } else {
@@ -180,9 +171,7 @@ fn base64_mistake(text: &str) -> String {
 
 /// A message of serde_json without its " at line 1 column 2", which the service does not tell.
 fn without_position(text: &str) -> String {
-    text.rsplit_once(" at line ")
-        .map_or(text, |(message, _)| message)
-        .to_owned()
+    text.rsplit_once(" at line ").map_or(text, |(message, _)| message).to_owned()
 }
 
 /// The body of a reply to `PutRecords`.
@@ -259,10 +248,7 @@ impl Serialize for EntryOf<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let EntryOf(reply, entry) = self;
         match entry {
-            Entry::Accepted {
-                sequence_number,
-                shard,
-            } => {
+            Entry::Accepted { sequence_number, shard } => {
                 let members = if reply.null_error_codes { 4 } else { 2 };
                 let mut map = serializer.serialize_map(reply.length(members))?;
                 map.serialize_entry("SequenceNumber", sequence_number)?;

@@ -1,0 +1,46 @@
+# The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and Node.
+
+.PHONY: help build demo test check peers bindings clean
+
+help: ## lists the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+# cargo rustc with one crate type: beside an rlib, cargo would leave link-time optimization out.
+build: ## builds kinesis.so, the file Fluent Bit loads
+	cargo rustc --release --lib --crate-type cdylib
+	cp target/release/libkinesis.so kinesis.so
+
+demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived
+	scripts/demo
+
+test: peers ## runs every test, those against other people's servers included
+	scripts/test
+
+check: ## format, lints and documentation, as CI wants them
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+
+peers: .venv/installed node_modules/installed ## installs the servers for the tests into this folder
+
+bindings: .venv/installed ## writes the generated files anew (bindings of the host, header of the exports)
+	UPDATE=1 cargo test --test generated
+
+clean: ## removes everything that was built or installed
+	cargo clean
+	rm -rf .venv node_modules kinesis.so
+
+# Each stamp is newer than the list it was installed from.
+.venv/installed: tests/peers/requirements.txt
+	@python3 -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 11)' 2>/dev/null \
+		|| { echo 'make: the test peers need python3, 3.11 or newer, with venv (Debian: python3-venv)' >&2; exit 1; }
+	rm -rf .venv
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement $<
+	touch $@
+
+node_modules/installed: package-lock.json
+	@npm --version >/dev/null 2>&1 && node --version >/dev/null 2>&1 \
+		|| { echo 'make: the test peers need node and npm (Debian: nodejs npm)' >&2; exit 1; }
+	npm ci --no-audit --no-fund
+	touch $@

@@ -1,0 +1,102 @@
+/*
+ * What this plugin touches of Fluent Bit's proxy plugin interface, described by ourselves: Fluent Bit installs no
+ * header for it, and the structures grow from version to version. bindgen turns this file into
+ * src/abi/bindings.rs; a test checks that the two agree.
+ *
+ * All sizes and offsets are those of 64-bit Linux. "Since" names the first release that has a member; on an older
+ * one the memory is not there and must be neither read nor written.
+ */
+#ifndef FLUENT_BIT_PROXY_H
+#define FLUENT_BIT_PROXY_H
+
+#ifdef WITHOUT_SYSTEM_HEADERS
+/* For bindgen: libclang alone, as PyPI has it, brings none. */
+typedef __SIZE_TYPE__ size_t;
+typedef __UINTPTR_TYPE__ uintptr_t;
+#else
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+/* Answers of a flush. Any other number counts as FLB_ERROR. */
+#define FLB_ERROR 0 /* drop the chunk                         */
+#define FLB_OK 1    /* the chunk is done                      */
+#define FLB_RETRY 2 /* keep the chunk and bring it once more  */
+
+/* flb_plugin_proxy_def.type and .proxy */
+#define FLB_PROXY_OUTPUT_PLUGIN 2
+#define FLB_PROXY_GOLANG 11
+
+/* Levels of flb_log_print. */
+#define FLB_LOG_ERROR 1
+#define FLB_LOG_WARN 2
+#define FLB_LOG_INFO 3
+#define FLB_LOG_DEBUG 4
+#define FLB_LOG_TRACE 5
+
+/* flb_config_map.type: the value is text, which the plugin parses itself. */
+#define FLB_CONFIG_MAP_STR 0
+
+/*
+ * One option a plugin takes, since 5.1.1 (for proxy plugins): 104 bytes. The host walks an array of these up to an
+ * entry whose name is NULL, and copies what it needs except the description.
+ */
+struct flb_config_map {
+    int type;
+    const char *name;
+    const char *def_value; /* shown in the help; output_get_property does not return it */
+    int flags;
+    int set_property;
+    uintptr_t offset;
+    const char *desc;
+    uintptr_t value[5]; /* the host's, zero */
+    uintptr_t link[2];  /* the host's, zero */
+};
+
+/* What FLBPluginRegister fills: 32 bytes up to 4.2, 40 bytes in 5.0 and 5.1.0, 48 bytes since 5.1.1. */
+struct flb_plugin_proxy_def {
+    int type;
+    int proxy;
+    int flags;
+    const char *name;                         /* kept by pointer up to 2.1, copied later */
+    const char *description;                  /* kept by pointer in every version        */
+    int event_type;                           /* since 5.0; 0 stands for logs            */
+    const struct flb_config_map *config_map;  /* since 5.1.1; kept by pointer            */
+};
+
+/* The functions handed to a plugin. Older hosts end after the first member, so only that one is described. */
+struct flb_api {
+    const char *(*output_get_property)(const char *key, void *instance);
+};
+
+/* One configured output on the host's side; more members follow. */
+struct flb_plugin_proxy_context {
+    void *remote_context; /* ours: set by FLBPluginInit, handed to FLBPluginFlushCtx and FLBPluginExitCtx */
+};
+
+/* What FLBPluginInit gets; more members follow. */
+struct flbgo_output_plugin {
+    char *name;
+    const struct flb_api *api;
+    void *instance; /* the host's struct flb_output_instance */
+    struct flb_plugin_proxy_context *context;
+};
+
+/*
+ * Functions of the host that are looked up by name, each of which may be missing.
+ */
+
+/* Writes a line to the log, whatever the level; works on threads that Fluent Bit started. */
+typedef void flb_log_print_fn(int level, const char *file, int line, const char *format, ...);
+/* Whether the instance's log_level lets a level pass; since 2.0. */
+typedef int flb_output_log_check_fn(void *instance, int level);
+/* The alias of the instance, or its numbered name ("kinesis.0"). */
+typedef const char *flb_output_name_fn(void *instance);
+/* The calling thread as the host knows it, or NULL when the thread is not the host's. */
+typedef void *flb_worker_get_fn(void);
+/* The log level of the [SERVICE] section. */
+typedef int flb_worker_log_level_fn(void *worker);
+/* The bytes usable at an address that the host's allocator gave. */
+typedef size_t malloc_usable_size_fn(void *address);
+
+#endif

@@ -1,0 +1,143 @@
+//! The configured outputs, from Init to Exit.
+//!
+//! The host holds a plain pointer to each instance. The list here owns them, so that leaving twice, or with a pointer
+//! that was never ours, is harmless: Fluent Bit 1.9 leaves once for all instances, with the last one's pointer, and
+//! when several are configured it does so again after having freed its own part.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
+use super::guard::guard;
+use super::host::{self, HostLog};
+use crate::log::{Level, LogSink};
+use crate::outcome::Outcome;
+use crate::plugin::Plugin;
+
+/// One output of the host's configuration. Its address is the context that the host hands to flush and exit.
+pub(super) struct Instance {
+    plugin: Plugin,
+    /// The definition it was registered with, as a mere number.
+    registration: usize,
+}
+
+static INSTANCES: Mutex<Vec<Arc<Instance>>> = Mutex::new(Vec::new());
+
+/// The definition of the last registration: the instances that follow belong to it. On hot reload the new
+/// configuration registers while the old one still runs, and is initialized after the old one has left.
+static REGISTRATION: AtomicUsize = AtomicUsize::new(0);
+
+/// Fluent Bit 1.9 ends after a failed start without waiting for the thread that writes its log: without this pause the
+/// lines that say what is wrong are missing in every tenth run, and more often on a busy machine.
+const LOG_DELAY: Duration = Duration::from_millis(100);
+
+/// Notes that the instances to come belong to `def`.
+pub(super) fn registered(def: *const flb_plugin_proxy_def) {
+    REGISTRATION.store(def.addr(), Ordering::Relaxed);
+}
+
+/// Reads the configuration, starts an instance and gives the host its context. Answers whether that went well; if
+/// not, every mistake stands in the log.
+///
+/// # Safety
+/// `plugin` is NULL or what the host hands to `FLBPluginInit`.
+pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
+    // SAFETY: by this function's contract; the host's structure has our four members in every version.
+    let Some(plugin) = (unsafe { plugin.as_ref() }) else {
+        host::report(Level::Error, &["initialization without a plugin"]);
+        return false;
+    };
+    // SAFETY: the host sets both pointers to live structures before it calls.
+    let (api, context) = unsafe { (plugin.api.as_ref(), plugin.context.as_mut()) };
+    let (Some(get_property), Some(context)) = (api.and_then(|api| api.output_get_property), context) else {
+        host::report(Level::Error, &["initialization without the host's interface"]);
+        return false;
+    };
+    let property = |key: &str| {
+        let key = CString::new(key).ok()?;
+        // SAFETY: the host's own function, with the host's own instance.
+        let value = unsafe { get_property(key.as_ptr(), plugin.instance) };
+        // SAFETY: the host's values are NUL-terminated and stay during the initialization.
+        (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+    };
+    // SAFETY: the host keeps the instance until it has called exit.
+    let log = Arc::new(unsafe { HostLog::new(plugin.instance) });
+    match Plugin::start(&property, log.clone()) {
+        Ok(plugin) => {
+            let instance = Arc::new(Instance { plugin, registration: REGISTRATION.load(Ordering::Relaxed) });
+            context.remote_context = Arc::as_ptr(&instance).cast::<c_void>().cast_mut();
+            instances().push(instance);
+            true
+        }
+        Err(error) => {
+            for mistake in &error.mistakes {
+                log.write(Level::Error, &mistake.to_string());
+            }
+            thread::sleep(LOG_DELAY);
+            false
+        }
+    }
+}
+
+/// Flushes through the instance that `context` stands for. This is the path of every chunk: no lock is taken.
+///
+/// # Safety
+/// `context` is NULL or was given by [`start`] and has not left; `data` is NULL or holds `length` bytes; `tag` is NULL
+/// or NUL-terminated.
+pub(super) unsafe fn flush(context: *const c_void, data: *const c_void, length: usize, tag: *const c_char) -> Outcome {
+    // SAFETY: by this function's contract, and the list keeps the instance alive until it leaves.
+    let Some(instance) = (unsafe { context.cast::<Instance>().as_ref() }) else {
+        host::report(Level::Error, &["flush without an instance"]);
+        return Outcome::Hopeless;
+    };
+    if data.is_null() || tag.is_null() || length == 0 || isize::try_from(length).is_err() {
+        host::report(Level::Error, &["flush without a chunk or without a tag"]);
+        return Outcome::Hopeless;
+    }
+    // SAFETY: by this function's contract; the length fits a slice.
+    let chunk = unsafe { slice::from_raw_parts(data.cast::<u8>(), length) };
+    // SAFETY: by this function's contract.
+    let tag = unsafe { CStr::from_ptr(tag) };
+    instance.plugin.flush(chunk, tag.to_bytes())
+}
+
+/// The context of the only instance, or NULL when there is none or more than one.
+pub(super) fn only() -> *const c_void {
+    match instances().as_slice() {
+        [instance] => Arc::as_ptr(instance).cast::<c_void>(),
+        _ => ptr::null(),
+    }
+}
+
+/// Stops the instance that `context` stands for. Any other pointer is ignored.
+pub(super) fn leave(context: *const c_void) {
+    stop(|instance| ptr::addr_eq(Arc::as_ptr(instance), context));
+}
+
+/// Stops the instances that belong to `def` and are still there.
+pub(super) fn leave_registration(def: *const flb_plugin_proxy_def) {
+    stop(|instance| instance.registration == def.addr());
+}
+
+/// Stops all instances.
+pub(super) fn leave_all() {
+    stop(|_| true);
+}
+
+fn stop(leaves: impl Fn(&Arc<Instance>) -> bool) {
+    // Taken out first: stopping waits for a thread, and the list must not be locked meanwhile.
+    let leaving = instances().extract_if(.., |instance| leaves(instance)).collect::<Vec<_>>();
+    for instance in leaving {
+        guard((), || instance.plugin.stop());
+    }
+}
+
+fn instances() -> MutexGuard<'static, Vec<Arc<Instance>>> {
+    // A panic while the lock is held leaves the list whole: each change of it is one call.
+    INSTANCES.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,183 @@
+//! Chunks of every shape that Fluent Bit writes, real ones among them.
+
+use proptest::prelude::*;
+use rmpv::Value;
+
+use super::*;
+
+fn encode(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).unwrap();
+    bytes
+}
+
+fn event_time(seconds: u32, nanoseconds: u32) -> Value {
+    Value::Ext(0, [seconds.to_be_bytes(), nanoseconds.to_be_bytes()].concat())
+}
+
+fn body(id: u32) -> Value {
+    Value::Map(vec![("id".into(), id.into())])
+}
+
+fn all(chunk: &[u8]) -> (Vec<Event<'_>>, Vec<NotAnEvent>) {
+    let (mut events, mut problems) = (Vec::new(), Vec::new());
+    for item in Events::new(chunk) {
+        match item {
+            Ok(event) => events.push(event),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (events, problems)
+}
+
+fn at(seconds: i64, nanoseconds: u32) -> EventTime {
+    EventTime { seconds, nanoseconds }
+}
+
+#[test]
+fn the_dummy_event_of_each_host_is_read() {
+    let dummy = b"\x81\xa7message\xa5dummy";
+    for (host, head, time) in [
+        ("1.9.10", &b"\x92\xd7\x00\x6b\x02\x6c\x03\x36\x5e\x18\xcd"[..], at(0x6b02_6c03, 0x365e_18cd)),
+        (
+            "4.2.0",
+            b"\xdd\0\0\0\x02\xdd\0\0\0\x02\xd7\x00\x6b\x02\x6c\x07\x36\x5c\x9a\xe1\x80",
+            at(0x6b02_6c07, 0x365c_9ae1),
+        ),
+        ("5.1.1", b"\x92\x92\xd7\x00\x6b\x02\x6c\x0b\x36\x5c\x88\xb8\x80", at(0x6b02_6c0b, 0x365c_88b8)),
+    ] {
+        let chunk = [head, dummy].concat();
+        assert_eq!(all(&chunk), (vec![Event { time, body: dummy }], vec![]), "{host}");
+    }
+}
+
+#[test]
+fn times_of_every_kind_are_read() {
+    for (time, expected) in [
+        (event_time(1_600_000_000, 123_456_789), at(1_600_000_000, 123_456_789)),
+        (event_time(u32::MAX - 2, 0), at(4_294_967_293, 0)),
+        (1_600_000_000_u32.into(), at(1_600_000_000, 0)),
+        ((-7_i64).into(), at(-7, 0)),
+        (Value::F64(1_600_000_000.5), at(1_600_000_000, 500_000_000)),
+        (Value::F64(f64::NAN), at(0, 0)),
+        (Value::Nil, at(0, 0)),
+        ("yesterday".into(), at(0, 0)),
+        (Value::Ext(0, vec![1, 2, 3]), at(0, 0)),
+        // Fluent Bit 4.2.0's OpenTelemetry input wrote more than a second of nanoseconds.
+        (event_time(1_600_000_000, 2_157_821_205), at(1_600_000_000, 0)),
+    ] {
+        for head in [time.clone(), Value::Array(vec![time.clone(), Value::Map(vec![])])] {
+            let chunk = encode(&Value::Array(vec![head, body(1)]));
+            let (events, problems) = all(&chunk);
+            assert_eq!((events[0].time, problems.len()), (expected, 0), "{time}");
+        }
+    }
+    // The same time as ext8, the long form of fixext8.
+    let chunk = [&b"\x92\xc7\x08\x00"[..], &1_600_000_000_u32.to_be_bytes(), &7_u32.to_be_bytes(), b"\x80"].concat();
+    assert_eq!(all(&chunk).0[0].time, at(1_600_000_000, 7));
+}
+
+#[test]
+fn group_markers_are_not_records() {
+    let marker = |seconds: i32| event_time(seconds.cast_unsigned(), 0);
+    let group = |time: Value| Value::Array(vec![Value::Array(vec![time, body(9)]), body(9)]);
+    let chunk = [
+        encode(&group(marker(-1))),
+        encode(&Value::Array(vec![Value::Array(vec![event_time(1, 2), body(0)]), body(1)])),
+        encode(&group(marker(-2))),
+        encode(&group((-1).into())),
+        encode(&group((-2).into())),
+    ]
+    .concat();
+    let (events, problems) = all(&chunk);
+    assert_eq!((events.len(), problems.len()), (1, 0));
+    assert_eq!(events[0].body, encode(&body(1)));
+}
+
+#[test]
+fn real_chunks_hold_the_records_they_were_made_of() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chunks");
+    let mut read = 0;
+    for file in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_none_or(|extension| extension != "msgpack") {
+            continue;
+        }
+        read += 1;
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let chunk = std::fs::read(&file).unwrap();
+        let (events, problems) = all(&chunk);
+        assert_eq!(problems, [], "{name}");
+        let mut records = Vec::new();
+        for event in &events {
+            let mut json = Vec::new();
+            crate::record::json::write(event.body, &mut json).unwrap();
+            let oracle: serde_json::Value = rmp_serde::from_slice(event.body).unwrap();
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap(), oracle, "{name}");
+            records.push(String::from_utf8(json).unwrap());
+        }
+        if name.contains("otlp") {
+            assert_eq!(records.len(), 3, "{name}");
+            continue;
+        }
+        assert_eq!(records.len(), 40, "{name}");
+        for (id, record) in records.iter().enumerate() {
+            let marks = [format!("id={id} "), format!("id={id}\""), format!("\"id\":{id},"), format!("\"id\":{id}}}")];
+            assert!(marks.iter().any(|mark| record.contains(mark)), "{name}: {id} is not in {record}");
+        }
+    }
+    assert_eq!(read, 8);
+}
+
+#[test]
+fn the_events_before_a_torn_tail_are_kept_and_the_rest_is_told_once() {
+    let event = encode(&Value::Array(vec![1.into(), body(1)]));
+    let whole = event.repeat(3);
+    let cut = &whole[..whole.len() - 2];
+    let (events, problems) = all(cut);
+    assert_eq!(events.len(), 2);
+    let (offset, length) = (2 * event.len(), event.len() - 2);
+    assert_eq!(problems, [NotAnEvent::Unreadable { offset, length, reason: Malformed::Truncated }]);
+    assert_eq!(problems[0].to_string(), "its last 5 bytes, from byte 14 on, cannot be read (it ends inside a value)");
+}
+
+#[test]
+fn what_is_no_event_is_passed_over() {
+    let event = encode(&Value::Array(vec![1.into(), body(1)]));
+    for stranger in [
+        encode(&body(2)),
+        encode(&Value::Nil),
+        encode(&Value::Array(vec![])),
+        encode(&Value::Array(vec![1.into()])),
+        encode(&Value::Array(vec![1.into(), body(1), body(2)])),
+        encode(&Value::Array(vec![1.into(), "text".into()])),
+        encode(&Value::Array(vec![1.into(), Value::Array(vec![])])),
+    ] {
+        let chunk = [&event[..], &stranger, &event].concat();
+        let (events, problems) = all(&chunk);
+        assert_eq!((events.len(), &problems[..]), (2, &[NotAnEvent::WrongShape { offset: event.len() }][..]));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_chunk_makes_the_reader_panic_or_loop(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        prop_assert!(Events::new(&bytes).count() <= bytes.len());
+    }
+
+    #[test]
+    fn a_flipped_byte_costs_no_event_before_it(ids in 1u32..40, flip in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let events: Vec<Vec<u8>> = (0..ids).map(|id| encode(&Value::Array(vec![event_time(id, 0), body(id)]))).collect();
+        let mut chunk = events.concat();
+        let position = flip.index(chunk.len());
+        chunk[position] = value;
+        let (mut end, mut whole) = (0, 0);
+        for event in &events {
+            end += event.len();
+            if end <= position {
+                whole += 1;
+            }
+        }
+        let read: Vec<Event<'_>> = Events::new(&chunk).map_while(Result::ok).collect();
+        prop_assert!(read.len() >= whole, "{} of {whole}", read.len());
+    }
+}

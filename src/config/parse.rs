@@ -1,0 +1,95 @@
+//! Option values from text, each with a message that says what is allowed.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Booleans as Fluent Bit takes them, in any case.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err("use on or off".to_owned()),
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn integer(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("use a whole number from {} to {}", range.start(), range.end())),
+    }
+}
+
+/// Bytes within bounds: a whole number, or one with `k`, `m`, `g` (powers of 1024) and an optional `b` or `ib`.
+pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| match bytes(text) {
+        Some(bytes) if range.contains(&bytes) => Ok(bytes),
+        _ => Err(format!("use a size from {} to {} bytes, such as 512k or 1M", range.start(), range.end())),
+    }
+}
+
+fn bytes(text: &str) -> Option<usize> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(factor)
+}
+
+/// A time: seconds, or a number with `ms`, `s`, `m` or `h`; at most a day.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "ms" => Some(0.001),
+        "" | "s" => Some(1.0),
+        "m" => Some(60.0),
+        "h" => Some(3600.0),
+        _ => None,
+    };
+    unit.zip(number.parse::<f64>().ok())
+        .and_then(|(unit, number)| Duration::try_from_secs_f64(unit * number).ok())
+        .filter(|&time| time <= Duration::from_secs(24 * 3600))
+        .ok_or_else(|| "use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_are_those_of_fluent_bit_in_any_case() {
+        for (text, value) in [("on", true), ("True", true), ("YES", true), ("1", true), ("off", false), ("0", false)] {
+            assert_eq!(boolean(text), Ok(value), "{text}");
+        }
+        assert_eq!(boolean("maybe"), Err("use on or off".to_owned()));
+    }
+
+    #[test]
+    fn sizes_take_units_of_1024_and_keep_their_bounds() {
+        let size = size(1..=10 << 20);
+        for (text, bytes) in [("1", 1), ("512k", 512 << 10), ("1M", 1 << 20), ("10 MiB", 10 << 20), ("3KB", 3 << 10)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["0", "11M", "", "k", "1T", "-1", "1.5M", "99999999999999999999", "9999999999999999G"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_take_units_and_end_at_a_day() {
+        for (text, milliseconds) in
+            [("30", 30_000), ("500ms", 500), ("1.5s", 1500), ("2m", 120_000), ("0", 0), ("24h", 86_400_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "-1", "1d", "25h", "1e300", ".", "NaN", "1.2.3"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Thousands of random schedules of faults in virtual time, each checked for the promise: nothing lost, nothing twice.
+//!
+//! A simulated Kinesis throttles, fails, breaks connections before and after it took the records, and answers nonsense;
+//! a simulated Fluent Bit flushes several chunks at once, retries what is answered "retry", and restarts. A failing
+//! schedule prints the line that repeats it.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use rand::{RngExt, SeedableRng};
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::kinesis::client::TransportError;
+use crate::kinesis::reply::Response;
+use crate::log::tests::TestLog;
+
+/// Probabilities of what one schedule is like.
+struct Weather {
+    throttled_record: f64,
+    failed_record: f64,
+    throttled_call: f64,
+    server_error: f64,
+    reset_before: f64,
+    reset_after: f64,
+    mismatch: f64,
+    expired: f64,
+}
+
+impl Weather {
+    fn draw(random: &mut SmallRng) -> Self {
+        // Each fault is absent in half of the schedules, so that they are met alone and together.
+        let mut chance = |most: f64| if random.random_bool(0.5) { 0.0 } else { random.random_range(0.0..most) };
+        Weather {
+            throttled_record: chance(0.7),
+            failed_record: chance(0.2),
+            throttled_call: chance(0.3),
+            server_error: chance(0.3),
+            reset_before: chance(0.2),
+            reset_after: chance(0.2),
+            mismatch: chance(0.1),
+            expired: chance(0.1),
+        }
+    }
+}
+
+struct Kinesis {
+    random: SmallRng,
+    weather: Weather,
+    stored: HashMap<String, u32>,
+    /// How often a record was stored without the plugin being told.
+    untold: HashMap<String, u32>,
+}
+
+#[derive(Clone)]
+struct Simulated(Rc<RefCell<Kinesis>>);
+
+impl Transport for Simulated {
+    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+        let latency = self.0.borrow_mut().random.random_range(0..400);
+        tokio::time::sleep(Duration::from_millis(latency)).await;
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let data = body["Records"].as_array().unwrap().iter().map(|record| record["Data"].as_str().unwrap().to_owned());
+        self.0.borrow_mut().put(data.collect())
+    }
+
+    fn renew(&self, _: Option<SystemTime>) -> bool {
+        self.0.borrow_mut().random.random_bool(0.7)
+    }
+}
+
+impl Kinesis {
+    fn put(&mut self, records: Vec<String>) -> Result<Response, TransportError> {
+        let weather = &self.weather;
+        let faults = [
+            weather.throttled_call,
+            weather.server_error,
+            weather.reset_before,
+            weather.reset_after,
+            weather.mismatch,
+            weather.expired,
+        ];
+        let fault = faults.iter().position(|&chance| self.random.random_bool(chance));
+        let store = |kinesis: &mut Self, told: bool| {
+            for record in &records {
+                *kinesis.stored.entry(record.clone()).or_default() += 1;
+                *kinesis.untold.entry(record.clone()).or_default() += u32::from(!told);
+            }
+        };
+        match fault {
+            Some(0) => reply(400, r#"{"__type":"ThrottlingException","message":"m"}"#.to_owned()),
+            Some(1) => reply(500, String::new()),
+            Some(2) => Err(TransportError::Ambiguous("reset before the records were read".to_owned())),
+            Some(3) => {
+                store(self, false);
+                Err(TransportError::Ambiguous("reset after the records were stored".to_owned()))
+            }
+            Some(4) => {
+                store(self, false);
+                reply(200, r#"{"FailedRecordCount":0,"Records":[]}"#.to_owned())
+            }
+            Some(_) => reply(400, r#"{"__type":"ExpiredTokenException","message":"m"}"#.to_owned()),
+            None => {
+                let mut entries = Vec::new();
+                for record in records {
+                    if self.random.random_bool(self.weather.throttled_record) {
+                        entries.push(r#"{"ErrorCode":"ProvisionedThroughputExceededException"}"#);
+                    } else if self.random.random_bool(self.weather.failed_record) {
+                        entries.push(r#"{"ErrorCode":"InternalFailure"}"#);
+                    } else {
+                        *self.stored.entry(record).or_default() += 1;
+                        entries.push(r#"{"SequenceNumber":"1"}"#);
+                    }
+                }
+                reply(200, format!(r#"{{"Records":[{}]}}"#, entries.join(",")))
+            }
+        }
+    }
+}
+
+fn reply(status: u16, body: String) -> Result<Response, TransportError> {
+    let status = StatusCode::from_u16(status).unwrap();
+    Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
+}
+
+/// A chunk as Fluent Bit keeps it: bytes, tag, and whether it was answered OK.
+struct Chunk {
+    tag: &'static [u8],
+    bytes: Vec<u8>,
+    records: Vec<String>,
+    delivered: Cell<bool>,
+}
+
+fn chunks(random: &mut SmallRng) -> Vec<Rc<Chunk>> {
+    let mut next_id = 0_u32;
+    let mut chunk = || {
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
+        for _ in 0..random.random_range(1..25) {
+            next_id += 1;
+            let body = rmpv::Value::Map(vec![("id".into(), next_id.into())]);
+            rmpv::encode::write_value(&mut bytes, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
+            records.push(base64_simd::STANDARD.encode_to_string(format!(r#"{{"id":{next_id}}}"#)));
+        }
+        let tag: &[u8] = if random.random_bool(0.5) { b"app" } else { b"web" };
+        Rc::new(Chunk { tag, bytes, records, delivered: Cell::new(false) })
+    };
+    (0..6).map(|_| chunk()).collect()
+}
+
+const LEDGER_BYTES: usize = 64 << 10;
+
+/// Plays one schedule; the error is the broken promise.
+async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let weather = Weather::draw(&mut random);
+    let chunks = chunks(&mut random);
+    let kinesis =
+        Kinesis { random: SmallRng::seed_from_u64(seed ^ 1), weather, stored: HashMap::new(), untold: HashMap::new() };
+    let kinesis = Simulated(Rc::new(RefCell::new(kinesis)));
+
+    while chunks.iter().any(|chunk| !chunk.delivered.get()) {
+        let (ledger, loaded) = Ledger::with_file(LEDGER_BYTES, file.to_owned(), "logs".to_owned());
+        loaded?;
+        let settings = config::Delivery {
+            max_request_records: 500,
+            max_request_bytes: 5 << 20,
+            concurrency: random.random_range(1..5),
+            retries: random.random_range(0..5),
+            reset_backoff_on_success: true,
+            immediate_retry: random.random_bool(0.5),
+        };
+        let limits =
+            Limits { request_records: random.random_range(1..12), request_bytes: 5 << 20, record_bytes: 1 << 20 };
+        let log = TestLog::default();
+        let stream = Stream::parse("logs").map_err(|error| error.clone())?;
+        let delivery = Delivery::new(
+            kinesis.clone(),
+            stream,
+            "stream logs".to_owned(),
+            limits,
+            settings,
+            ledger,
+            SmallRng::seed_from_u64(seed ^ 2),
+            log.logger(),
+        );
+        let life = Duration::from_millis(random.random_range(100..30_000));
+        LocalSet::new().run_until(live(&delivery, &chunks, &kinesis, life, &mut random)).await?;
+        delivery.ledger().save()?;
+    }
+    let kinesis = kinesis.0.borrow();
+    for record in chunks.iter().flat_map(|chunk| &chunk.records) {
+        let stored = kinesis.stored.get(record).copied().unwrap_or_default();
+        let untold = kinesis.untold.get(record).copied().unwrap_or_default();
+        if stored == 0 || stored > 1 + untold {
+            return Err(format!("record {record} is stored {stored} times, {untold} of them untold"));
+        }
+    }
+    Ok(())
+}
+
+/// One life of the plugin: two workers flush and retry until all is delivered or the host leaves.
+async fn live(
+    delivery: &Rc<Delivery<Simulated>>,
+    chunks: &[Rc<Chunk>],
+    kinesis: &Simulated,
+    life: Duration,
+    random: &mut SmallRng,
+) -> Result<(), String> {
+    let end = Instant::now() + life;
+    let mut workers = JoinSet::new();
+    for worker in 0..2 {
+        let (delivery, kinesis) = (Rc::clone(delivery), kinesis.clone());
+        let mine: Vec<Rc<Chunk>> = chunks.iter().skip(worker).step_by(2).cloned().collect();
+        let mut random = SmallRng::seed_from_u64(random.random());
+        workers.spawn_local(async move {
+            while Instant::now() < end && mine.iter().any(|chunk| !chunk.delivered.get()) {
+                for chunk in mine.iter().filter(|chunk| !chunk.delivered.get()) {
+                    flush(&delivery, chunk, &kinesis).await?;
+                }
+                tokio::time::sleep(Duration::from_millis(random.random_range(0..3000))).await;
+            }
+            Ok::<(), String>(())
+        });
+    }
+    let leave = async {
+        tokio::time::sleep_until(end).await;
+        delivery.leave(Instant::now() + Duration::from_secs(2));
+        std::future::pending::<()>().await;
+    };
+    let all = async {
+        while let Some(ended) = workers.join_next().await {
+            ended.map_err(|error| error.to_string())??;
+        }
+        Ok(())
+    };
+    tokio::select! { result = all => result, () = leave => Ok(()) }
+}
+
+async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simulated) -> Result<(), String> {
+    let outcome = delivery.deliver(&chunk.bytes, chunk.tag).await;
+    if delivery.ledger().bytes() > LEDGER_BYTES {
+        return Err("the ledger is larger than its bound".to_owned());
+    }
+    match outcome {
+        Outcome::Hopeless => return Err("hopeless".to_owned()),
+        Outcome::Retry => return Ok(()),
+        Outcome::Delivered => chunk.delivered.set(true),
+    }
+    let kinesis = kinesis.0.borrow();
+    match chunk.records.iter().find(|record| !kinesis.stored.contains_key(*record)) {
+        Some(record) => Err(format!("answered OK without record {record}")),
+        None => Ok(()),
+    }
+}
+
+/// `SCHEDULES` says how many (2000), `SEED` plays one alone.
+#[test]
+fn in_every_schedule_nothing_is_lost_and_nothing_is_stored_twice_but_what_was_ambiguous() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SCHEDULES").unwrap_or(2000),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    for seed in seeds {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let file = directory.path().join("ledger");
+        let played = runtime.block_on(play(seed, &file));
+        if let Err(broken) = played {
+            panic!("{broken}; repeat it with: SEED={seed} cargo test --lib in_every_schedule");
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! Delivery over a scripted transport, in virtual time.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use rand::SeedableRng;
+use tokio::time::Instant;
+
+use super::*;
+use crate::kinesis::client::TransportError;
+use crate::kinesis::reply::Response;
+use crate::log::tests::TestLog;
+
+/// What the scripted Kinesis does with a request.
+enum Answer {
+    /// Accepts all records but those whose index in the request is named, which get the error code.
+    Fail(&'static [usize], &'static str),
+    /// Refuses the call.
+    Status(u16, &'static str),
+    /// Refuses a call in which one of these records is, with a message.
+    Poison(&'static [&'static str], &'static str),
+    /// As `Poison`, naming the record.
+    NamedPoison(&'static str),
+    Broken(TransportError),
+    /// Answers with one entry too few.
+    Mismatch,
+    Panic,
+}
+
+#[derive(Default)]
+struct State {
+    script: VecDeque<Answer>,
+    /// What to do when the script is over; `None` accepts everything.
+    otherwise: Option<fn() -> Answer>,
+    accepted: Vec<String>,
+    requests: Vec<Vec<(String, String)>>,
+    sent_at: Vec<Duration>,
+    renewals: usize,
+    may_renew: bool,
+    in_flight: usize,
+    most_in_flight: usize,
+    latency: Duration,
+}
+
+#[derive(Clone)]
+struct Scripted {
+    state: Rc<RefCell<State>>,
+    start: Instant,
+}
+
+impl Transport for Scripted {
+    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+        let records = records(&body);
+        let (answer, latency) = {
+            let mut state = self.state.borrow_mut();
+            state.sent_at.push(self.start.elapsed());
+            state.requests.push(records.clone());
+            state.in_flight += 1;
+            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+            let answer = state.script.pop_front().or_else(|| state.otherwise.map(|answer| answer()));
+            (answer.unwrap_or(Answer::Fail(&[], "")), state.latency)
+        };
+        tokio::time::sleep(latency).await;
+        self.state.borrow_mut().in_flight -= 1;
+        self.answer(answer, &records)
+    }
+
+    fn renew(&self, _: Option<SystemTime>) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.renewals += 1;
+        state.may_renew
+    }
+}
+
+impl Scripted {
+    fn answer(&self, answer: Answer, records: &[(String, String)]) -> Result<Response, TransportError> {
+        let reply = |status: u16, body: String| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
+        };
+        let validation = |message: &str| format!(r#"{{"__type":"ValidationException","message":"{message}"}}"#);
+        match answer {
+            Answer::Status(status, code) => reply(status, format!(r#"{{"__type":"{code}","message":"said so"}}"#)),
+            Answer::Broken(error) => Err(error),
+            Answer::Panic => panic!("injected"),
+            Answer::Mismatch => reply(200, r#"{"FailedRecordCount":0,"Records":[]}"#.to_owned()),
+            Answer::Poison(poison, message) if records.iter().any(|(data, _)| poison.contains(&data.as_str())) => {
+                reply(400, validation(message))
+            }
+            Answer::NamedPoison(poison) if records.iter().any(|(data, _)| data == poison) => {
+                let position = records.iter().position(|(data, _)| data == poison).unwrap() + 1;
+                reply(
+                    400,
+                    validation(&format!("Value at 'records.{position}.member.data' failed to satisfy constraint")),
+                )
+            }
+            Answer::Fail(..) | Answer::Poison(..) | Answer::NamedPoison(_) => {
+                let (failing, code) =
+                    if let Answer::Fail(failing, code) = answer { (failing, code) } else { (&[][..], "") };
+                let mut entries = Vec::new();
+                for (index, (data, _)) in records.iter().enumerate() {
+                    if failing.contains(&index) {
+                        entries.push(format!(r#"{{"ErrorCode":"{code}","ErrorMessage":"m"}}"#));
+                    } else {
+                        self.state.borrow_mut().accepted.push(data.clone());
+                        entries.push(r#"{"SequenceNumber":"1","ShardId":"s"}"#.to_owned());
+                    }
+                }
+                reply(200, format!(r#"{{"FailedRecordCount":{},"Records":[{}]}}"#, failing.len(), entries.join(",")))
+            }
+        }
+    }
+}
+
+/// Data, as text, and partition key of each record of a request.
+fn records(body: &Bytes) -> Vec<(String, String)> {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let text = |record: &serde_json::Value| {
+        String::from_utf8(base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap()).unwrap()
+    };
+    let records = body["Records"].as_array().unwrap().iter();
+    records.map(|record| (text(record), record["PartitionKey"].as_str().unwrap().to_owned())).collect()
+}
+
+struct Bench {
+    kinesis: Scripted,
+    delivery: Rc<Delivery<Scripted>>,
+    log: TestLog,
+}
+
+impl Bench {
+    fn new(script: Vec<Answer>) -> Self {
+        Self::with(script, |_, _| {})
+    }
+
+    fn with(script: Vec<Answer>, change: impl FnOnce(&mut config::Delivery, &mut Limits)) -> Self {
+        let mut limits = Limits { request_records: 4, request_bytes: 5 << 20, record_bytes: 1 << 20 };
+        let mut settings = config::Delivery {
+            max_request_records: 4,
+            max_request_bytes: 5 << 20,
+            concurrency: 8,
+            retries: 8,
+            reset_backoff_on_success: true,
+            immediate_retry: true,
+        };
+        change(&mut settings, &mut limits);
+        let state = State { script: script.into(), may_renew: true, ..State::default() };
+        let kinesis = Scripted { state: Rc::new(RefCell::new(state)), start: Instant::now() };
+        let log = TestLog::default();
+        let stream = Stream::parse("logs").unwrap();
+        let random = SmallRng::seed_from_u64(1);
+        let delivery = Delivery::new(
+            kinesis.clone(),
+            stream,
+            "stream logs".to_owned(),
+            limits,
+            settings,
+            Ledger::new(1 << 20),
+            random,
+            log.logger(),
+        );
+        Bench { kinesis, delivery, log }
+    }
+
+    async fn flush(&self, records: usize) -> Outcome {
+        self.flush_chunk(&chunk(records)).await
+    }
+
+    async fn flush_chunk(&self, chunk: &[u8]) -> Outcome {
+        tokio::task::LocalSet::new().run_until(self.delivery.deliver(chunk, b"app")).await
+    }
+
+    fn accepted(&self) -> Vec<String> {
+        let mut accepted = self.kinesis.state.borrow().accepted.clone();
+        accepted.sort_by_key(|record| (record.len(), record.clone()));
+        accepted
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        self.kinesis.state.borrow().requests.iter().map(Vec::len).collect()
+    }
+}
+
+fn chunk(records: usize) -> Vec<u8> {
+    let mut chunk = Vec::new();
+    for id in 0..records {
+        let body = rmpv::Value::Map(vec![("i".into(), id.into())]);
+        rmpv::encode::write_value(&mut chunk, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
+    }
+    chunk
+}
+
+/// The records that a chunk of so many is made of.
+fn ids(ids: impl IntoIterator<Item = usize>) -> Vec<String> {
+    ids.into_iter().map(|id| format!(r#"{{"i":{id}}}"#)).collect()
+}
+
+const THROTTLED: &str = "ProvisionedThroughputExceededException";
+
+#[tokio::test(start_paused = true)]
+async fn everything_accepted_is_delivered() {
+    let bench = Bench::new(vec![]);
+    assert_eq!(bench.flush(10).await, Outcome::Delivered);
+    assert_eq!(bench.accepted(), ids(0..10));
+    assert_eq!(bench.sizes(), [4, 4, 2]);
+    assert_eq!(bench.log.lines(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_records_that_failed_are_sent_again() {
+    let bench = Bench::new(vec![Answer::Fail(&[1, 3], THROTTLED), Answer::Fail(&[0], "InternalFailure")]);
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    assert_eq!(bench.sizes(), [4, 2, 1]);
+    assert_eq!(bench.accepted(), ids(0..4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_failed_gets_a_new_random_key() {
+    let bench = Bench::new(vec![Answer::Fail(&[0, 1, 2, 3], THROTTLED)]);
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    let requests = &bench.kinesis.state.borrow().requests;
+    let keys = |request: usize| requests[request].iter().map(|(_, key)| key.clone()).collect::<Vec<_>>();
+    assert!(keys(0).iter().zip(keys(1)).all(|(before, after)| *before != after));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_batch_failing_is_never_delivered() {
+    // The Go plugin answers OK here and loses the record.
+    let bench = Bench::with(vec![Answer::Fail(&[], ""), Answer::Fail(&[0], "InternalFailure")], |s, _| s.retries = 0);
+    assert_eq!(bench.flush(5).await, Outcome::Retry);
+    assert_eq!(bench.accepted(), ids(0..4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn permanent_throttling_ends_in_a_retry_after_the_configured_rounds_with_growing_pauses() {
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, THROTTLED));
+    assert_eq!(bench.flush(2).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [2; 9]);
+    let sent_at = bench.kinesis.state.borrow().sent_at.clone();
+    for (round, pause) in sent_at.windows(2).map(|pair| pair[1] - pair[0]).enumerate() {
+        // tokio's timer rounds up to a millisecond.
+        let bound = Duration::from_millis((100 << round).min(5000)) + Duration::from_millis(1);
+        assert!(pause <= bound, "round {round}: {pause:?}");
+    }
+    assert!(sent_at.last().unwrap() > &Duration::from_secs(1));
+    let lines = bench.log.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains(THROTTLED) && lines[0].contains("sending again"), "{lines:?}");
+    assert!(lines[1].contains("left to Fluent Bit's retry"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_connection_is_tried_again_at_once_one_time() {
+    let broken = || Answer::Broken(TransportError::Ambiguous("connection reset".to_owned()));
+    let bench = Bench::new(vec![broken(), broken()]);
+    assert_eq!(bench.flush(2).await, Outcome::Delivered);
+    let sent_at = bench.kinesis.state.borrow().sent_at.clone();
+    assert_eq!(sent_at[0], sent_at[1]);
+    assert_eq!(bench.log.lines().len(), 1, "the first one is not worth a line");
+
+    let bench = Bench::with(vec![broken()], |settings, _| (settings.immediate_retry, settings.retries) = (false, 0));
+    assert_eq!(bench.flush(2).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_does_not_match_is_not_taken_for_success() {
+    let bench = Bench::with(vec![Answer::Mismatch], |settings, _| settings.retries = 0);
+    assert_eq!(bench.flush(3).await, Outcome::Retry);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_renewed_and_the_batch_sent_again_at_once() {
+    let bench = Bench::new(vec![Answer::Status(400, "ExpiredTokenException")]);
+    assert_eq!(bench.flush(2).await, Outcome::Delivered);
+    assert_eq!(bench.kinesis.state.borrow().renewals, 1);
+
+    let bench = Bench::new(vec![Answer::Status(400, "InvalidSignatureException")]);
+    bench.kinesis.state.borrow_mut().may_renew = false;
+    assert_eq!(bench.flush(2).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_an_operator_can_cure_ends_the_flush_with_one_line_and_keeps_everything() {
+    let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "ResourceNotFoundException"));
+    for _ in 0..3 {
+        assert_eq!(bench.flush(100).await, Outcome::Retry);
+    }
+    assert_eq!(bench.sizes(), [4, 4, 4], "no further request after the first answer");
+    assert_eq!(
+        bench.log.lines(),
+        [
+            "Error cannot put records into stream logs: HTTP 400 ResourceNotFoundException: said so; create the stream, or correct stream and region; Fluent Bit keeps them and will retry"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_poison_record_of_five_hundred_is_found_by_halving_and_the_others_arrive() {
+    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":123}"#], "not acceptable"));
+    assert_eq!(bench.flush(500).await, Outcome::Delivered);
+    assert_eq!(bench.accepted(), ids((0..500).filter(|&id| id != 123)));
+    assert!(bench.sizes().len() < 25, "{} requests", bench.sizes().len());
+    assert!(
+        bench.log.lines()[0].contains("a record is refused by Kinesis: HTTP 400 ValidationException: not acceptable")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_the_service_names_is_refused_without_search() {
+    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::NamedPoison(r#"{"i":7}"#));
+    assert_eq!(bench.flush(100).await, Outcome::Delivered);
+    assert_eq!(bench.accepted(), ids((0..100).filter(|&id| id != 7)));
+    assert_eq!(bench.sizes(), [100, 99]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_every_record_alone_gets_the_same_answer_nothing_is_thrown_away() {
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "ValidationException"));
+    assert_eq!(bench.flush(4).await, Outcome::Retry);
+    assert_eq!(bench.accepted(), ids([]));
+    assert!(bench.log.lines()[0].contains("it is not the records"), "{:?}", bench.log.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_record_is_not_thrown_away_before_kinesis_ever_took_one() {
+    let bench = Bench::new(vec![Answer::Status(400, "ValidationException")]);
+    assert_eq!(bench.flush(1).await, Outcome::Retry);
+    assert_eq!(bench.flush(1).await, Outcome::Delivered);
+    bench.kinesis.state.borrow_mut().script.push_back(Answer::Status(400, "ValidationException"));
+    assert_eq!(bench.flush(1).await, Outcome::Hopeless, "now it is known to take others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_be_sent_is_counted_and_the_rest_is_delivered() {
+    let bench = Bench::with(vec![], |_, limits| limits.record_bytes = 16);
+    assert_eq!(bench.flush(10).await, Outcome::Delivered);
+    let chunk = [chunk(2), b"\x93".to_vec()].concat();
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
+    assert_eq!(bench.flush_chunk(b"\x93").await, Outcome::Hopeless);
+    assert_eq!(bench.flush_chunk(b"").await, Outcome::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_requests_fly_as_configured_over_all_flushes() {
+    let bench = Bench::with(vec![], |settings, _| settings.concurrency = 3);
+    bench.kinesis.state.borrow_mut().latency = Duration::from_millis(200);
+    let (one, two) = tokio::join!(bench.flush(40), bench.flush(40));
+    assert_eq!((one, two), (Outcome::Delivered, Outcome::Delivered));
+    let state = bench.kinesis.state.borrow();
+    assert_eq!(state.most_in_flight, 3);
+    assert_eq!(state.sent_at.last().unwrap().as_millis(), 6 * 200, "20 requests, three at a time, 200 ms each");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_sending_is_a_retry_and_a_line() {
+    let bench = Bench::new(vec![Answer::Panic]);
+    assert_eq!(bench.flush(2).await, Outcome::Retry);
+    let lines = bench.log.lines();
+    assert!(lines.len() == 1 && lines[0].contains("bug in this plugin") && lines[0].contains("injected"), "{lines:?}");
+    assert_eq!(bench.flush(2).await, Outcome::Delivered, "and the next flush is served");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_schedule_of_faults_delivers_each_record_once_or_says_retry() {
+    for seed in 0..300_u64 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut script = Vec::new();
+        for _ in 0..60 {
+            use rand::RngExt;
+            script.push(match random.random_range(0..10) {
+                0 => Answer::Status(500, "InternalFailure"),
+                1 => Answer::Status(400, THROTTLED),
+                2 => Answer::Broken(TransportError::Connect("refused".to_owned())),
+                3 => Answer::Mismatch,
+                4 => Answer::Fail(&[0, 1, 2, 3], THROTTLED),
+                5 => Answer::Fail(&[0, 2], "InternalFailure"),
+                6 => Answer::Status(400, "ExpiredTokenException"),
+                _ => Answer::Fail(&[], ""),
+            });
+        }
+        let bench = Bench::new(script);
+        let outcome = bench.flush(40).await;
+        let mut times: HashMap<String, usize> = HashMap::new();
+        bench.accepted().into_iter().for_each(|record| *times.entry(record).or_default() += 1);
+        assert!(times.values().all(|&times| times == 1), "seed {seed}: a record was stored twice");
+        match outcome {
+            Outcome::Delivered => assert_eq!(times.len(), 40, "seed {seed}: delivered without all records"),
+            Outcome::Retry => assert!(times.len() < 40, "seed {seed}: a retry with nothing left"),
+            Outcome::Hopeless => panic!("seed {seed}: hopeless"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retried_chunk_sends_only_what_kinesis_does_not_have() {
+    let bench = Bench::with(vec![Answer::Fail(&[], ""), Answer::Fail(&[1], THROTTLED)], |settings, _| {
+        (settings.retries, settings.concurrency) = (0, 1);
+    });
+    assert_eq!(bench.flush(8).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [4, 4]);
+    assert_eq!(bench.flush(8).await, Outcome::Delivered);
+    assert_eq!(bench.sizes(), [4, 4, 1]);
+    assert_eq!(bench.accepted(), ids(0..8));
+    assert!(bench.delivery.ledger().is_empty());
+    assert_eq!(bench.flush(8).await, Outcome::Delivered, "the same bytes as a new chunk are sent whole");
+    assert_eq!(bench.accepted().len(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_may_be_accepted_in_three_flushes() {
+    let stream_away = || Answer::Status(400, "ResourceNotFoundException");
+    let script =
+        vec![Answer::Fail(&[], ""), stream_away(), stream_away(), Answer::Fail(&[], ""), Answer::Fail(&[], "")];
+    let bench = Bench::with(script, |settings, _| settings.concurrency = 1);
+    let outcomes = [bench.flush(10).await, bench.flush(10).await, bench.flush(10).await];
+    assert_eq!(outcomes, [Outcome::Retry, Outcome::Retry, Outcome::Delivered]);
+    assert_eq!(bench.sizes(), [4, 4, 4, 4, 2]);
+    assert_eq!(bench.accepted(), ids(0..10));
+    assert_eq!(bench.delivery.totals().spared.get(), 8, "four records in each retry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_chunks_in_retry_at_once_are_told_apart() {
+    let bench = Bench::with(vec![], |settings, _| settings.retries = 0);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0], THROTTLED));
+    let chunks: Vec<Vec<u8>> = (2..30).map(chunk).collect();
+    for chunk in &chunks {
+        assert_eq!(bench.flush_chunk(chunk).await, Outcome::Retry);
+    }
+    bench.kinesis.state.borrow_mut().otherwise = None;
+    for chunk in chunks.iter().rev() {
+        assert_eq!(bench.flush_chunk(chunk).await, Outcome::Delivered);
+    }
+    let expected: usize = (2..30).sum();
+    assert_eq!(bench.accepted().len(), expected);
+    let mut times: HashMap<String, usize> = HashMap::new();
+    bench.accepted().into_iter().for_each(|record| *times.entry(record).or_default() += 1);
+    assert!((0..29).all(|id| times[&ids([id])[0]] == 29 - id.max(1)), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_records_are_not_counted_again_in_the_retry() {
+    let bench = Bench::with(vec![Answer::Fail(&[0], THROTTLED)], |settings, limits| {
+        (settings.retries, limits.record_bytes) = (0, 16);
+    });
+    let chunk = chunk(12);
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
+    let totals = bench.delivery.totals();
+    assert_eq!((totals.accepted.get(), totals.refused.get()), (10, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_host_leaves_replies_are_awaited_for_a_while_and_the_rest_is_left() {
+    for (latency, arrives) in [(1, true), (10, false)] {
+        let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
+        bench.kinesis.state.borrow_mut().latency = Duration::from_secs(latency);
+        let leave = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+        };
+        let (outcome, ()) = tokio::join!(bench.flush(10), leave);
+        assert_eq!(outcome, Outcome::Retry);
+        assert!(bench.kinesis.start.elapsed() <= Duration::from_millis(2200));
+        assert_eq!(bench.accepted(), if arrives { ids(0..4) } else { ids([]) });
+        assert_eq!(bench.delivery.ledger().len(), usize::from(arrives), "what arrived is remembered");
+        assert_eq!(bench.sizes(), [4]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_when_the_host_leaves() {
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(503, "ServiceUnavailable"));
+    let leave = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+    };
+    assert_eq!(tokio::join!(bench.flush(2), leave).0, Outcome::Retry);
+    assert!(bench.kinesis.start.elapsed() < Duration::from_millis(3100), "{:?}", bench.kinesis.start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_throttling_are_few_requests_few_lines_and_no_growth() {
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0, 1, 2, 3], THROTTLED));
+    while bench.kinesis.start.elapsed() < Duration::from_secs(600) {
+        assert_eq!(bench.flush(4).await, Outcome::Retry);
+    }
+    assert!(bench.sizes().len() < 1200, "{} requests of one chunk", bench.sizes().len());
+    assert!(bench.log.lines().len() <= 2 * (600 / 30 + 1), "{} lines", bench.log.lines().len());
+    assert!(bench.delivery.ledger().is_empty());
+}

@@ -1,0 +1,230 @@
+//! Msgpack, one token at a time, without copying.
+//!
+//! The hot path reads each byte of a chunk here, so this is a plain loop over a slice: the format's markers come from
+//! `rmp`, the contents are borrowed. Nesting is not followed: [`Reader::skip`] counts, so hostile input cannot exhaust
+//! a stack.
+
+use rmp::Marker;
+
+/// One token. Maps and arrays carry the number of their entries; the entries follow as tokens of their own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Token<'a> {
+    /// Nothing.
+    Nil,
+    /// A boolean.
+    Boolean(bool),
+    /// A number without a sign, of any width.
+    Unsigned(u64),
+    /// A number stored with a sign, of any width.
+    Signed(i64),
+    /// A float; 32-bit ones are widened, which is exact.
+    Float(f64),
+    /// Text, which may be invalid UTF-8: Fluent Bit does not check what it reads.
+    String(&'a [u8]),
+    /// Bytes.
+    Binary(&'a [u8]),
+    /// An application's type and its bytes.
+    Extension(i8, &'a [u8]),
+    /// As many values follow.
+    Array(u32),
+    /// As many pairs of values follow.
+    Map(u32),
+}
+
+/// Why no token could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The bytes end inside a value.
+    Truncated,
+    /// The byte 0xc1, which starts nothing.
+    Reserved,
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Malformed::Truncated => "it ends inside a value",
+            Malformed::Reserved => "0xc1 is no msgpack",
+        })
+    }
+}
+
+/// Reads tokens from the front of a slice.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of all of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { rest: bytes }
+    }
+
+    /// What is not yet read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Reads one token.
+    #[inline]
+    pub fn token(&mut self) -> Result<Token<'a>, Malformed> {
+        let (&first, rest) = self.rest.split_first().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(match Marker::from_u8(first) {
+            Marker::FixPos(value) => Token::Unsigned(value.into()),
+            Marker::FixNeg(value) => Token::Signed(value.into()),
+            Marker::FixMap(entries) => Token::Map(entries.into()),
+            Marker::FixArray(entries) => Token::Array(entries.into()),
+            Marker::FixStr(length) => Token::String(self.bytes(length.into())?),
+            Marker::Null => Token::Nil,
+            Marker::Reserved => return Err(Malformed::Reserved),
+            Marker::False => Token::Boolean(false),
+            Marker::True => Token::Boolean(true),
+            Marker::Bin8 => Token::Binary(self.counted(Self::u8)?),
+            Marker::Bin16 => Token::Binary(self.counted(Self::u16)?),
+            Marker::Bin32 => Token::Binary(self.counted(Self::u32)?),
+            Marker::Ext8 => self.extension(Self::u8)?,
+            Marker::Ext16 => self.extension(Self::u16)?,
+            Marker::Ext32 => self.extension(Self::u32)?,
+            Marker::F32 => Token::Float(f32::from_be_bytes(self.array()?).into()),
+            Marker::F64 => Token::Float(f64::from_be_bytes(self.array()?)),
+            Marker::U8 => Token::Unsigned(u8::from_be_bytes(self.array()?).into()),
+            Marker::U16 => Token::Unsigned(u16::from_be_bytes(self.array()?).into()),
+            Marker::U32 => Token::Unsigned(u32::from_be_bytes(self.array()?).into()),
+            Marker::U64 => Token::Unsigned(u64::from_be_bytes(self.array()?)),
+            Marker::I8 => Token::Signed(i8::from_be_bytes(self.array()?).into()),
+            Marker::I16 => Token::Signed(i16::from_be_bytes(self.array()?).into()),
+            Marker::I32 => Token::Signed(i32::from_be_bytes(self.array()?).into()),
+            Marker::I64 => Token::Signed(i64::from_be_bytes(self.array()?)),
+            Marker::FixExt1 => self.extension(|_| Ok(1))?,
+            Marker::FixExt2 => self.extension(|_| Ok(2))?,
+            Marker::FixExt4 => self.extension(|_| Ok(4))?,
+            Marker::FixExt8 => self.extension(|_| Ok(8))?,
+            Marker::FixExt16 => self.extension(|_| Ok(16))?,
+            Marker::Str8 => Token::String(self.counted(Self::u8)?),
+            Marker::Str16 => Token::String(self.counted(Self::u16)?),
+            Marker::Str32 => Token::String(self.counted(Self::u32)?),
+            Marker::Array16 => Token::Array(self.u16()?),
+            Marker::Array32 => Token::Array(self.u32()?),
+            Marker::Map16 => Token::Map(self.u16()?),
+            Marker::Map32 => Token::Map(self.u32()?),
+        })
+    }
+
+    /// Skips one value with everything in it.
+    #[inline]
+    pub fn skip(&mut self) -> Result<(), Malformed> {
+        let mut values: u64 = 1;
+        while values > 0 {
+            values -= 1;
+            match self.token()? {
+                Token::Array(entries) => values += u64::from(entries),
+                Token::Map(entries) => values += 2 * u64::from(entries),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn counted(&mut self, length: impl FnOnce(&mut Self) -> Result<u32, Malformed>) -> Result<&'a [u8], Malformed> {
+        let length = length(self)?;
+        self.bytes(length)
+    }
+
+    fn extension(&mut self, length: impl FnOnce(&mut Self) -> Result<u32, Malformed>) -> Result<Token<'a>, Malformed> {
+        let length = length(self)?;
+        let kind = i8::from_be_bytes(self.array()?);
+        Ok(Token::Extension(kind, self.bytes(length)?))
+    }
+
+    fn u8(&mut self) -> Result<u32, Malformed> {
+        Ok(u8::from_be_bytes(self.array()?).into())
+    }
+
+    fn u16(&mut self) -> Result<u32, Malformed> {
+        Ok(u16::from_be_bytes(self.array()?).into())
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (array, rest) = self.rest.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    #[inline]
+    fn bytes(&mut self, length: u32) -> Result<&'a [u8], Malformed> {
+        let length = usize::try_from(length).map_err(|_| Malformed::Truncated)?;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = rmpv::Value> {
+        let leaf = prop_oneof![
+            Just(rmpv::Value::Nil),
+            any::<bool>().prop_map(rmpv::Value::from),
+            any::<u64>().prop_map(rmpv::Value::from),
+            any::<i64>().prop_map(rmpv::Value::from),
+            any::<f32>().prop_map(rmpv::Value::F32),
+            any::<f64>().prop_map(rmpv::Value::F64),
+            ".{0,40}".prop_map(rmpv::Value::from),
+            proptest::collection::vec(any::<u8>(), 0..300).prop_map(rmpv::Value::Binary),
+            (any::<i8>(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(t, b)| rmpv::Value::Ext(t, b)),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..20).prop_map(rmpv::Value::Array),
+                proptest::collection::vec((inner.clone(), inner), 0..20).prop_map(rmpv::Value::Map),
+            ]
+        })
+    }
+
+    fn encode(value: &rmpv::Value) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, value).unwrap();
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn skip_passes_exactly_one_value_of_any_kind(first in value(), second in value()) {
+            let mut bytes = encode(&first);
+            let tail = encode(&second);
+            bytes.extend_from_slice(&tail);
+            let mut reader = Reader::new(&bytes);
+            reader.skip().unwrap();
+            prop_assert_eq!(reader.rest(), &tail[..]);
+        }
+
+        #[test]
+        fn every_cut_of_a_value_is_truncated(value in value(), cut in any::<prop::sample::Index>()) {
+            let bytes = encode(&value);
+            let cut = cut.index(bytes.len());
+            prop_assert_eq!(Reader::new(&bytes[..cut]).skip(), Err(Malformed::Truncated));
+        }
+
+        #[test]
+        fn garbage_ends_in_an_error_or_within_the_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let mut reader = Reader::new(&bytes);
+            while !reader.rest().is_empty() && reader.skip().is_ok() {}
+            prop_assert!(reader.rest().len() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_map_that_claims_four_billion_entries_costs_nothing() {
+        assert_eq!(Reader::new(&[0xdf, 0xff, 0xff, 0xff, 0xff]).skip(), Err(Malformed::Truncated));
+    }
+}

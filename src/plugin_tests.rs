@@ -1,0 +1,186 @@
+//! The hand-over, over transports that misbehave.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::*;
+use crate::config;
+use crate::config::Stream;
+use crate::kinesis::client::TransportError;
+use crate::kinesis::reply::Response;
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<(String, thread::ThreadId)>>);
+
+impl Lines {
+    fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(line, _)| line.clone()).collect()
+    }
+}
+
+impl LogSink for Lines {
+    fn enabled(&self, level: Level) -> bool {
+        level <= Level::Info
+    }
+
+    fn write(&self, level: Level, line: &str) {
+        self.0.lock().unwrap().push((format!("{level:?} {line}"), thread::current().id()));
+    }
+}
+
+/// What a request does.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Accept,
+    Panic,
+    Hang,
+}
+
+struct Fake {
+    behaviour: Behaviour,
+    sending: Sender<thread::ThreadId>,
+}
+
+impl Transport for Fake {
+    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+        self.sending.send(thread::current().id()).unwrap();
+        match self.behaviour {
+            Behaviour::Panic => panic!("injected into a request"),
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Accept => {
+                let count = body.windows(6).filter(|window| window == b"\"Data\"").count();
+                let entries = vec![r#"{"SequenceNumber":"1"}"#; count].join(",");
+                let body = format!(r#"{{"Records":[{entries}]}}"#).into();
+                Ok(Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body })
+            }
+        }
+    }
+
+    fn renew(&self, _: Option<SystemTime>) -> bool {
+        false
+    }
+}
+
+fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
+    let lines = Arc::new(Lines::default());
+    let (sending, sent) = channel();
+    let plugin = Plugin::start_with(lines.clone(), move |log| async move {
+        log.write(Level::Info, || "started");
+        let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
+        let limits = Limits { request_records: 500, request_bytes: 5 << 20, record_bytes: 1 << 20 };
+        let settings = config::Delivery { retries: 0, ..config.delivery };
+        let stream = Stream::parse("logs").unwrap();
+        let fake = Fake { behaviour, sending };
+        Ok(Delivery::new(
+            fake,
+            stream,
+            "stream logs".to_owned(),
+            limits,
+            settings,
+            Ledger::new(1 << 20),
+            SmallRng::seed_from_u64(1),
+            log,
+        ))
+    });
+    (plugin.unwrap(), lines, sent)
+}
+
+const CHUNK: &[u8] = b"\x92\x01\x81\xa1k\x01";
+
+#[test]
+fn a_flush_is_delivered_on_the_delivery_thread_and_logged_on_the_callers() {
+    let (plugin, lines, sent) = start(Behaviour::Accept);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
+    assert_eq!(plugin.flush(b"\xc1", b"app"), Outcome::Hopeless);
+    assert_ne!(sent.recv().unwrap(), thread::current().id());
+    let written = lines.0.lock().unwrap();
+    assert_eq!(written.len(), 2, "{written:?}");
+    assert!(written.iter().all(|(_, thread)| *thread == thread::current().id()), "{written:?}");
+}
+
+#[test]
+fn several_threads_flush_at_once() {
+    let (plugin, _lines, _sent) = start(Behaviour::Accept);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..200).for_each(|_| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered)));
+        }
+    });
+    plugin.stop();
+}
+
+#[test]
+fn a_panic_while_sending_is_a_retry_with_its_message_in_the_log() {
+    let (plugin, lines, _sent) = start(Behaviour::Panic);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "the delivery thread lives on");
+    let texts = lines.texts();
+    assert!(texts[1].contains("injected into a request"), "{texts:?}");
+}
+
+#[test]
+fn a_panic_while_starting_is_an_error() {
+    async fn open(_: Logger) -> Result<Rc<Delivery<Fake>>, ConfigError> {
+        panic!("injected into the start")
+    }
+    let error = Plugin::start_with(Arc::new(Lines::default()), open).err().unwrap();
+    assert_eq!(error.to_string(), "plugin: it cannot start: the delivery thread ended");
+}
+
+#[test]
+fn stopping_answers_what_is_in_flight_with_retry_and_leaves_no_thread() {
+    let (plugin, _, sent) = start(Behaviour::Hang);
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
+        sent.recv().unwrap();
+        plugin.stop();
+        assert_eq!(flush.join().unwrap(), Outcome::Retry);
+    });
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "a flush after the end");
+    plugin.stop();
+}
+
+#[test]
+fn lines_that_nobody_waited_for_are_written_later_and_bounded() {
+    let router = Rc::new(LineRouter::default());
+    let line = |number: usize| Line { level: Level::Info, text: number.to_string().into() };
+    (0..MAX_WAITING_LINES + 50).for_each(|number| router.route(line(number)));
+    let mut written = Vec::new();
+    lend(
+        CHUNK,
+        b"app",
+        |loan| {
+            let listening = router.listen(loan.teller());
+            router.route(line(9999));
+            drop(listening);
+            router.route(line(10_000));
+        },
+        |line| written.push(line.text.into_owned()),
+    );
+    assert_eq!(written.len(), MAX_WAITING_LINES + 1);
+    assert_eq!((written[0].as_str(), written.last().unwrap().as_str()), ("50", "9999"));
+    assert_eq!(router.take(), [line(10_000)]);
+}
+
+#[test]
+fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
+    let lines = Arc::new(Lines::default());
+    let options = [
+        ("stream", "logs"),
+        ("region", "us-east-1"),
+        ("endpoint", "http://127.0.0.1:1"),
+        ("profile", "no such profile"),
+    ];
+    let property = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    let plugin = Plugin::start(&property, lines.clone()).unwrap();
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry);
+    plugin.stop();
+    let texts = lines.texts();
+    assert!(texts[0].starts_with("Info version "), "{texts:?}");
+    assert!(texts[1].starts_with("Warn no credentials from profile 'no such profile': "), "{texts:?}");
+    assert!(texts[2].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
+}

@@ -1,0 +1,207 @@
+//! JSON records against an oracle (rmp-serde → serde_json) and against what the rules promise.
+
+use proptest::prelude::*;
+use rmpv::Value;
+
+use super::*;
+
+fn json_of(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).unwrap();
+    json_of_bytes(&bytes).unwrap()
+}
+
+fn json_of_bytes(bytes: &[u8]) -> Result<String, Refusal> {
+    let mut out = b"kept".to_vec();
+    write(bytes, &mut out)?;
+    Ok(String::from_utf8(out).unwrap().strip_prefix("kept").unwrap().to_owned())
+}
+
+fn bytes_of_hex(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+}
+
+fn map(pairs: Vec<(Value, Value)>) -> Value {
+    Value::Map(pairs)
+}
+
+fn value_with_unique_string_keys() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Nil),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f32>().prop_map(Value::F32),
+        any::<f64>().prop_map(Value::F64),
+        any::<String>().prop_map(Value::from),
+        "[ -~\"\\\\\u{0}-\u{1f}é😀]{0,80}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 128, 10, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..20).prop_map(Value::Array),
+            proptest::collection::btree_map(".{0,20}", inner.clone(), 0..90).prop_map(|map| {
+                Value::Map(map.into_iter().map(|(key, value)| (Value::from(key), value)).collect())
+            }),
+            proptest::collection::btree_map("[a-z]{1,3}", inner, 0..10).prop_map(|map| {
+                Value::Map(map.into_iter().map(|(key, value)| (Value::from(key), value)).collect())
+            }),
+        ]
+    })
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        value_with_unique_string_keys(),
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(Value::Binary),
+        (any::<i8>(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(t, b)| Value::Ext(t, b)),
+    ];
+    leaf.prop_recursive(3, 32, 6, |inner| proptest::collection::vec((inner.clone(), inner), 0..8).prop_map(Value::Map))
+}
+
+proptest! {
+    #[test]
+    fn equals_the_oracle(value in value_with_unique_string_keys()) {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, &value).unwrap();
+        let oracle: serde_json::Value = rmp_serde::from_slice(&bytes).unwrap();
+        let ours: serde_json::Value = serde_json::from_str(&json_of(&value)).unwrap();
+        prop_assert_eq!(ours, oracle);
+    }
+
+    #[test]
+    fn is_valid_json_without_repeated_keys_whatever_the_value(value in any_value()) {
+        let json = json_of(&value);
+        let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+        // serde_json keeps the last of equal keys: were there any, printing it again would be shorter by more than
+        // escapes and number forms can explain.
+        prop_assert_eq!(count_keys(&json), count_keys(&parsed.to_string()));
+    }
+
+    #[test]
+    fn bad_utf8_becomes_one_replacement_character_per_bad_byte(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let expected: String = bytes
+            .utf8_chunks()
+            .flat_map(|c| [c.valid().to_owned(), "\u{fffd}".repeat(c.invalid().len())])
+            .collect();
+        let ours: String = serde_json::from_str(&json_of(&Value::Binary(bytes))).unwrap();
+        prop_assert_eq!(ours, expected);
+    }
+}
+
+/// Counts the members of all objects: colons outside strings.
+fn count_keys(json: &str) -> usize {
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for c in json.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => in_string = !in_string,
+            ':' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+#[test]
+fn values_measured_on_the_peers_become_this_json() {
+    // Name, msgpack of the body, our JSON. Where the peers disagree or write invalid JSON, ours is the valid form.
+    let table = [
+        ("str", "81a36c6f67a5706c61696e", r#"{"log":"plain"}"#),
+        (
+            "esc",
+            "81a36c6f67af6122625c632f640a090d080c017f1f",
+            "{\"log\":\"a\\\"b\\\\c/d\\n\\t\\r\\b\\f\\u0001\u{7f}\\u001f\"}",
+        ),
+        ("del_simd", "81a36c6f67b230313233343536373839616263647f78797a", "{\"log\":\"0123456789abcd\u{7f}xyz\"}"),
+        ("uni", "81a36c6f67afc3a920e2988320f09f988020e280a8", "{\"log\":\"é ☃ 😀 \u{2028}\"}"),
+        ("int", "81a36c6f67cf0000000000003039", r#"{"log":12345}"#),
+        ("int1", "81a36c6f6707", r#"{"log":7}"#),
+        ("u64", "81a36c6f67cfffffffffffffffff", r#"{"log":18446744073709551615}"#),
+        ("f1", "81a36c6f67cb3ff0000000000000", r#"{"log":1.0}"#),
+        ("f15", "81a36c6f67cb3ff8000000000000", r#"{"log":1.5}"#),
+        ("f01", "81a36c6f67cb3fb999999999999a", r#"{"log":0.1}"#),
+        ("f1e20", "81a36c6f67cb4415af1d78b58c40", r#"{"log":1e+20}"#),
+        ("f1e-7", "81a36c6f67cb3e7ad7f29abcaf48", r#"{"log":1e-7}"#),
+        ("nan", "81a36c6f67cb7ff8000000000000", r#"{"log":null}"#),
+        ("true", "81a36c6f67c3", r#"{"log":true}"#),
+        ("nil", "81a36c6f67c0", r#"{"log":null}"#),
+        ("map", "81a36c6f6782a16101a16281a16393010281a164c0", r#"{"log":{"a":1,"b":{"c":[1,2,{"d":null}]}}}"#),
+        ("earr", "81a36c6f6790", r#"{"log":[]}"#),
+        ("bin", "81a36c6f67c60000000a62696e2264617461ff00", "{\"log\":\"bin\\\"data\u{fffd}\\u0000\"}"),
+        ("ext", "81a36c6f67c90000000405007fff22", r#"{"log":"AH//Ig=="}"#),
+        ("bad1", "81a36c6f67a361ff62", "{\"log\":\"a\u{fffd}b\"}"),
+        ("bad3", "81a36c6f67a2e298", "{\"log\":\"\u{fffd}\u{fffd}\"}"),
+        ("estr", "81a36c6f67a0", r#"{"log":""}"#),
+        ("missing", "81a56f74686572a178", r#"{"other":"x"}"#),
+        ("empty", "80", "{}"),
+        ("intkey", "8201a161a36c6f67a176", r#"{"1":"a","log":"v"}"#),
+    ];
+    for (name, hex, json) in table {
+        assert_eq!(json_of_bytes(&bytes_of_hex(hex)).as_deref(), Ok(json), "{name}");
+    }
+}
+
+#[test]
+fn the_last_of_equal_keys_counts_and_stands_where_it_stood() {
+    let pairs =
+        |keys: &[(&str, i64)]| map(keys.iter().map(|&(key, value)| (Value::from(key), Value::from(value))).collect());
+    assert_eq!(json_of(&pairs(&[("a", 1), ("b", 2), ("a", 3), ("c", 4)])), r#"{"b":2,"a":3,"c":4}"#);
+    // Equal after one became text: the number 1 and the string "1".
+    let mixed = map(vec![(Value::from(1), Value::from("number")), (Value::from("1"), Value::from("text"))]);
+    assert_eq!(json_of(&mixed), r#"{"1":"text"}"#);
+}
+
+#[test]
+fn keys_that_are_no_strings_become_their_text() {
+    let keys = map(vec![
+        (Value::Nil, 1.into()),
+        (Value::from(true), 2.into()),
+        (Value::from(-5), 3.into()),
+        (Value::F64(1.5), 4.into()),
+        (Value::Binary(b"b\"in".to_vec()), 5.into()),
+        (Value::Array(vec!["x".into(), 1.into()]), 6.into()),
+        (map(vec![("k".into(), 1.into())]), 7.into()),
+        (Value::Ext(1, b"ext".to_vec()), 8.into()),
+    ]);
+    assert_eq!(json_of(&keys), r#"{"null":1,"true":2,"-5":3,"1.5":4,"b\"in":5,"[\"x\",1]":6,"{\"k\":1}":7,"ZXh0":8}"#);
+}
+
+#[test]
+fn a_map_of_ten_thousand_keys_keeps_the_last_of_each() {
+    let keys = (0..10_000).map(|i| (Value::from(format!("key{}", i % 7_000)), Value::from(i)));
+    let parsed: serde_json::Value = serde_json::from_str(&json_of(&map(keys.collect()))).unwrap();
+    assert_eq!(parsed.as_object().unwrap().len(), 7_000);
+    assert_eq!(parsed["key5"], 7_005);
+    assert_eq!(parsed["key6999"], 6_999);
+}
+
+#[test]
+fn a_string_of_ten_megabytes_is_escaped_exactly_and_in_bounded_memory() {
+    let text: String = "0123456789abcdef\"\\\n€😀".chars().cycle().take(6_000_000).collect();
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, &Value::from(text.as_str())).unwrap();
+    let mut out = Vec::new();
+    write(&bytes, &mut out).unwrap();
+    assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+    assert!(out.capacity() < 4 * bytes.len(), "{} for {}", out.capacity(), bytes.len());
+}
+
+/// Arrays or maps in each other, `levels` deep.
+fn nested(levels: usize, open: &[u8], innermost: &[u8]) -> Vec<u8> {
+    [&open.repeat(levels), innermost].concat()
+}
+
+#[test]
+fn nesting_is_written_down_to_the_bound_and_refused_beyond_it_on_a_small_stack() {
+    let levels = MAX_DEPTH as usize;
+    let on_a_delivery_threads_stack = std::thread::Builder::new().stack_size(crate::plugin::STACK_BYTES / 2);
+    let claims = move || {
+        for open in [&b"\x91"[..], b"\x81\xa1k", b"\x81\x01", b"\x82\xa1k\xc0\xa1k"] {
+            let json = json_of_bytes(&nested(levels, open, b"\xc0")).unwrap();
+            assert_eq!(json.matches(['[', '{']).count(), levels);
+            assert_eq!(json_of_bytes(&nested(levels + 1, open, b"\xc0")), Err(Refusal::TooDeep));
+        }
+    };
+    on_a_delivery_threads_stack.spawn(claims).unwrap().join().unwrap();
+}

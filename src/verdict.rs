@@ -1,0 +1,282 @@
+//! What a reply means: the one decision.
+//!
+//! Nothing here sleeps, logs or sends. [`crate::deliver`] asks and acts.
+
+use std::time::{Duration, SystemTime};
+
+use crate::kinesis::client::TransportError;
+use crate::kinesis::reply::{RecordReply, Response};
+
+/// What to do about a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Kinesis answered for each record.
+    Answered(Vec<RecordVerdict>),
+    /// Send the whole batch again, after a pause.
+    Again {
+        /// What happened, for the log.
+        reason: String,
+        /// How long the server asked to wait.
+        after: Option<Duration>,
+        /// The network failed, so one more try at once may be all it takes.
+        network: bool,
+        /// Kinesis may have taken the records, so that sending them again stores them twice.
+        ambiguous: bool,
+    },
+    /// The signature or the credentials were not accepted: get new ones and send the batch again.
+    Unauthorized {
+        /// What the service said.
+        reason: String,
+        /// The server's time of day, by which to correct ours.
+        server_time: Option<SystemTime>,
+    },
+    /// Only an operator can cure it. Keep everything.
+    Operator {
+        /// What the service said.
+        reason: String,
+        /// What the operator can do about it.
+        advice: &'static str,
+    },
+    /// A record of the batch is not acceptable.
+    Poison {
+        /// What the service said.
+        reason: String,
+        /// Which record of the batch, when the service named it.
+        index: Option<usize>,
+    },
+}
+
+/// What to do about a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordVerdict {
+    /// Nothing: Kinesis has it.
+    Accepted,
+    /// Send it again, after a pause.
+    Again {
+        /// `ErrorCode`.
+        code: String,
+    },
+    /// Count and log it: no retry cures it.
+    Refused {
+        /// `ErrorCode`.
+        code: String,
+    },
+}
+
+/// Judges the answer to a request of `count` records.
+pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdict {
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => return judge_failure(error),
+    };
+    if response.status.is_success() {
+        return match response.records(count) {
+            Some(records) => Verdict::Answered(records.into_iter().map(judge_record).collect()),
+            None => Verdict::Again {
+                reason: format!("the reply to {count} records does not match them"),
+                after: None,
+                network: false,
+                ambiguous: true,
+            },
+        };
+    }
+    judge_error(response, count)
+}
+
+fn judge_failure(error: &TransportError) -> Verdict {
+    let again = |ambiguous| Verdict::Again { reason: error.to_string(), after: None, network: true, ambiguous };
+    match error {
+        TransportError::NoCredentials(reason) => operator(reason.clone(), "give Fluent Bit credentials"),
+        TransportError::Connect(_) => again(false),
+        TransportError::Ambiguous(_) => again(true),
+    }
+}
+
+fn judge_record(reply: RecordReply) -> RecordVerdict {
+    match reply {
+        RecordReply::Accepted => RecordVerdict::Accepted,
+        // AWS never answers a single record so; stand-ins do, for records no retry makes acceptable.
+        RecordReply::Failed { code } if matches!(code.as_str(), "InvalidArgumentException" | "ValidationException") => {
+            RecordVerdict::Refused { code }
+        }
+        RecordReply::Failed { code } => RecordVerdict::Again { code },
+    }
+}
+
+fn judge_error(response: &Response, count: usize) -> Verdict {
+    let error = response.error();
+    let status = response.status.as_u16();
+    let reason = match (error.code.as_str(), error.message.as_str()) {
+        ("", "") => format!("HTTP {status} without an error that can be read"),
+        (code, "") => format!("HTTP {status} {code}"),
+        (code, message) => format!("HTTP {status} {code}: {message}"),
+    };
+    match error.code.as_str() {
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "LimitExceededException"
+        | "KMSThrottlingException" => again(reason, response),
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed" => Verdict::Unauthorized { reason, server_time: response.date() },
+        "ResourceNotFoundException" => operator(reason, "create the stream, or correct stream and region"),
+        "AccessDeniedException" | "AccessDenied" => operator(reason, "grant kinesis:PutRecords on the stream"),
+        "KMSAccessDeniedException" => operator(reason, "grant kms:GenerateDataKey on the stream's key"),
+        "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException" | "KMSOptInRequired" => {
+            operator(reason, "see to the KMS key of the stream")
+        }
+        // A complaint about the stream's name is not about any record.
+        "ValidationException" if error.message.contains("'streamName'") || error.message.contains("'streamARN'") => {
+            operator(reason, "correct stream")
+        }
+        "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
+            Verdict::Poison { index: named_record(&error.message).filter(|&index| index < count), reason }
+        }
+        _ if status == 413 => Verdict::Poison { reason, index: None },
+        _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
+        // Anything else is nothing we know: keep the records and tell the operator.
+        _ => operator(reason, "see whether the endpoint is that of Kinesis"),
+    }
+}
+
+fn operator(reason: String, advice: &'static str) -> Verdict {
+    Verdict::Operator { reason, advice }
+}
+
+fn again(reason: String, response: &Response) -> Verdict {
+    Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
+}
+
+/// The record that a validation message names: "Value at 'records.3.member.data' …" is the third, index 2.
+fn named_record(message: &str) -> Option<usize> {
+    let (_, rest) = message.split_once("records.")?;
+    let (number, _) = rest.split_once(".member")?;
+    number.parse::<usize>().ok()?.checked_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    fn judge(status: u16, body: &str) -> Verdict {
+        let mut headers = HeaderMap::new();
+        headers.insert("date", "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        headers.insert("retry-after", "2".parse().unwrap());
+        let body = Bytes::from(body.to_owned());
+        verdict(&Ok(Response { status: StatusCode::from_u16(status).unwrap(), headers, body }), 3)
+    }
+
+    fn kind(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Answered(_) => "answered",
+            Verdict::Again { network: false, ambiguous: false, .. } => "again",
+            Verdict::Again { network: false, ambiguous: true, .. } => "again, perhaps twice",
+            Verdict::Again { network: true, ambiguous: false, .. } => "again at once",
+            Verdict::Again { network: true, ambiguous: true, .. } => "again at once, perhaps twice",
+            Verdict::Unauthorized { .. } => "unauthorized",
+            Verdict::Operator { .. } => "operator",
+            Verdict::Poison { .. } => "poison",
+        }
+    }
+
+    #[test]
+    fn errors_of_the_whole_call_are_judged_by_their_type() {
+        for (status, code, expected) in [
+            (400, "ProvisionedThroughputExceededException", "again"),
+            (400, "ThrottlingException", "again"),
+            (400, "LimitExceededException", "again"),
+            (400, "KMSThrottlingException", "again"),
+            (500, "InternalFailure", "again"),
+            (503, "ServiceUnavailable", "again"),
+            (400, "ExpiredTokenException", "unauthorized"),
+            (400, "UnrecognizedClientException", "unauthorized"),
+            (400, "InvalidSignatureException", "unauthorized"),
+            (403, "SignatureDoesNotMatch", "unauthorized"),
+            (400, "IncompleteSignature", "unauthorized"),
+            (400, "ResourceNotFoundException", "operator"),
+            (400, "AccessDeniedException", "operator"),
+            (400, "KMSDisabledException", "operator"),
+            (400, "KMSInvalidStateException", "operator"),
+            (400, "KMSAccessDeniedException", "operator"),
+            (400, "KMSNotFoundException", "operator"),
+            (400, "KMSOptInRequired", "operator"),
+            (400, "SomethingNewException", "operator"),
+            (400, "ValidationException", "poison"),
+            (400, "InvalidArgumentException", "poison"),
+            (400, "SerializationException", "poison"),
+        ] {
+            let judged = judge(status, &format!(r#"{{"__type":"{code}","message":"m"}}"#));
+            assert_eq!(kind(&judged), expected, "{code}");
+        }
+        for (status, body, expected) in [
+            (413, "", "poison"),
+            (429, "", "again"),
+            (502, "<html>Bad Gateway</html>", "again"),
+            (404, "<html>not found</html>", "operator"),
+            (301, "", "operator"),
+            (200, "<html>login</html>", "again, perhaps twice"),
+            (200, r#"{"Records":[]}"#, "again, perhaps twice"),
+        ] {
+            assert_eq!(kind(&judge(status, body)), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn records_are_judged_one_by_one() {
+        let body =
+            r#"{"Records":[{"SequenceNumber":"1"},{"ErrorCode":"Whatever"},{"ErrorCode":"InvalidArgumentException"}]}"#;
+        assert_eq!(
+            judge(200, body),
+            Verdict::Answered(vec![
+                RecordVerdict::Accepted,
+                RecordVerdict::Again { code: "Whatever".to_owned() },
+                RecordVerdict::Refused { code: "InvalidArgumentException".to_owned() },
+            ])
+        );
+    }
+
+    #[test]
+    fn a_validation_message_names_the_culprit_counting_from_one() {
+        let message = "1 validation error detected: Value at 'records.2.member.data' failed to satisfy constraint: Member must have length less than or equal to 1048576";
+        let named =
+            |message: &str| match judge(400, &format!(r#"{{"__type":"ValidationException","message":"{message}"}}"#)) {
+                Verdict::Poison { index, .. } => index,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(named(message), Some(1));
+        assert_eq!(named("Value at 'records.4.member.data'"), None, "the batch has three records");
+        assert_eq!(named("Value at 'records.0.member.data'"), None);
+        assert_eq!(named("Value at 'records' failed"), None);
+    }
+
+    #[test]
+    fn a_complaint_about_the_streams_name_is_the_operators() {
+        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint"}"#;
+        assert_eq!(kind(&judge(400, body)), "operator");
+    }
+
+    #[test]
+    fn the_server_says_how_long_to_wait_and_what_time_it_is() {
+        assert!(matches!(judge(503, ""), Verdict::Again { after: Some(wait), .. } if wait == Duration::from_secs(2)));
+        let judged = judge(400, r#"{"__type":"InvalidSignatureException"}"#);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert!(matches!(judged, Verdict::Unauthorized { server_time: Some(at), .. } if at == time));
+    }
+
+    #[test]
+    fn a_broken_connection_is_tried_again_and_missing_credentials_are_the_operators() {
+        let judge = |error| kind(&verdict(&Err(error), 3));
+        assert_eq!(judge(TransportError::Connect("refused".to_owned())), "again at once");
+        assert_eq!(judge(TransportError::Ambiguous("reset".to_owned())), "again at once, perhaps twice");
+        assert_eq!(judge(TransportError::NoCredentials("none".to_owned())), "operator");
+    }
+}

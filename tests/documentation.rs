@@ -1,0 +1,288 @@
+//! The documents are true: their tables are those of the code, their files exist, their log lines are the plugin's.
+//!
+//! `UPDATE=1 cargo test --test documentation` writes the option table into README.md instead of comparing.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
+
+#[path = "support/sources.rs"]
+mod sources;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::{env, fs};
+
+use kinesis::config::options::OPTIONS;
+use sources::{code, files, read, root};
+
+const OPTIONS_BEGIN: &str = "<!-- options -->\n";
+const OPTIONS_END: &str = "<!-- /options -->\n";
+
+#[test]
+fn the_readmes_option_table_is_that_of_the_code() {
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once(OPTIONS_BEGIN).unwrap();
+    let (found, after) = rest.split_once(OPTIONS_END).unwrap();
+    let wanted = option_table();
+    if env::var_os("UPDATE").is_some() {
+        let text = [before, OPTIONS_BEGIN, &wanted, OPTIONS_END, after].concat();
+        // Put in place whole, because the other tests read it meanwhile.
+        fs::write(root().join("README.md.new"), text).unwrap();
+        fs::rename(root().join("README.md.new"), root().join("README.md")).unwrap();
+        return;
+    }
+    assert!(found == wanted, "make it anew by UPDATE=1 cargo test --test documentation; wanted:\n{wanted}");
+}
+
+fn option_table() -> String {
+    let mut table = "\n| option | default | meaning |\n|---|---|---|\n".to_owned();
+    for option in OPTIONS {
+        let aliases: Vec<String> = option.aliases.iter().map(|alias| format!(" (`{alias}`)")).collect();
+        let default = option.default.map_or("–".to_owned(), |default| format!("`{default}`"));
+        table += &format!("| `{}`{} | {default} | {} |\n", option.name, aliases.concat(), option.doc);
+    }
+    table + "\n"
+}
+
+/// The rows of the tables of a section, without their heads: cells, trimmed.
+fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = document.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let level = heading.chars().take_while(|c| *c == '#').count();
+    let ends = |line: &&str| (1..=level).any(|level| line.starts_with(&format!("{} ", "#".repeat(level))));
+    let lines: Vec<&str> = section.lines().take_while(|line| !ends(line)).collect();
+    let is_head = |index: usize| lines.get(index + 1).is_some_and(|next| next.starts_with("|--"));
+    let is_row = |index: &usize| lines[*index].starts_with("| ") && !is_head(*index);
+    let cells = |line: &str| line.trim_matches('|').split(" |").map(|cell| cell.trim().to_owned()).collect();
+    (0..lines.len()).filter(is_row).map(|index| cells(lines[index])).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn is_option(name: &str) -> bool {
+    OPTIONS.iter().any(|option| option.name == name || option.aliases.contains(&name))
+}
+
+#[test]
+fn the_migration_tables_promise_what_the_option_table_has() {
+    let readme = read("README.md");
+    for plugin in
+        ["From AWS's Go plugin `kinesis`", "From the C plugin `kinesis_streams`", "From Fluentd's `kinesis_streams`"]
+    {
+        let rows = rows(&readme, &format!("### {plugin}"));
+        assert!(rows.len() > 15, "{plugin}: {} rows", rows.len());
+        for row in rows {
+            let [there, here, note] = row.as_slice() else { panic!("{row:?}") };
+            match here.as_str() {
+                "Fluent Bit" => {}
+                "not yet" | "not supported" => {
+                    let taken = quoted(there).filter(|name| is_option(name)).collect::<Vec<_>>();
+                    assert!(taken.is_empty(), "{plugin}: {taken:?} is there by now");
+                }
+                _ => assert!(quoted(here).count() == 1 && quoted(here).all(is_option), "{plugin}: {here} is no option"),
+            }
+            if let Some((_, default)) = note.split_once("default here `") {
+                let (default, _) = default.split_once('`').unwrap();
+                let names = |name: &str| quoted(here).any(|here| here == name);
+                let option = OPTIONS.iter().find(|o| names(o.name) || o.aliases.iter().any(|alias| names(alias)));
+                assert_eq!(option.unwrap().default, Some(default), "{plugin}: {here}");
+            }
+        }
+    }
+}
+
+/// The fixed parts of a line with `mark`s for what varies; a part of a few characters says nothing.
+fn fixed_parts<'a>(line: &'a str, mark: &[char]) -> Vec<&'a str> {
+    let parts = line.split(|c| mark.contains(&c)).map(|part| part.trim_matches([' ', ':']));
+    parts.filter(|part| part.chars().filter(|c| c.is_alphabetic()).count() >= 4).collect()
+}
+
+#[test]
+fn each_quoted_log_line_is_one_of_the_plugins() {
+    let sources: String = code().into_iter().map(|file| file.text).collect();
+    let rows = rows(&read("README.md"), "## Troubleshooting");
+    let lines: Vec<String> = rows
+        .iter()
+        .flatten()
+        .filter(|cell| cell.starts_with('`'))
+        .map(|cell| quoted(cell).next().unwrap().to_owned())
+        .collect();
+    assert!(lines.len() > 35, "{}", lines.len());
+    for line in lines {
+        // A mistake is written behind the name of its option.
+        let text = match line.split_once(": ") {
+            Some((option, text)) if is_option(option) || ["…", "plugin"].contains(&option) => text,
+            _ => &line,
+        };
+        let parts = fixed_parts(text, &['…']);
+        assert!(!parts.is_empty(), "{line} says nothing");
+        for part in parts {
+            assert!(sources.contains(part), "'{part}' of '{line}' stands nowhere in src/");
+        }
+    }
+}
+
+#[test]
+fn each_warning_and_error_of_the_plugin_is_explained() {
+    let rows = rows(&read("README.md"), "## Troubleshooting");
+    let explained = rows.concat().join("\n");
+    let mut lines = 0;
+    for file in code() {
+        for call in calls_with(&file.text, &["Level::Warn", "Level::Error", " mistake(", ".mistake("]) {
+            // The longest text is the line; a shorter one is its option, or the cause by which lines are folded.
+            let Some(line) = texts(call).max_by_key(|text| text.len()) else { continue };
+            lines += 1;
+            for part in fixed_parts(&without_arguments(line), &['{']) {
+                assert!(explained.contains(part), "{}: README.md does not explain: {line}", file.path);
+            }
+        }
+    }
+    assert!(lines >= 18, "{lines} lines were found");
+}
+
+/// A format string with `{` for each of its arguments.
+fn without_arguments(format: &str) -> String {
+    let (first, rest) = format.split_once('{').unwrap_or((format, ""));
+    let rest = rest.split('{').map(|part| part.split_once('}').map_or(part, |(_, text)| text));
+    [first].into_iter().chain(rest).collect::<Vec<_>>().join("{")
+}
+
+/// What follows one of `words`, up to the end of the call it stands in.
+fn calls_with<'a>(code: &'a str, words: &[&str]) -> Vec<&'a str> {
+    let mut calls = Vec::new();
+    for word in words {
+        for (start, _) in code.match_indices(word) {
+            let start = start + word.len();
+            let (mut depth, mut in_text, mut before) = (0, false, ' ');
+            let end = code[start..].find(|c: char| {
+                match c {
+                    '"' if before != '\\' => in_text = !in_text,
+                    '(' | '[' | '{' if !in_text => depth += 1,
+                    ')' | ']' | '}' if !in_text => depth -= 1,
+                    _ => {}
+                }
+                before = c;
+                depth < 0
+            });
+            calls.extend(end.map(|end| &code[start..start + end]));
+        }
+    }
+    calls
+}
+
+/// The string literals of a piece of code.
+fn texts(code: &str) -> impl Iterator<Item = &str> {
+    code.split('"').skip(1).step_by(2)
+}
+
+#[test]
+fn quoted_files_are_those_that_fluent_bit_reads() {
+    let readme = read("README.md");
+    let mut shown = 0;
+    for block in readme.split("<!-- file ").skip(1) {
+        let (path, rest) = block.split_once(" -->\n```").unwrap();
+        let (_, text) = rest.split_once('\n').unwrap();
+        let (text, _) = text.split_once("```\n").unwrap();
+        assert!(text == read(path), "README.md and {path} differ");
+        shown += 1;
+    }
+    assert_eq!(shown, 2);
+}
+
+#[test]
+fn json_in_the_documents_is_json() {
+    let readme = read("README.md");
+    let blocks: Vec<&str> = readme.split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(serde_json::from_str::<serde_json::Value>(block).is_ok(), "{block}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_crate() {
+    let version = env!("CARGO_PKG_VERSION");
+    let readme = read("README.md");
+    for sentence in [format!("\nVersion {version} sends"), format!("version {version}: stream logs")] {
+        assert!(readme.contains(&sentence), "{sentence}");
+    }
+    assert!(read("CHANGELOG.md").contains(&format!("\n## {version}")));
+}
+
+#[test]
+fn the_oldest_rust_is_that_of_the_crate() {
+    assert!(read("README.md").contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
+}
+
+#[test]
+fn every_source_file_is_on_the_map() {
+    let map = read("ARCHITECTURE.md");
+    let on_the_map: HashSet<&str> = quoted(&map).collect();
+    for file in files("src", ".rs") {
+        assert!(on_the_map.contains(file.path.as_str()), "ARCHITECTURE.md does not name {}", file.path);
+    }
+    for test in fs::read_dir(root().join("tests")).unwrap() {
+        let name = test.unwrap().file_name().into_string().unwrap();
+        if name != "support" {
+            let known = [format!("tests/{name}"), format!("tests/{name}/")];
+            assert!(
+                known.iter().any(|path| on_the_map.contains(path.as_str())),
+                "ARCHITECTURE.md does not name tests/{name}"
+            );
+        }
+    }
+}
+
+/// Whatever stands between backticks and begins with a folder of ours is a file or a folder.
+#[test]
+fn every_file_that_is_named_exists() {
+    for document in files("", ".md") {
+        for path in quoted(&document.text.replace("```", "")) {
+            let folder = path.split('/').next().unwrap();
+            let is_ours =
+                ["src", "tests", "examples", "include", "fluent-bit-conf", "scripts", ".ci"].contains(&folder);
+            if is_ours && path.contains('/') {
+                assert!(root().join(path).exists(), "{}: there is no {path}", document.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for document in files("", ".md") {
+        let folder = root().join(&document.path).parent().unwrap().to_owned();
+        for link in document.text.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { root().join(&document.path) } else { folder.join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", document.path);
+            assert!(anchor.is_empty() || anchors(&target).contains(anchor), "{}: no heading for {link}", document.path);
+        }
+    }
+    assert!(links >= 6, "{links} links were found");
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(document: &Path) -> HashSet<String> {
+    let text = fs::read_to_string(document).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+/// A table's row cannot be broken.
+#[test]
+fn lines_fit_a_screen() {
+    for document in files("", ".md") {
+        for (number, line) in (1..).zip(document.text.lines()) {
+            let fits = line.chars().count() <= 120 || line.starts_with('|');
+            assert!(fits, "{}:{number} has {} characters", document.path, line.chars().count());
+        }
+    }
+}

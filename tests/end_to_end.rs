@@ -1,0 +1,227 @@
+//! Log lines through the built library into the stand-in: loaded as Fluent Bit loads it, signed, over TLS, read back.
+//!
+//! The plugin runs in examples/host, a process of its own, because credentials and trusted certificates come from the
+//! environment.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use support::fake_kinesis::{Credential, FakeKinesis, Faults, Keep, Settings, Stats, Stream};
+
+const KEY: &str = "AKIDEXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// The host example, which cargo builds beside the tests.
+fn host_program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let target = test.parent().unwrap().parent().unwrap();
+    target.join("examples/host")
+}
+
+/// The host, about to send to the stand-in.
+fn host(kinesis: &FakeKinesis, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(host_program());
+    command.args(["-p", "region=eu-west-1", "-p", &format!("endpoint={}", kinesis.endpoint())]);
+    if !arguments.iter().any(|argument| argument.starts_with("stream=")) {
+        command.args(["-p", "stream=logs"]);
+    }
+    command.args(arguments).env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    if kinesis.endpoint().starts_with("https:") {
+        command.env("SSL_CERT_FILE", kinesis.ca_file());
+    }
+    command.envs(environment.iter().copied());
+    command
+}
+
+/// Sends `lines` lines to the stand-in and returns what the host printed.
+fn send(kinesis: &FakeKinesis, lines: usize, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    (0..lines).for_each(|id| writeln!(file, "line {id} of \"{lines}\" \\ – é").unwrap());
+    host(kinesis, arguments, environment).arg(file.path()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// How often each line is in the stream; every record must be the JSON that was sent.
+fn times(kinesis: &FakeKinesis, lines: usize) -> BTreeMap<usize, usize> {
+    let mut times = BTreeMap::new();
+    for record in kinesis.records() {
+        let json: serde_json::Value = serde_json::from_slice(&record.data).unwrap();
+        let text = json["log"].as_str().unwrap();
+        let id: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
+        assert_eq!(text, format!("line {id} of \"{lines}\" \\ – é"));
+        assert_eq!(json.as_object().unwrap().len(), 1);
+        *times.entry(id).or_default() += 1;
+    }
+    times
+}
+
+fn assert_each_once(kinesis: &FakeKinesis, lines: usize) {
+    let times = times(kinesis, lines);
+    assert_eq!(times.len(), lines, "lines that arrived");
+    assert!(times.values().all(|&times| times == 1), "a line arrived twice");
+}
+
+fn checked(tls: bool) -> Settings {
+    let credentials = vec![Credential::new(KEY, SECRET)];
+    Settings { tls, credentials, region: Some("eu-west-1".to_owned()), ..Settings::default() }
+}
+
+#[test]
+fn every_line_arrives_once_signed_and_over_tls() {
+    let kinesis = FakeKinesis::start(checked(true));
+    let output = send(&kinesis, 20_000, &["--chunk-bytes", "300000"], &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_each_once(&kinesis, 20_000);
+    let keys: std::collections::HashSet<String> = kinesis.records().into_iter().map(|r| r.partition_key).collect();
+    assert_eq!(keys.len(), 20_000, "each record has a random key of its own");
+}
+
+#[test]
+fn several_workers_flush_one_instance() {
+    let kinesis = FakeKinesis::start(checked(true));
+    let output = send(&kinesis, 20_000, &["--chunk-bytes", "50000", "--workers", "4"], &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_each_once(&kinesis, 20_000);
+}
+
+#[test]
+fn a_flush_on_the_thread_of_init_works_too() {
+    let kinesis = FakeKinesis::start(checked(false));
+    let output = send(&kinesis, 1_000, &["--workers", "0"], &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_each_once(&kinesis, 1_000);
+}
+
+#[test]
+fn a_stream_may_be_named_by_its_arn() {
+    let kinesis = FakeKinesis::start(checked(true));
+    let arn = "stream=arn:aws:kinesis:eu-west-1:123456789012:stream/logs";
+    let output = send(&kinesis, 100, &["-p", arn], &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_each_once(&kinesis, 100);
+}
+
+#[test]
+fn records_and_calls_that_fail_are_sent_again_without_duplicates() {
+    let faults = Faults {
+        seed: 7,
+        throttle_records: 0.10,
+        fail_records: 0.05,
+        error_500: 0.05,
+        reset_before: 0.02,
+        ..Faults::default()
+    };
+    let kinesis = FakeKinesis::start(Settings { faults, ..checked(true) });
+    let output = send(&kinesis, 10_000, &["-p", "retries_on_batch_request=40", "--chunk-bytes", "200000"], &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_each_once(&kinesis, 10_000);
+    let stats = kinesis.stats();
+    assert!(stats.throttled_records > 500 && stats.failed_records > 200, "the faults were on: {stats:?}");
+}
+
+#[test]
+fn a_session_token_is_sent() {
+    let credentials = vec![Credential::new(KEY, SECRET).with_session_token("the token")];
+    let kinesis = FakeKinesis::start(Settings { credentials, ..checked(true) });
+    let output = send(&kinesis, 100, &[], &[("AWS_SESSION_TOKEN", "the token")]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_each_once(&kinesis, 100);
+}
+
+#[test]
+fn a_wrong_secret_is_a_retry_and_a_line_that_says_so() {
+    let kinesis = FakeKinesis::start(checked(true));
+    let output = send(&kinesis, 100, &["--retries", "1"], &[("AWS_SECRET_ACCESS_KEY", "wrong")]);
+    assert!(!output.status.success());
+    assert!(said(&output).contains("InvalidSignatureException"), "{}", said(&output));
+    assert!(!said(&output).contains("wrong\""), "the secret is in the log");
+    assert_eq!(kinesis.records().len(), 0);
+}
+
+#[test]
+fn a_clock_that_is_off_by_ten_minutes_cures_itself() {
+    for clock_ahead in [600, -600] {
+        let kinesis = FakeKinesis::start(Settings { clock_ahead, ..checked(true) });
+        let output = send(&kinesis, 100, &[], &[]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_each_once(&kinesis, 100);
+    }
+}
+
+#[test]
+fn a_certificate_of_an_unknown_authority_is_refused() {
+    let kinesis = FakeKinesis::start(checked(true));
+    let other = FakeKinesis::start(checked(true));
+    let ca = other.ca_file().to_str().unwrap().to_owned();
+    let output = send(&kinesis, 10, &["--retries", "0", "-p", "retries_on_batch_request=1"], &[("SSL_CERT_FILE", &ca)]);
+    assert!(!output.status.success());
+    assert!(said(&output).contains("invalid peer certificate"), "{}", said(&output));
+    assert_eq!(kinesis.records().len(), 0);
+}
+
+#[test]
+fn a_stream_that_does_not_exist_is_a_retry_that_names_it() {
+    let kinesis = FakeKinesis::start(Settings { streams: vec![Stream::new("other", 1)], ..checked(true) });
+    let output = send(&kinesis, 10, &["--retries", "1"], &[]);
+    assert!(!output.status.success());
+    let said = said(&output);
+    assert!(
+        said.contains("cannot put records into stream logs") && said.contains("ResourceNotFoundException"),
+        "{said}"
+    );
+}
+
+#[test]
+fn every_mistake_of_a_configuration_stops_the_start_with_a_line() {
+    let kinesis = FakeKinesis::start(checked(false));
+    let output =
+        send(&kinesis, 1, &["-p", "concurrency=65", "-p", "http_request_timeout=x", "-p", "external_id=e"], &[]);
+    assert!(!output.status.success());
+    for line in [
+        "external_id: it means nothing without role_arn",
+        "concurrency: '65' is not valid: use a whole number from 0 to 64",
+        "http_request_timeout: 'x' is not valid: use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h",
+    ] {
+        assert!(said(&output).contains(line), "{line} is missing in: {}", said(&output));
+    }
+}
+
+/// 200,000 lines in chunks of 2 MB over two workers, brought again by the host when the plugin answers "retry".
+fn send_many_through(faults: Faults) -> Stats {
+    let kinesis = FakeKinesis::start(Settings { faults, keep: Keep::Counts, ..checked(true) });
+    let arguments = ["--lines", "200000", "--workers", "2", "--retries", "100", "-p", "retries_on_batch_request=4"];
+    let output = host(&kinesis, &arguments, &[]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let retries =
+        said(&output).lines().find_map(|line| line.strip_prefix("answered retry")?.trim().parse::<u32>().ok());
+    assert!(retries.unwrap() > 0, "the host had to bring chunks again: {}", said(&output));
+    let stats = kinesis.stats();
+    assert_eq!(stats.distinct, 200_000, "{stats:?}");
+    stats
+}
+
+#[test]
+fn under_heavy_faults_and_the_hosts_own_retries_every_record_is_stored_exactly_once() {
+    let faults = Faults { seed: 3, throttle_records: 0.30, error_500: 0.05, reset_before: 0.02, ..Faults::default() };
+    let stats = send_many_through(faults);
+    assert_eq!(stats.duplicates, 0, "{stats:?}");
+}
+
+#[test]
+fn when_replies_are_lost_nothing_is_missing_and_only_their_records_may_be_there_twice() {
+    let faults = Faults { seed: 4, throttle_records: 0.30, error_500: 0.05, reset_after: 0.02, ..Faults::default() };
+    let stats = send_many_through(faults);
+    let lost_replies = stats.outcomes["reset_after"];
+    assert!(lost_replies > 0 && stats.duplicates > 0, "the faults were on: {stats:?}");
+    assert!(stats.duplicates <= 500 * lost_replies, "{stats:?}");
+}

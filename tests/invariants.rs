@@ -1,0 +1,115 @@
+//! Facts of absence, as ARCHITECTURE.md lists them: what stands nowhere in the sources, or in one place alone.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+#[path = "support/sources.rs"]
+mod sources;
+
+use sources::{File, code};
+
+/// The files that hold one of `words`.
+fn files_with(words: &[&str]) -> Vec<String> {
+    let holds = |file: &File| words.iter().any(|word| file.text.contains(word));
+    code().into_iter().filter(holds).map(|file| file.path).collect()
+}
+
+fn file(path: &str) -> File {
+    code().into_iter().find(|file| file.path == path).unwrap_or_else(|| panic!("there is no {path}"))
+}
+
+#[test]
+fn unsafe_code_is_in_the_c_boundary_alone() {
+    let found = files_with(&["unsafe ", "unsafe(", "unsafe_code"]);
+    assert!(!found.is_empty());
+    assert!(found.iter().all(|path| path.starts_with("src/abi/")), "{found:?}");
+}
+
+#[test]
+fn functions_are_exported_from_one_file_and_each_is_one_guard() {
+    assert_eq!(files_with(&["no_mangle", "export_name", "link_section"]), ["src/abi/exports.rs"]);
+    let exports = file("src/abi/exports.rs").text;
+    let functions: Vec<&str> = exports.split("#[unsafe(no_mangle)]").skip(1).collect();
+    assert_eq!(functions.len(), 10);
+    for function in functions {
+        let (head, body) = function.split_once("{\n").unwrap();
+        let (body, _) = body.split_once("\n}\n").unwrap();
+        assert!(body.trim_start().starts_with("guard("), "{head}");
+        assert!(body.ends_with(')'), "{head} does something behind its guard");
+    }
+}
+
+#[test]
+fn nothing_formats_on_the_callers_stack_but_the_panic_hook() {
+    let formats = files_with(&["format!(", "write!(", "writeln!(", "format_args!("]);
+    let at_the_boundary: Vec<_> = formats.iter().filter(|path| path.starts_with("src/abi/")).collect();
+    assert_eq!(at_the_boundary, ["src/abi/guard.rs"]);
+    assert_eq!(file("src/abi/guard.rs").text.matches("format!(").count(), 1);
+    let plugin = file("src/plugin.rs").text;
+    let (_, flush) = plugin.split_once("pub fn flush(").unwrap();
+    let (flush, _) = flush.split_once("\n    }\n").unwrap();
+    assert!(!flush.contains("format!") && !flush.contains("to_string"), "{flush}");
+}
+
+#[test]
+fn threads_are_started_by_the_plugin_alone() {
+    assert_eq!(files_with(&["thread::Builder", "thread::spawn", "thread::scope"]), ["src/plugin.rs"]);
+    assert_eq!(file("src/plugin.rs").text.matches("thread::Builder").count(), 1);
+    assert_eq!(files_with(&["spawn_blocking", "new_multi_thread"]), [""; 0]);
+}
+
+#[test]
+fn the_time_of_day_is_asked_for_in_one_place() {
+    assert_eq!(files_with(&["SystemTime::now", "Utc::now", "Local::now"]), ["src/clock.rs"]);
+}
+
+/// What AWS's library and rustls-native-certs read there is theirs.
+#[test]
+fn the_environment_sockets_and_processes_are_not_touched_and_files_by_the_ledger_alone() {
+    assert_eq!(files_with(&["std::env", "env::var", "option_env!"]), [""; 0]);
+    assert_eq!(files_with(&["std::fs", "fs::", "OpenOptions"]), ["src/ledger.rs"]);
+    assert_eq!(files_with(&["std::net", "net::Tcp", "net::Udp", "UnixStream"]), [""; 0]);
+    assert_eq!(files_with(&["process::Command", "process::exit", "process::abort", "libc::fork"]), [""; 0]);
+}
+
+#[test]
+fn nothing_is_printed_where_the_host_has_a_log() {
+    assert_eq!(files_with(&["io::stdout", "println!(", "print!(", "eprint", "dbg!("]), [""; 0]);
+    assert_eq!(files_with(&["stderr"]), ["src/abi/host.rs"]);
+    assert_eq!(file("src/abi/host.rs").text.matches("stderr").count(), 1);
+}
+
+#[test]
+fn statics_that_change_are_at_the_c_boundary_alone() {
+    let mut found = files_with(&[" static ", "\nstatic ", "thread_local!", "LazyLock", "OnceLock", "OnceCell"]);
+    found.retain(|path| !path.starts_with("src/abi/"));
+    assert_eq!(found, ["src/config/options.rs"], "its table, which does not change");
+    let options = file("src/config/options.rs").text;
+    assert!(!options.contains("Mutex") && !options.contains("Cell") && !options.contains("Atomic"));
+    assert_eq!(files_with(&["static mut"]), [""; 0]);
+}
+
+#[test]
+fn reading_writing_packing_and_judging_is_pure() {
+    let pure =
+        ["chunk", "msgpack", "record/", "partition", "pack", "verdict", "backoff", "kinesis/re", "outcome", "error"];
+    let impure = files_with(&["tokio", "async ", ".await", "sleep", "std::thread", "std::sync", "hyper::"]);
+    for path in impure {
+        let name = path.trim_start_matches("src/");
+        assert!(!pure.iter().any(|pure| name.starts_with(pure)), "{path} is not pure");
+    }
+    for name in pure {
+        assert!(code().iter().any(|file| file.path.starts_with(&format!("src/{name}"))), "there is no src/{name}");
+    }
+}
+
+#[test]
+fn a_chunk_is_read_without_an_allocation() {
+    for path in ["src/chunk.rs", "src/msgpack.rs"] {
+        let text = file(path).text;
+        for word in
+            ["Vec", "Box", "String::", "Rc", "Arc", "vec!", "format!", "to_owned", "to_vec", "to_string", "collect"]
+        {
+            assert!(!text.contains(word), "{path} holds {word}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One instance of the plugin in a process of its own, driven as the C ABI drives it: start, flush, stop.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use kinesis::log::{Level, LogSink};
+use kinesis::plugin::Plugin;
+use libtest_mimic::Failed;
+use serde::{Deserialize, Serialize};
+
+/// The argument that makes this program a child which flushes.
+pub const CHILD: &str = "flush-child";
+
+/// Longer than every retry inside a flush together.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(180);
+
+const TAG: &[u8] = b"app.access";
+
+/// How an instance is configured, and in which environment it runs: nothing is inherited.
+#[derive(Serialize, Deserialize)]
+pub struct Instance {
+    options: BTreeMap<String, String>,
+    #[serde(skip)]
+    environment: BTreeMap<String, String>,
+    chunks: Vec<String>,
+}
+
+/// What became of the flushes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`kinesis::outcome::Outcome`] of each flush, by name.
+    pub answers: Vec<String>,
+    /// Level and text of what was logged meanwhile.
+    pub log: Vec<(String, String)>,
+}
+
+impl Instance {
+    /// An instance that sends to `stream` at `endpoint`, without credentials.
+    pub fn new(endpoint: String, stream: &str) -> Instance {
+        let instance = Instance { options: BTreeMap::new(), environment: BTreeMap::new(), chunks: Vec::new() };
+        instance
+            .option("endpoint", &endpoint)
+            .option("stream", stream)
+            .option("region", "us-east-1")
+            .environment("AWS_EC2_METADATA_DISABLED", "true")
+            .environment("AWS_CONFIG_FILE", "/dev/null")
+            .environment("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    }
+
+    /// Gives it these credentials through the environment.
+    pub fn keys(self, id: &str, secret: &str) -> Instance {
+        self.environment("AWS_ACCESS_KEY_ID", id).environment("AWS_SECRET_ACCESS_KEY", secret)
+    }
+
+    pub fn option(mut self, name: &str, value: &str) -> Instance {
+        self.options.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Instance {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Starts the instance, flushes the chunks one after the other, and stops it.
+    pub fn flush(mut self, chunks: &[Vec<u8>]) -> Result<Report, Failed> {
+        self.chunks = chunks.iter().map(|chunk| base64_simd::STANDARD.encode_to_string(chunk)).collect();
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(CHILD)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().expect("stdin is piped").write_all(serde_json::to_string(&self)?.as_bytes())?;
+        let output = child.wait_with_output()?;
+        // The plugin's lines belong into the host's log; whatever else it prints is a defect.
+        let printed = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() || !printed.is_empty() {
+            return Err(format!("the flushing process ended with {} and printed {printed:?}", output.status).into());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+impl Report {
+    /// Fails unless every flush was answered with `answer`.
+    pub fn expect(&self, answer: &str) -> Result<(), Failed> {
+        match self.answers.iter().all(|given| given == answer) && !self.answers.is_empty() {
+            true => Ok(()),
+            false => Err(format!("expected {answer} for every flush: {self:#?}").into()),
+        }
+    }
+
+    /// Fails unless a warning or an error contains `words`.
+    pub fn expect_complaint(&self, words: &str) -> Result<(), Failed> {
+        let complains =
+            |(level, text): &(String, String)| (level == "Error" || level == "Warn") && text.contains(words);
+        match self.log.iter().any(complains) {
+            true => Ok(()),
+            false => Err(format!("expected a warning or an error with {words:?}: {self:#?}").into()),
+        }
+    }
+
+    /// Fails if anything but a state change was logged.
+    pub fn expect_no_complaint(&self) -> Result<(), Failed> {
+        match self.log.iter().all(|(level, _)| level == "Info" || level == "Debug") {
+            true => Ok(()),
+            false => Err(format!("expected neither warnings nor errors: {self:#?}").into()),
+        }
+    }
+}
+
+/// The child: reads an [`Instance`] from stdin and writes a [`Report`] to stdout.
+pub fn child() -> ExitCode {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(run_instance()));
+    let error = match receiver.recv_timeout(FLUSH_TIMEOUT) {
+        Ok(Ok(report)) => {
+            println!("{}", serde_json::to_string(&report).expect("a report is JSON"));
+            return ExitCode::SUCCESS;
+        }
+        Ok(Err(failed)) => failed.message().unwrap_or("failed").to_owned(),
+        Err(_) => format!("no answer after {FLUSH_TIMEOUT:?}, or a panic"),
+    };
+    // Nothing can be done when the parent is gone.
+    writeln!(io::stderr(), "{error}").ok();
+    ExitCode::FAILURE
+}
+
+fn run_instance() -> Result<Report, Failed> {
+    let instance: Instance = serde_json::from_reader(io::stdin())?;
+    let log = Arc::new(Log::default());
+    let plugin = Plugin::start(&|name| instance.options.get(name).cloned(), log.clone())?;
+    let mut answers = Vec::new();
+    for chunk in &instance.chunks {
+        let chunk = base64_simd::STANDARD.decode_to_vec(chunk)?;
+        answers.push(format!("{:?}", plugin.flush(&chunk, TAG)));
+    }
+    plugin.stop();
+    let log = std::mem::take(&mut *log.0.lock().expect("no thread panicked while it logged"));
+    Ok(Report { answers, log })
+}
+
+#[derive(Default)]
+struct Log(Mutex<Vec<(String, String)>>);
+
+impl LogSink for Log {
+    fn enabled(&self, _: Level) -> bool {
+        true
+    }
+
+    fn write(&self, level: Level, line: &str) {
+        self.0.lock().expect("no thread panicked while it logged").push((format!("{level:?}"), line.to_owned()));
+    }
+}

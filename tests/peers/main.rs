@@ -1,0 +1,58 @@
+//! The plugin against Kinesis servers that nobody of this project wrote, read back with a client that nobody of this
+//! project wrote: a misunderstanding that our own stand-in shares with the plugin shows here.
+//!
+//! `make peers` installs them into the project's folder. A test whose peer is not installed is reported as ignored,
+//! with the reason; without Python and Node a plain `cargo test` still passes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a program that tests: it may assert and print, and nothing of it is reached from outside"
+)]
+
+#[path = "../support/chunks.rs"]
+mod chunks;
+mod flush;
+mod kinesis_local;
+mod ministack;
+mod read_back;
+mod servers;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::servers::Peer;
+
+fn main() -> ExitCode {
+    // The plugin reads credentials and trust from the environment, and the environment belongs to a whole process:
+    // each flush runs in a process of its own, which is this program again.
+    if std::env::args().nth(1).as_deref() == Some(flush::CHILD) {
+        return flush::child();
+    }
+    let mut trials = kinesis_local::trials();
+    trials.extend(ministack::trials());
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A test with a server of its own, named by the path of the function.
+fn trial<P: Peer, T: Fn(&P) -> Result<(), Failed> + Send + 'static>(test: T) -> Trial {
+    let name = std::any::type_name::<T>().trim_start_matches("peers::");
+    Trial::ignorable_test(name, move || {
+        if let Some(reason) = P::missing() {
+            // Set where the peers have just been installed: there a missing one is a failure.
+            return match std::env::var_os("PEERS") {
+                Some(_) => Err(reason.into()),
+                None => Ok(Completion::ignored_with(reason)),
+            };
+        }
+        let peer = P::start()?;
+        match test(&peer) {
+            Ok(()) => Ok(Completion::Completed),
+            Err(failed) => Err(peer.server().explain(&failed)),
+        }
+    })
+}

@@ -1,0 +1,146 @@
+//! ministack with `AUTH=true`: signatures, session tokens, policies. It computes the signature anew from the secret it
+//! gave out, so a request that is signed wrongly in any byte does not get through.
+
+use std::fs;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::chunks::chunk;
+use crate::flush::{Instance, Report};
+use crate::kinesis_local::{log_lines, log_lines_as_json};
+use crate::read_back::{AccessKey, Boto3};
+use crate::servers::Ministack;
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial(what_boto3_puts_is_read_back),
+        trial(a_signed_request_is_accepted_and_the_records_arrive),
+        trial(a_wrong_secret_is_retried_and_said_in_the_log),
+        trial(an_unknown_access_key_is_retried_and_said_in_the_log),
+        trial(a_missing_permission_is_retried_and_said_in_the_log),
+        trial(a_named_profile_outranks_the_environment),
+        trial(a_role_is_assumed_with_its_external_id),
+        trial(a_wrong_external_id_is_retried_and_said_in_the_log),
+    ]
+}
+
+/// The harness alone: when this fails too, the plugin is not to blame.
+fn what_boto3_puts_is_read_back(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = Boto3::new(server.endpoint());
+    boto3.create_stream("logs", 2)?;
+    boto3.put("logs", &["one", "two", "two"])?;
+    assert_eq!(boto3.read_text("logs")?, ["one", "two", "two"]);
+    Ok(())
+}
+
+fn a_signed_request_is_accepted_and_the_records_arrive(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let AccessKey { access_key_id, secret_access_key } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
+    let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
+    report.expect("Delivered")?;
+    report.expect_no_complaint()?;
+    expect_arrived(&boto3)
+}
+
+fn a_wrong_secret_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let AccessKey { access_key_id, mut secret_access_key } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
+    secret_access_key.push('x');
+    let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
+    expect_refused(&report, "InvalidSignatureException", &secret_access_key)?;
+    expect_nothing_arrived(&boto3)
+}
+
+fn an_unknown_access_key_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let secret = "a secret of nobody";
+    let report = plugin(server).keys("AKIAIOSFODNN7EXAMPLE", secret).flush(&[chunk(&log_lines())])?;
+    expect_refused(&report, "UnrecognizedClientException", secret)?;
+    expect_nothing_arrived(&boto3)
+}
+
+fn a_missing_permission_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let AccessKey { access_key_id, secret_access_key } = boto3.create_user("shipper", &["kinesis:ListStreams"])?;
+    let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
+    expect_refused(&report, "AccessDeniedException", &secret_access_key)?;
+    report.expect_complaint("kinesis:PutRecords")?;
+    expect_nothing_arrived(&boto3)
+}
+
+fn a_named_profile_outranks_the_environment(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let key = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
+    let profiles = tempfile::NamedTempFile::new()?;
+    fs::write(
+        &profiles,
+        format!(
+            "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = wrong\n\
+             [shipping]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+            key.access_key_id, key.secret_access_key
+        ),
+    )?;
+    let instance = plugin(server)
+        .keys("AKIAENVIRONMENT", "wrong")
+        .environment("AWS_SHARED_CREDENTIALS_FILE", &profiles.path().display().to_string())
+        .option("profile", "shipping");
+    instance.flush(&[chunk(&log_lines())])?.expect("Delivered")?;
+    expect_arrived(&boto3)
+}
+
+/// The user may do nothing but assume the role: records arrive only when the session token is sent and signed.
+fn a_role_is_assumed_with_its_external_id(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let report = assume_role(server, &boto3, "the right one")?;
+    report.expect("Delivered")?;
+    report.expect_no_complaint()?;
+    expect_arrived(&boto3)
+}
+
+fn a_wrong_external_id_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let report = assume_role(server, &boto3, "another one")?;
+    report.expect("Retry")?;
+    report.expect_complaint("AccessDenied")?;
+    expect_nothing_arrived(&boto3)
+}
+
+fn assume_role(server: &Ministack, boto3: &Boto3, external_id: &str) -> Result<Report, Failed> {
+    let key = boto3.create_user("shipper", &["sts:AssumeRole"])?;
+    let role = boto3.create_role("ingest", "the right one", &["kinesis:PutRecords"])?;
+    plugin(server)
+        .keys(&key.access_key_id, &key.secret_access_key)
+        .option("role_arn", &role)
+        .option("external_id", external_id)
+        .option("sts_endpoint", &server.endpoint())
+        .flush(&[chunk(&log_lines())])
+}
+
+fn with_stream(server: &Ministack) -> Result<Boto3, Failed> {
+    let boto3 = Boto3::new(server.endpoint());
+    boto3.create_stream("logs", 2)?;
+    Ok(boto3)
+}
+
+fn plugin(server: &Ministack) -> Instance {
+    Instance::new(server.endpoint(), "logs")
+}
+
+fn expect_refused(report: &Report, code: &str, secret: &str) -> Result<(), Failed> {
+    report.expect("Retry")?;
+    report.expect_complaint(code)?;
+    let lines = || report.log.iter().map(|(_, text)| text);
+    assert!(lines().all(|text| !text.contains(secret)), "a secret was logged");
+    Ok(())
+}
+
+fn expect_arrived(boto3: &Boto3) -> Result<(), Failed> {
+    assert_eq!(boto3.read_text("logs")?, log_lines_as_json());
+    Ok(())
+}
+
+fn expect_nothing_arrived(boto3: &Boto3) -> Result<(), Failed> {
+    assert_eq!(boto3.read_text("logs")?, [""; 0]);
+    Ok(())
+}
