@@ -6,13 +6,13 @@
 //!
 //! It prints one line when it is ready, `GET /_/stats` and `GET /_/records?from=N&count=M` show what arrived,
 //! `POST /_/faults` and `POST /_/script` change what goes wrong, SIGTERM or SIGINT ends it with the closing statistics.
-#![allow(clippy::print_stdout, reason = "the program's output")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks")]
 
 #[path = "../tests/support/fake_kinesis/mod.rs"]
 mod fake_kinesis;
 
 use std::error::Error;
-use std::ffi::OsString;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -49,16 +49,26 @@ struct Options {
     stats_every: Option<Duration>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let Some(options) = parse(Parser::from_env())? else {
+fn main() -> ExitCode {
+    match run(Parser::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Parser) -> Result<(), Box<dyn Error>> {
+    let Some(options) = parse(arguments)? else {
         print!("{HELP}");
         return Ok(());
     };
-    let tls = options.settings.tls;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    let tls = options.settings.tls;
     let server = FakeKinesis::try_start(options.settings)?;
     match tls {
         true => println!("ready: {} ca {}", server.endpoint(), server.ca_file().display()),
@@ -96,11 +106,11 @@ fn parse(mut parser: Parser) -> Result<Option<Options>, Box<dyn Error>> {
             "max-request-size" => settings.max_request_size = parser.value()?.parse()?,
             "credentials" => settings.credentials.push(credential(&parser.value()?.string()?)?),
             "latency-ms" => faults.latency_ms = parser.value()?.parse()?,
-            "throttle-records" => faults.throttle_records = probability(parser.value()?)?,
-            "fail-records" => faults.fail_records = probability(parser.value()?)?,
-            "error-500" => faults.error_500 = probability(parser.value()?)?,
-            "reset-before" => faults.reset_before = probability(parser.value()?)?,
-            "reset-after" => faults.reset_after = probability(parser.value()?)?,
+            "throttle-records" => faults.throttle_records = probability(&mut parser)?,
+            "fail-records" => faults.fail_records = probability(&mut parser)?,
+            "error-500" => faults.error_500 = probability(&mut parser)?,
+            "reset-before" => faults.reset_before = probability(&mut parser)?,
+            "reset-after" => faults.reset_after = probability(&mut parser)?,
             "seed" => faults.seed = parser.value()?.parse()?,
             "counts-only" => settings.keep = Keep::Counts,
             "stats-every" => stats_every = Some(Duration::from_secs_f64(parser.value()?.parse()?)),
@@ -136,10 +146,10 @@ fn credential(text: &str) -> Result<Credential, Box<dyn Error>> {
     }
 }
 
-fn probability(text: OsString) -> Result<f64, Box<dyn Error>> {
-    let value: f64 = text.parse()?;
+fn probability(parser: &mut Parser) -> Result<f64, Box<dyn Error>> {
+    let value: f64 = parser.value()?.parse()?;
     match (0.0..=1.0).contains(&value) {
         true => Ok(value),
-        false => Err(format!("{value} is not a probability from 0 to 1").into()),
+        false => Err(format!("{value} is not a probability: it must be 0 to 1").into()),
     }
 }

@@ -125,7 +125,8 @@ impl FakeKinesis {
             true => Some(tls::Identity::new(settings.ca_file.as_deref())?),
             false => None,
         };
-        let listener = std::net::TcpListener::bind(("127.0.0.1", settings.port))?;
+        let listener = std::net::TcpListener::bind(("127.0.0.1", settings.port))
+            .map_err(|error| about(&format!("port {}", settings.port), &error))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let tls = identity.as_ref().map(tls::Identity::acceptor).transpose()?;
@@ -212,6 +213,11 @@ impl Drop for FakeKinesis {
         drop(self.stop.take());
         drop(self.thread.take().map(JoinHandle::join));
     }
+}
+
+/// The same error with what it is about.
+fn about(subject: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{subject}: {error}"))
 }
 
 fn lock(service: &Mutex<Service>) -> MutexGuard<'_, Service> {

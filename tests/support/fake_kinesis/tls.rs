@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
+use super::about;
+
 /// The server's certificate and the file that makes it trusted.
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -31,7 +33,7 @@ impl Identity {
                 (directory.path().join("ca.pem"), Some(directory))
             }
         };
-        std::fs::write(&ca_file, &authority.pem)?;
+        std::fs::write(&ca_file, &authority.pem).map_err(|error| about(&ca_file.display().to_string(), &error))?;
         Ok(Identity { chain, key, ca_file, _directory: directory })
     }
 
