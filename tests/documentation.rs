@@ -250,6 +250,17 @@ fn every_file_that_is_named_exists() {
 }
 
 #[test]
+fn every_command_that_is_named_is_in_the_makefile() {
+    let makefile = read("Makefile");
+    let readme = read("README.md");
+    let commands: HashSet<&str> = quoted(&readme).filter_map(|text| text.strip_prefix("make ")).collect();
+    assert!(commands.len() >= 2, "{commands:?}");
+    for command in commands {
+        assert!(makefile.contains(&format!("\n{command}:")), "the Makefile has no {command}");
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let mut links = 0;
     for document in files("", ".md") {
