@@ -1,6 +1,6 @@
 //! The documents are true: their tables are those of the code, their files exist, their log lines are the plugin's.
 //!
-//! `UPDATE=1 cargo test --test documentation` writes the option table into README.md instead of comparing.
+//! `UPDATE=1 cargo test --test documentation` writes option table and configurations into README.md first.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
 
@@ -9,6 +9,7 @@ mod sources;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::{env, fs};
 
 use kinesis::config::options::OPTIONS;
@@ -16,21 +17,51 @@ use sources::{code, files, read, root};
 
 const OPTIONS_BEGIN: &str = "<!-- options -->\n";
 const OPTIONS_END: &str = "<!-- /options -->\n";
+const FILE_BEGIN: &str = "<!-- file ";
+
+/// README.md, brought up to date first when `UPDATE` is set.
+fn readme() -> &'static str {
+    static README: OnceLock<String> = OnceLock::new();
+    README.get_or_init(|| {
+        let mut readme = read("README.md");
+        if env::var_os("UPDATE").is_some() {
+            readme = with_options(&with_files(&readme));
+            fs::write(root().join("README.md"), &readme).unwrap();
+        }
+        readme
+    })
+}
+
+const UPDATE: &str = "README.md is not current: UPDATE=1 cargo test --test documentation";
 
 #[test]
 fn the_readmes_option_table_is_that_of_the_code() {
-    let readme = read("README.md");
+    assert!(readme() == with_options(readme()), "{UPDATE}");
+}
+
+fn with_options(readme: &str) -> String {
     let (before, rest) = readme.split_once(OPTIONS_BEGIN).unwrap();
-    let (found, after) = rest.split_once(OPTIONS_END).unwrap();
-    let wanted = option_table();
-    if env::var_os("UPDATE").is_some() {
-        let text = [before, OPTIONS_BEGIN, &wanted, OPTIONS_END, after].concat();
-        // Put in place whole, because the other tests read it meanwhile.
-        fs::write(root().join("README.md.new"), text).unwrap();
-        fs::rename(root().join("README.md.new"), root().join("README.md")).unwrap();
-        return;
+    let (_, after) = rest.split_once(OPTIONS_END).unwrap();
+    [before, OPTIONS_BEGIN, &option_table(), OPTIONS_END, after].concat()
+}
+
+#[test]
+fn the_configurations_in_the_readme_are_those_of_the_files() {
+    assert_eq!(readme().matches(FILE_BEGIN).count(), 2);
+    assert!(readme() == with_files(readme()), "{UPDATE}");
+}
+
+/// Each block behind a file's name holds that file.
+fn with_files(readme: &str) -> String {
+    let mut blocks = readme.split(FILE_BEGIN);
+    let mut current = blocks.next().unwrap().to_owned();
+    for block in blocks {
+        let (path, rest) = block.split_once(" -->\n").unwrap();
+        let (fence, rest) = rest.split_once('\n').unwrap();
+        let (_, after) = rest.split_once("```\n").unwrap();
+        current += &[FILE_BEGIN, path, " -->\n", fence, "\n", &read(path), "```\n", after].concat();
     }
-    assert!(found == wanted, "make it anew by UPDATE=1 cargo test --test documentation; wanted:\n{wanted}");
+    current
 }
 
 fn option_table() -> String {
@@ -66,11 +97,10 @@ fn is_option(name: &str) -> bool {
 
 #[test]
 fn the_migration_tables_promise_what_the_option_table_has() {
-    let readme = read("README.md");
     for plugin in
         ["From AWS's Go plugin `kinesis`", "From the C plugin `kinesis_streams`", "From Fluentd's `kinesis_streams`"]
     {
-        let rows = rows(&readme, &format!("### {plugin}"));
+        let rows = rows(readme(), &format!("### {plugin}"));
         assert!(rows.len() > 15, "{plugin}: {} rows", rows.len());
         for row in rows {
             let [there, here, note] = row.as_slice() else { panic!("{row:?}") };
@@ -101,7 +131,7 @@ fn fixed_parts<'a>(line: &'a str, mark: &[char]) -> Vec<&'a str> {
 #[test]
 fn each_quoted_log_line_is_one_of_the_plugins() {
     let sources: String = code().into_iter().map(|file| file.text).collect();
-    let rows = rows(&read("README.md"), "## Troubleshooting");
+    let rows = rows(readme(), "## Troubleshooting");
     let lines: Vec<String> = rows
         .iter()
         .flatten()
@@ -125,7 +155,7 @@ fn each_quoted_log_line_is_one_of_the_plugins() {
 
 #[test]
 fn each_warning_and_error_of_the_plugin_is_explained() {
-    let rows = rows(&read("README.md"), "## Troubleshooting");
+    let rows = rows(readme(), "## Troubleshooting");
     let explained = rows.concat().join("\n");
     let mut lines = 0;
     for file in code() {
@@ -177,23 +207,8 @@ fn texts(code: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn quoted_files_are_those_that_fluent_bit_reads() {
-    let readme = read("README.md");
-    let mut shown = 0;
-    for block in readme.split("<!-- file ").skip(1) {
-        let (path, rest) = block.split_once(" -->\n```").unwrap();
-        let (_, text) = rest.split_once('\n').unwrap();
-        let (text, _) = text.split_once("```\n").unwrap();
-        assert!(text == read(path), "README.md and {path} differ");
-        shown += 1;
-    }
-    assert_eq!(shown, 2);
-}
-
-#[test]
 fn json_in_the_documents_is_json() {
-    let readme = read("README.md");
-    let blocks: Vec<&str> = readme.split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let blocks: Vec<&str> = readme().split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
         assert!(serde_json::from_str::<serde_json::Value>(block).is_ok(), "{block}");
@@ -203,16 +218,15 @@ fn json_in_the_documents_is_json() {
 #[test]
 fn the_version_is_that_of_the_crate() {
     let version = env!("CARGO_PKG_VERSION");
-    let readme = read("README.md");
     for sentence in [format!("\nVersion {version} sends"), format!("version {version}: stream logs")] {
-        assert!(readme.contains(&sentence), "{sentence}");
+        assert!(readme().contains(&sentence), "{sentence}");
     }
     assert!(read("CHANGELOG.md").contains(&format!("\n## {version}")));
 }
 
 #[test]
 fn the_oldest_rust_is_that_of_the_crate() {
-    assert!(read("README.md").contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
+    assert!(readme().contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
 }
 
 #[test]
@@ -246,6 +260,16 @@ fn every_file_that_is_named_exists() {
                 assert!(root().join(path).exists(), "{}: there is no {path}", document.path);
             }
         }
+    }
+}
+
+#[test]
+fn every_command_that_is_named_is_in_the_makefile() {
+    let makefile = read("Makefile");
+    let commands: HashSet<&str> = quoted(readme()).filter_map(|text| text.strip_prefix("make ")).collect();
+    assert!(commands.len() >= 2, "{commands:?}");
+    for command in commands {
+        assert!(makefile.contains(&format!("\n{command}:")), "the Makefile has no {command}");
     }
 }
 
