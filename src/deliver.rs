@@ -1,6 +1,6 @@
 //! A chunk's way to Kinesis: requests in flight, failed records again, the answer to Fluent Bit.
 //!
-//! Each request is a task that settles its own records ([`settle`](Delivery::settle)): it sends, judges the reply
+//! Each request is a task that settles its own records (`settle`): it sends, judges the reply
 //! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
 //! Bit's retry. The next request is written while others fly; `concurrency` of them at most, over all flushes of the
 //! instance.
@@ -26,6 +26,9 @@ use crate::outcome::Outcome;
 use crate::pack::{Limits, Loss, Packer};
 use crate::partition::RandomKey;
 use crate::verdict::{RecordVerdict, Verdict, verdict};
+
+/// When so many records were refused alone and none was accepted, no more are tried.
+const MAX_SUSPECTS: usize = 8;
 
 /// Sends chunks over one transport.
 pub struct Delivery<T> {
@@ -234,6 +237,7 @@ impl<T: Transport> Delivery<T> {
                 Flush::count(&flush.left, attempt.records());
                 continue;
             }
+            let sent_at = Instant::now();
             let answer = tokio::select! {
                 answer = self.transport.send(attempt.batch.body()) => answer,
                 () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
@@ -248,12 +252,12 @@ impl<T: Transport> Delivery<T> {
                 }
                 Verdict::Unauthorized { reason, server_time } if attempt.renewed => {
                     // New credentials did not help; more of them may, but not at once.
-                    self.transport.renew(server_time);
+                    self.transport.renew(sent_at, server_time);
                     attempts.extend(self.pause(attempt, reason, None, &flush).await);
                 }
                 Verdict::Unauthorized { reason, server_time } => {
-                    if self.transport.renew(server_time) {
-                        self.log.write(Level::Warn, || {
+                    if self.transport.renew(sent_at, server_time) {
+                        self.log.folded(Level::Warn, "renewed", || {
                             format!("{reason}: trying again with new credentials and the server's time")
                         });
                         attempts.push(Attempt { renewed: true, ..attempt });
@@ -361,8 +365,7 @@ impl<T: Transport> Delivery<T> {
             (_, [only]) => {
                 let mut suspects = flush.suspects.borrow_mut();
                 suspects.push((only.record, reason.to_owned()));
-                // Two different records with the same answer: it is not the records.
-                if suspects.iter().any(|(record, said)| *record != only.record && said == reason) {
+                if suspects.len() >= MAX_SUSPECTS && flush.accepted.get() == 0 {
                     flush.stopped.set(true);
                 }
                 Vec::new()
@@ -378,12 +381,13 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Decides about the records that were refused alone: they are refused when Kinesis is known to take others.
+    /// Decides about the records that were refused alone. It is their fault when others of the same flush were accepted, or,
+    /// if it is only one, others at any time; otherwise the request as such is not acceptable.
     fn judge_suspects(&self, flush: &Flush) {
         let suspects = flush.suspects.take();
         let Some((_, reason)) = suspects.first() else { return };
-        let takes_others = self.totals.accepted.get() > 0 || flush.accepted.get() > 0;
-        if takes_others && !flush.stopped.get() {
+        let others_before = suspects.len() == 1 && self.totals.accepted.get() > 0;
+        if flush.accepted.get() > 0 || others_before {
             suspects.iter().for_each(|(record, reason)| self.refuse(*record, reason, flush));
             return;
         }

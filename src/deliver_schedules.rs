@@ -66,7 +66,7 @@ impl Transport for Simulated {
         self.0.borrow_mut().put(data.collect())
     }
 
-    fn renew(&self, _: Option<SystemTime>) -> bool {
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
         self.0.borrow_mut().random.random_bool(0.7)
     }
 }

@@ -68,7 +68,7 @@ impl Transport for Scripted {
         self.answer(answer, &records)
     }
 
-    fn renew(&self, _: Option<SystemTime>) -> bool {
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
         let mut state = self.state.borrow_mut();
         state.renewals += 1;
         state.may_renew
@@ -333,6 +333,23 @@ async fn when_every_record_alone_gets_the_same_answer_nothing_is_thrown_away() {
     assert_eq!(bench.flush(4).await, Outcome::Retry);
     assert_eq!(bench.accepted(), ids([]));
     assert!(bench.log.lines()[0].contains("it is not the records"), "{:?}", bench.log.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_records_may_be_poison_for_the_same_reason() {
+    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":0}"#, r#"{"i":1}"#], "too long"));
+    assert_eq!(bench.flush(500).await, Outcome::Delivered);
+    assert_eq!(bench.accepted(), ids(2..500));
+    assert_eq!(bench.delivery.totals().refused.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_takes_nothing_is_not_asked_record_by_record() {
+    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "SerializationException"));
+    assert_eq!(bench.flush(500).await, Outcome::Retry);
+    assert!(bench.sizes().len() < 40, "{} requests", bench.sizes().len());
 }
 
 #[tokio::test(start_paused = true)]

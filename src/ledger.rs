@@ -56,6 +56,14 @@ impl RecordSet {
     }
 }
 
+impl FromIterator<u32> for RecordSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(records: I) -> Self {
+        let mut set = RecordSet::default();
+        records.into_iter().for_each(|record| set.insert(record));
+        set
+    }
+}
+
 /// The chunks of one instance that are in retry.
 #[derive(Debug)]
 pub struct Ledger {
@@ -220,9 +228,7 @@ mod tests {
     use std::path::Path;
 
     fn set(records: &[u32]) -> RecordSet {
-        let mut set = RecordSet::default();
-        records.iter().for_each(|&record| set.insert(record));
-        set
+        records.iter().copied().collect()
     }
 
     fn ledger() -> Ledger {

@@ -183,8 +183,7 @@ mod tests {
     #[test]
     fn settled_records_are_left_out_and_keep_their_index() {
         let stream = Stream::parse("logs").unwrap();
-        let mut settled = RecordSet::default();
-        [0, 2, 3].into_iter().for_each(|record| settled.insert(record));
+        let settled = RecordSet::from_iter([0, 2, 3]);
         let chunk = chunk_of(&[20, 20, 20, 2_000_000, 20]);
         let mut packer = Packer::new(&chunk, &stream, LIMITS, settled);
         assert_eq!(packer.remaining(), 2);

@@ -60,7 +60,7 @@ impl Transport for Fake {
         }
     }
 
-    fn renew(&self, _: Option<SystemTime>) -> bool {
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
         false
     }
 }

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::kinesis::credentials::{CredentialsCache, with_causes};
@@ -41,9 +42,10 @@ pub trait Transport: 'static {
     /// Posts `body` and returns the complete reply.
     fn send(&self, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
 
-    /// Prepares for another try after the service refused credentials or signature: corrects the clock when the server's
-    /// is another, drops the credentials at most once a minute. Says whether another try makes sense now.
-    fn renew(&self, server_time: Option<SystemTime>) -> bool;
+    /// Prepares for another try after the service refused the credentials or the signature of a request that was sent at
+    /// `sent_at`: corrects the clock when the server's is another, drops the credentials at most once a minute. Says
+    /// whether another try makes sense now.
+    fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool;
 }
 
 /// Why there is no reply.
@@ -76,6 +78,7 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     /// Seconds that the server's clock is ahead of ours.
     clock_offset: Cell<i64>,
+    clock_corrected_at: Cell<Option<Instant>>,
     request_timeout: Option<Duration>,
 }
 
@@ -101,7 +104,8 @@ impl Client {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Client { http, endpoint, region, credentials, clock, clock_offset: Cell::new(0), request_timeout })
+        let (clock_offset, clock_corrected_at) = (Cell::new(0), Cell::new(None));
+        Ok(Client { http, endpoint, region, credentials, clock, clock_offset, clock_corrected_at, request_timeout })
     }
 
     /// Fetches credentials now, so that the log can tell at the start whether there are any.
@@ -143,14 +147,18 @@ impl Transport for Client {
         }
     }
 
-    fn renew(&self, server_time: Option<SystemTime>) -> bool {
-        let Some(server_time) = server_time else { return self.credentials.forget() };
+    fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool {
+        if self.clock_corrected_at.get().is_some_and(|at| at >= sent_at) {
+            return true;
+        }
+        let Some(server_time) = server_time else { return self.credentials.forget(sent_at) };
         let seconds = match server_time.duration_since(self.now()) {
             Ok(behind) if behind > CLOCK_TOLERANCE => behind.as_secs().cast_signed(),
             Err(ahead) if ahead.duration() > CLOCK_TOLERANCE => -ahead.duration().as_secs().cast_signed(),
-            _ => return self.credentials.forget(),
+            _ => return self.credentials.forget(sent_at),
         };
         self.clock_offset.set(self.clock_offset.get().saturating_add(seconds));
+        self.clock_corrected_at.set(Some(Instant::now()));
         true
     }
 }

@@ -73,10 +73,15 @@ impl CredentialsCache {
         }
     }
 
-    /// Forgets credentials that Kinesis refused; says whether it did, which is at most once a minute.
-    pub fn forget(&self) -> bool {
+    /// Forgets credentials that Kinesis refused, at most once a minute. Says whether there will be others than those that
+    /// were used at `used_at`.
+    pub fn forget(&self, used_at: Instant) -> bool {
+        let dropped_at = self.dropped_at.get();
+        if dropped_at.is_some_and(|at| at >= used_at) {
+            return true;
+        }
         let now = Instant::now();
-        if self.dropped_at.get().is_some_and(|at| now.duration_since(at) < DROP_INTERVAL) {
+        if dropped_at.is_some_and(|at| now.duration_since(at) < DROP_INTERVAL) {
             return false;
         }
         self.dropped_at.set(Some(now));
@@ -257,13 +262,16 @@ mod tests {
         let (cache, script, _) = cache();
         script.answers(&[Some(900), Some(900)]);
         cache.get().await.unwrap();
-        assert!(cache.forget());
+        let used_at = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(cache.forget(used_at));
         cache.get().await.unwrap();
         assert_eq!(script.left(), 0);
-        tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(!cache.forget());
+        assert!(cache.forget(used_at), "a request that used the old ones may try the new ones");
+        tokio::time::advance(Duration::from_secs(58)).await;
+        assert!(!cache.forget(Instant::now()));
         cache.get().await.unwrap();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(cache.forget());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(cache.forget(Instant::now()));
     }
 }
