@@ -1,6 +1,6 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and Node.
 
-.PHONY: help build demo test check peers bindings clean
+.PHONY: help build demo test check fuzz peers bindings clean
 
 help: ## lists the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,19 @@ check: ## format, lints and documentation, as CI wants them
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 
+# What the fuzzer finds grows in fuzz/target; the corpus in fuzz/corpus, which `make test` replays, is chosen by hand.
+# RUSTC_BOOTSTRAP lets the stable compiler take the sanitizer's flags.
+FUZZ_SECONDS ?= 60
+fuzz: .cargo-tools/bin/cargo-fuzz ## fuzzes chunks, records and replies, each for FUZZ_SECONDS (60)
+	for target in chunk json reply; do \
+		mkdir -p fuzz/target/corpus/$$target && \
+		RUSTC_BOOTSTRAP=1 .cargo-tools/bin/cargo-fuzz fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target \
+			-- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
+	done
+
+.cargo-tools/bin/cargo-fuzz:
+	cargo install cargo-fuzz --version 0.13.2 --locked --root .cargo-tools
+
 peers: .venv/installed node_modules/installed ## installs the servers for the tests into this folder
 
 bindings: .venv/installed ## writes the generated files anew (bindings of the host, header of the exports)
@@ -28,7 +41,7 @@ bindings: .venv/installed ## writes the generated files anew (bindings of the ho
 
 clean: ## removes everything that was built or installed
 	cargo clean
-	rm -rf .venv node_modules kinesis.so
+	rm -rf .venv node_modules kinesis.so fuzz/target .cargo-tools
 
 # Each stamp is newer than the list it was installed from.
 .venv/installed: tests/peers/requirements.txt

@@ -4,12 +4,16 @@
 //! infinities become null, a key that is no string becomes its text, an extension becomes base64 text, and of several
 //! equal keys the last one counts and stands where it stood.
 
-use crate::msgpack::{Reader, Token};
+use crate::msgpack::{Malformed, Reader, Token};
 use crate::record::Refusal;
 
 /// How deep maps and arrays may stand in each other. The encoder recurses, and the delivery thread's stack of 2 MiB
 /// holds this many levels several times over (a test proves it).
 pub const MAX_DEPTH: u32 = 1024;
+
+/// A map or an array that is a key counts for this many levels: it is written as text within text, and each such step
+/// doubles the backslashes before its quotes. Four of them may stand in each other.
+pub const KEY_LEVELS: u32 = 250;
 
 /// Maps with more entries than this are searched for equal keys by sorting instead of by the filter.
 const FILTER_MAX_ENTRIES: u32 = 64;
@@ -17,26 +21,91 @@ const FILTER_MAX_ENTRIES: u32 = 64;
 /// Strings are escaped in pieces of this many bytes, because the escaper reserves six times its input.
 const ESCAPE_PIECE: usize = 64 * 1024;
 
+/// How many times its own length may be read again of a value in search of equal keys, before all maps are sorted.
+const REREADS: usize = 16;
+
 /// Appends `value`, one complete msgpack value, to `out` as JSON. On an error `out` may hold a part of it.
 pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let mut reader = Reader::new(value);
-    let token = reader.token()?;
-    write_value(token, &mut reader, out, MAX_DEPTH)
+    let start = out.len();
+    let mut filter = Keys::Filter { rereads: REREADS * value.len() };
+    let written = match write_all(value, out, &mut filter) {
+        // Once for the whole value: if each map were begun anew for itself, the time would double with each level.
+        Err(Stop::Undecided) => {
+            out.truncate(start);
+            write_all(value, out, &mut Keys::Sort)
+        }
+        written => written,
+    };
+    written.map_err(|stop| match stop {
+        Stop::Refused(refusal) => refusal,
+        // Cannot be: sorting decides about all keys.
+        Stop::Undecided => Refusal::TooDeep,
+    })
 }
 
-fn write_value(token: Token<'_>, reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), Refusal> {
+/// How equal keys of a map are found.
+enum Keys {
+    /// In one pass, as long as keys are strings and no two of them are equal.
+    Filter {
+        /// Bytes that may be read again to see whether two keys are equal or only look so to the filter.
+        rereads: usize,
+    },
+    /// By sorting the keys of each map.
+    Sort,
+}
+
+/// Why writing ends early.
+enum Stop {
+    Refused(Refusal),
+    /// [`Keys::Filter`] is not enough for this value.
+    Undecided,
+}
+
+impl From<Malformed> for Stop {
+    fn from(reason: Malformed) -> Self {
+        Stop::Refused(reason.into())
+    }
+}
+
+fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys) -> Result<(), Stop> {
+    let mut reader = Reader::new(value);
+    let token = reader.token()?;
+    write_value(token, &mut reader, out, keys, MAX_DEPTH)
+}
+
+fn deeper(depth: u32, levels: u32) -> Result<u32, Stop> {
+    depth.checked_sub(levels).ok_or(Stop::Refused(Refusal::TooDeep))
+}
+
+fn write_value(
+    token: Token<'_>,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys,
+    depth: u32,
+) -> Result<(), Stop> {
     match token {
-        Token::Map(entries) => return write_map(entries, reader, out, depth.checked_sub(1).ok_or(Refusal::TooDeep)?),
-        Token::Array(entries) => {
-            return write_array(entries, reader, out, depth.checked_sub(1).ok_or(Refusal::TooDeep)?);
+        Token::Map(entries) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Sort) => {
+            write_map_by_sorting(entries, reader, out, keys, deeper(depth, 1)?)
         }
+        Token::Map(entries) => write_map(entries, reader, out, keys, deeper(depth, 1)?),
+        Token::Array(entries) => write_array(entries, reader, out, keys, deeper(depth, 1)?),
+        scalar => {
+            write_scalar(scalar, out);
+            Ok(())
+        }
+    }
+}
+
+/// Writes what has no entries; not in [`write_value`], whose place on the stack is needed once for each level.
+fn write_scalar(token: Token<'_>, out: &mut Vec<u8>) {
+    match token {
         Token::String(bytes) | Token::Binary(bytes) => write_string(bytes, out),
         Token::Extension(_, bytes) => {
             out.push(b'"');
             base64_simd::STANDARD.encode_append(bytes, out);
             out.push(b'"');
         }
-        Token::Nil => out.extend_from_slice(b"null"),
         Token::Boolean(true) => out.extend_from_slice(b"true"),
         Token::Boolean(false) => out.extend_from_slice(b"false"),
         Token::Unsigned(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
@@ -44,84 +113,76 @@ fn write_value(token: Token<'_>, reader: &mut Reader<'_>, out: &mut Vec<u8>, dep
         Token::Float(number) if number.is_finite() => {
             out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
         }
-        Token::Float(_) => out.extend_from_slice(b"null"),
+        Token::Nil | Token::Float(_) | Token::Array(_) | Token::Map(_) => out.extend_from_slice(b"null"),
     }
-    Ok(())
 }
 
-fn write_array(entries: u32, reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), Refusal> {
+fn write_array(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys,
+    depth: u32,
+) -> Result<(), Stop> {
     out.push(b'[');
     for entry in 0..entries {
         if entry > 0 {
             out.push(b',');
         }
         let token = reader.token()?;
-        write_value(token, reader, out, depth)?;
+        write_value(token, reader, out, keys, depth)?;
     }
     out.push(b']');
     Ok(())
 }
 
-/// Writes a map in one pass as long as its keys are different strings, which is nearly always; else starts over.
-fn write_map(entries: u32, reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), Refusal> {
+/// Writes a map in one pass as long as its keys are different strings, which is nearly always.
+fn write_map(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys,
+    depth: u32,
+) -> Result<(), Stop> {
     let contents = *reader;
-    if entries > FILTER_MAX_ENTRIES {
-        return write_map_by_sorting(entries, reader, out, depth);
-    }
-    let start = out.len();
     let mut filter = KeyFilter::default();
     out.push(b'{');
     for entry in 0..entries {
         if entry > 0 {
             out.push(b',');
         }
+        let position = *reader;
         match reader.token()? {
             Token::String(key)
                 if simdutf8::basic::from_utf8(key).is_ok()
-                    && (filter.is_new(key) || !stands_before(key, contents, entry)?) =>
+                    && (filter.is_new(key) || keys.is_missing(key, contents, position)?) =>
             {
                 write_string(key, out);
             }
-            _ => {
-                *reader = contents;
-                out.truncate(start);
-                return write_map_by_sorting(entries, reader, out, depth);
-            }
+            _ => return Err(Stop::Undecided),
         }
         out.push(b':');
         let token = reader.token()?;
-        write_value(token, reader, out, depth)?;
+        write_value(token, reader, out, keys, depth)?;
     }
     out.push(b'}');
     Ok(())
 }
 
-/// Writes a map of any keys: renders them all, finds the last of each, writes only those.
+/// Writes a map of any keys, but only the last entry of each.
 #[cold]
 #[inline(never)]
-fn write_map_by_sorting(entries: u32, reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), Refusal> {
-    let mut contents = *reader;
-    let mut keys: Vec<(Vec<u8>, u32)> = Vec::new();
-    for entry in 0..entries {
-        let token = contents.token()?;
-        let mut key = Vec::new();
-        write_key(token, &mut contents, &mut key, depth)?;
-        contents.skip()?;
-        keys.push((key, entry));
-    }
-    keys.sort_unstable();
-    keys.dedup_by(|later, earlier| {
-        let equal = later.0 == earlier.0;
-        if equal {
-            earlier.1 = later.1;
-        }
-        equal
-    });
-    keys.sort_unstable_by_key(|&(_, entry)| entry);
-
-    out.push(b'{');
-    let mut kept = keys.iter().peekable();
+fn write_map_by_sorting(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys,
+    depth: u32,
+) -> Result<(), Stop> {
+    let kept = last_of_each_key(entries, *reader, keys, depth)?;
+    let mut kept = kept.iter().peekable();
     let mut first = true;
+    out.push(b'{');
     for entry in 0..entries {
         reader.skip()?;
         let Some((key, _)) = kept.next_if(|&&(_, kept)| kept == entry) else {
@@ -135,19 +196,58 @@ fn write_map_by_sorting(entries: u32, reader: &mut Reader<'_>, out: &mut Vec<u8>
         out.extend_from_slice(key);
         out.push(b':');
         let token = reader.token()?;
-        write_value(token, reader, out, depth)?;
+        write_value(token, reader, out, keys, depth)?;
     }
     out.push(b'}');
     Ok(())
 }
 
-/// Writes a key of any kind as a JSON string: strings as they are, everything else as its JSON text.
-fn write_key(token: Token<'_>, reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: u32) -> Result<(), Refusal> {
-    if let Token::String(_) | Token::Binary(_) | Token::Extension(..) = token {
-        return write_value(token, reader, out, depth);
+/// The keys of a map as JSON strings, each once, with the last entry that has it; in the order of the entries.
+fn last_of_each_key(
+    entries: u32,
+    mut contents: Reader<'_>,
+    keys: &mut Keys,
+    depth: u32,
+) -> Result<Vec<(Vec<u8>, u32)>, Stop> {
+    let mut last: Vec<(Vec<u8>, u32)> = Vec::new();
+    for entry in 0..entries {
+        let token = contents.token()?;
+        let mut key = Vec::new();
+        write_key(token, &mut contents, &mut key, keys, depth)?;
+        contents.skip()?;
+        last.push((key, entry));
     }
+    last.sort_unstable();
+    last.dedup_by(|later, earlier| {
+        let equal = later.0 == earlier.0;
+        if equal {
+            earlier.1 = later.1;
+        }
+        equal
+    });
+    last.sort_unstable_by_key(|&(_, entry)| entry);
+    Ok(last)
+}
+
+/// Writes a key of any kind as a JSON string: strings as they are, everything else as its JSON text.
+fn write_key(
+    token: Token<'_>,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys,
+    depth: u32,
+) -> Result<(), Stop> {
     let mut text = Vec::new();
-    write_value(token, reader, &mut text, depth)?;
+    match token {
+        Token::String(_) | Token::Binary(_) | Token::Extension(..) => {
+            write_scalar(token, out);
+            return Ok(());
+        }
+        Token::Map(_) | Token::Array(_) => {
+            write_value(token, reader, &mut text, keys, deeper(depth, KEY_LEVELS)?)?;
+        }
+        scalar => write_scalar(scalar, &mut text),
+    }
     write_string(&text, out);
     Ok(())
 }
@@ -195,17 +295,22 @@ fn replace_bad_bytes(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether `key` is among the first `entries` keys of a map's contents.
-#[cold]
-#[inline(never)]
-fn stands_before(key: &[u8], mut contents: Reader<'_>, entries: u32) -> Result<bool, Refusal> {
-    for _ in 0..entries {
-        if contents.token()? == Token::String(key) {
-            return Ok(true);
+impl Keys {
+    /// Whether `key` is not among the keys of a map from the start of its `contents` up to `position`.
+    #[cold]
+    #[inline(never)]
+    fn is_missing(&mut self, key: &[u8], mut contents: Reader<'_>, position: Reader<'_>) -> Result<bool, Stop> {
+        let Keys::Filter { rereads } = self else { return Ok(false) };
+        let length = contents.rest().len().saturating_sub(position.rest().len());
+        *rereads = rereads.checked_sub(length).ok_or(Stop::Undecided)?;
+        while contents.rest().len() > position.rest().len() {
+            if contents.token()? == Token::String(key) {
+                return Ok(false);
+            }
+            contents.skip()?;
         }
-        contents.skip()?;
+        Ok(true)
     }
-    Ok(false)
 }
 
 /// Remembers keys as bits: says "new" only of a key that is new, and nearly always of those.

@@ -205,3 +205,71 @@ fn nesting_is_written_down_to_the_bound_and_refused_beyond_it_on_a_small_stack()
     };
     on_a_delivery_threads_stack.spawn(claims).unwrap().join().unwrap();
 }
+
+/// On a thread of its own, so that a failure is a failure and not a test that never ends.
+fn ends_within_seconds(claim: impl FnOnce() + Send + 'static) {
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .stack_size(16 << 20)
+        .spawn(move || {
+            claim();
+            ended.send(())
+        })
+        .unwrap();
+    assert_eq!(end.recv_timeout(std::time::Duration::from_secs(20)), Ok(()));
+}
+
+/// Each level was written, found to have an odd key behind, and written again: twice the time for each level.
+#[test]
+fn odd_keys_behind_nested_maps_do_not_double_the_time_at_each_level() {
+    for odd_key in [&b"\x01"[..], b"\xa1k"] {
+        let levels = MAX_DEPTH as usize;
+        let behind = [odd_key, b"\xc0"].concat();
+        let value = [&b"\x82\xa1k".repeat(levels)[..], b"\xc0", &behind.repeat(levels)].concat();
+        ends_within_seconds(move || {
+            let json = json_of_bytes(&value).unwrap();
+            assert!(json.ends_with('}') && json.len() < 20 * levels);
+        });
+    }
+}
+
+/// Each key that looked like another to the filter had all entries before it read again, at every level.
+#[test]
+fn keys_that_look_alike_to_the_filter_are_not_searched_without_end() {
+    let mut look_alikes: Vec<Vec<u8>> = Vec::new();
+    let bits = |key: &[u8]| {
+        let mut filter = KeyFilter::default();
+        filter.is_new(key);
+        filter.bits
+    };
+    let keys = (0..u16::MAX).map(|number| [&b"\xa2"[..], &[(number >> 8) as u8 & 0x7f, number as u8 & 0x7f]].concat());
+    for key in keys {
+        if look_alikes.len() < 64 && !look_alikes.contains(&key) && bits(&key[1..]) == bits(b"\0\0") {
+            look_alikes.push(key);
+        }
+    }
+    assert_eq!(look_alikes.len(), 64);
+    let behind: Vec<u8> = look_alikes[1..].iter().flat_map(|key| [key, &b"\xc0"[..]].concat()).collect();
+    let levels = 300;
+    let innermost = [&b"\xdd\x00\x01\x00\x00"[..], &[0; 0x10000]].concat();
+    let before = [&b"\xde\x00\x40"[..], &look_alikes[0]].concat();
+    let value = [before.repeat(levels), innermost, behind.repeat(levels)].concat();
+    ends_within_seconds(move || {
+        json_of_bytes(&value).unwrap();
+    });
+}
+
+/// Each level of keys in keys doubled the quotes' escapes: 40 levels, 120 bytes, were a terabyte of text.
+#[test]
+fn keys_in_keys_are_refused_before_their_escapes_grow_without_end() {
+    let keys_in_keys = |levels: usize| [&b"\x81".repeat(levels)[..], b"\xa1k", &b"\xc0".repeat(levels)].concat();
+    assert_eq!(json_of_bytes(&keys_in_keys(2)).unwrap(), r#"{"{\"k\":null}":null}"#);
+    let deepest = 5;
+    let json = json_of_bytes(&keys_in_keys(deepest)).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap().is_object());
+    for levels in [deepest + 1, 40, 1000] {
+        assert_eq!(json_of_bytes(&keys_in_keys(levels)), Err(Refusal::TooDeep), "{levels}");
+    }
+    // Depth in a value is counted as ever.
+    assert!(json_of_bytes(&nested(100, b"\x81\x01", b"\xc0")).is_ok());
+}

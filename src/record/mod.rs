@@ -5,11 +5,13 @@ pub mod json;
 use std::fmt;
 
 use crate::msgpack::Malformed;
+use crate::record::json::{KEY_LEVELS, MAX_DEPTH};
 
 /// Why an event cannot become a record. No retry cures any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Maps and arrays stand deeper in each other than [`json::MAX_DEPTH`].
+    /// Maps and arrays stand deeper in each other than [`MAX_DEPTH`]; a map or array that is a key counts for
+    /// [`KEY_LEVELS`].
     TooDeep,
     /// The record and its partition key are larger than Kinesis takes.
     TooLarge,
@@ -26,7 +28,9 @@ impl From<Malformed> for Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::TooDeep => write!(f, "it is nested deeper than {} levels", json::MAX_DEPTH),
+            Refusal::TooDeep => {
+                write!(f, "it is nested deeper than {MAX_DEPTH} levels (a map or array as a key is {KEY_LEVELS})")
+            }
             Refusal::TooLarge => {
                 f.write_str("it is larger than a Kinesis record may be (1 MiB with its partition key)")
             }

@@ -1,0 +1,49 @@
+//! The fuzzer's corpus, played through the fuzzer's own claims: what was found once stays found, without a fuzzer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "the fuzzer's programs reach it")]
+mod targets;
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use targets::{chunk, json, reply};
+
+/// The deepest record and serde_json's reading of it need more than a test thread's stack without optimization.
+const STACK_BYTES: usize = 16 << 20;
+
+fn play(target: &str, check: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut inputs: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    inputs.sort();
+    assert!(inputs.len() >= 12, "{} inputs in {}", inputs.len(), directory.display());
+    for input in inputs {
+        let bytes = fs::read(&input).unwrap();
+        let played = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || check(&bytes)).unwrap().join();
+        assert!(played.is_ok(), "the claims do not hold of {}", input.display());
+    }
+}
+
+#[test]
+fn the_claims_hold_of_every_chunk_of_the_corpus() {
+    play("chunk", chunk::check);
+}
+
+#[test]
+fn the_claims_hold_of_every_record_of_the_corpus() {
+    play("json", json::check);
+}
+
+#[test]
+fn the_claims_hold_of_every_reply_of_the_corpus() {
+    play("reply", reply::check);
+}
