@@ -173,9 +173,15 @@ impl FluentBit<'_> {
     pub fn stop(&mut self) -> Result<Duration, Failed> {
         let began = Instant::now();
         self.signal(libc::SIGTERM);
+        self.end_well()?;
+        Ok(began.elapsed())
+    }
+
+    /// Waits until it has ended by itself, and fails unless it exits with code 0.
+    pub fn end_well(&mut self) -> Result<(), Failed> {
         let status = self.end()?;
         match status.success() {
-            true => Ok(began.elapsed()),
+            true => Ok(()),
             false => Err(self.failure(&format!("it ended with {status}"))),
         }
     }

@@ -1,5 +1,7 @@
 //! Stops, restarts and reloads lose nothing.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
@@ -25,7 +27,7 @@ fn stop_delivers(binary: &Binary) -> Result<(), Failed> {
     let faults = Faults { latency_ms: 300, ..Faults::default() };
     let (home, kinesis) = home_beside(binary, Settings { faults, ..checked() })?;
     home.append_lines(0..LINES)?;
-    home.write("main.conf", &tail_to(&kinesis, &["Grace 10"], &[], &["stream logs", "Workers 2"]))?;
+    home.write("main.conf", &tail_to(&kinesis, &["Grace 10"], &WHOLE_LINES, &["stream logs", "Workers 2"]))?;
     let mut fluent_bit = home.start("main.conf")?;
     fluent_bit.wait_until("something arrived", || kinesis.stats().records > 0)?;
     let before = kinesis.stats().records;
@@ -52,7 +54,8 @@ fn stop_leaves_on_disk(binary: &Binary) -> Result<(), Failed> {
     home.append_lines(0..LINES)?;
     let service = ["Grace 2", "storage.path storage", "scheduler.base 1", "scheduler.cap 2"];
     let output = ["stream logs", "Workers 2", "Retry_Limit no_limits", "retries_on_batch_request 1"];
-    home.write("main.conf", &tail_to(&kinesis, &service, &["storage.type filesystem"], &output))?;
+    let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
+    home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
     let mut fluent_bit = home.start("main.conf")?;
     fluent_bit.wait_until("records were throttled", || kinesis.stats().throttled_records > 0)?;
     let time = fluent_bit.stop()?;
@@ -69,28 +72,47 @@ fn stop_leaves_on_disk(binary: &Binary) -> Result<(), Failed> {
 }
 
 /// Lines are written before, during and after each of three reloads.
+///
+/// Without workers: Fluent Bit since 2.2 starts the workers of a plugin of this kind twice and stops them once, and those
+/// that go on use memory of the configuration that is gone. It crashes now and then, whatever the plugin.
 fn reload(binary: &Binary) -> Result<(), Failed> {
-    const PART: usize = 1000;
     let (home, kinesis) = home_beside(binary, checked())?;
     let service = ["Hot_Reload on", "storage.path storage"];
-    let output = ["stream logs", "Workers 2", "Retry_Limit no_limits"];
-    home.write("main.conf", &tail_to(&kinesis, &service, &["storage.type filesystem"], &output))?;
+    let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
+    let output = ["stream logs", "Retry_Limit no_limits"];
+    home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
     let mut fluent_bit = home.start("main.conf")?;
-    let mut lines = 0;
-    for reloads in 0..3 {
-        home.append_lines(lines..lines + PART)?;
-        fluent_bit.wait_until("lines arrive", || kinesis.stats().distinct > lines as u64)?;
-        fluent_bit.signal(libc::SIGHUP);
-        home.append_lines(lines + PART..lines + 2 * PART)?;
-        fluent_bit.wait_until("the plugin started again", || starts(&home) == reloads + 2)?;
-        lines += 2 * PART;
-    }
+    let (written, enough) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                let number = written.load(Ordering::Relaxed);
+                home.append_lines(number..number + 1)?;
+                written.store(number + 1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        let reloaded = (1..=3).try_for_each(|reloads| {
+            let before = written.load(Ordering::Relaxed) as u64;
+            fluent_bit.wait_until("lines arrive", || kinesis.stats().distinct > before)?;
+            fluent_bit.signal(libc::SIGHUP);
+            fluent_bit.wait_until("the plugin started again", || starts(&home) == reloads + 1)
+        });
+        enough.store(true, Ordering::Relaxed);
+        writer.join().unwrap_or_else(|_| Err("the writer panicked".into())).and(reloaded)
+    })?;
+    let lines = written.into_inner();
     fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= lines as u64)?;
     fluent_bit.stop()?;
     let twice = assert_all(&kinesis, "logs", lines)?;
     note(binary, &format!("{twice} of {lines} lines arrived more than once over three reloads"));
     Ok(())
 }
+
+/// Buffers that hold all lines of a test. Fluent Bit from 2 to 4 forgets a line of which it had read a part when it
+/// stopped: its tail counts as read what only lies in the buffer.
+const WHOLE_LINES: [&str; 2] = ["Buffer_Chunk_Size 4M", "Buffer_Max_Size 4M"];
 
 /// How often the plugin started, by its log.
 fn starts(home: &Home) -> usize {
