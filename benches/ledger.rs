@@ -3,6 +3,7 @@
 //! `cargo bench --bench ledger`
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(clippy::indexing_slicing, reason = "a benchmark of our own bytes")]
 
 use std::hint::black_box;
 

@@ -61,7 +61,7 @@ impl Transport for Service {
         Ok(self.0.damage(honest))
     }
 
-    fn renew(&self, _: Option<SystemTime>) -> bool {
+    fn renew(&self, _: tokio::time::Instant, _: Option<SystemTime>) -> bool {
         self.0.random.borrow_mut().random_bool(0.5)
     }
 }
