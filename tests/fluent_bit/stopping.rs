@@ -17,7 +17,14 @@ pub fn claims() -> Vec<Claim> {
     vec![
         Claim::new("a_stop_delivers_what_is_pending", stop_delivers),
         Claim::new("what_a_stop_leaves_on_disk_arrives_after_the_next_start", stop_leaves_on_disk),
-        Claim::new("a_hot_reload_loses_no_line", reload).since((2, 1, 0), NO_RELOAD),
+        Claim::new("a_kill_in_the_middle_loses_no_line", kill),
+        Claim::new("a_restart_during_retries_sends_nothing_twice", restart_during_retries),
+        Claim::new("a_hot_reload_loses_no_line", |binary| reload(binary, 3, Duration::ZERO))
+            .since((2, 1, 0), NO_RELOAD),
+        Claim::new("a_minute_of_hot_reloads_every_two_seconds_loses_no_line", |binary| {
+            reload(binary, 30, Duration::from_secs(2))
+        })
+        .since((2, 1, 0), NO_RELOAD),
     ]
 }
 
@@ -71,11 +78,67 @@ fn stop_leaves_on_disk(binary: &Binary) -> Result<(), Failed> {
     assert_each_once(&kinesis, "logs", LINES)
 }
 
-/// Lines are written before, during and after each of three reloads.
+/// Killed while requests are under way; what Kinesis took in them comes again, as nobody was told.
+fn kill(binary: &Binary) -> Result<(), Failed> {
+    const LINES: usize = 50_000;
+    let faults = Faults { latency_ms: 300, throttle_records: 0.2, ..Faults::default() };
+    let (home, kinesis) = home_beside(binary, Settings { faults, ..checked() })?;
+    home.append_lines(0..LINES)?;
+    let service = ["storage.path storage", "scheduler.base 1", "scheduler.cap 2"];
+    let output = ["stream logs", "Workers 2", "Retry_Limit no_limits"];
+    let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
+    home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
+    for kills in 1..=3 {
+        let mut fluent_bit = home.start("main.conf")?;
+        let before = kinesis.stats().records;
+        fluent_bit.wait_until("more arrived", || kinesis.stats().records > before)?;
+        if kinesis.stats().distinct >= LINES as u64 {
+            return Err(format!("everything had arrived before kill {kills}").into());
+        }
+        fluent_bit.signal(libc::SIGKILL);
+        fluent_bit.wait_until("it is dead", || false).err().ok_or("it lives")?;
+    }
+    kinesis.set_faults(Faults::default());
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
+    fluent_bit.stop()?;
+    let twice = assert_all(&kinesis, "logs", LINES)?;
+    note(binary, &format!("{twice} of {LINES} lines arrived more than once over three kills"));
+    Ok(())
+}
+
+/// Some records of each chunk are accepted, the others are throttled until after a clean restart.
+fn restart_during_retries(binary: &Binary) -> Result<(), Failed> {
+    const LINES: usize = 5000;
+    let faults = Faults { throttle_shards: vec![0, 1], ..Faults::default() };
+    let (home, kinesis) = home_beside(binary, Settings { faults, ..checked() })?;
+    home.append_lines(0..LINES)?;
+    let service = ["Grace 2", "storage.path storage", "scheduler.base 1", "scheduler.cap 2"];
+    let output =
+        ["stream logs", "Workers 2", "Retry_Limit no_limits", "retries_on_batch_request 0", "ledger_path ledger"];
+    let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
+    home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("records were throttled", || kinesis.stats().throttled_records > 0)?;
+    fluent_bit.stop()?;
+    drop(fluent_bit);
+    let before = kinesis.stats().records;
+    if before == 0 || before >= LINES as u64 || !home.path("ledger").exists() {
+        return Err(format!("{before} of {LINES} lines had arrived before the restart, or there is no ledger").into());
+    }
+    kinesis.set_faults(Faults::default());
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("it started again", || starts(&home) == 2)?;
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
+    fluent_bit.stop()?;
+    assert_each_once(&kinesis, "logs", LINES)
+}
+
+/// Lines are written before, during and after each of several reloads, which come `pause` apart.
 ///
 /// Without workers: Fluent Bit since 2.2 starts the workers of a plugin of this kind twice and stops them once, and those
 /// that go on use memory of the configuration that is gone. It crashes now and then, whatever the plugin.
-fn reload(binary: &Binary) -> Result<(), Failed> {
+fn reload(binary: &Binary, reloads: usize, pause: Duration) -> Result<(), Failed> {
     let (home, kinesis) = home_beside(binary, checked())?;
     let service = ["Hot_Reload on", "storage.path storage"];
     let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
@@ -91,13 +154,15 @@ fn reload(binary: &Binary) -> Result<(), Failed> {
                 written.store(number + 1, Ordering::Relaxed);
                 thread::sleep(Duration::from_millis(1));
             }
-            Ok(())
+            Ok::<(), Failed>(())
         });
-        let reloaded = (1..=3).try_for_each(|reloads| {
+        let reloaded = (1..=reloads).try_for_each(|reload| {
             let before = written.load(Ordering::Relaxed) as u64;
             fluent_bit.wait_until("lines arrive", || kinesis.stats().distinct > before)?;
             fluent_bit.signal(libc::SIGHUP);
-            fluent_bit.wait_until("the plugin started again", || starts(&home) == reloads + 1)
+            fluent_bit.wait_until("the plugin started again", || starts(&home) == reload + 1)?;
+            thread::sleep(pause);
+            Ok::<(), Failed>(())
         });
         enough.store(true, Ordering::Relaxed);
         writer.join().unwrap_or_else(|_| Err("the writer panicked".into())).and(reloaded)
@@ -106,7 +171,7 @@ fn reload(binary: &Binary) -> Result<(), Failed> {
     fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= lines as u64)?;
     fluent_bit.stop()?;
     let twice = assert_all(&kinesis, "logs", lines)?;
-    note(binary, &format!("{twice} of {lines} lines arrived more than once over three reloads"));
+    note(binary, &format!("{twice} of {lines} lines arrived more than once over {reloads} reloads"));
     Ok(())
 }
 
