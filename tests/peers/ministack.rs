@@ -1,5 +1,6 @@
 //! ministack with `AUTH=true`: signatures, session tokens, policies. It computes the signature anew from the secret it
-//! gave out, so a request that is signed wrongly in any byte does not get through.
+//! gave out, so a request that is signed wrongly does not get through. It takes the scope's region and service from the
+//! request: that these are right is checked against our own stand-in.
 
 use std::fs;
 
