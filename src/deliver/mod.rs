@@ -5,7 +5,9 @@
 //! Bit's retry. The next request is written while others fly; `concurrency` of them at most, over all flushes of the
 //! instance.
 
-use std::cell::{Cell, Ref, RefCell};
+mod flush;
+
+use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +17,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
 use crate::config;
 use crate::config::Stream;
 use crate::kinesis::client::{Transport, TransportError};
 use crate::kinesis::request::Batch;
-use crate::ledger::{Ledger, RecordSet};
+use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
 use crate::outcome::Outcome;
 use crate::pack::{Limits, Loss, Packer};
 use crate::partition::RandomKey;
 use crate::verdict::{RecordVerdict, Verdict, verdict};
+use flush::{Attempt, Flush};
+
+pub use flush::Totals;
 
 /// When so many records were refused alone and none was accepted, no more are tried.
 const MAX_SUSPECTS: usize = 8;
@@ -45,60 +49,6 @@ pub struct Delivery<T> {
     totals: Totals,
     /// Set when the host leaves: until when replies are waited for.
     leaving: watch::Sender<Option<Instant>>,
-}
-
-/// Records of an instance since its start.
-#[derive(Debug, Default)]
-pub struct Totals {
-    /// Accepted by Kinesis.
-    pub accepted: Cell<u64>,
-    /// Refused for good, by us or by Kinesis.
-    pub refused: Cell<u64>,
-    /// Left to Fluent Bit's retry.
-    pub left: Cell<u64>,
-    /// Not sent again in Fluent Bit's retry, because they were accepted or refused before.
-    pub spared: Cell<u64>,
-    /// Sent again although Kinesis may have had them already.
-    pub ambiguous: Cell<u64>,
-}
-
-/// What became of the records of one flush so far.
-#[derive(Default)]
-struct Flush {
-    accepted: Cell<usize>,
-    refused: Cell<usize>,
-    left: Cell<usize>,
-    /// What need not be sent again when Fluent Bit brings the chunk again.
-    settled: RefCell<RecordSet>,
-    /// No further request makes sense in this flush.
-    stopped: Cell<bool>,
-    /// Records that were refused alone, with the service's words.
-    suspects: RefCell<Vec<(u32, String)>>,
-}
-
-impl Flush {
-    fn count(counter: &Cell<usize>, records: usize) {
-        counter.set(counter.get() + records);
-    }
-}
-
-/// A batch on its way through several tries.
-struct Attempt {
-    batch: Batch,
-    backoff: Backoff,
-    retries: usize,
-    tried_at_once: bool,
-    renewed: bool,
-}
-
-impl Attempt {
-    fn new(batch: Batch) -> Self {
-        Attempt { batch, backoff: Backoff::default(), retries: 0, tried_at_once: false, renewed: false }
-    }
-
-    fn records(&self) -> usize {
-        self.batch.entries().len()
-    }
 }
 
 impl<T: Transport> Delivery<T> {
@@ -403,9 +353,9 @@ impl<T: Transport> Delivery<T> {
 }
 
 #[cfg(test)]
-#[path = "deliver_tests.rs"]
+mod scripted;
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]
-#[path = "deliver_schedules.rs"]
 mod schedules;

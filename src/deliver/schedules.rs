@@ -4,6 +4,7 @@
 //! a simulated Fluent Bit flushes several chunks at once, retries what is answered "retry", and restarts. A failing
 //! schedule prints the line that repeats it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::SystemTime;
 

@@ -1,0 +1,196 @@
+//! A Kinesis that answers by a script, and a delivery to it.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use rand::SeedableRng;
+
+use super::*;
+use crate::kinesis::reply::Response;
+use crate::log::tests::TestLog;
+
+/// What the scripted Kinesis does with a request.
+pub(super) enum Answer {
+    /// Accepts all records but those whose index in the request is named, which get the error code.
+    Fail(&'static [usize], &'static str),
+    /// Refuses the call.
+    Status(u16, &'static str),
+    /// Refuses a call in which one of these records is, with a message.
+    Poison(&'static [&'static str], &'static str),
+    /// As `Poison`, naming the record.
+    NamedPoison(&'static str),
+    Broken(TransportError),
+    /// Answers with one entry too few.
+    Mismatch,
+    Panic,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) script: VecDeque<Answer>,
+    /// What to do when the script is over; `None` accepts everything.
+    pub(super) otherwise: Option<fn() -> Answer>,
+    pub(super) accepted: Vec<String>,
+    pub(super) requests: Vec<Vec<(String, String)>>,
+    pub(super) sent_at: Vec<Duration>,
+    pub(super) renewals: usize,
+    pub(super) may_renew: bool,
+    pub(super) in_flight: usize,
+    pub(super) most_in_flight: usize,
+    pub(super) latency: Duration,
+}
+
+#[derive(Clone)]
+pub(super) struct Scripted {
+    pub(super) state: Rc<RefCell<State>>,
+    pub(super) start: Instant,
+}
+
+impl Transport for Scripted {
+    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+        let records = records(&body);
+        let (answer, latency) = {
+            let mut state = self.state.borrow_mut();
+            state.sent_at.push(self.start.elapsed());
+            state.requests.push(records.clone());
+            state.in_flight += 1;
+            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+            let answer = state.script.pop_front().or_else(|| state.otherwise.map(|answer| answer()));
+            (answer.unwrap_or(Answer::Fail(&[], "")), state.latency)
+        };
+        tokio::time::sleep(latency).await;
+        self.state.borrow_mut().in_flight -= 1;
+        self.answer(answer, &records)
+    }
+
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.renewals += 1;
+        state.may_renew
+    }
+}
+
+impl Scripted {
+    fn answer(&self, answer: Answer, records: &[(String, String)]) -> Result<Response, TransportError> {
+        let reply = |status: u16, body: String| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
+        };
+        let validation = |message: &str| format!(r#"{{"__type":"ValidationException","message":"{message}"}}"#);
+        match answer {
+            Answer::Status(status, code) => reply(status, format!(r#"{{"__type":"{code}","message":"said so"}}"#)),
+            Answer::Broken(error) => Err(error),
+            Answer::Panic => panic!("injected"),
+            Answer::Mismatch => reply(200, r#"{"FailedRecordCount":0,"Records":[]}"#.to_owned()),
+            Answer::Poison(poison, message) if records.iter().any(|(data, _)| poison.contains(&data.as_str())) => {
+                reply(400, validation(message))
+            }
+            Answer::NamedPoison(poison) if records.iter().any(|(data, _)| data == poison) => {
+                let position = records.iter().position(|(data, _)| data == poison).unwrap() + 1;
+                reply(
+                    400,
+                    validation(&format!("Value at 'records.{position}.member.data' failed to satisfy constraint")),
+                )
+            }
+            Answer::Fail(..) | Answer::Poison(..) | Answer::NamedPoison(_) => {
+                let (failing, code) =
+                    if let Answer::Fail(failing, code) = answer { (failing, code) } else { (&[][..], "") };
+                let mut entries = Vec::new();
+                for (index, (data, _)) in records.iter().enumerate() {
+                    if failing.contains(&index) {
+                        entries.push(format!(r#"{{"ErrorCode":"{code}","ErrorMessage":"m"}}"#));
+                    } else {
+                        self.state.borrow_mut().accepted.push(data.clone());
+                        entries.push(r#"{"SequenceNumber":"1","ShardId":"s"}"#.to_owned());
+                    }
+                }
+                reply(200, format!(r#"{{"FailedRecordCount":{},"Records":[{}]}}"#, failing.len(), entries.join(",")))
+            }
+        }
+    }
+}
+
+/// Data, as text, and partition key of each record of a request.
+fn records(body: &Bytes) -> Vec<(String, String)> {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let text = |record: &serde_json::Value| {
+        String::from_utf8(base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap()).unwrap()
+    };
+    let records = body["Records"].as_array().unwrap().iter();
+    records.map(|record| (text(record), record["PartitionKey"].as_str().unwrap().to_owned())).collect()
+}
+
+pub(super) struct Bench {
+    pub(super) kinesis: Scripted,
+    pub(super) delivery: Rc<Delivery<Scripted>>,
+    pub(super) log: TestLog,
+}
+
+impl Bench {
+    pub(super) fn new(script: Vec<Answer>) -> Self {
+        Self::with(script, |_, _| {})
+    }
+
+    pub(super) fn with(script: Vec<Answer>, change: impl FnOnce(&mut config::Delivery, &mut Limits)) -> Self {
+        let mut limits = Limits { request_records: 4, request_bytes: 5 << 20, record_bytes: 1 << 20 };
+        let mut settings = config::Delivery {
+            max_request_records: 4,
+            max_request_bytes: 5 << 20,
+            concurrency: 8,
+            retries: 8,
+            reset_backoff_on_success: true,
+            immediate_retry: true,
+        };
+        change(&mut settings, &mut limits);
+        let state = State { script: script.into(), may_renew: true, ..State::default() };
+        let kinesis = Scripted { state: Rc::new(RefCell::new(state)), start: Instant::now() };
+        let log = TestLog::default();
+        let stream = Stream::parse("logs").unwrap();
+        let random = SmallRng::seed_from_u64(1);
+        let delivery = Delivery::new(
+            kinesis.clone(),
+            stream,
+            "stream logs".to_owned(),
+            limits,
+            settings,
+            Ledger::new(1 << 20),
+            random,
+            log.logger(),
+        );
+        Bench { kinesis, delivery, log }
+    }
+
+    pub(super) async fn flush(&self, records: usize) -> Outcome {
+        self.flush_chunk(&chunk(records)).await
+    }
+
+    pub(super) async fn flush_chunk(&self, chunk: &[u8]) -> Outcome {
+        tokio::task::LocalSet::new().run_until(self.delivery.deliver(chunk, b"app")).await
+    }
+
+    pub(super) fn accepted(&self) -> Vec<String> {
+        let mut accepted = self.kinesis.state.borrow().accepted.clone();
+        accepted.sort_by_key(|record| (record.len(), record.clone()));
+        accepted
+    }
+
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        self.kinesis.state.borrow().requests.iter().map(Vec::len).collect()
+    }
+}
+
+pub(super) fn chunk(records: usize) -> Vec<u8> {
+    let mut chunk = Vec::new();
+    for id in 0..records {
+        let body = rmpv::Value::Map(vec![("i".into(), id.into())]);
+        rmpv::encode::write_value(&mut chunk, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
+    }
+    chunk
+}
+
+/// The records that a chunk of so many is made of.
+pub(super) fn ids(ids: impl IntoIterator<Item = usize>) -> Vec<String> {
+    ids.into_iter().map(|id| format!(r#"{{"i":{id}}}"#)).collect()
+}
