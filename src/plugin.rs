@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::abi::host;
 use crate::abi::loan::{Loan, Teller, lend};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -33,8 +34,12 @@ use crate::pack::Limits;
 /// Stack of the delivery thread, in bytes.
 pub const STACK_BYTES: usize = 2 << 20;
 
-/// How long replies are waited for when the host leaves; Fluent Bit's `grace` is 5 s by default.
+/// How long replies are waited for when the host leaves, and any sign of life when it is about to; Fluent Bit's `grace` is
+/// 5 s by default.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the host is asked whether it is about to leave, while flushes are under way.
+const STOP_CHECK: Duration = Duration::from_millis(250);
 
 /// How long the exit waits for a name server that does not answer. A thread that waits for it longer touches nothing of
 /// ours but code, which stays mapped (build.rs).
@@ -63,12 +68,15 @@ impl Plugin {
     /// the delivery thread. All mistakes are reported at once. Takes at most as long as fetching credentials may.
     pub fn start(property: &dyn Fn(&str) -> Option<String>, log: Arc<dyn LogSink>) -> Result<Plugin, ConfigError> {
         let config = Config::parse(property)?;
-        Self::start_with(log, move |logger| async move { open(config, Arc::new(SystemClock), logger).await })
+        Self::start_with(log, host::is_stopping, move |logger| async move {
+            open(config, Arc::new(SystemClock), logger).await
+        })
     }
 
-    /// Starts a delivery thread around what `open` makes there.
+    /// Starts a delivery thread around what `open` makes there; `host_stops` tells whether the host was told to end.
     fn start_with<T: Transport, F>(
         log: Arc<dyn LogSink>,
+        host_stops: fn() -> bool,
         open: impl FnOnce(Logger) -> F + Send + 'static,
     ) -> Result<Plugin, ConfigError>
     where
@@ -80,7 +88,7 @@ impl Plugin {
         let thread = thread::Builder::new()
             .name("kinesis-deliver".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(open, take, ready, sink))
+            .spawn(move || run(open, host_stops, take, ready, sink))
             .map_err(|error| cannot_start(error.to_string()))?;
         let plugin = Plugin {
             log,
@@ -150,6 +158,7 @@ fn cannot_start(reason: String) -> ConfigError {
 /// The delivery thread. Returns the lines that nobody was there to write.
 fn run<T: Transport, F>(
     open: impl FnOnce(Logger) -> F,
+    host_stops: fn() -> bool,
     jobs: UnboundedReceiver<Job>,
     ready: mpsc::Sender<Result<VecDeque<Line>, ConfigError>>,
     sink: Arc<dyn LogSink>,
@@ -171,7 +180,7 @@ where
         match open(log.clone()).await {
             Ok(delivery) => {
                 drop(ready.send(Ok(router.take())));
-                serve(Rc::clone(&delivery), jobs, &router, &log).await;
+                serve(Rc::clone(&delivery), host_stops, jobs, &router, &log).await;
                 close(&delivery, &log);
             }
             Err(mistakes) => drop(ready.send(Err(mistakes))),
@@ -185,21 +194,63 @@ where
 /// Delivers what is handed over, several flushes at once, until told to stop.
 async fn serve<T: Transport>(
     delivery: Rc<Delivery<T>>,
+    host_stops: fn() -> bool,
     mut jobs: UnboundedReceiver<Job>,
     router: &Rc<LineRouter>,
     log: &Logger,
 ) {
     let mut flushes = JoinSet::new();
-    while let Some(Job::Flush(loan)) = jobs.recv().await {
-        while flushes.try_join_next().is_some() {}
-        let listening = router.listen(loan.teller());
-        flushes.spawn_local(flush(Rc::clone(&delivery), loan, listening, log.clone()));
+    let mut last_moments = LastMoments::default();
+    let mut checks = tokio::time::interval(STOP_CHECK);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            job = jobs.recv() => {
+                let Some(Job::Flush(loan)) = job else { break };
+                let listening = router.listen(loan.teller());
+                flushes.spawn_local(flush(Rc::clone(&delivery), loan, listening, log.clone()));
+            }
+            Some(_) = flushes.join_next() => {}
+            _ = checks.tick(), if !flushes.is_empty() => if host_stops() {
+                last_moments.look(&delivery, log);
+            },
+        }
     }
     let deadline = Instant::now() + LEAVING_PATIENCE;
     delivery.leave(deadline);
     // A little longer than the requests may take, so that each flush can say what it got done.
     let all_done = async { while flushes.join_next().await.is_some() {} };
     drop(tokio::time::timeout_at(deadline + LEAVING_PATIENCE, all_done).await);
+}
+
+/// What Kinesis did since the host was told to end. A flush that lasts beyond the host's `grace` holds up its exit for as long
+/// as it lasts, and Fluent Bit 1.9 takes the chunk away meanwhile.
+#[derive(Default)]
+struct LastMoments {
+    progress: u64,
+    /// How long flushes have waited since Kinesis last accepted anything.
+    waited: Duration,
+    over: bool,
+}
+
+impl LastMoments {
+    /// To be called every [`STOP_CHECK`] while flushes are under way. Leaves them and all later ones to the next start when
+    /// Kinesis has accepted nothing for a while.
+    fn look<T: Transport>(&mut self, delivery: &Delivery<T>, log: &Logger) {
+        if self.progress != delivery.progress() {
+            self.progress = delivery.progress();
+            self.waited = Duration::ZERO;
+        }
+        self.waited += STOP_CHECK;
+        if self.waited > LEAVING_PATIENCE && !self.over {
+            self.over = true;
+            log.write(
+                Level::Warn,
+                || "Fluent Bit is about to end, and Kinesis takes nothing: chunks on disk are left to the next start",
+            );
+            delivery.leave(Instant::now());
+        }
+    }
 }
 
 /// Delivers one chunk and gives it back.

@@ -1,5 +1,6 @@
 //! The hand-over, over transports that misbehave.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
@@ -66,9 +67,14 @@ impl Transport for Fake {
 }
 
 fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
+    start_in(behaviour, || false)
+}
+
+/// As [`start`], in a host that was told to end when `host_stops` says so.
+fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
     let lines = Arc::new(Lines::default());
     let (sending, sent) = channel();
-    let plugin = Plugin::start_with(lines.clone(), move |log| async move {
+    let plugin = Plugin::start_with(lines.clone(), host_stops, move |log| async move {
         log.write(Level::Info, || "started");
         let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
         let limits = Limits { request_records: 500, request_bytes: 5 << 20, record_bytes: 1 << 20 };
@@ -128,7 +134,7 @@ fn a_panic_while_starting_is_an_error() {
     async fn open(_: Logger) -> Result<Rc<Delivery<Fake>>, ConfigError> {
         panic!("injected into the start")
     }
-    let error = Plugin::start_with(Arc::new(Lines::default()), open).err().unwrap();
+    let error = Plugin::start_with(Arc::new(Lines::default()), || false, open).err().unwrap();
     assert_eq!(error.to_string(), "plugin: it cannot start: the delivery thread ended");
 }
 
@@ -184,4 +190,36 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
     assert!(texts[0].starts_with("Info version "), "{texts:?}");
     assert!(texts[1].starts_with("Warn no credentials from profile 'no such profile': "), "{texts:?}");
     assert!(texts[3].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
+}
+
+#[test]
+fn a_host_that_was_told_to_end_is_not_held_up_by_a_kinesis_that_is_away() {
+    static STOPS: AtomicBool = AtomicBool::new(false);
+    let (plugin, lines, sent) = start_in(Behaviour::Hang, || STOPS.load(Ordering::Relaxed));
+    let began = thread::scope(|scope| {
+        let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
+        // The host is told while the flush is under way.
+        sent.recv().unwrap();
+        STOPS.store(true, Ordering::Relaxed);
+        let began = std::time::Instant::now();
+        assert_eq!(flush.join().unwrap(), Outcome::Retry);
+        began
+    });
+    let first = began.elapsed();
+    assert!(first >= LEAVING_PATIENCE && first < 2 * LEAVING_PATIENCE, "{first:?}");
+    // What the host has in its queue.
+    (0..100).for_each(|_| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
+    assert!(began.elapsed() - first < Duration::from_secs(1));
+    let told = lines.texts().iter().filter(|line| line.contains("about to end")).count();
+    assert_eq!(told, 1, "{:?}", lines.texts());
+}
+
+#[test]
+fn a_host_that_was_told_to_end_still_delivers() {
+    let (plugin, _lines, _sent) = start_in(Behaviour::Accept, || true);
+    let began = std::time::Instant::now();
+    while began.elapsed() < LEAVING_PATIENCE + STOP_CHECK + STOP_CHECK {
+        assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
+        thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write;
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::{io, mem, ptr};
 
@@ -91,6 +92,13 @@ pub unsafe fn usable_size(address: *mut c_void) -> Option<usize> {
     functions().malloc_usable_size.map(|usable_size| unsafe { usable_size(address) })
 }
 
+/// Whether the host was told to end by SIGTERM or SIGINT. It notes the signal in a variable of its executable; the plugin is
+/// called only later, when all flushes have ended. Always false where there is no such variable.
+pub fn is_stopping() -> bool {
+    // SAFETY: the host's own variable, which is never moved; its signal handler writes it, in one piece.
+    functions().exit_signal.is_some_and(|signal| unsafe { signal.as_ptr().read_volatile() } != 0)
+}
+
 const PREFIX: &str = "[output:kinesis] ";
 
 /// The level of the `[SERVICE]` section as this thread sees it. On threads that are not the host's it lets pass what is
@@ -138,13 +146,22 @@ struct Functions {
     worker_get: flb_worker_get_fn,
     worker_log_level: flb_worker_log_level_fn,
     malloc_usable_size: malloc_usable_size_fn,
+    /// `volatile sig_atomic_t exit_signal` of fluent-bit.c.
+    exit_signal: Option<NonNull<c_int>>,
 }
+
+// SAFETY: functions may be called on any thread, and the variable is only read.
+unsafe impl Send for Functions {}
+// SAFETY: as above.
+unsafe impl Sync for Functions {}
 
 fn functions() -> &'static Functions {
     static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
     FUNCTIONS.get_or_init(|| {
         // A program may bring a `malloc` without its `malloc_usable_size`; libc's would then read foreign memory.
         let one_allocator = home(c"malloc") == home(c"malloc_usable_size");
+        // Another library may have a variable of that name.
+        let hosts_own = home(c"exit_signal") == home(c"flb_log_print");
         // SAFETY: the types are those of the host's functions of these names, the same in all versions from 1.9 to 5.1
         // (include/fluent_bit_proxy.h), and of the C library's.
         unsafe {
@@ -155,6 +172,7 @@ fn functions() -> &'static Functions {
                 worker_get: find(c"flb_worker_get"),
                 worker_log_level: find(c"flb_worker_log_level"),
                 malloc_usable_size: if one_allocator { find(c"malloc_usable_size") } else { None },
+                exit_signal: NonNull::new(address(c"exit_signal").cast::<c_int>()).filter(|_| hosts_own),
             }
         }
     })

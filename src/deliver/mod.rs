@@ -7,7 +7,7 @@
 
 mod flush;
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub struct Delivery<T> {
     log: Logger,
     ledger: RefCell<Ledger>,
     totals: Totals,
+    /// Records accepted, counted with each reply.
+    progress: Cell<u64>,
     /// Set when the host leaves: until when replies are waited for.
     leaving: watch::Sender<Option<Instant>>,
 }
@@ -75,6 +77,7 @@ impl<T: Transport> Delivery<T> {
             log,
             ledger: RefCell::new(ledger),
             totals: Totals::default(),
+            progress: Cell::new(0),
             leaving: watch::Sender::new(None),
         })
     }
@@ -135,6 +138,11 @@ impl<T: Transport> Delivery<T> {
     /// Ends all flushes soon: nothing new is sent, replies are waited for until `deadline`, the rest is left.
     pub fn leave(&self, deadline: Instant) {
         self.leaving.send_replace(Some(deadline));
+    }
+
+    /// Records accepted so far, those of flushes under way included.
+    pub fn progress(&self) -> u64 {
+        self.progress.get()
     }
 
     /// What this instance remembers of chunks in retry.
@@ -225,6 +233,7 @@ impl<T: Transport> Delivery<T> {
     async fn answered(&self, mut attempt: Attempt, records: &[RecordVerdict], flush: &Flush) -> Option<Attempt> {
         let accepted = records.iter().filter(|record| **record == RecordVerdict::Accepted).count();
         Flush::count(&flush.accepted, accepted);
+        self.progress.set(self.progress.get() + accepted as u64);
 
         let mut first_failure = None;
         for (entry, record) in attempt.batch.entries().iter().zip(records) {

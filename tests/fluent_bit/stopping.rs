@@ -17,6 +17,15 @@ pub fn claims() -> Vec<Claim> {
     vec![
         Claim::new("a_stop_delivers_what_is_pending", stop_delivers),
         Claim::new("what_a_stop_leaves_on_disk_arrives_after_the_next_start", stop_leaves_on_disk),
+        Claim::new("a_kinesis_that_does_not_answer_holds_up_no_stop", |binary| {
+            stop_while_away(binary, Faults { hang: 1.0, ..Faults::default() }, &["Workers 2"])
+        }),
+        Claim::new("a_kinesis_that_does_not_answer_holds_up_no_stop_without_workers", |binary| {
+            stop_while_away(binary, Faults { hang: 1.0, ..Faults::default() }, &[])
+        }),
+        Claim::new("a_broken_network_holds_up_no_stop", |binary| {
+            stop_while_away(binary, Faults { reset_before: 1.0, ..Faults::default() }, &["Workers 2"])
+        }),
         Claim::new("a_kill_in_the_middle_loses_no_line", kill),
         Claim::new("a_restart_during_retries_sends_nothing_twice", restart_during_retries),
         Claim::new("a_hot_reload_loses_no_line", |binary| reload(binary, 3, Duration::ZERO))
@@ -76,6 +85,36 @@ fn stop_leaves_on_disk(binary: &Binary) -> Result<(), Failed> {
     fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
     fluent_bit.stop()?;
     assert_each_once(&kinesis, "logs", LINES)
+}
+
+/// A flush that outlasts the grace period holds up the exit; in Fluent Bit 1.9 it read memory that was given back, and the
+/// process crashed.
+fn stop_while_away(binary: &Binary, faults: Faults, output: &[&str]) -> Result<(), Failed> {
+    const PART: usize = 500;
+    const PARTS: usize = 10;
+    let (home, kinesis) = home_beside(binary, Settings { faults, ..checked() })?;
+    let service = ["Grace 5", "storage.path storage", "scheduler.base 1", "scheduler.cap 2"];
+    let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
+    let output = [&["stream logs", "Retry_Limit no_limits"], output].concat();
+    home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    // Many chunks, so that more wait in the host's queue than are under way.
+    for part in 0..PARTS {
+        home.append_lines(part * PART..(part + 1) * PART)?;
+        thread::sleep(Duration::from_millis(300));
+    }
+    fluent_bit.wait_until("a request is under way", || kinesis.stats().connections > 0)?;
+    let time = fluent_bit.stop()?;
+    if time > Duration::from_secs(9) {
+        return Err(fluent_bit.failure(&format!("the stop took {time:?}")));
+    }
+    drop(fluent_bit);
+    kinesis.set_faults(Faults::default());
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("it started again", || starts(&home) == 2)?;
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= (PARTS * PART) as u64)?;
+    fluent_bit.stop()?;
+    assert_each_once(&kinesis, "logs", PARTS * PART)
 }
 
 /// Killed while requests are under way; what Kinesis took in them comes again, as nobody was told.
