@@ -1,0 +1,208 @@
+//! A node of the fleet: its log records, and Fluent Bit as far as it decides when a chunk is brought to the plugin.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinesis::config::{Delivery as Settings, Stream};
+use kinesis::deliver::Delivery;
+use kinesis::kinesis::client::Transport;
+use kinesis::ledger::{Ledger, RecordSet};
+use kinesis::log::{Level, LogSink, Logger};
+use kinesis::outcome::Outcome;
+use kinesis::pack::{Limits, Packer};
+use kinesis::verdict::{RecordVerdict, Verdict, verdict};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
+
+use crate::service::Line;
+
+/// Seconds: `scheduler.base` and `scheduler.cap` of Fluent Bit.
+const RETRY_BASE: u64 = 5;
+const RETRY_CAP: u64 = 2000;
+/// Fluent Bit hands over what came in, once a second.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+const LIMITS: Limits = Limits { request_records: 500, request_bytes: 5 << 20, record_bytes: 1 << 20 };
+
+/// What is sent again after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// This plugin: the records that failed, within the flush and when Fluent Bit brings the chunk again.
+    Records,
+    /// The others: the chunk, when Fluent Bit brings it again.
+    Chunk,
+}
+
+impl fmt::Display for Resend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Resend::Records => "records",
+            Resend::Chunk => "chunk",
+        })
+    }
+}
+
+/// What the producers have in common.
+pub struct Fleet {
+    pub resend: Resend,
+    /// How often the plugin sends failed records again within a flush.
+    pub retries: usize,
+    /// Whether a request of which a record was accepted resets the backoff.
+    pub reset_backoff: bool,
+    /// Log records per second and producer.
+    pub rate: f64,
+    /// A producer with that many chunks reads no more logs until one is delivered.
+    pub most_chunks: usize,
+    /// Records that were made so far; their numbers are below.
+    pub records: Cell<u64>,
+    /// Chunks that are not delivered yet.
+    pub undelivered: Cell<usize>,
+}
+
+/// Records with consecutive numbers. Its msgpack is made when it is needed: thousands of them wait at times.
+#[derive(Clone, Copy)]
+struct Chunk {
+    first: u64,
+    records: u64,
+    attempts: u32,
+}
+
+/// Makes log records until `end`, and delivers them. Never ends: that all is delivered, `fleet` tells.
+pub async fn produce(fleet: Rc<Fleet>, line: Line, seed: u64, end: Instant) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let output = Rc::new(Output::new(&fleet, line, seed));
+    let (queue, mut queued) = mpsc::unbounded_channel();
+    let mine = Rc::new(Cell::new(0));
+
+    let input = {
+        let (fleet, queue, mine) = (Rc::clone(&fleet), queue.clone(), Rc::clone(&mine));
+        let mut waiting = random.random::<f64>();
+        let phase = FLUSH_INTERVAL.mul_f64(random.random());
+        async move {
+            sleep(phase).await;
+            while Instant::now() < end {
+                sleep(FLUSH_INTERVAL).await;
+                if mine.get() >= fleet.most_chunks {
+                    continue;
+                }
+                waiting += fleet.rate;
+                let records = waiting as u64;
+                waiting -= records as f64;
+                if records == 0 {
+                    continue;
+                }
+                let first = fleet.records.replace(fleet.records.get() + records);
+                fleet.undelivered.set(fleet.undelivered.get() + 1);
+                mine.set(mine.get() + 1);
+                if queue.send(Chunk { first, records, attempts: 0 }).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    spawn_local(input);
+
+    // One worker: `workers 1`, one flush at a time.
+    while let Some(mut chunk) = queued.recv().await {
+        if output.flush(&msgpack(chunk)).await == Outcome::Delivered {
+            fleet.undelivered.set(fleet.undelivered.get() - 1);
+            mine.set(mine.get() - 1);
+            continue;
+        }
+        chunk.attempts += 1;
+        let pause = retry_pause(chunk.attempts, &mut random);
+        let queue = queue.clone();
+        spawn_local(async move {
+            sleep(pause).await;
+            queue.send(chunk)
+        });
+    }
+}
+
+/// How long Fluent Bit waits before it brings a chunk again
+/// (<https://docs.fluentbit.io/manual/administration/scheduling-and-retries>).
+fn retry_pause(attempts: u32, random: &mut SmallRng) -> Duration {
+    let bound = RETRY_BASE.saturating_mul(2_u64.saturating_pow(attempts)).min(RETRY_CAP);
+    Duration::from_secs(random.random_range(RETRY_BASE..=bound) + 1)
+}
+
+/// Events with an id of 12 digits and a line of text: records of 76 bytes, and a partition key of 9.
+fn msgpack(chunk: Chunk) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in chunk.first..chunk.first + chunk.records {
+        bytes.extend_from_slice(b"\x92\xce\x6b\x02\x6c\x03\x82\xa2id\xac");
+        bytes.extend_from_slice(format!("{number:012}").as_bytes());
+        bytes.extend_from_slice(b"\xa3log\xd9\x29GET /index.html HTTP/1.1 200 1043 0.0123s");
+    }
+    bytes
+}
+
+/// An instance of an output plugin.
+enum Output {
+    Records(Rc<Delivery<Line>>),
+    Chunk { line: Line, stream: Stream, random: RefCell<SmallRng> },
+}
+
+impl Output {
+    fn new(fleet: &Fleet, line: Line, seed: u64) -> Self {
+        let stream = || Stream::parse("logs").expect("a name of a stream");
+        let random = SmallRng::seed_from_u64(seed ^ 1);
+        match fleet.resend {
+            Resend::Chunk => Output::Chunk { line, stream: stream(), random: RefCell::new(random) },
+            Resend::Records => {
+                let settings = Settings {
+                    max_request_records: LIMITS.request_records,
+                    max_request_bytes: LIMITS.request_bytes,
+                    concurrency: 8,
+                    retries: fleet.retries,
+                    reset_backoff_on_success: fleet.reset_backoff,
+                    immediate_retry: true,
+                };
+                let log = Logger::new(Arc::new(Silence), |_| {});
+                let destination = "stream logs".to_owned();
+                let ledger = Ledger::new(1 << 20);
+                Output::Records(Delivery::new(line, stream(), destination, LIMITS, settings, ledger, random, log))
+            }
+        }
+    }
+
+    async fn flush(&self, chunk: &[u8]) -> Outcome {
+        match self {
+            Output::Records(delivery) => delivery.deliver(chunk, b"app").await,
+            Output::Chunk { line, stream, random } => send_whole(chunk, line, stream, random).await,
+        }
+    }
+}
+
+/// Sends all records of a chunk once; when one of them fails, the chunk is to be brought again.
+async fn send_whole(chunk: &[u8], line: &Line, stream: &Stream, random: &RefCell<SmallRng>) -> Outcome {
+    let mut packer = Packer::new(chunk, stream, LIMITS, RecordSet::default());
+    loop {
+        let Some(batch) = packer.next_batch(&mut random.borrow_mut(), &mut |_, _| {}) else {
+            return Outcome::Delivered;
+        };
+        let accepted = match verdict(&line.send(batch.body()).await, batch.entries().len()) {
+            Verdict::Answered(records) => records.iter().all(|record| *record == RecordVerdict::Accepted),
+            _ => false,
+        };
+        if !accepted {
+            return Outcome::Retry;
+        }
+    }
+}
+
+struct Silence;
+
+impl LogSink for Silence {
+    fn enabled(&self, _: Level) -> bool {
+        false
+    }
+
+    fn write(&self, _: Level, _: &str) {}
+}
