@@ -266,7 +266,7 @@ impl Transport for Line {
         answer
     }
 
-    fn renew(&self, _: Option<SystemTime>) -> bool {
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
         false
     }
 }
