@@ -69,6 +69,7 @@ fn flush_with_a_silent_name_server() -> ExitCode {
     println!("{time:?}: {said}");
     silent.set_nonblocking(true).unwrap();
     let was_asked = silent.recv(&mut [0; 512]).is_ok();
+    let nothing_was_sent = said.contains(" 0 perhaps sent twice");
     let held = !said.contains("answered retry 1") || time > Duration::from_secs(8);
-    if was_asked && !held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if was_asked && nothing_was_sent && !held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

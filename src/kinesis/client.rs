@@ -14,7 +14,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
@@ -137,13 +137,16 @@ impl Client {
 impl Transport for Client {
     async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
         let credentials = self.credentials.get().await.map_err(TransportError::NoCredentials)?;
-        let request = signed(body, &self.endpoint, &self.region, credentials, self.now())
+        let mut request = signed(body, &self.endpoint, &self.region, credentials, self.now())
             .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
-        match self.request_timeout {
-            None => self.exchange(request).await,
-            Some(limit) => tokio::time::timeout(limit, self.exchange(request))
-                .await
-                .unwrap_or_else(|_| Err(TransportError::Ambiguous(format!("none within {limit:?}")))),
+        let connection = capture_connection(&mut request);
+        let Some(limit) = self.request_timeout else { return self.exchange(request).await };
+        match tokio::time::timeout(limit, self.exchange(request)).await {
+            Ok(result) => result,
+            Err(_) if connection.connection_metadata().is_none() => {
+                Err(TransportError::Connect(format!("no connection within {limit:?}")))
+            }
+            Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
         }
     }
 
