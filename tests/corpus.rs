@@ -14,12 +14,16 @@ mod targets;
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use targets::{chunk, json, reply};
 
 /// The deepest record and serde_json's reading of it need more than a test thread's stack without optimization.
 const STACK_BYTES: usize = 16 << 20;
+
+const LONGEST: Duration = Duration::from_secs(20);
 
 fn play(target: &str, check: fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
@@ -28,8 +32,14 @@ fn play(target: &str, check: fn(&[u8])) {
     assert!(inputs.len() >= 12, "{} inputs in {}", inputs.len(), directory.display());
     for input in inputs {
         let bytes = fs::read(&input).unwrap();
-        let played = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || check(&bytes)).unwrap().join();
-        assert!(played.is_ok(), "the claims do not hold of {}", input.display());
+        let (sender, receiver) = mpsc::channel();
+        let play = move || {
+            check(&bytes);
+            sender.send(()).unwrap();
+        };
+        thread::Builder::new().stack_size(STACK_BYTES).spawn(play).unwrap();
+        let ended = receiver.recv_timeout(LONGEST);
+        assert_eq!(ended, Ok(()), "the claims do not hold of {}, or it does not end", input.display());
     }
 }
 
