@@ -10,12 +10,11 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kinesis::config::Stream;
 use kinesis::ledger::{Ledger, RecordSet};
-use kinesis::pack::{Limits, Packer};
+use kinesis::pack::{Packer, RequestSettings};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 const TAG: &[u8] = b"kube.var.log.containers.app";
-const LIMITS: Limits = Limits { request_records: 500, request_bytes: 5 << 20, record_bytes: 1 << 20 };
 
 /// About 2 MB of access-log lines of 134 bytes.
 fn chunk(records: u32) -> Vec<u8> {
@@ -35,11 +34,12 @@ fn ledger(c: &mut Criterion) {
     let mut group = c.benchmark_group("a chunk of 12,000 records");
     group.throughput(Throughput::Elements(records.into())).sample_size(20);
 
+    let requests = RequestSettings::default();
     let stream = Stream::parse("logs").unwrap_or_else(|error| unreachable!("{error}"));
     group.bench_function("packing it into requests", |b| {
         b.iter(|| {
             let mut random = SmallRng::seed_from_u64(1);
-            let mut packer = Packer::new(&chunk, &stream, LIMITS, RecordSet::default());
+            let mut packer = Packer::new(&chunk, TAG, &stream, &requests, RecordSet::default());
             while let Some(batch) = packer.next_batch(&mut random, &mut |_, _| {}) {
                 black_box(batch);
             }

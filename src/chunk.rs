@@ -139,13 +139,10 @@ fn read_event<'a>(reader: &mut Reader<'a>) -> Result<Found<'a>, Malformed> {
         }
     };
     let seconds_and_nanoseconds = read_time(time);
-    let body = reader.rest();
-    reader.skip()?;
+    let body = reader.value()?;
     if matches!(seconds_and_nanoseconds.seconds, GROUP_START | GROUP_END) {
         return Ok(Found::GroupMarker);
     }
-    let length = body.len() - reader.rest().len();
-    let (body, _) = body.split_at_checked(length).ok_or(Malformed::Truncated)?;
     if !matches!(Reader::new(body).token()?, Token::Map(_)) {
         return Ok(Found::WrongShape);
     }

@@ -1,12 +1,13 @@
 //! Errors that a person reads.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// One thing that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The option as the user would write it.
-    pub option: &'static str,
+    pub option: Cow<'static, str>,
     /// What is wrong, which value it was (secrets masked) and what is allowed.
     pub text: String,
 }

@@ -127,6 +127,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Skips one value with everything in it and returns its bytes.
+    #[inline]
+    pub fn value(&mut self) -> Result<&'a [u8], Malformed> {
+        let start = *self;
+        self.skip()?;
+        Ok(start.up_to(self))
+    }
+
+    /// The bytes from here up to where `later`, a reader of the same slice, stands.
+    #[inline]
+    pub fn up_to(&self, later: &Reader<'a>) -> &'a [u8] {
+        let length = self.rest.len().saturating_sub(later.rest.len());
+        self.rest.get(..length).unwrap_or_default()
+    }
+
     fn counted(&mut self, length: impl FnOnce(&mut Self) -> Result<u32, Malformed>) -> Result<&'a [u8], Malformed> {
         let length = length(self)?;
         self.bytes(length)

@@ -5,66 +5,84 @@
 
 use rand::rngs::SmallRng;
 
-use crate::chunk::{Events, NotAnEvent};
+use crate::chunk::{Event, Events, NotAnEvent};
 use crate::config::Stream;
+use crate::kinesis::limits;
 use crate::kinesis::request::{Batch, BatchBuilder};
 use crate::ledger::RecordSet;
-use crate::partition::RandomKey;
-use crate::record::{Refusal, json};
+use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
 
-/// What one request and one record may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
+/// What requests look like.
+#[derive(Clone, Debug)]
+pub struct RequestSettings {
     /// Most records of a request.
-    pub request_records: usize,
+    pub max_records: usize,
     /// Most bytes of a request, data and partition keys. A single record above it goes alone.
-    pub request_bytes: usize,
-    /// Most bytes of a record, data and partition key.
-    pub record_bytes: usize,
+    pub max_bytes: usize,
+    /// The records in it.
+    pub record: RecordSettings,
 }
 
-/// Something of the chunk that will never be sent.
+impl Default for RequestSettings {
+    fn default() -> Self {
+        RequestSettings {
+            max_records: limits::MAX_REQUEST_RECORDS,
+            max_bytes: limits::DEFAULT_REQUEST_BYTES,
+            record: RecordSettings::default(),
+        }
+    }
+}
+
+/// Something about an event that its owner may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// An event that cannot become a record.
+pub enum Remark {
+    /// An event that cannot become a record, and is never sent.
     Refused(Refusal),
-    /// Bytes that are no event.
+    /// Bytes that are no event, and are never sent.
     NotAnEvent(NotAnEvent),
+    /// A record that is sent, but not as the event was.
+    Altered(Alterations),
 }
 
 /// Makes batches of a chunk's events.
 pub struct Packer<'a> {
     events: Events<'a>,
     stream: &'a Stream,
-    limits: Limits,
+    settings: &'a RequestSettings,
     /// Records that need no sending any more.
     settled: RecordSet,
     next_record: u32,
-    data: Vec<u8>,
-    /// The record in `data` that found the last batch full: its index and its key.
-    carried: Option<(u32, RandomKey)>,
+    encoder: Encoder<'a>,
+    /// The index of the record in `encoder`, which found the last batch full.
+    carried: Option<u32>,
 }
 
 impl<'a> Packer<'a> {
     /// A packer for the events of `chunk`, but those that are `settled`.
-    pub fn new(chunk: &'a [u8], stream: &'a Stream, limits: Limits, settled: RecordSet) -> Self {
-        let events = Events::new(chunk);
-        Packer { events, stream, limits, settled, next_record: 0, data: Vec::new(), carried: None }
+    pub fn new(
+        chunk: &'a [u8],
+        tag: &'a [u8],
+        stream: &'a Stream,
+        settings: &'a RequestSettings,
+        settled: RecordSet,
+    ) -> Self {
+        let (events, encoder) = (Events::new(chunk), Encoder::new(&settings.record, tag));
+        Packer { events, stream, settings, settled, next_record: 0, encoder, carried: None }
     }
 
-    /// The next batch, as full as the limits allow; `None` when the chunk is done. What cannot be sent is told to `lost`,
-    /// with its index.
-    pub fn next_batch(&mut self, random: &mut SmallRng, lost: &mut dyn FnMut(u32, Loss)) -> Option<Batch> {
+    /// The next batch, as full as the limits allow; `None` when the chunk is done. What is not sent, or not as it came, is
+    /// told to `remark`, with its index.
+    pub fn next_batch(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Batch> {
         let mut batch = BatchBuilder::new(self.stream);
-        while let Some((record, key)) = self.carried.take().or_else(|| self.next_record(random, lost)) {
-            let bytes = self.data.len() + key.as_str().len();
+        while let Some(record) = self.carried.take().or_else(|| self.next_record(random, remark)) {
+            let record_bytes = self.encoder.bytes();
             let is_full =
-                batch.len() >= self.limits.request_records || batch.bytes() + bytes > self.limits.request_bytes;
+                batch.len() >= self.settings.max_records || batch.bytes() + record_bytes > self.settings.max_bytes;
             if is_full && !batch.is_empty() {
-                self.carried = Some((record, key));
+                self.carried = Some(record);
                 break;
             }
-            batch.push(record, &self.data, key.as_str(), true);
+            batch.push(record, self.encoder.data(), self.encoder.key(), self.encoder.key_is_random());
         }
         (!batch.is_empty()).then(|| batch.finish())
     }
@@ -75,8 +93,8 @@ impl<'a> Packer<'a> {
         usize::from(self.carried.is_some()) + ahead.filter(|(record, _)| !self.settled.contains(*record)).count()
     }
 
-    /// Writes the next event that can be sent into `data`.
-    fn next_record(&mut self, random: &mut SmallRng, lost: &mut dyn FnMut(u32, Loss)) -> Option<(u32, RandomKey)> {
+    /// Makes a record of the next event that can be sent and returns its index.
+    fn next_record(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<u32> {
         loop {
             let event = self.events.next()?;
             let record = self.next_record;
@@ -85,25 +103,21 @@ impl<'a> Packer<'a> {
                 continue;
             }
             match self.encode(event, random) {
-                Ok(key) => return Some((record, key)),
-                Err(loss) => lost(record, loss),
+                Ok(alterations) => {
+                    if alterations != Alterations::default() {
+                        remark(record, Remark::Altered(alterations));
+                    }
+                    return Some(record);
+                }
+                Err(loss) => remark(record, loss),
             }
         }
     }
 
-    fn encode(
-        &mut self,
-        event: Result<crate::chunk::Event<'_>, NotAnEvent>,
-        random: &mut SmallRng,
-    ) -> Result<RandomKey, Loss> {
-        let event = event.map_err(Loss::NotAnEvent)?;
-        self.data.clear();
-        json::write(event.body, &mut self.data).map_err(Loss::Refused)?;
-        let key = RandomKey::draw(random);
-        if self.data.len() + key.as_str().len() > self.limits.record_bytes {
-            return Err(Loss::Refused(Refusal::TooLarge));
-        }
-        Ok(key)
+    #[inline]
+    fn encode(&mut self, event: Result<Event<'_>, NotAnEvent>, random: &mut SmallRng) -> Result<Alterations, Remark> {
+        let event = event.map_err(Remark::NotAnEvent)?;
+        self.encoder.encode(&event, random).map_err(Remark::Refused)
     }
 }
 
@@ -111,6 +125,7 @@ impl<'a> Packer<'a> {
 mod tests {
     use super::*;
     use crate::partition::RANDOM_KEY_LENGTH;
+    use crate::record::size::Oversize;
     use proptest::prelude::*;
     use rand::SeedableRng;
 
@@ -127,18 +142,23 @@ mod tests {
         sizes.iter().flat_map(|&size| event_of(size)).collect()
     }
 
-    fn pack(chunk: &[u8], limits: Limits) -> (Vec<Batch>, Vec<Loss>) {
+    fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<Remark>) {
         let stream = Stream::parse("logs").unwrap();
-        let mut packer = Packer::new(chunk, &stream, limits, RecordSet::default());
-        let (mut random, mut losses) = (SmallRng::seed_from_u64(1), Vec::new());
+        let mut packer = Packer::new(chunk, b"app", &stream, settings, RecordSet::default());
+        let (mut random, mut remarks) = (SmallRng::seed_from_u64(1), Vec::new());
         let mut batches = Vec::new();
-        while let Some(batch) = packer.next_batch(&mut random, &mut |_, loss| losses.push(loss)) {
+        while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| remarks.push(remark)) {
             batches.push(batch);
         }
-        (batches, losses)
+        (batches, remarks)
     }
 
-    const LIMITS: Limits = Limits { request_records: 500, request_bytes: 5 << 20, record_bytes: 1 << 20 };
+    /// Requests of so many records and bytes, records of so many bytes.
+    fn limits(max_records: usize, max_bytes: usize, max_record_bytes: usize) -> RequestSettings {
+        let record =
+            RecordSettings { max_bytes: max_record_bytes, oversize: Oversize::Discard, ..RecordSettings::default() };
+        RequestSettings { max_records, max_bytes, record }
+    }
 
     fn records(batches: &[Batch]) -> Vec<Vec<u32>> {
         batches.iter().map(|b| b.entries().iter().map(|e| e.record).collect()).collect()
@@ -146,38 +166,35 @@ mod tests {
 
     #[test]
     fn twelve_hundred_and_one_records_are_requests_of_500_500_and_201() {
-        let (batches, _) = pack(&chunk_of(&[20; 1201]), LIMITS);
+        let (batches, _) = pack(&chunk_of(&[20; 1201]), &RequestSettings::default());
         assert_eq!(batches.iter().map(|b| b.entries().len()).collect::<Vec<_>>(), [500, 500, 201]);
     }
 
     #[test]
     fn a_request_is_filled_to_the_last_byte_and_not_beyond() {
-        let limits = Limits { request_bytes: 3 * (100 + RANDOM_KEY_LENGTH), ..LIMITS };
-        assert_eq!(records(&pack(&chunk_of(&[100; 4]), limits).0), [vec![0, 1, 2], vec![3]]);
-        let limits = Limits { request_bytes: limits.request_bytes - 1, ..LIMITS };
-        assert_eq!(records(&pack(&chunk_of(&[100; 4]), limits).0), [vec![0, 1], vec![2, 3]]);
+        let bytes = 3 * (100 + RANDOM_KEY_LENGTH);
+        assert_eq!(records(&pack(&chunk_of(&[100; 4]), &limits(500, bytes, 1000)).0), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(records(&pack(&chunk_of(&[100; 4]), &limits(500, bytes - 1, 1000)).0), [vec![0, 1], vec![2, 3]]);
     }
 
     #[test]
     fn a_record_of_exactly_the_limit_is_sent_and_one_byte_more_is_refused() {
-        let limits = Limits { record_bytes: 100 + RANDOM_KEY_LENGTH, ..LIMITS };
-        let (batches, losses) = pack(&chunk_of(&[100, 101, 99]), limits);
+        let (batches, remarks) = pack(&chunk_of(&[100, 101, 99]), &limits(500, 5 << 20, 100 + RANDOM_KEY_LENGTH));
         assert_eq!(records(&batches), [vec![0, 2]]);
-        assert_eq!(losses, [Loss::Refused(Refusal::TooLarge)]);
+        assert_eq!(remarks, [Remark::Refused(Refusal::TooLarge)]);
     }
 
     #[test]
     fn a_record_above_the_requests_limit_goes_alone() {
-        let limits = Limits { request_bytes: 50, ..LIMITS };
-        assert_eq!(records(&pack(&chunk_of(&[20, 200, 20]), limits).0), [vec![0], vec![1], vec![2]]);
+        assert_eq!(records(&pack(&chunk_of(&[20, 200, 20]), &limits(500, 50, 1000)).0), [vec![0], vec![1], vec![2]]);
     }
 
     #[test]
     fn what_is_no_event_costs_nothing_else() {
         let chunk = [event_of(20), b"\xa3abc".to_vec(), event_of(20), b"\x92\x01".to_vec()].concat();
-        let (batches, losses) = pack(&chunk, LIMITS);
+        let (batches, remarks) = pack(&chunk, &RequestSettings::default());
         assert_eq!(records(&batches), [vec![0, 2]]);
-        assert_eq!(losses.len(), 2, "{losses:?}");
+        assert_eq!(remarks.len(), 2, "{remarks:?}");
     }
 
     #[test]
@@ -185,17 +202,18 @@ mod tests {
         let stream = Stream::parse("logs").unwrap();
         let settled = RecordSet::from_iter([0, 2, 3]);
         let chunk = chunk_of(&[20, 20, 20, 2_000_000, 20]);
-        let mut packer = Packer::new(&chunk, &stream, LIMITS, settled);
+        let settings = limits(500, 5 << 20, 1000);
+        let mut packer = Packer::new(&chunk, b"app", &stream, &settings, settled);
         assert_eq!(packer.remaining(), 2);
-        let batch = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, loss| panic!("{loss:?}"));
+        let batch = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, remark| panic!("{remark:?}"));
         assert_eq!(records(&[batch.unwrap()]), [vec![1, 4]]);
         assert_eq!(packer.remaining(), 0);
     }
 
     #[test]
     fn a_chunk_without_records_makes_no_request() {
-        assert!(pack(&[], LIMITS).0.is_empty());
-        assert!(pack(b"\xc1", LIMITS).0.is_empty());
+        assert!(pack(&[], &RequestSettings::default()).0.is_empty());
+        assert!(pack(b"\xc1", &RequestSettings::default()).0.is_empty());
     }
 
     proptest! {
@@ -205,12 +223,11 @@ mod tests {
             request_records in 1usize..50,
             request_bytes in 1usize..3000,
         ) {
-            let limits = Limits { request_records, request_bytes, record_bytes: 300 };
-            let (batches, losses) = pack(&chunk_of(&sizes), limits);
+            let (batches, remarks) = pack(&chunk_of(&sizes), &limits(request_records, request_bytes, 300));
             let fits = |size: &usize| size + RANDOM_KEY_LENGTH <= 300;
             let expected: Vec<u32> = (0..).zip(&sizes).filter(|(_, size)| fits(size)).map(|(i, _)| i).collect();
             prop_assert_eq!(records(&batches).concat(), expected);
-            prop_assert_eq!(losses.len(), sizes.iter().filter(|size| !fits(size)).count());
+            prop_assert_eq!(remarks.len(), sizes.iter().filter(|size| !fits(size)).count());
             for batch in &batches {
                 prop_assert!(batch.entries().len() <= request_records);
                 prop_assert!(batch.bytes() <= request_bytes || batch.entries().len() == 1);

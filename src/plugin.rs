@@ -25,11 +25,9 @@ use crate::error::{ConfigError, Mistake};
 use crate::kinesis::client::{Client, Transport};
 use crate::kinesis::credentials::{self, CredentialsCache};
 use crate::kinesis::endpoint::Endpoint;
-use crate::kinesis::limits;
 use crate::ledger::Ledger;
 use crate::log::{Level, Line, LogSink, Logger};
 use crate::outcome::Outcome;
-use crate::pack::Limits;
 
 /// Stack of the delivery thread, in bytes.
 pub const STACK_BYTES: usize = 2 << 20;
@@ -152,7 +150,7 @@ impl Plugin {
 }
 
 fn cannot_start(reason: String) -> ConfigError {
-    ConfigError { mistakes: vec![Mistake { option: "plugin", text: format!("it cannot start: {reason}") }] }
+    ConfigError { mistakes: vec![Mistake { option: "plugin".into(), text: format!("it cannot start: {reason}") }] }
 }
 
 /// The delivery thread. Returns the lines that nobody was there to write.
@@ -315,7 +313,7 @@ impl Drop for Listening {
 
 /// Connects a configuration to Kinesis. Missing credentials are not an error: they may come.
 async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<Delivery<Client>>, ConfigError> {
-    let mistake = |option, text: String| ConfigError { mistakes: vec![Mistake { option, text }] };
+    let mistake = |option: &'static str, text| ConfigError { mistakes: vec![Mistake { option: option.into(), text }] };
     let region = match config.region {
         Some(region) => region,
         None => credentials::default_region(&config.identity).await.ok_or_else(|| {
@@ -343,22 +341,26 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
     if let Err(reason) = loaded {
         log.write(Level::Warn, || format!("{reason}; chunks that were in retry are sent whole"));
     }
-    let limits = Limits {
-        request_records: config.delivery.max_request_records,
-        request_bytes: config.delivery.max_request_bytes,
-        record_bytes: limits::DEFAULT_RECORD_BYTES,
-    };
-    Ok(Delivery::new(client, config.stream, destination, limits, config.delivery, ledger, rand::make_rng(), log))
+    Ok(Delivery::new(
+        client,
+        config.stream,
+        destination,
+        config.requests,
+        config.delivery,
+        ledger,
+        rand::make_rng(),
+        log,
+    ))
 }
 
 /// Says what was done and keeps what the next start needs.
 fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
-    let Totals { accepted, refused, left, spared, ambiguous } = delivery.totals();
+    let Totals { accepted, refused, left, spared, ambiguous, .. } = delivery.totals();
     log.write(Level::Info, || {
         format!(
             "leaving: {} records accepted, {} refused, {} left to retries, {} of them spared from being sent twice, {} perhaps sent twice",
             accepted.get(),
-            refused.get(),
+            refused.total(),
             left.get(),
             spared.get(),
             ambiguous.get()

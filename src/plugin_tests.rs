@@ -77,7 +77,6 @@ fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Line
     let plugin = Plugin::start_with(lines.clone(), host_stops, move |log| async move {
         log.write(Level::Info, || "started");
         let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
-        let limits = Limits { request_records: 500, request_bytes: 5 << 20, record_bytes: 1 << 20 };
         let settings = config::Delivery { retries: 0, ..config.delivery };
         let stream = Stream::parse("logs").unwrap();
         let fake = Fake { behaviour, sending };
@@ -85,7 +84,7 @@ fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Line
             fake,
             stream,
             "stream logs".to_owned(),
-            limits,
+            config.requests,
             settings,
             Ledger::new(1 << 20),
             SmallRng::seed_from_u64(1),

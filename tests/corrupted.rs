@@ -28,7 +28,7 @@ use kinesis::kinesis::reply::Response;
 use kinesis::ledger::Ledger;
 use kinesis::log::{Level, LogSink, Logger};
 use kinesis::outcome::Outcome;
-use kinesis::pack::Limits;
+use kinesis::pack::RequestSettings;
 use kinesis::record::json;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -158,14 +158,13 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         damaged_replies: Cell::new(damaged_replies),
         stored: RefCell::default(),
     }));
-    let limits = Limits { request_records: 10, request_bytes: 5 << 20, record_bytes: 1 << 20 };
+    let requests = RequestSettings { max_records: 10, ..RequestSettings::default() };
     let settings = Settings {
-        max_request_records: limits.request_records,
-        max_request_bytes: limits.request_bytes,
         concurrency: 3,
         retries: 4,
         reset_backoff_on_success: true,
         immediate_retry: true,
+        slow_flush: None,
     };
     let stream = Stream::parse("logs").expect("a stream");
     let log = Logger::new(Arc::new(Silence), |_| {});
@@ -173,7 +172,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         service.clone(),
         stream,
         "stream logs".to_owned(),
-        limits,
+        requests,
         settings,
         Ledger::new(1 << 20),
         random(2),
@@ -187,7 +186,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         }
     }
     let stored = service.0.stored.borrow().len();
-    (outcome, stored, delivery.totals().refused.get())
+    (outcome, stored, delivery.totals().refused.total())
 }
 
 fn real_chunks() -> Vec<Vec<u8>> {

@@ -12,7 +12,7 @@ use kinesis::kinesis::client::Transport;
 use kinesis::ledger::{Ledger, RecordSet};
 use kinesis::log::{Level, LogSink, Logger};
 use kinesis::outcome::Outcome;
-use kinesis::pack::{Limits, Packer};
+use kinesis::pack::{Packer, RequestSettings};
 use kinesis::verdict::{RecordVerdict, Verdict, verdict};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -27,8 +27,6 @@ const RETRY_BASE: u64 = 5;
 const RETRY_CAP: u64 = 2000;
 /// Fluent Bit hands over what came in, once a second.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-
-const LIMITS: Limits = Limits { request_records: 500, request_bytes: 5 << 20, record_bytes: 1 << 20 };
 
 /// What is sent again after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,17 +155,25 @@ impl Output {
             Resend::Chunk => Output::Chunk { line, stream: stream(), random: RefCell::new(random) },
             Resend::Records => {
                 let settings = Settings {
-                    max_request_records: LIMITS.request_records,
-                    max_request_bytes: LIMITS.request_bytes,
                     concurrency: 8,
                     retries: fleet.retries,
                     reset_backoff_on_success: fleet.reset_backoff,
                     immediate_retry: true,
+                    slow_flush: None,
                 };
                 let log = Logger::new(Arc::new(Silence), |_| {});
                 let destination = "stream logs".to_owned();
                 let ledger = Ledger::new(1 << 20);
-                Output::Records(Delivery::new(line, stream(), destination, LIMITS, settings, ledger, random, log))
+                Output::Records(Delivery::new(
+                    line,
+                    stream(),
+                    destination,
+                    RequestSettings::default(),
+                    settings,
+                    ledger,
+                    random,
+                    log,
+                ))
             }
         }
     }
@@ -182,7 +188,8 @@ impl Output {
 
 /// Sends all records of a chunk once; when one of them fails, the chunk is to be brought again.
 async fn send_whole(chunk: &[u8], line: &Line, stream: &Stream, random: &RefCell<SmallRng>) -> Outcome {
-    let mut packer = Packer::new(chunk, stream, LIMITS, RecordSet::default());
+    let requests = RequestSettings::default();
+    let mut packer = Packer::new(chunk, b"app", stream, &requests, RecordSet::default());
     loop {
         let Some(batch) = packer.next_batch(&mut random.borrow_mut(), &mut |_, _| {}) else {
             return Outcome::Delivered;

@@ -2,15 +2,19 @@
 
 pub mod options;
 mod parse;
+mod reader;
+mod records;
 mod stream;
+mod unknown;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::{ConfigError, Mistake};
+use crate::error::ConfigError;
 use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::limits;
-use options::{OPTIONS, OptionSpec};
+use crate::pack::RequestSettings;
+use reader::Options;
 
 pub use stream::Stream;
 
@@ -25,7 +29,9 @@ pub struct Config {
     pub endpoint: Option<Endpoint>,
     /// Whose name requests are signed in.
     pub identity: Identity,
-    /// How records are sent.
+    /// What requests and the records in them look like.
+    pub requests: RequestSettings,
+    /// How they are sent.
     pub delivery: Delivery,
     /// Longest time of one request.
     pub request_timeout: Option<Duration>,
@@ -58,10 +64,6 @@ pub struct Role {
 /// How records are sent.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Most records of one request.
-    pub max_request_records: usize,
-    /// Most bytes of one request, data and partition keys.
-    pub max_request_bytes: usize,
     /// Requests in flight at once.
     pub concurrency: usize,
     /// How often what failed is sent again within one flush.
@@ -70,13 +72,15 @@ pub struct Delivery {
     pub reset_backoff_on_success: bool,
     /// Whether a network failure is followed by one more try at once.
     pub immediate_retry: bool,
+    /// A flush that lasts longer is told about.
+    pub slow_flush: Option<Duration>,
 }
 
 impl Config {
     /// Reads all options through `property` (the value of an option by its name, `None` when unset) and reports every
     /// mistake at once.
     pub fn parse(property: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let mut options = Options { property, mistakes: Vec::new(), read: Vec::new() };
+        let mut options = Options::new(property);
 
         let stream = options.optional("stream", Stream::parse);
         let region = options.optional("region", Region::parse);
@@ -85,9 +89,11 @@ impl Config {
         let role_arn = options.optional("role_arn", role_arn);
         let external_id = options.optional("external_id", any_text);
         let sts_endpoint = options.optional("sts_endpoint", Endpoint::parse);
-        let max_request_records =
-            options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS));
-        let max_request_bytes = options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES));
+        let requests = RequestSettings {
+            max_records: options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS)),
+            max_bytes: options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES)),
+            record: records::read(&mut options),
+        };
         let concurrency = match options.value("concurrency", parse::integer(0..=64)) {
             0 => options.default("concurrency", parse::integer(1..=64)),
             concurrency => concurrency,
@@ -96,6 +102,7 @@ impl Config {
         let reset_backoff_on_success = options.value("reset_backoff_if_success", parse::boolean);
         let immediate_retry = options.value("auto_retry_requests", parse::boolean);
         let request_timeout = options.value("http_request_timeout", parse::duration);
+        let slow_flush = options.value("slow_flush_log_threshold", parse::duration);
         let ledger_max_bytes = options.value("ledger_max_bytes", parse::size(4 << 10..=64 << 20));
         let ledger_path = options.optional("ledger_path", |text| Ok(PathBuf::from(text)));
 
@@ -103,8 +110,8 @@ impl Config {
             options.mistake("stream", "it is required: the name of a Kinesis stream, or its ARN".to_owned());
         }
         for option in ["external_id", "sts_endpoint"] {
-            if options.is_set(option) && !options.is_set("role_arn") {
-                options.mistake(option, "it means nothing without role_arn".to_owned());
+            if !options.is_set("role_arn") {
+                options.meaningless(option, "without role_arn");
             }
         }
         let arn_region = stream.as_ref().and_then(Stream::region);
@@ -122,13 +129,13 @@ impl Config {
             region: region.or(arn_region),
             endpoint,
             identity: Identity { profile, role: role_arn.map(|arn| Role { arn, external_id, sts_endpoint }) },
+            requests,
             delivery: Delivery {
-                max_request_records,
-                max_request_bytes,
                 concurrency,
                 retries,
                 reset_backoff_on_success,
                 immediate_retry,
+                slow_flush: Some(slow_flush).filter(|time| !time.is_zero()),
             },
             request_timeout: Some(request_timeout).filter(|time| !time.is_zero()),
             ledger_max_bytes,
@@ -149,88 +156,9 @@ fn role_arn(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads options one by one and collects what is wrong with them.
-struct Options<'a> {
-    property: &'a dyn Fn(&str) -> Option<String>,
-    mistakes: Vec<Mistake>,
-    read: Vec<&'static str>,
-}
-
-impl Options<'_> {
-    /// The value of an option that has a default.
-    fn value<T: Default>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        if self.is_set(name) {
-            return self.optional(name, parse).unwrap_or_default();
-        }
-        self.read.push(name);
-        self.default(name, parse)
-    }
-
-    /// The default of an option, whatever the user set.
-    fn default<T: Default>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        let default = spec(name).and_then(|option| option.default).unwrap_or_default();
-        parse(default).unwrap_or_else(|allowed| {
-            self.mistake(name, format!("its default '{default}' is not valid: {allowed}"));
-            T::default()
-        })
-    }
-
-    /// The value of an option that may be unset.
-    fn optional<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        self.read.push(name);
-        let mut values = self.values(name);
-        let (as_written, text) = values.pop()?;
-        if let Some((other, other_text)) = values.into_iter().find(|(_, other)| *other != text) {
-            let conflict = format!("'{text}', but {other}, which means the same, is '{other_text}': set one of them");
-            self.mistake(as_written, conflict);
-            return None;
-        }
-        match parse(&text) {
-            Ok(value) => Some(value),
-            Err(allowed) => {
-                self.mistake(as_written, format!("'{text}' is not valid: {allowed}"));
-                None
-            }
-        }
-    }
-
-    fn is_set(&self, name: &str) -> bool {
-        !self.values(name).is_empty()
-    }
-
-    /// What the user wrote under the option's name and its aliases. An empty value counts as unset, so that an empty
-    /// environment variable in the host's configuration does.
-    fn values(&self, name: &str) -> Vec<(&'static str, String)> {
-        let names = spec(name)
-            .into_iter()
-            .flat_map(|option| std::iter::once(option.name).chain(option.aliases.iter().copied()));
-        names
-            .filter_map(|name| Some((name, (self.property)(name)?.trim().to_owned())))
-            .filter(|(_, text)| !text.is_empty())
-            .collect()
-    }
-
-    fn mistake(&mut self, option: &'static str, text: String) {
-        self.mistakes.push(Mistake { option, text });
-    }
-
-    /// The mistakes, in the order of the option table.
-    fn finish(mut self) -> Vec<Mistake> {
-        debug_assert!(OPTIONS.iter().all(|option| self.read.contains(&option.name)), "an option is never read");
-        let position = |name| OPTIONS.iter().position(|option| option.name == name || option.aliases.contains(&name));
-        self.mistakes.sort_by_key(|mistake| position(mistake.option));
-        self.mistakes
-    }
-}
-
-fn spec(name: &str) -> Option<&'static OptionSpec> {
-    let found = OPTIONS.iter().find(|option| option.name == name);
-    debug_assert!(found.is_some(), "{name} is not in the option table");
-    found
-}
-
 #[cfg(test)]
 mod tests {
+    use super::options::OPTIONS;
     use super::*;
 
     fn parse(options: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -244,8 +172,7 @@ mod tests {
     #[test]
     fn a_stream_alone_is_enough() {
         let config = parse(&[("stream", "logs")]).unwrap();
-        assert_eq!(config.delivery.max_request_records, 500);
-        assert_eq!(config.delivery.max_request_bytes, 5 << 20);
+        assert_eq!((config.requests.max_records, config.requests.max_bytes), (500, 5 << 20));
         assert_eq!(config.delivery.concurrency, 8);
         assert_eq!(config.delivery.retries, 8);
         assert!(config.delivery.immediate_retry && config.delivery.reset_backoff_on_success);

@@ -6,6 +6,7 @@
 //! instance.
 
 mod flush;
+mod remarks;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
@@ -24,12 +25,12 @@ use crate::kinesis::request::Batch;
 use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
 use crate::outcome::Outcome;
-use crate::pack::{Limits, Loss, Packer};
+use crate::pack::{Packer, RequestSettings};
 use crate::partition::RandomKey;
 use crate::verdict::{RecordVerdict, Verdict, verdict};
-use flush::{Attempt, Flush};
+use flush::{Attempt, Flush, add_time};
 
-pub use flush::Totals;
+pub use flush::{RefusalReason, Refused, Totals};
 
 /// When so many records were refused alone and none was accepted, no more are tried.
 const MAX_SUSPECTS: usize = 8;
@@ -40,7 +41,7 @@ pub struct Delivery<T> {
     stream: Stream,
     /// The stream, its region and its endpoint, for the log.
     destination: String,
-    limits: Limits,
+    requests: RequestSettings,
     settings: config::Delivery,
     permits: Arc<Semaphore>,
     random: RefCell<SmallRng>,
@@ -60,7 +61,7 @@ impl<T: Transport> Delivery<T> {
         transport: T,
         stream: Stream,
         destination: String,
-        limits: Limits,
+        requests: RequestSettings,
         settings: config::Delivery,
         ledger: Ledger,
         random: SmallRng,
@@ -70,7 +71,7 @@ impl<T: Transport> Delivery<T> {
             transport,
             stream,
             destination,
-            limits,
+            requests,
             permits: Arc::new(Semaphore::new(settings.concurrency)),
             settings,
             random: RefCell::new(random),
@@ -87,13 +88,18 @@ impl<T: Transport> Delivery<T> {
     pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
         let known = self.ledger.borrow_mut().take(tag, chunk).unwrap_or_default();
         let spared = known.len();
+        let started = Instant::now();
         let flush = Rc::new(Flush { settled: RefCell::new(known.clone()), ..Flush::default() });
-        let mut packer = Packer::new(chunk, &self.stream, self.limits, known);
+        let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known);
         let mut requests = JoinSet::new();
         while !flush.stopped.get() {
+            let waiting_since = Instant::now();
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { break };
-            let mut lost = |record, loss| self.lost(record, loss, &flush);
-            let Some(batch) = packer.next_batch(&mut self.random.borrow_mut(), &mut lost) else { break };
+            let packing_since = add_time(&flush.times.waiting, waiting_since);
+            let mut remark = |record, remark| self.remark(record, remark, &flush);
+            let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut remark);
+            add_time(&flush.times.packing, packing_since);
+            let Some(batch) = batch else { break };
             requests.spawn_local(Rc::clone(self).settle(batch, Rc::clone(&flush), permit));
             // Encoding blocks the thread: let the request leave and replies be read before the next one is written.
             tokio::task::yield_now().await;
@@ -108,6 +114,7 @@ impl<T: Transport> Delivery<T> {
             Flush::count(&flush.left, packer.remaining());
         }
         self.judge_suspects(&flush);
+        self.remark_slowness(started.elapsed(), &flush);
         let outcome = self.conclude(&flush, spared);
         if outcome == Outcome::Retry {
             self.ledger.borrow_mut().keep(tag, chunk, flush.settled.take());
@@ -118,9 +125,7 @@ impl<T: Transport> Delivery<T> {
     fn conclude(&self, flush: &Flush, spared: usize) -> Outcome {
         let (accepted, refused, left) = (flush.accepted.get(), flush.refused.get(), flush.left.get());
         let totals = &self.totals;
-        for (total, records) in
-            [(&totals.accepted, accepted), (&totals.refused, refused), (&totals.left, left), (&totals.spared, spared)]
-        {
+        for (total, records) in [(&totals.accepted, accepted), (&totals.left, left), (&totals.spared, spared)] {
             total.set(total.get() + records as u64);
         }
         self.log.write(Level::Debug, || {
@@ -173,19 +178,6 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    fn lost(&self, record: u32, loss: Loss, flush: &Flush) {
-        Flush::count(&flush.refused, 1);
-        flush.settled.borrow_mut().insert(record);
-        match loss {
-            Loss::Refused(reason) => {
-                self.log.folded(Level::Error, "record refused", || format!("a record is not sent: {reason}"));
-            }
-            Loss::NotAnEvent(event) => {
-                self.log.folded(Level::Error, "not an event", || format!("a part of a chunk is not sent: {event}"));
-            }
-        }
-    }
-
     /// Sends a batch until each of its records is accepted, refused or left for Fluent Bit's retry.
     async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, _permit: OwnedSemaphorePermit) {
         let mut attempts = vec![Attempt::new(batch)];
@@ -200,6 +192,8 @@ impl<T: Transport> Delivery<T> {
                 answer = self.transport.send(attempt.batch.body()) => answer,
                 () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
             };
+            add_time(&flush.times.network, sent_at);
+            flush.times.requests.set(flush.times.requests.get() + 1);
             match verdict(&answer, attempt.records()) {
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {
@@ -239,7 +233,7 @@ impl<T: Transport> Delivery<T> {
         for (entry, record) in attempt.batch.entries().iter().zip(records) {
             match record {
                 RecordVerdict::Accepted => flush.settled.borrow_mut().insert(entry.record),
-                RecordVerdict::Refused { code } => self.refuse(entry.record, code, flush),
+                RecordVerdict::Refused { code } => self.refused_by_kinesis(entry.record, code, flush),
                 RecordVerdict::Again { code } => first_failure = first_failure.or(Some(code)),
             }
         }
@@ -294,10 +288,12 @@ impl<T: Transport> Delivery<T> {
         attempt.retries += 1;
         let pause = attempt.backoff.next(&mut self.random.borrow_mut(), after);
         self.log.folded(Level::Warn, "sent again", || format!("{reason}: sending again after a pause"));
+        let paused_at = Instant::now();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.until_leaving() => {}
         }
+        add_time(&flush.times.pauses, paused_at);
         Some(attempt)
     }
 
@@ -330,7 +326,7 @@ impl<T: Transport> Delivery<T> {
                 Vec::new()
             }
             (Some(culprit), entries) => {
-                entries.get(culprit).iter().for_each(|entry| self.refuse(entry.record, reason, flush));
+                entries.get(culprit).iter().for_each(|entry| self.refused_by_kinesis(entry.record, reason, flush));
                 vec![part(&|index| index != culprit)]
             }
             (None, entries) => {
@@ -347,17 +343,11 @@ impl<T: Transport> Delivery<T> {
         let Some((_, reason)) = suspects.first() else { return };
         let others_before = suspects.len() == 1 && self.totals.accepted.get() > 0;
         if flush.accepted.get() > 0 || others_before {
-            suspects.iter().for_each(|(record, reason)| self.refuse(*record, reason, flush));
+            suspects.iter().for_each(|(record, reason)| self.refused_by_kinesis(*record, reason, flush));
             return;
         }
         Flush::count(&flush.left, suspects.len());
         self.tell_operator(reason, "no record is acceptable there, so it is not the records");
-    }
-
-    fn refuse(&self, record: u32, reason: &str, flush: &Flush) {
-        Flush::count(&flush.refused, 1);
-        flush.settled.borrow_mut().insert(record);
-        self.log.folded(Level::Error, "refused by Kinesis", || format!("a record is refused by Kinesis: {reason}"));
     }
 }
 

@@ -165,22 +165,20 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
         let (ledger, loaded) = Ledger::with_file(LEDGER_BYTES, file.to_owned(), "logs".to_owned());
         loaded?;
         let settings = config::Delivery {
-            max_request_records: 500,
-            max_request_bytes: 5 << 20,
             concurrency: random.random_range(1..5),
             retries: random.random_range(0..5),
             reset_backoff_on_success: true,
             immediate_retry: random.random_bool(0.5),
+            slow_flush: None,
         };
-        let limits =
-            Limits { request_records: random.random_range(1..12), request_bytes: 5 << 20, record_bytes: 1 << 20 };
+        let requests = RequestSettings { max_records: random.random_range(1..12), ..RequestSettings::default() };
         let log = TestLog::default();
         let stream = Stream::parse("logs").map_err(|error| error.clone())?;
         let delivery = Delivery::new(
             kinesis.clone(),
             stream,
             "stream logs".to_owned(),
-            limits,
+            requests,
             settings,
             ledger,
             SmallRng::seed_from_u64(seed ^ 2),

@@ -133,17 +133,16 @@ impl Bench {
         Self::with(script, |_, _| {})
     }
 
-    pub(super) fn with(script: Vec<Answer>, change: impl FnOnce(&mut config::Delivery, &mut Limits)) -> Self {
-        let mut limits = Limits { request_records: 4, request_bytes: 5 << 20, record_bytes: 1 << 20 };
+    pub(super) fn with(script: Vec<Answer>, change: impl FnOnce(&mut config::Delivery, &mut RequestSettings)) -> Self {
+        let mut requests = RequestSettings { max_records: 4, ..RequestSettings::default() };
         let mut settings = config::Delivery {
-            max_request_records: 4,
-            max_request_bytes: 5 << 20,
             concurrency: 8,
             retries: 8,
             reset_backoff_on_success: true,
             immediate_retry: true,
+            slow_flush: Some(Duration::from_secs(20)),
         };
-        change(&mut settings, &mut limits);
+        change(&mut settings, &mut requests);
         let state = State { script: script.into(), may_renew: true, ..State::default() };
         let kinesis = Scripted { state: Rc::new(RefCell::new(state)), start: Instant::now() };
         let log = TestLog::default();
@@ -153,7 +152,7 @@ impl Bench {
             kinesis.clone(),
             stream,
             "stream logs".to_owned(),
-            limits,
+            requests,
             settings,
             Ledger::new(1 << 20),
             random,

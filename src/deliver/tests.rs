@@ -118,7 +118,7 @@ async fn what_only_an_operator_can_cure_ends_the_flush_with_one_line_and_keeps_e
 
 #[tokio::test(start_paused = true)]
 async fn one_poison_record_of_five_hundred_is_found_by_halving_and_the_others_arrive() {
-    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":123}"#], "not acceptable"));
     assert_eq!(bench.flush(500).await, Outcome::Delivered);
     assert_eq!(bench.accepted(), ids((0..500).filter(|&id| id != 123)));
@@ -128,7 +128,7 @@ async fn one_poison_record_of_five_hundred_is_found_by_halving_and_the_others_ar
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_the_service_names_is_refused_without_search() {
-    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::NamedPoison(r#"{"i":7}"#));
     assert_eq!(bench.flush(100).await, Outcome::Delivered);
     assert_eq!(bench.accepted(), ids((0..100).filter(|&id| id != 7)));
@@ -146,16 +146,16 @@ async fn when_every_record_alone_gets_the_same_answer_nothing_is_thrown_away() {
 
 #[tokio::test(start_paused = true)]
 async fn several_records_may_be_poison_for_the_same_reason() {
-    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":0}"#, r#"{"i":1}"#], "too long"));
     assert_eq!(bench.flush(500).await, Outcome::Delivered);
     assert_eq!(bench.accepted(), ids(2..500));
-    assert_eq!(bench.delivery.totals().refused.get(), 2);
+    assert_eq!(bench.delivery.totals().refused.total(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_takes_nothing_is_not_asked_record_by_record() {
-    let bench = Bench::with(vec![], |_, limits| limits.request_records = 500);
+    let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "SerializationException"));
     assert_eq!(bench.flush(500).await, Outcome::Retry);
     assert!(bench.sizes().len() < 40, "{} requests", bench.sizes().len());
@@ -172,7 +172,7 @@ async fn a_lone_record_is_not_thrown_away_before_kinesis_ever_took_one() {
 
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_sent_is_counted_and_the_rest_is_delivered() {
-    let bench = Bench::with(vec![], |_, limits| limits.record_bytes = 16);
+    let bench = Bench::with(vec![], |_, requests| requests.record.max_bytes = 16);
     assert_eq!(bench.flush(10).await, Outcome::Delivered);
     let chunk = [chunk(2), b"\x93".to_vec()].concat();
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
@@ -280,14 +280,14 @@ async fn many_chunks_in_retry_at_once_are_told_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_records_are_not_counted_again_in_the_retry() {
-    let bench = Bench::with(vec![Answer::Fail(&[0], THROTTLED)], |settings, limits| {
-        (settings.retries, limits.record_bytes) = (0, 16);
+    let bench = Bench::with(vec![Answer::Fail(&[0], THROTTLED)], |settings, requests| {
+        (settings.retries, requests.record.max_bytes) = (0, 16);
     });
     let chunk = chunk(12);
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
     let totals = bench.delivery.totals();
-    assert_eq!((totals.accepted.get(), totals.refused.get()), (10, 2));
+    assert_eq!((totals.accepted.get(), totals.refused.total()), (10, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,5 +16,11 @@ pub const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 /// Most bytes of one record on a stream whose `MaxRecordSizeInKiB` was not raised: data before base64 plus partition key.
 pub const DEFAULT_RECORD_BYTES: usize = 1024 * 1024;
 
+/// Most bytes of one record on a stream whose `MaxRecordSizeInKiB` was raised as far as it goes.
+pub const MAX_RECORD_BYTES: usize = 10 * 1024 * 1024;
+
+/// Most characters of a partition key, which are not its bytes.
+pub const MAX_PARTITION_KEY_CHARACTERS: usize = 256;
+
 /// Most characters of a stream's name.
 pub const MAX_STREAM_NAME_CHARACTERS: usize = 128;

@@ -5,7 +5,7 @@
 //! equal keys the last one counts and stands where it stood.
 
 use crate::msgpack::{Malformed, Reader, Token};
-use crate::record::Refusal;
+use crate::record::{Refusal, deeper};
 
 /// How deep maps and arrays may stand in each other. The encoder recurses, and the delivery thread's stack of 2 MiB
 /// holds this many levels several times over (a test proves it).
@@ -67,14 +67,16 @@ impl From<Malformed> for Stop {
     }
 }
 
+impl From<Refusal> for Stop {
+    fn from(reason: Refusal) -> Self {
+        Stop::Refused(reason)
+    }
+}
+
 fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys) -> Result<(), Stop> {
     let mut reader = Reader::new(value);
     let token = reader.token()?;
     write_value(token, &mut reader, out, keys, MAX_DEPTH)
-}
-
-fn deeper(depth: u32, levels: u32) -> Result<u32, Stop> {
-    depth.checked_sub(levels).ok_or(Stop::Refused(Refusal::TooDeep))
 }
 
 fn write_value(

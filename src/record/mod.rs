@@ -1,11 +1,63 @@
 //! An event as the bytes to send.
+//!
+//! [`RecordSettings`] is what the configuration says about that, [`Encoder`] does it: reads the partition key, takes
+//! the entries that are sent, writes them in their format, ends them with a newline, compresses them, and keeps the
+//! record within its size.
 
+pub mod formats;
 pub mod json;
+pub mod path;
+pub mod shape;
+pub mod size;
+pub mod time;
 
 use std::fmt;
 
+use rand::rngs::SmallRng;
+
+use crate::chunk::Event;
+use crate::kinesis::limits;
 use crate::msgpack::Malformed;
+use crate::partition::{PartitionKey, RandomKey};
+use crate::record::formats::Format;
 use crate::record::json::{KEY_LEVELS, MAX_DEPTH};
+use crate::record::shape::Shape;
+use crate::record::size::Oversize;
+use crate::record::time::{TimeFormat, TimeWriter};
+
+/// What records look like.
+#[derive(Clone, Debug)]
+pub struct RecordSettings {
+    /// Which entries are sent, under which keys.
+    pub shape: Shape,
+    /// How the event's time is written.
+    pub time_format: TimeFormat,
+    /// How they are written.
+    pub format: Format,
+    /// Whether a newline ends each record.
+    pub newline: bool,
+    /// Most bytes of a record, data and partition key.
+    pub max_bytes: usize,
+    /// What becomes of a larger one.
+    pub oversize: Oversize,
+    /// Which partition key a record gets.
+    pub partition_key: PartitionKey,
+}
+
+impl Default for RecordSettings {
+    /// Events as they are, in JSON, with random keys.
+    fn default() -> Self {
+        RecordSettings {
+            shape: Shape::default(),
+            time_format: TimeFormat::default(),
+            format: Format::Json,
+            newline: false,
+            max_bytes: limits::DEFAULT_RECORD_BYTES,
+            oversize: Oversize::Truncate,
+            partition_key: PartitionKey::Random,
+        }
+    }
+}
 
 /// Why an event cannot become a record. No retry cures any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +65,10 @@ pub enum Refusal {
     /// Maps and arrays stand deeper in each other than [`MAX_DEPTH`]; a map or array that is a key counts for
     /// [`KEY_LEVELS`].
     TooDeep,
-    /// The record and its partition key are larger than Kinesis takes.
+    /// The record and its partition key are larger than allowed, and cannot or may not be cut.
     TooLarge,
+    /// The event has nothing under the key that alone is sent.
+    NoLogKey,
     /// The body is no complete msgpack.
     Malformed(Malformed),
 }
@@ -31,10 +85,123 @@ impl fmt::Display for Refusal {
             Refusal::TooDeep => {
                 write!(f, "it is nested deeper than {MAX_DEPTH} levels (a map or array as a key is {KEY_LEVELS})")
             }
-            Refusal::TooLarge => {
-                f.write_str("it is larger than a Kinesis record may be (1 MiB with its partition key)")
-            }
+            Refusal::TooLarge => f.write_str("it is larger than max_record_size"),
+            Refusal::NoLogKey => f.write_str("it has no value under log_key"),
             Refusal::Malformed(reason) => write!(f, "its msgpack cannot be read: {reason}"),
+        }
+    }
+}
+
+/// One level deeper into maps and arrays, or several, of those that are left.
+fn deeper(depth: u32, levels: u32) -> Result<u32, Refusal> {
+    depth.checked_sub(levels).ok_or(Refusal::TooDeep)
+}
+
+/// Turns one event after the other into a record. The last one stays until the next.
+pub struct Encoder<'a> {
+    settings: &'a RecordSettings,
+    tag: &'a [u8],
+    times: TimeWriter<'a>,
+    time: Vec<u8>,
+    shaped: Vec<u8>,
+    data: Vec<u8>,
+    key: String,
+    key_is_random: bool,
+}
+
+/// What was done to an event to make it a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alterations {
+    /// It was cut, and had so many bytes before, partition key included.
+    pub cut_from: Option<usize>,
+    /// It has nothing that could be its partition key, so it got a random one.
+    pub no_partition_key: bool,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder of events with `tag`.
+    pub fn new(settings: &'a RecordSettings, tag: &'a [u8]) -> Self {
+        Encoder {
+            settings,
+            tag,
+            times: TimeWriter::new(&settings.time_format),
+            time: Vec::new(),
+            shaped: Vec::new(),
+            data: Vec::new(),
+            key: String::new(),
+            key_is_random: true,
+        }
+    }
+
+    /// The data of the last record.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The partition key of the last record.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether the last record's key was drawn at random.
+    pub fn key_is_random(&self) -> bool {
+        self.key_is_random
+    }
+
+    /// Bytes of the last record as Kinesis counts them: data and partition key.
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.key.len()
+    }
+
+    /// Makes a record of `event`.
+    pub fn encode(&mut self, event: &Event<'_>, random: &mut SmallRng) -> Result<Alterations, Refusal> {
+        let settings = self.settings;
+        if settings.shape.time_key.is_some() || matches!(settings.format, Format::OutFile { .. }) {
+            self.time.clear();
+            self.times.write(event.time, &mut self.time);
+        }
+        let no_partition_key = self.draw_key(event.body, random);
+
+        let body = if settings.shape.is_identity() {
+            event.body
+        } else {
+            self.shaped.clear();
+            settings.shape.write(event.body, &self.time, &mut self.shaped)?;
+            &self.shaped
+        };
+        self.data.clear();
+        settings.format.write(body, &self.time, self.tag, &mut self.data)?;
+        if settings.newline {
+            self.data.push(b'\n');
+        }
+        let cut_from = self.keep_within_size()?;
+        Ok(Alterations { cut_from, no_partition_key })
+    }
+
+    /// Reads the partition key of an event or draws one; says whether the event should have had one.
+    fn draw_key(&mut self, body: &[u8], random: &mut SmallRng) -> bool {
+        self.key.clear();
+        let wanted = &self.settings.partition_key;
+        let time = self.settings.shape.time_key.as_deref().map(|key| (key, self.time.as_slice()));
+        self.key_is_random = !wanted.read(body, time, self.tag, &mut self.key);
+        if self.key_is_random {
+            self.key.push_str(RandomKey::draw(random).as_str());
+        }
+        self.key_is_random && *wanted != PartitionKey::Random
+    }
+
+    fn keep_within_size(&mut self) -> Result<Option<usize>, Refusal> {
+        let bytes = self.bytes();
+        if bytes <= self.settings.max_bytes {
+            return Ok(None);
+        }
+        let room = self.settings.max_bytes.checked_sub(self.key.len()).ok_or(Refusal::TooLarge)?;
+        match self.settings.oversize {
+            Oversize::Discard => Err(Refusal::TooLarge),
+            Oversize::Truncate => {
+                size::truncate(&mut self.data, room, self.settings.newline, self.settings.format.holds_json())?;
+                Ok(Some(bytes))
+            }
         }
     }
 }

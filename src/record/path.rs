@@ -1,0 +1,138 @@
+//! Where in a record a value stands.
+
+use std::fmt;
+
+use crate::msgpack::{Reader, Token};
+
+/// Keys from the record's top down to a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPath {
+    keys: Vec<String>,
+}
+
+const ALLOWED: &str = "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']";
+
+impl KeyPath {
+    /// Reads `key`, `a->b->c` or `$a['b']['c']`; the error says what is allowed.
+    pub fn parse(text: &str) -> Result<KeyPath, String> {
+        let keys = match text.strip_prefix('$') {
+            Some(accessor) => accessor_keys(accessor),
+            None => Some(text.split("->").map(str::to_owned).collect()),
+        };
+        match keys {
+            Some(keys) if !keys.is_empty() && keys.iter().all(|key| !key.is_empty()) => Ok(KeyPath { keys }),
+            _ => Err(ALLOWED.to_owned()),
+        }
+    }
+
+    /// The keys, at least one.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// The value's bytes in `map`, a complete msgpack map; of several equal keys the last one counts.
+    #[inline]
+    pub fn find<'a>(&self, map: &'a [u8]) -> Option<&'a [u8]> {
+        self.keys.iter().try_fold(map, |map, key| entry(map, key.as_bytes()))
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.keys.join("->"))
+    }
+}
+
+/// The keys of `name['key']["key"]`, the name with or without keys behind it; either may be missing.
+fn accessor_keys(text: &str) -> Option<Vec<String>> {
+    let (name, mut rest) = text.split_at(text.find('[').unwrap_or(text.len()));
+    if name.starts_with('.') {
+        return None;
+    }
+    let mut keys: Vec<String> = Some(name).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
+    while !rest.is_empty() {
+        let quoted = rest.strip_prefix('[')?;
+        let quote = quoted.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+        let (key, behind) = quoted.get(1..)?.split_once(quote)?;
+        keys.push(key.to_owned());
+        rest = behind.strip_prefix(']')?;
+    }
+    Some(keys)
+}
+
+/// The value of the last entry of `map` with this key.
+fn entry<'a>(map: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let mut reader = Reader::new(map);
+    let Ok(Token::Map(entries)) = reader.token() else { return None };
+    let mut found = None;
+    for _ in 0..entries {
+        let position = reader;
+        let is_it = match reader.token().ok()? {
+            Token::String(bytes) | Token::Binary(bytes) => bytes == key,
+            Token::Array(_) | Token::Map(_) => {
+                reader = position;
+                reader.skip().ok()?;
+                false
+            }
+            _ => false,
+        };
+        let value = reader.value().ok()?;
+        if is_it {
+            found = Some(value);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        KeyPath::parse(text).unwrap().keys
+    }
+
+    #[test]
+    fn three_notations_name_the_same_value() {
+        assert_eq!(keys("log"), ["log"]);
+        assert_eq!(keys("a.b"), ["a.b"]);
+        for text in ["a->b.c->d", "$a['b.c']['d']", r#"$a["b.c"]['d']"#, "$['a']['b.c']['d']"] {
+            assert_eq!(keys(text), ["a", "b.c", "d"], "{text}");
+        }
+        assert_eq!(KeyPath::parse("$a['b']").unwrap().to_string(), "a->b");
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused_with_what_is() {
+        for text in
+            ["", "$", "a->", "->a", "a->->b", "$a[0]", "$a['b'", "$a['b'x", "$a['']", "$.a.b", "$a['b]", "$a[b]"]
+        {
+            assert_eq!(KeyPath::parse(text), Err(ALLOWED.to_owned()), "{text}");
+        }
+    }
+
+    fn find(path: &str, body: &serde_json::Value) -> Option<serde_json::Value> {
+        let body = rmp_serde::to_vec(body).unwrap();
+        let value = KeyPath::parse(path).unwrap().find(&body)?;
+        Some(rmp_serde::from_slice(value).unwrap())
+    }
+
+    #[test]
+    fn a_value_is_found_at_any_depth_and_nothing_beside_the_path() {
+        let body = serde_json::json!({"a": {"b": {"c": [1, {"d": 2}]}}, "lo": 1, "log": "x", "logger": 3});
+        assert_eq!(find("a->b->c", &body).unwrap(), serde_json::json!([1, {"d": 2}]));
+        assert_eq!(find("log", &body).unwrap(), "x");
+        for missing in ["b", "a->c", "log->x", "a->b->c->d", "l", "loggers"] {
+            assert_eq!(find(missing, &body), None, "{missing}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_bin_keys_do_and_others_are_passed_over() {
+        // {[1, 2]: "no", nil: "no", bin "k": 1, "k": 2}
+        let body = b"\x84\x92\x01\x02\xa2no\xc0\xa2no\xc4\x01k\x01\xa1k\x02";
+        assert_eq!(KeyPath::parse("k").unwrap().find(body), Some(&b"\x02"[..]));
+        assert_eq!(KeyPath::parse("k").unwrap().find(&body[..body.len() - 1]), None);
+        assert_eq!(KeyPath::parse("k").unwrap().find(b"\x93\xa1k\xa1k\xa1k"), None);
+    }
+}

@@ -1,0 +1,327 @@
+//! Which entries of an event are sent, under which keys: msgpack to msgpack.
+//!
+//! Only events that change pass through here. The result is an event's body like any other, so that every format and
+//! every rule about equal keys applies to it.
+
+use crate::msgpack::{Reader, Token};
+use crate::record::json::MAX_DEPTH;
+use crate::record::path::KeyPath;
+use crate::record::{Refusal, deeper};
+
+/// What is changed about an event's entries.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// The entries to keep; all of them when `None`.
+    pub keep: Option<Selection>,
+    /// What replaces the dots of keys.
+    pub replace_dots: Option<String>,
+    /// The key of the entry that holds the event's time.
+    pub time_key: Option<String>,
+}
+
+/// Entries of a map, by their keys.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Each key with what is kept of its value; everything when `None`.
+    entries: Vec<(String, Option<Selection>)>,
+}
+
+impl Selection {
+    /// The values that `paths` lead to.
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a KeyPath>) -> Self {
+        let mut selection = Selection::default();
+        paths.into_iter().for_each(|path| selection.add(path.keys()));
+        selection
+    }
+
+    fn add(&mut self, path: &[String]) {
+        let Some((key, deeper)) = path.split_first() else { return };
+        let position = self.entries.iter().position(|(known, _)| known == key);
+        match position.and_then(|position| self.entries.get_mut(position)) {
+            // A shorter path keeps all that a longer one does.
+            Some((_, None)) => {}
+            Some((_, whole)) if deeper.is_empty() => *whole = None,
+            Some((_, Some(selection))) => selection.add(deeper),
+            None => {
+                let mut selection = (!deeper.is_empty()).then(Selection::default);
+                if let Some(selection) = &mut selection {
+                    selection.add(deeper);
+                }
+                self.entries.push((key.clone(), selection));
+            }
+        }
+    }
+
+    /// What is kept of the value under `key`: `None` for nothing, `Some(None)` for everything.
+    fn of(&self, key: &[u8]) -> Option<Option<&Selection>> {
+        self.entries.iter().find(|(known, _)| known.as_bytes() == key).map(|(_, selection)| selection.as_ref())
+    }
+
+    /// Whether all of the value that `path` leads to is kept.
+    pub fn keeps(&self, path: &[String]) -> bool {
+        let Some((key, deeper)) = path.split_first() else { return false };
+        match self.of(key.as_bytes()) {
+            Some(None) => true,
+            Some(Some(selection)) => selection.keeps(deeper),
+            None => false,
+        }
+    }
+}
+
+impl Shape {
+    /// Whether events stay as they are.
+    pub fn is_identity(&self) -> bool {
+        self.keep.is_none() && self.replace_dots.is_none() && self.time_key.is_none()
+    }
+
+    /// Appends the event's `body`, changed, to `out`. `time` is the text for the time key.
+    pub fn write(&self, body: &[u8], time: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let mut reader = Reader::new(body);
+        let Token::Map(entries) = reader.token()? else {
+            out.extend_from_slice(body);
+            return Ok(());
+        };
+        let map = MapHeader::write(out);
+        let mut kept = self.write_entries(entries, &mut reader, self.keep.as_ref(), true, out, MAX_DEPTH)?;
+        if let Some(key) = &self.time_key {
+            self.write_key(key.as_bytes(), out);
+            write_string(time, out);
+            kept += 1;
+        }
+        map.set(kept, out);
+        Ok(())
+    }
+
+    /// Writes the entries of a map that are kept and returns how many they are.
+    fn write_entries(
+        &self,
+        entries: u32,
+        reader: &mut Reader<'_>,
+        keep: Option<&Selection>,
+        is_top: bool,
+        out: &mut Vec<u8>,
+        depth: u32,
+    ) -> Result<u32, Refusal> {
+        let depth = deeper(depth, 1)?;
+        let mut kept = 0;
+        for _ in 0..entries {
+            let start = *reader;
+            let key = match reader.token()? {
+                Token::String(key) | Token::Binary(key) => Some(key),
+                _ => {
+                    *reader = start;
+                    reader.skip()?;
+                    None
+                }
+            };
+            let raw_key = start.up_to(reader);
+            let kept_part = match (keep, key) {
+                (None, _) => Some(None),
+                (Some(selection), Some(key)) => selection.of(key),
+                (Some(_), None) => None,
+            };
+            let replaced = is_top && key.is_some() && key == self.time_key.as_ref().map(String::as_bytes);
+            let Some(kept_part) = kept_part.filter(|_| !replaced) else {
+                reader.skip()?;
+                continue;
+            };
+            let before = out.len();
+            match key {
+                Some(key) if self.replace_dots.is_some() => self.write_key(key, out),
+                _ => out.extend_from_slice(raw_key),
+            }
+            if self.write_value(reader, kept_part, out, depth)? {
+                kept += 1;
+            } else {
+                out.truncate(before);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Writes what is kept of a value; `false` when that is nothing.
+    fn write_value(
+        &self,
+        reader: &mut Reader<'_>,
+        keep: Option<&Selection>,
+        out: &mut Vec<u8>,
+        depth: u32,
+    ) -> Result<bool, Refusal> {
+        if keep.is_none() && self.replace_dots.is_none() {
+            out.extend_from_slice(reader.value()?);
+            return Ok(true);
+        }
+        let start = *reader;
+        match (reader.token()?, keep) {
+            (Token::Map(entries), keep) => {
+                let map = MapHeader::write(out);
+                let kept = self.write_entries(entries, reader, keep, false, out, depth)?;
+                map.set(kept, out);
+                Ok(kept > 0 || keep.is_none())
+            }
+            (Token::Array(entries), None) => {
+                let depth = deeper(depth, 1)?;
+                out.extend_from_slice(start.up_to(reader));
+                for _ in 0..entries {
+                    self.write_value(reader, None, out, depth)?;
+                }
+                Ok(true)
+            }
+            (_, None) => {
+                out.extend_from_slice(start.up_to(reader));
+                Ok(true)
+            }
+            // A path leads on, but there is no map.
+            (_, Some(_)) => {
+                *reader = start;
+                reader.skip()?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn write_key(&self, key: &[u8], out: &mut Vec<u8>) {
+        let Some(replacement) = self.replace_dots.as_ref().filter(|_| key.contains(&b'.')) else {
+            return write_string(key, out);
+        };
+        let dots = key.iter().filter(|&&byte| byte == b'.').count();
+        write_string_header(key.len() - dots + dots * replacement.len(), out);
+        for (index, part) in key.split(|&byte| byte == b'.').enumerate() {
+            if index > 0 {
+                out.extend_from_slice(replacement.as_bytes());
+            }
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// The header of a map whose entries are counted while they are written: map 32, as long as any count needs.
+struct MapHeader {
+    position: usize,
+}
+
+impl MapHeader {
+    fn write(out: &mut Vec<u8>) -> Self {
+        let position = out.len();
+        out.extend_from_slice(&[rmp::Marker::Map32.to_u8(), 0, 0, 0, 0]);
+        MapHeader { position }
+    }
+
+    fn set(self, entries: u32, out: &mut [u8]) {
+        if let Some(count) = out.get_mut(self.position + 1..self.position + 5) {
+            count.copy_from_slice(&entries.to_be_bytes());
+        }
+    }
+}
+
+fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    write_string_header(text.len(), out);
+    out.extend_from_slice(text);
+}
+
+fn write_string_header(length: usize, out: &mut Vec<u8>) {
+    // A chunk is far smaller than 4 GiB, and a Vec takes everything.
+    drop(rmp::encode::write_str_len(out, u32::try_from(length).unwrap_or(u32::MAX)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn selection(paths: &[&str]) -> Selection {
+        Selection::new(&paths.iter().map(|path| KeyPath::parse(path).unwrap()).collect::<Vec<_>>())
+    }
+
+    fn shaped(shape: &Shape, body: &Value) -> Value {
+        let mut out = Vec::new();
+        shape.write(&rmp_serde::to_vec(body).unwrap(), b"now", &mut out).unwrap();
+        rmp_serde::from_slice(&out).unwrap()
+    }
+
+    fn keep(paths: &[&str]) -> Shape {
+        Shape { keep: Some(selection(paths)), ..Shape::default() }
+    }
+
+    fn dots(replacement: &str) -> Shape {
+        Shape { replace_dots: Some(replacement.to_owned()), ..Shape::default() }
+    }
+
+    #[test]
+    fn only_the_chosen_entries_stay_in_the_order_they_came() {
+        let body = json!({"coffee": 1, "dumpling": 2, "tea": 3, "pudding": {"x": [4]}, "cake": 5, "sugar": 6});
+        let kept = shaped(&keep(&["pudding", "dumpling"]), &body);
+        assert_eq!(serde_json::to_string(&kept).unwrap(), r#"{"dumpling":2,"pudding":{"x":[4]}}"#);
+        assert_eq!(shaped(&keep(&["none"]), &body), json!({}));
+    }
+
+    #[test]
+    fn a_path_keeps_its_nesting_and_leaves_no_empty_maps_behind() {
+        let body =
+            json!({"k": {"pod": "p", "labels": {"app": "a", "x": 1}}, "log": "l", "n": {"m": {"o": 1}}, "e": {}});
+        assert_eq!(
+            shaped(&keep(&["k->labels->app", "k->pod", "n->m->p", "log->x"]), &body),
+            json!({"k": {"pod": "p", "labels": {"app": "a"}}})
+        );
+        assert_eq!(shaped(&keep(&["k->pod", "k", "k->labels", "e"]), &body), json!({"k": body["k"], "e": {}}));
+    }
+
+    #[test]
+    fn a_selection_knows_which_values_it_keeps_whole() {
+        let selection = selection(&["a->b", "c"]);
+        for (path, keeps) in
+            [("a->b", true), ("a->b->x", true), ("c", true), ("c->d", true), ("a", false), ("b", false)]
+        {
+            assert_eq!(selection.keeps(KeyPath::parse(path).unwrap().keys()), keeps, "{path}");
+        }
+    }
+
+    #[test]
+    fn dots_of_keys_are_replaced_in_maps_and_arrays_at_any_depth_and_never_in_values() {
+        let body = json!({"message.key": {"messagevalue": "some.message", "message.value/one": "some message"},
+            "kubernetes": {"app.kubernetes.io/name": "test key with dots"}, "a": [{"b.c": [{"d.": 1}]}, "e.f"]});
+        assert_eq!(
+            shaped(&dots("-"), &body),
+            json!({"message-key": {"messagevalue": "some.message", "message-value/one": "some message"},
+                "kubernetes": {"app-kubernetes-io/name": "test key with dots"}, "a": [{"b-c": [{"d-": 1}]}, "e.f"]})
+        );
+        let long = "x.".repeat(40_000);
+        assert_eq!(shaped(&dots("__"), &json!({ long.as_str(): 1 })), json!({ long.replace('.', "__"): 1 }));
+    }
+
+    #[test]
+    fn the_time_stands_at_the_end_and_replaces_one_that_is_there() {
+        let shape = Shape { time_key: Some("t".to_owned()), ..Shape::default() };
+        let changed = shaped(&shape, &json!({"t": "old", "a": {"t": 1}}));
+        assert_eq!(serde_json::to_string(&changed).unwrap(), r#"{"a":{"t":1},"t":"now"}"#);
+        assert_eq!(shaped(&shape, &json!({})), json!({"t": "now"}));
+    }
+
+    #[test]
+    fn the_time_is_kept_whatever_else_is_and_its_key_loses_its_dots_too() {
+        let shape = Shape { time_key: Some("t.s".to_owned()), replace_dots: Some("_".to_owned()), ..keep(&["a"]) };
+        assert_eq!(shaped(&shape, &json!({"a": 1, "b": 2, "t.s": 0})), json!({"a": 1, "t_s": "now"}));
+    }
+
+    #[test]
+    fn keys_that_are_no_strings_stay_unless_others_are_chosen() {
+        // {1: "a", [2]: {"x.y": 1}, bin "b.c": 2}
+        let body = b"\x83\x01\xa1a\x91\x02\x81\xa3x.y\x01\xc4\x03b.c\x02";
+        let mut out = Vec::new();
+        dots("-").write(body, b"", &mut out).unwrap();
+        assert_eq!(out, b"\xdf\0\0\0\x03\x01\xa1a\x91\x02\xdf\0\0\0\x01\xa3x-y\x01\xa3b-c\x02");
+        out.clear();
+        keep(&["b.c"]).write(body, b"", &mut out).unwrap();
+        assert_eq!(out, b"\xdf\0\0\0\x01\xc4\x03b.c\x02");
+    }
+
+    #[test]
+    fn nesting_beyond_the_bound_is_refused_and_not_recursed_into() {
+        let nested = |levels: usize| [&b"\x81\xa1k".repeat(levels)[..], b"\x01"].concat();
+        let mut out = Vec::new();
+        assert_eq!(dots("-").write(&nested(1024), b"", &mut out), Ok(()));
+        assert_eq!(dots("-").write(&nested(1025), b"", &mut out), Err(Refusal::TooDeep));
+        let arrays = [&b"\x81\xa1k"[..], &b"\x91".repeat(100_000), b"\x01"].concat();
+        assert_eq!(dots("-").write(&arrays, b"", &mut out), Err(Refusal::TooDeep));
+    }
+}

@@ -1,0 +1,106 @@
+//! Records that are too large.
+
+use crate::record::Refusal;
+
+/// What becomes of a record above `max_record_size`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Oversize {
+    #[default]
+    /// It is cut, and marked with [`SUFFIX`].
+    Truncate,
+    /// It is refused.
+    Discard,
+}
+
+/// What a record that was cut ends with, as in AWS's Go plugin.
+pub const SUFFIX: &[u8] = b"[Truncated...]";
+
+/// Cuts `data` so that it has `room` bytes at most, the suffix included and the newline that it may end with.
+pub fn truncate(data: &mut Vec<u8>, room: usize, newline: bool, holds_json: bool) -> Result<(), Refusal> {
+    let suffix = suffix(newline);
+    let kept = room.checked_sub(suffix.len()).ok_or(Refusal::TooLarge)?;
+    data.truncate(boundary(data, kept, holds_json));
+    data.extend_from_slice(suffix);
+    Ok(())
+}
+
+/// What a record that was cut ends with.
+pub fn suffix(newline: bool) -> &'static [u8] {
+    if newline { b"[Truncated...]\n" } else { SUFFIX }
+}
+
+/// The last place up to `end` where `data` can be cut without splitting a character, nor an escape if it `holds_json`.
+pub fn boundary(data: &[u8], end: usize, holds_json: bool) -> usize {
+    if end >= data.len() {
+        return data.len();
+    }
+    let continued = |position: &usize| data.get(*position).is_some_and(|byte| byte & 0xc0 == 0x80);
+    // A character has three continuation bytes at most; more of them are no UTF-8, and any place is as good.
+    let character = (end.saturating_sub(3)..=end).rev().find(|position| !continued(position)).unwrap_or(end);
+    if holds_json { before_split_escape(data, character) } else { character }
+}
+
+/// `end`, or where the escape starts that would be split there.
+fn before_split_escape(data: &[u8], end: usize) -> usize {
+    let kept = data.get(..end).unwrap_or_default();
+    // The longest escape, \u001f, has six bytes: a split one starts within the last five.
+    let Some(backslash) = kept.iter().rev().take(5).position(|&byte| byte == b'\\').map(|back| end - 1 - back) else {
+        return end;
+    };
+    let run = kept.iter().take(backslash + 1).rev().take_while(|&&byte| byte == b'\\').count();
+    let escape_length = if kept.get(backslash + 1) == Some(&b'u') { 6 } else { 2 };
+    // Of an even run, each pair is an escape of its own.
+    if run % 2 == 1 && backslash + escape_length > end { backslash } else { end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(data: &str, room: usize, newline: bool, holds_json: bool) -> String {
+        let mut data = data.as_bytes().to_vec();
+        truncate(&mut data, room, newline, holds_json).unwrap();
+        String::from_utf8(data).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_cut_to_exactly_the_limit_with_suffix_and_newline() {
+        let data = "x".repeat(100);
+        assert_eq!(cut(&data, 99, false, false), format!("{}[Truncated...]", "x".repeat(85)));
+        assert_eq!(cut(&format!("{data}\n"), 100, true, false), format!("{}[Truncated...]\n", "x".repeat(85)));
+        assert_eq!(cut(&data, 14, false, false), "[Truncated...]");
+        assert_eq!(truncate(&mut data.into_bytes(), 13, false, false), Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn no_character_is_split() {
+        for (data, character) in [("é", 2), ("☃", 3), ("😀", 4)] {
+            let text = data.repeat(50);
+            for room in 14..100 {
+                let kept = (room - 14) / character * character;
+                assert_eq!(cut(&text, room, false, true), format!("{}[Truncated...]", &text[..kept]), "{room}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_cut_anywhere() {
+        assert_eq!(boundary(&[0x80; 10], 5, true), 5);
+        assert_eq!(boundary(&[0xff; 10], 5, true), 5);
+    }
+
+    #[test]
+    fn no_escape_of_json_is_split() {
+        let content = r#"\\\"\u001f\\u001f\n\\\\ \u0000u\\é"#;
+        for end in 0..=content.len() {
+            let kept = &content[..boundary(content.as_bytes(), end, true)];
+            assert!(serde_json::from_str::<String>(&format!("\"{kept}\"")).is_ok(), "{end}: {kept}");
+            assert!(end - kept.len() < 6, "{end}: more than an escape was cut");
+        }
+        assert_eq!(boundary(br"ab\u001fcd", 7, false), 7);
+        assert_eq!(boundary(br"ab\u001fcd", 7, true), 2);
+        assert_eq!(boundary(br"ab\u001fcd", 8, true), 8);
+        assert_eq!(boundary(br"ab\\u001fcd", 6, true), 6);
+        assert_eq!(boundary(br"ab\\\u001fcd", 6, true), 4);
+    }
+}

@@ -1,0 +1,255 @@
+//! An event's time as text.
+//!
+//! The format is read once. While events come from the same second, only their fractions are written anew.
+
+use std::fmt::Write;
+
+use chrono::format::{Item, StrftimeItems};
+use chrono::{DateTime, Utc};
+
+use crate::chunk::EventTime;
+
+/// Conversions of strftime that stand for themselves; `%N`, `%L` and `%f` are read before them.
+const CONVERSIONS: &str = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUvVwWxXyYzZ%";
+
+/// A strftime format, read and found good. Times are UTC. The default one writes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TimeFormat {
+    pieces: Vec<Piece>,
+}
+
+/// What changes with the second, and behind it as many digits of the second's fraction.
+#[derive(Clone, Debug)]
+struct Piece {
+    items: Vec<Item<'static>>,
+    fraction_digits: usize,
+}
+
+impl TimeFormat {
+    /// Reads a format: the conversions of strftime(3) in the C locale, with the flags `-`, `_`, `0` and `%:z`; and of the
+    /// second's fraction `%1N` to `%9N` so many digits, `%N` and `%L` all nine, `%f` six. The error names what is none.
+    pub fn parse(format: &str) -> Result<TimeFormat, String> {
+        let mut pieces = Vec::new();
+        let mut text = String::new();
+        let mut rest = format;
+        while let Some((before, conversion)) = rest.split_once('%') {
+            text.push_str(before);
+            let length = conversion_length(conversion);
+            let (conversion, behind) = conversion.split_at(length);
+            rest = behind;
+            match fraction_digits(conversion) {
+                Some(fraction_digits) => {
+                    pieces.push(Piece { items: items(&text)?, fraction_digits });
+                    text.clear();
+                }
+                None if is_conversion(conversion) => {
+                    text.push('%');
+                    text.push_str(conversion);
+                }
+                None => {
+                    return Err(format!(
+                        "'%{conversion}' is none of strftime's conversions: use those, or %3N, %6N, %9N, %L, %f for fractions"
+                    ));
+                }
+            }
+        }
+        text.push_str(rest);
+        pieces.push(Piece { items: items(&text)?, fraction_digits: 0 });
+        Ok(TimeFormat { pieces })
+    }
+}
+
+/// How many bytes behind a percent sign belong to its conversion: flags, digits, and one character.
+fn conversion_length(behind: &str) -> usize {
+    let modifiers = behind.find(|c: char| !c.is_ascii_digit() && !"-_:.#^+".contains(c)).unwrap_or(behind.len());
+    let letter = behind.get(modifiers..).and_then(|rest| rest.chars().next());
+    modifiers + letter.map_or(0, char::len_utf8)
+}
+
+fn fraction_digits(conversion: &str) -> Option<usize> {
+    match conversion.as_bytes() {
+        b"N" | b"L" => Some(9),
+        b"f" => Some(6),
+        [digits @ b'1'..=b'9', b'N'] => Some((digits - b'0').into()),
+        _ => None,
+    }
+}
+
+fn is_conversion(conversion: &str) -> bool {
+    let plain = conversion.strip_prefix(['-', '_', '0']).unwrap_or(conversion);
+    let mut characters = plain.chars();
+    conversion == ":z" || characters.next().is_some_and(|c| CONVERSIONS.contains(c)) && characters.next().is_none()
+}
+
+/// What chrono makes of a format that holds no fractions.
+fn items(format: &str) -> Result<Vec<Item<'static>>, String> {
+    StrftimeItems::new(format).parse_to_owned().map_err(|_| format!("'{format}' is not understood"))
+}
+
+/// Writes times in one format.
+#[derive(Debug)]
+pub struct TimeWriter<'a> {
+    format: &'a TimeFormat,
+    /// The second that `rendered` is of.
+    second: Option<i64>,
+    /// The pieces' texts, one behind the other, and where each ends.
+    rendered: String,
+    ends: Vec<usize>,
+}
+
+impl<'a> TimeWriter<'a> {
+    /// A writer of times in `format`.
+    pub fn new(format: &'a TimeFormat) -> Self {
+        TimeWriter { format, second: None, rendered: String::new(), ends: Vec::new() }
+    }
+
+    /// Appends `time` to `out`. A time beyond the year 262,000 is written as 1970.
+    pub fn write(&mut self, time: EventTime, out: &mut Vec<u8>) {
+        if self.second != Some(time.seconds) {
+            self.render(time.seconds);
+        }
+        let mut start = 0;
+        for (piece, &end) in self.format.pieces.iter().zip(&self.ends) {
+            out.extend_from_slice(self.rendered.as_bytes().get(start..end).unwrap_or_default());
+            start = end;
+            let digits = nine_digits(time.nanoseconds);
+            out.extend_from_slice(digits.get(..piece.fraction_digits).unwrap_or_default());
+        }
+    }
+
+    fn render(&mut self, second: i64) {
+        let time: DateTime<Utc> = DateTime::from_timestamp(second, 0).unwrap_or_default();
+        self.rendered.clear();
+        self.ends.clear();
+        for piece in &self.format.pieces {
+            // Cannot fail: a String takes everything, and a UTC time has all that the items ask for.
+            write!(self.rendered, "{}", time.format_with_items(piece.items.iter())).unwrap_or_default();
+            self.ends.push(self.rendered.len());
+        }
+        self.second = Some(second);
+    }
+}
+
+fn nine_digits(nanoseconds: u32) -> [u8; 9] {
+    let mut digits = [b'0'; 9];
+    let mut rest = nanoseconds;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(format: &str, seconds: i64, nanoseconds: u32) -> String {
+        let format = TimeFormat::parse(format).unwrap();
+        let mut out = Vec::new();
+        TimeWriter::new(&format).write(EventTime { seconds, nanoseconds }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_conversion_is_that_of_strftime_in_the_c_locale() {
+        // 2020-09-13T12:26:40Z, a Sunday; `date -u -d @1600000000 +FORMAT` says the same (but GMT for %Z of strftime).
+        for (format, text) in [
+            ("%a %A %b %B %h", "Sun Sunday Sep September Sep"),
+            ("%c", "Sun Sep 13 12:26:40 2020"),
+            ("%C %y %Y %g %G", "20 20 2020 20 2020"),
+            ("%d %e %m %j", "13 13 09 257"),
+            ("%D %F %x", "09/13/20 2020-09-13 09/13/20"),
+            ("%H %I %k %l %M %S", "12 12 12 12 26 40"),
+            ("%p %P %r", "PM pm 12:26:40 PM"),
+            ("%R %T %X", "12:26 12:26:40 12:26:40"),
+            ("%s", "1600000000"),
+            ("%u %w %U %V %W", "7 0 37 37 36"),
+            ("%v", "13-Sep-2020"),
+            ("%z %:z %Z", "+0000 +00:00 UTC"),
+            ("%n%t%%", "\n\t%"),
+            ("%-m/%_m/%0e", "9/ 9/13"),
+            ("%%L %%3N %%%L", "%L %3N %123456789"),
+            ("plain \"x\" ü", "plain \"x\" ü"),
+            ("%Y-%m-%dT%H:%M:%S", "2020-09-13T12:26:40"),
+            ("%Y-%m-%dT%H:%M:%S.%3NZ", "2020-09-13T12:26:40.123Z"),
+            ("%Y-%m-%dT%H:%M:%S.%N%z", "2020-09-13T12:26:40.123456789+0000"),
+            ("%L|%f|%3N|%6N|%9N|%N|%1N", "123456789|123456|123|123456|123456789|123456789|1"),
+        ] {
+            assert_eq!(render(format, 1_600_000_000, 123_456_789), text, "{format}");
+        }
+    }
+
+    #[test]
+    fn fractions_keep_their_leading_zeros() {
+        for (nanoseconds, text) in [
+            (0, "000 000000 000000000"),
+            (1, "000 000000 000000001"),
+            (1_000_000, "001 001000 001000000"),
+            (88_000_000, "088 088000 088000000"),
+            (999_999_999, "999 999999 999999999"),
+        ] {
+            for format in ["%3N %6N %9N", "%3N %f %L"] {
+                assert_eq!(render(format, 0, nanoseconds), text, "{format}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_years_from_1970_to_2100_are_right_and_no_time_panics() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 001 Thu"),
+            (951_782_400, "2000-02-29 00:00:00 060 Tue"),
+            (4_107_542_399, "2100-02-28 23:59:59 059 Sun"),
+            (4_107_542_400, "2100-03-01 00:00:00 060 Mon"),
+            (4_133_980_799, "2100-12-31 23:59:59 365 Fri"),
+            (-1, "1969-12-31 23:59:59 365 Wed"),
+            (i64::MAX, "1970-01-01 00:00:00 001 Thu"),
+        ] {
+            assert_eq!(render("%Y-%m-%d %H:%M:%S %j %a", seconds, 0), text);
+        }
+        for second in [i64::MIN, -1 << 40, 1 << 40] {
+            assert!(!render("%c%s%G%V%Z%L", second, u32::MAX).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_strftime_does_not_know_is_refused_by_name() {
+        for (format, conversion) in [
+            ("%Q", "%Q"),
+            ("%Y %", "%"),
+            ("%Ey", "%E"),
+            ("%Od", "%O"),
+            ("%10N", "%10N"),
+            ("%0N", "%0N"),
+            ("%.3f", "%.3f"),
+            ("%é", "%é"),
+            ("%-", "%-"),
+            ("%+", "%+"),
+            ("%--d", "%--d"),
+            ("%5Y", "%5Y"),
+        ] {
+            let mistake = TimeFormat::parse(format).unwrap_err();
+            assert!(mistake.starts_with(&format!("'{conversion}' is none of strftime's")), "{format}: {mistake}");
+        }
+    }
+
+    #[test]
+    fn a_format_of_four_kilobytes_and_an_empty_one_do_what_they_say() {
+        assert_eq!(render(&"%c".repeat(2048), 0, 0), "Thu Jan  1 00:00:00 1970".repeat(2048));
+        assert_eq!(render(&"x".repeat(4096), 0, 0), "x".repeat(4096));
+        assert_eq!(render("", 0, 0), "");
+    }
+
+    #[test]
+    fn the_text_of_a_second_is_used_again_for_that_second_only() {
+        let format = TimeFormat::parse("%S.%3N").unwrap();
+        let mut writer = TimeWriter::new(&format);
+        let mut out = Vec::new();
+        for (seconds, nanoseconds) in [(1, 0), (1, 5_000_000), (2, 5_000_000), (1, 0)] {
+            writer.write(EventTime { seconds, nanoseconds }, &mut out);
+            out.push(b' ');
+        }
+        assert_eq!(out, b"01.000 01.005 02.005 01.000 ");
+    }
+}
