@@ -331,6 +331,9 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
         .map_err(|reason| mistake("endpoint", reason))?;
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));
+    if std::env::var_os("SEND_FAILURE_TIMEOUT").is_some() {
+        log.write(Level::Warn, || "SEND_FAILURE_TIMEOUT is set and does nothing: this plugin never ends Fluent Bit");
+    }
     if let Err(reason) = client.credentials().await {
         log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
     }

@@ -263,6 +263,75 @@ mod sizes {
     }
 }
 
+mod compression {
+    use super::*;
+    use std::io::Read;
+
+    fn inflate(kind: &str, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        match kind {
+            "gzip" => drop(flate2::read::GzDecoder::new(data).read_to_end(&mut out).unwrap()),
+            "zlib" => drop(flate2::read::ZlibDecoder::new(data).read_to_end(&mut out).unwrap()),
+            "zstd" => out = zstd::decode_all(data).unwrap(),
+            "snappy" => out = snap::raw::Decoder::new().decompress_vec(data).unwrap(),
+            _ => out = data.to_vec(),
+        }
+        out
+    }
+
+    const KINDS: [&str; 6] = ["none", "gzip", "zlib", "zstd", "snappy", "GZIP"];
+
+    #[test]
+    fn case_37_a_record_is_compressed_with_its_newline() {
+        let body = rmp_serde::to_vec(json!({"log": "hello hello hello hello"})).unwrap();
+        let options = [("log_key", "log"), ("append_newline", "on"), ("compression", "gzip")];
+        let sent = data(&options, &body);
+        assert_eq!(hex(&sent[..10]), "1f8b08000000000000ff");
+        assert_eq!(inflate("gzip", &sent), b"hello hello hello hello\n");
+        let body = rmp_serde::to_vec(json!({"log": "foo"})).unwrap();
+        assert_eq!(hex(&data(&[("log_key", "log"), ("compression", "zlib")], &body)), "789c4bcbcf070002820145");
+    }
+
+    #[test]
+    fn every_kind_inflates_to_the_record_also_when_it_was_cut() {
+        let mut random = SmallRng::seed_from_u64(7);
+        let value: String =
+            (0..4000).map(|_| char::from(rand::RngExt::random_range(&mut random, b' '..=b'z'))).collect();
+        let body = json!({"k": "k", "v": value});
+        let whole = text(&[], body);
+        for kind in KINDS {
+            let options = [("compression", kind), ("partition_key", "k"), ("append_newline", "on")];
+            let inflated = |options: &[(&str, &str)]| {
+                let sent = data(options, &rmp_serde::to_vec(body).unwrap());
+                (sent.len(), String::from_utf8(inflate(&kind.to_lowercase(), &sent)).unwrap())
+            };
+            assert_eq!(inflated(&options).1, format!("{whole}\n"), "{kind}");
+            let (length, cut) = inflated(&[&options[..], &[("max_record_size", "2001")]].concat());
+            let kept = cut.strip_suffix("[Truncated...]\n").unwrap_or_else(|| panic!("{kind}: {cut}"));
+            assert!(whole.starts_with(kept) && (1900..=2000).contains(&length), "{kind}: {length}");
+        }
+    }
+
+    #[test]
+    fn the_size_is_tested_after_compression() {
+        // The C plugin discards three megabytes that would compress to a few kilobytes.
+        let body = rmp_serde::to_vec(json!({"v": "x".repeat(3_000_000)})).unwrap();
+        for kind in ["gzip", "zlib", "zstd", "snappy"] {
+            let sent = send(&[("compression", kind)], TIME, &body).unwrap();
+            assert_eq!((sent.alterations.cut_from, sent.data.len() < 200_000), (None, true), "{kind}");
+        }
+        let options = [("compression", "gzip"), ("oversize", "discard"), ("max_record_size", "100")];
+        assert_eq!(send(&options, TIME, &body), Err(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn case_21_what_cannot_be_cut_small_enough_is_refused() {
+        let body = rmp_serde::to_vec(json!({"v": "x".repeat(4000)})).unwrap();
+        let options = [("compression", "gzip"), ("max_record_size", "29")];
+        assert_eq!(send(&options, TIME, &body), Err(Refusal::TooLarge));
+    }
+}
+
 mod go_plugin {
     use super::*;
 

@@ -129,10 +129,22 @@ pub static OPTIONS: &[OptionSpec] = &[
         doc: "Key or path of the value that is the partition key, or $TAG. Unset, or where it is missing: a random key.",
     },
     OptionSpec {
+        name: "compression",
+        aliases: &[],
+        default: Some("none"),
+        doc: "Compress each record: none, gzip, zlib, zstd or snappy (a raw block).",
+    },
+    OptionSpec {
+        name: "compression_level",
+        aliases: &[],
+        default: None,
+        doc: "How thoroughly: 0 to 9 with gzip and zlib, -7 to 22 with zstd. Unset: the library's default, 6 and 3.",
+    },
+    OptionSpec {
         name: "max_record_size",
         aliases: &[],
         default: Some("1M"),
-        doc: "Most bytes of a record, data and partition key, up to 10M where the stream's MaxRecordSizeInKiB allows it.",
+        doc: "Most bytes of a record, compressed, with its key; up to 10M where the stream's MaxRecordSizeInKiB allows it.",
     },
     OptionSpec {
         name: "oversize",

@@ -2,14 +2,15 @@
 
 use super::parse;
 use super::reader::Options;
+use crate::compress::Kind;
 use crate::kinesis::limits;
 use crate::partition::PartitionKey;
-use crate::record::RecordSettings;
 use crate::record::formats::Format;
 use crate::record::path::KeyPath;
 use crate::record::shape::{Selection, Shape};
 use crate::record::size::Oversize;
 use crate::record::time::TimeFormat;
+use crate::record::{Compression, RecordSettings};
 
 /// Reads them; what is wrong, or makes no sense with something else, is told to `options`.
 pub(super) fn read(options: &mut Options<'_>) -> RecordSettings {
@@ -34,6 +35,7 @@ pub(super) fn read(options: &mut Options<'_>) -> RecordSettings {
         shape,
         time_format,
         newline: newline(options, &format),
+        compression: compression(options),
         max_bytes: options.value("max_record_size", parse::size(1..=limits::MAX_RECORD_BYTES)),
         oversize: if is_text { oversize } else { Oversize::Discard },
         partition_key: options.optional("partition_key", PartitionKey::parse).unwrap_or(PartitionKey::Random),
@@ -44,9 +46,9 @@ pub(super) fn read(options: &mut Options<'_>) -> RecordSettings {
 /// The time column of Fluentd's `out_file`, where the local time is UTC.
 const OUT_FILE_TIME: &str = "%Y-%m-%dT%H:%M:%S+00:00";
 
-/// The values of `format`.
+/// The values of the option `format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+enum FormatKind {
     #[default]
     Json,
     Msgpack,
@@ -57,49 +59,49 @@ enum Kind {
     OutFile,
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
+fn format_kind(text: &str) -> Result<FormatKind, String> {
     match text.to_ascii_lowercase().as_str() {
-        "json" => Ok(Kind::Json),
-        "msgpack" => Ok(Kind::Msgpack),
-        "ltsv" => Ok(Kind::Ltsv),
-        "csv" => Ok(Kind::Csv),
-        "tsv" => Ok(Kind::Tsv),
-        "single_value" => Ok(Kind::SingleValue),
-        "out_file" => Ok(Kind::OutFile),
+        "json" => Ok(FormatKind::Json),
+        "msgpack" => Ok(FormatKind::Msgpack),
+        "ltsv" => Ok(FormatKind::Ltsv),
+        "csv" => Ok(FormatKind::Csv),
+        "tsv" => Ok(FormatKind::Tsv),
+        "single_value" => Ok(FormatKind::SingleValue),
+        "out_file" => Ok(FormatKind::OutFile),
         "hash" => Err("it is how Ruby prints a hash, which nothing else reads: use json".to_owned()),
         _ => Err("use json, msgpack, ltsv, csv, tsv, single_value or out_file".to_owned()),
     }
 }
 
 fn format(options: &mut Options<'_>) -> Format {
-    let kind = options.value("format", kind);
+    let kind = options.value("format", format_kind);
     let log_key = options.optional("log_key", KeyPath::parse);
     let fields = options.optional("format_fields", key_paths);
     let message_key = options.value("message_key", |text| KeyPath::parse(text).map(Some));
     let label_delimiter = options.value("format_label_delimiter", delimiter);
     let delimiter = options.optional("format_delimiter", delimiter);
 
-    if options.is_set("log_key") && options.is_set("format") && kind != Kind::Json {
+    if options.is_set("log_key") && options.is_set("format") && kind != FormatKind::Json {
         options.meaningless("format", "with log_key, which sends one value as it is");
     }
     match kind {
-        Kind::Csv | Kind::Tsv if !options.is_set("format_fields") => {
+        FormatKind::Csv | FormatKind::Tsv if !options.is_set("format_fields") => {
             options
                 .mistake("format", "csv and tsv need format_fields, the keys to send, separated by commas".to_owned());
         }
-        Kind::Csv | Kind::Tsv => {}
+        FormatKind::Csv | FormatKind::Tsv => {}
         _ => options.meaningless("format_fields", "but with format csv or tsv"),
     }
-    if kind != Kind::SingleValue {
+    if kind != FormatKind::SingleValue {
         options.meaningless("message_key", "but with format single_value");
     }
-    if kind != Kind::Ltsv {
+    if kind != FormatKind::Ltsv {
         options.meaningless("format_label_delimiter", "but with format ltsv");
     }
-    if !matches!(kind, Kind::Ltsv | Kind::Csv | Kind::Tsv | Kind::OutFile) {
+    if !matches!(kind, FormatKind::Ltsv | FormatKind::Csv | FormatKind::Tsv | FormatKind::OutFile) {
         options.meaningless("format_delimiter", "but with format ltsv, csv, tsv or out_file");
     }
-    if kind == Kind::Csv && delimiter.as_deref().is_some_and(|text| text.contains(['"', '\n'])) {
+    if kind == FormatKind::Csv && delimiter.as_deref().is_some_and(|text| text.contains(['"', '\n'])) {
         options.mistake("format_delimiter", "csv cannot be read when it is a quote or a newline".to_owned());
     }
 
@@ -107,13 +109,13 @@ fn format(options: &mut Options<'_>) -> Format {
     let between = |default: &str| delimiter.clone().unwrap_or_else(|| default.to_owned());
     match (kind, log_key, message_key) {
         (_, Some(path), _) => Format::Value(path),
-        (Kind::SingleValue, None, Some(path)) => Format::SingleValue(path),
-        (Kind::Msgpack, ..) => Format::Msgpack,
-        (Kind::Ltsv, ..) => Format::Ltsv { delimiter: between("\t"), label_delimiter },
-        (Kind::Csv, ..) => Format::Csv { fields, delimiter: between(",") },
-        (Kind::Tsv, ..) => Format::Tsv { fields, delimiter: between("\t") },
-        (Kind::OutFile, ..) => Format::OutFile { delimiter: between("\t") },
-        (Kind::Json | Kind::SingleValue, ..) => Format::Json,
+        (FormatKind::SingleValue, None, Some(path)) => Format::SingleValue(path),
+        (FormatKind::Msgpack, ..) => Format::Msgpack,
+        (FormatKind::Ltsv, ..) => Format::Ltsv { delimiter: between("\t"), label_delimiter },
+        (FormatKind::Csv, ..) => Format::Csv { fields, delimiter: between(",") },
+        (FormatKind::Tsv, ..) => Format::Tsv { fields, delimiter: between("\t") },
+        (FormatKind::OutFile, ..) => Format::OutFile { delimiter: between("\t") },
+        (FormatKind::Json | FormatKind::SingleValue, ..) => Format::Json,
     }
 }
 
@@ -154,6 +156,18 @@ fn newline(options: &mut Options<'_>, format: &Format) -> bool {
     }
 }
 
+fn compression(options: &mut Options<'_>) -> Option<Compression> {
+    let kind = options.value("compression", |text| match text.eq_ignore_ascii_case("none") {
+        true => Ok(None),
+        false => Kind::parse(text).map(Some),
+    });
+    if kind.is_none() {
+        options.meaningless("compression_level", "without compression");
+    }
+    let level = options.optional("compression_level", |text| kind.map_or(Ok(0), |kind| kind.parse_level(text)));
+    kind.map(|kind| Compression { kind, level })
+}
+
 fn key_paths(text: &str) -> Result<Vec<KeyPath>, String> {
     let paths: Result<Vec<KeyPath>, String> = text.split(',').map(|path| KeyPath::parse(path.trim())).collect();
     paths.map_err(|allowed| format!("separated by commas, {allowed}"))
@@ -173,5 +187,128 @@ fn oversize(text: &str) -> Result<Oversize, String> {
         "truncate" => Ok(Oversize::Truncate),
         "discard" => Ok(Oversize::Discard),
         _ => Err("use truncate or discard".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    /// The mistakes of a configuration with a stream and these options.
+    fn mistakes(options: &[(&str, &str)]) -> Vec<String> {
+        let options = [options, &[("stream", "logs")]].concat();
+        let property = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        match Config::parse(&property) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.mistakes.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn values_that_are_none_are_refused_with_those_that_are() {
+        for (option, value, allowed) in [
+            ("format", "xml", "use json, msgpack, ltsv, csv, tsv, single_value or out_file"),
+            ("format", "hash", "it is how Ruby prints a hash, which nothing else reads: use json"),
+            ("compression", "lz4", "use none, gzip, zlib, zstd or snappy"),
+            ("oversize", "split", "use truncate or discard"),
+            ("max_record_size", "11M", "use a size from 1 to 10485760 bytes, such as 512k or 1M"),
+            ("replace_dots", "..", "use something without a dot"),
+            (
+                "partition_key",
+                "a->",
+                "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app'], or $TAG",
+            ),
+            ("log_key", "$a[0]", "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']"),
+            ("append_newline", "maybe", "use on or off"),
+        ] {
+            assert_eq!(mistakes(&[(option, value)]), [format!("{option}: '{value}' is not valid: {allowed}")]);
+        }
+        assert_eq!(
+            mistakes(&[("time_key", "t"), ("time_key_format", "%Q")]),
+            [
+                "time_key_format: '%Q' is not valid: '%Q' is none of strftime's conversions: use those, or %3N, %6N, %9N, %L, %f for fractions"
+            ]
+        );
+        assert_eq!(
+            mistakes(&[("compression", "zstd"), ("compression_level", "23")]),
+            ["compression_level: '23' is not valid: use a whole number from -7 to 22 with zstd"]
+        );
+        assert_eq!(
+            mistakes(&[("data_keys", "a,,b")]),
+            [
+                "data_keys: 'a,,b' is not valid: separated by commas, use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']"
+            ]
+        );
+    }
+
+    #[test]
+    fn options_that_make_no_sense_together_are_refused() {
+        let csv = [("format", "csv"), ("format_fields", "a")];
+        for (options, mistake) in [
+            (
+                &[("log_key", "a"), ("time_key", "t")][..],
+                "time_key: it means nothing with log_key, which sends one value alone",
+            ),
+            (
+                &[("log_key", "a"), ("format", "ltsv")],
+                "format: it means nothing with log_key, which sends one value as it is",
+            ),
+            (
+                &[("log_key", "a"), ("data_keys", "b,c")],
+                "log_key: data_keys does not keep it, so nothing would be sent",
+            ),
+            (&[("time_key_format", "%s")], "time_key_format: it means nothing without time_key"),
+            (&[("format", "csv")], "format: csv and tsv need format_fields, the keys to send, separated by commas"),
+            (&[("format", "tsv")], "format: csv and tsv need format_fields, the keys to send, separated by commas"),
+            (&[("format_fields", "a")], "format_fields: it means nothing but with format csv or tsv"),
+            (
+                &[csv[0], csv[1], ("data_keys", "a")],
+                "data_keys: it means nothing with format csv or tsv: format_fields chooses",
+            ),
+            (
+                &[csv[0], csv[1], ("format_delimiter", "\"")],
+                "format_delimiter: csv cannot be read when it is a quote or a newline",
+            ),
+            (&[("message_key", "a")], "message_key: it means nothing but with format single_value"),
+            (
+                &[("format", "single_value"), ("data_keys", "a")],
+                "data_keys: it means nothing with format single_value: message_key chooses",
+            ),
+            (&[("format_label_delimiter", "=")], "format_label_delimiter: it means nothing but with format ltsv"),
+            (
+                &[("format_delimiter", "=")],
+                "format_delimiter: it means nothing but with format ltsv, csv, tsv or out_file",
+            ),
+            (
+                &[("append_newline", "on"), ("chomp_record", "on")],
+                "chomp_record: append_newline adds what this removes: set one of them",
+            ),
+            (
+                &[("format", "msgpack"), ("append_newline", "on")],
+                "append_newline: msgpack is no text: use another format",
+            ),
+            (&[("format", "msgpack"), ("oversize", "truncate")], "oversize: msgpack cannot be cut: use discard"),
+            (&[("compression_level", "3")], "compression_level: it means nothing without compression"),
+            (
+                &[("compression", "snappy"), ("compression_level", "3")],
+                "compression_level: '3' is not valid: snappy has no levels",
+            ),
+        ] {
+            assert_eq!(mistakes(options), [mistake], "{options:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_make_sense_together_is_not() {
+        for options in [
+            &[("log_key", "a->b"), ("data_keys", "a"), ("format", "json"), ("append_newline", "on")][..],
+            &[("log_key", "a-b"), ("data_keys", "a.b"), ("replace_dots", "-")],
+            &[("format", "out_file"), ("time_key_format", "%s"), ("time_key", "t"), ("data_keys", "a")],
+            &[("format", "msgpack"), ("oversize", "discard"), ("append_newline", "off"), ("chomp_record", "on")],
+            &[("compression", "None"), ("chomp_record", "true"), ("partition_key", "log")],
+            &[("compression", "ZSTD"), ("compression_level", "-1"), ("max_record_size", "10M")],
+        ] {
+            assert_eq!(mistakes(options), Vec::<String>::new(), "{options:?}");
+        }
     }
 }

@@ -19,6 +19,7 @@ impl<T> Delivery<T> {
                 let (reason, cause) = match refusal {
                     Refusal::TooDeep => (RefusalReason::TooDeep, "record too deep"),
                     Refusal::TooLarge => (RefusalReason::TooLarge, "record too large"),
+                    Refusal::Compression => (RefusalReason::Compression, "record not compressed"),
                     Refusal::NoLogKey => (RefusalReason::NoLogKey, "record without log_key"),
                     Refusal::Malformed(_) => (RefusalReason::NotAnEvent, "record malformed"),
                 };

@@ -6,6 +6,7 @@ use rand::SeedableRng;
 
 use super::scripted::{Answer, Bench, chunk, ids};
 use super::*;
+use crate::partition::PartitionKey;
 
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
@@ -330,4 +331,58 @@ async fn ten_minutes_of_throttling_are_few_requests_few_lines_and_no_growth() {
     assert!(bench.sizes().len() < 1200, "{} requests of one chunk", bench.sizes().len());
     assert!(bench.log.lines().len() <= 2 * (600 / 30 + 1), "{} lines", bench.log.lines().len());
     assert!(bench.delivery.ledger().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_sent_as_it_came_is_counted_by_reason_and_told_once() {
+    let bench = Bench::with(vec![], |_, requests| {
+        requests.record.partition_key = PartitionKey::parse("key").unwrap();
+        requests.record.max_bytes = 30;
+    });
+    let body = |text: &str| rmp_serde::to_vec(&(1, serde_json::json!({"key": "k", "text": text}))).unwrap();
+    let deep = [&b"\x92\x01"[..], &b"\x81\xa1k".repeat(1100), b"\x01"].concat();
+    let long = body("a text that is too long to be sent");
+    let chunk = [chunk(3), long.clone(), long, deep, b"\xa1x".to_vec()].concat();
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
+    let totals = bench.delivery.totals();
+    assert_eq!((totals.truncated.get(), totals.keyed_at_random.get(), totals.accepted.get()), (2, 3, 5));
+    assert_eq!((totals.refused.by(RefusalReason::TooDeep), totals.refused.by(RefusalReason::NotAnEvent)), (1, 1));
+    assert_eq!(totals.refused.total(), 2);
+    assert!(bench.accepted().contains(&r#"{"key":"k","tex[Truncated...]"#.to_owned()), "{:?}", bench.accepted());
+    let told = |text: &str| bench.log.lines().iter().filter(|line| line.contains(text)).count();
+    assert_eq!(told("Warn a record of 56 bytes is cut to max_record_size, 30"), 1, "{:?}", bench.log.lines());
+    assert_eq!(told("Warn a record has no text, number or boolean under partition_key: it gets a random key"), 1);
+    assert_eq!(bench.log.lines().len(), 4, "{:?}", bench.log.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_users_partition_key_stays_when_its_record_is_sent_again() {
+    let bench = Bench::with(vec![Answer::Fail(&[0, 1], THROTTLED)], |_, requests| {
+        requests.record.partition_key = PartitionKey::Tag;
+    });
+    assert_eq!(bench.flush(2).await, Outcome::Delivered);
+    let keys: Vec<String> =
+        bench.kinesis.state.borrow().requests.iter().flatten().map(|(_, key)| key.clone()).collect();
+    assert_eq!(keys, ["app"; 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_flush_is_one_warning_that_tells_where_its_time_went() {
+    let bench = Bench::with(vec![Answer::Fail(&[0], THROTTLED)], |settings, _| {
+        settings.slow_flush = Some(Duration::from_secs(1));
+    });
+    bench.kinesis.state.borrow_mut().latency = Duration::from_secs(1);
+    assert_eq!(bench.flush(1).await, Outcome::Delivered);
+    let line = bench.log.lines().into_iter().find(|line| line.contains("a flush took")).unwrap();
+    assert!(line.starts_with("Warn a flush took 2."), "{line}");
+    assert!(
+        line.contains(": 0.0 s making requests, 0.0 s waiting for one of 8 to be free, 2.0 s in 2 requests, 0."),
+        "{line}"
+    );
+    assert_eq!(bench.delivery.totals().slow_flushes.get(), 1);
+
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().latency = Duration::from_secs(19);
+    assert_eq!(bench.flush(1).await, Outcome::Delivered);
+    assert_eq!(bench.delivery.totals().slow_flushes.get(), 0);
 }

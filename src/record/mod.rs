@@ -16,6 +16,7 @@ use std::fmt;
 use rand::rngs::SmallRng;
 
 use crate::chunk::Event;
+use crate::compress::{CompressError, Compressor, Kind};
 use crate::kinesis::limits;
 use crate::msgpack::Malformed;
 use crate::partition::{PartitionKey, RandomKey};
@@ -36,12 +37,23 @@ pub struct RecordSettings {
     pub format: Format,
     /// Whether a newline ends each record.
     pub newline: bool,
-    /// Most bytes of a record, data and partition key.
+    /// How each record is compressed.
+    pub compression: Option<Compression>,
+    /// Most bytes of a record, compressed, and its partition key.
     pub max_bytes: usize,
     /// What becomes of a larger one.
     pub oversize: Oversize,
     /// Which partition key a record gets.
     pub partition_key: PartitionKey,
+}
+
+/// How something is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// By which format.
+    pub kind: Kind,
+    /// How thoroughly, see [`Kind::levels`]; the library's default when `None`.
+    pub level: Option<i32>,
 }
 
 impl Default for RecordSettings {
@@ -52,6 +64,7 @@ impl Default for RecordSettings {
             time_format: TimeFormat::default(),
             format: Format::Json,
             newline: false,
+            compression: None,
             max_bytes: limits::DEFAULT_RECORD_BYTES,
             oversize: Oversize::Truncate,
             partition_key: PartitionKey::Random,
@@ -67,6 +80,8 @@ pub enum Refusal {
     TooDeep,
     /// The record and its partition key are larger than allowed, and cannot or may not be cut.
     TooLarge,
+    /// The encoder of the compression fails, for want of memory.
+    Compression,
     /// The event has nothing under the key that alone is sent.
     NoLogKey,
     /// The body is no complete msgpack.
@@ -79,6 +94,15 @@ impl From<Malformed> for Refusal {
     }
 }
 
+impl From<CompressError> for Refusal {
+    fn from(error: CompressError) -> Self {
+        match error {
+            CompressError::NoRoom { .. } => Refusal::TooLarge,
+            CompressError::Encoder { .. } => Refusal::Compression,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,6 +110,7 @@ impl fmt::Display for Refusal {
                 write!(f, "it is nested deeper than {MAX_DEPTH} levels (a map or array as a key is {KEY_LEVELS})")
             }
             Refusal::TooLarge => f.write_str("it is larger than max_record_size"),
+            Refusal::Compression => f.write_str("it cannot be compressed"),
             Refusal::NoLogKey => f.write_str("it has no value under log_key"),
             Refusal::Malformed(reason) => write!(f, "its msgpack cannot be read: {reason}"),
         }
@@ -105,6 +130,8 @@ pub struct Encoder<'a> {
     time: Vec<u8>,
     shaped: Vec<u8>,
     data: Vec<u8>,
+    compressor: Option<Compressor>,
+    compressed: Vec<u8>,
     key: String,
     key_is_random: bool,
 }
@@ -128,6 +155,8 @@ impl<'a> Encoder<'a> {
             time: Vec::new(),
             shaped: Vec::new(),
             data: Vec::new(),
+            compressor: None,
+            compressed: Vec::new(),
             key: String::new(),
             key_is_random: true,
         }
@@ -174,8 +203,13 @@ impl<'a> Encoder<'a> {
         if settings.newline {
             self.data.push(b'\n');
         }
-        let cut_from = self.keep_within_size()?;
-        Ok(Alterations { cut_from, no_partition_key })
+        let room = settings.max_bytes.checked_sub(self.key.len()).ok_or(Refusal::TooLarge)?;
+        let bytes = self.bytes();
+        let is_cut = match settings.compression {
+            Some(compression) => self.compress(compression, room)?,
+            None => self.cut(room)?,
+        };
+        Ok(Alterations { cut_from: is_cut.then_some(bytes), no_partition_key })
     }
 
     /// Reads the partition key of an event or draws one; says whether the event should have had one.
@@ -190,18 +224,40 @@ impl<'a> Encoder<'a> {
         self.key_is_random && *wanted != PartitionKey::Random
     }
 
-    fn keep_within_size(&mut self) -> Result<Option<usize>, Refusal> {
-        let bytes = self.bytes();
-        if bytes <= self.settings.max_bytes {
-            return Ok(None);
+    /// Keeps the data within `room` bytes; says whether it was cut.
+    fn cut(&mut self, room: usize) -> Result<bool, Refusal> {
+        if self.data.len() <= room {
+            return Ok(false);
         }
-        let room = self.settings.max_bytes.checked_sub(self.key.len()).ok_or(Refusal::TooLarge)?;
         match self.settings.oversize {
             Oversize::Discard => Err(Refusal::TooLarge),
             Oversize::Truncate => {
                 size::truncate(&mut self.data, room, self.settings.newline, self.settings.format.holds_json())?;
-                Ok(Some(bytes))
+                Ok(true)
             }
         }
+    }
+
+    /// Compresses the data into `room` bytes; says whether it was cut for that.
+    fn compress(&mut self, compression: Compression, room: usize) -> Result<bool, Refusal> {
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(compression.kind, compression.level)?),
+        };
+        self.compressed.clear();
+        let (whole, holds_json) = (self.data.len(), self.settings.format.holds_json());
+        let held = match self.settings.oversize {
+            Oversize::Discard => {
+                compressor.compress(&self.data, &mut self.compressed)?;
+                whole
+            }
+            Oversize::Truncate => {
+                let cut = |end| size::boundary(&self.data, end, holds_json);
+                let suffix = size::suffix(self.settings.newline);
+                compressor.compress_to_fit(&self.data, room, &cut, suffix, &mut self.compressed)?
+            }
+        };
+        std::mem::swap(&mut self.data, &mut self.compressed);
+        if self.data.len() > room { Err(Refusal::TooLarge) } else { Ok(held < whole) }
     }
 }
