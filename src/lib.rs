@@ -6,14 +6,14 @@
 //! 2. [`plugin`] — one configured output: its delivery thread and the hand-over to it.
 //! 3. [`config`] — the option table and what comes of it.
 //! 4. [`chunk`] — a chunk of msgpack, seen as events; [`msgpack`] reads the tokens.
-//! 5. [`record`] — an event as the bytes to send.
+//! 5. [`record`] — an event as the bytes to send: shaped, formatted, compressed, within its size.
 //! 6. [`partition`] — the partition key of a record; [`compress`] — records and blocks of lines made smaller.
 //! 7. [`pack`] — records into requests, under every limit of Kinesis.
 //! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit; [`ledger`] remembers
 //!    what Kinesis took of a chunk that Fluent Bit will bring again.
 //! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
 //! 10. [`verdict`] — what a reply means.
-//! 11. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
+//! 11. [`outcome`], [`backoff`], [`clock`], [`environment`], [`log`], [`error`] — what they all speak in.
 //!
 //! ARCHITECTURE.md tells why it is built this way.
 
@@ -39,6 +39,7 @@ pub mod kinesis;
 
 pub mod backoff;
 pub mod clock;
+pub mod environment;
 pub mod error;
 pub mod log;
 pub mod outcome;

@@ -21,6 +21,7 @@ use crate::abi::loan::{Loan, Teller, lend};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{Delivery, Totals};
+use crate::environment;
 use crate::error::{ConfigError, Mistake};
 use crate::kinesis::client::{Client, Transport};
 use crate::kinesis::credentials::{self, CredentialsCache};
@@ -331,7 +332,7 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
         .map_err(|reason| mistake("endpoint", reason))?;
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));
-    if std::env::var_os("SEND_FAILURE_TIMEOUT").is_some() {
+    if environment::variable("SEND_FAILURE_TIMEOUT").is_some() {
         log.write(Level::Warn, || "SEND_FAILURE_TIMEOUT is set and does nothing: this plugin never ends Fluent Bit");
     }
     if let Err(reason) = client.credentials().await {

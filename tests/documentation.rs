@@ -218,7 +218,7 @@ fn json_in_the_documents_is_json() {
 #[test]
 fn the_version_is_that_of_the_crate() {
     let version = env!("CARGO_PKG_VERSION");
-    for sentence in [format!("\nVersion {version} sends"), format!("version {version}: stream logs")] {
+    for sentence in [format!("\nVersion {version} takes"), format!("version {version}: stream logs")] {
         assert!(readme().contains(&sentence), "{sentence}");
     }
     assert!(read("CHANGELOG.md").contains(&format!("\n## {version}")));

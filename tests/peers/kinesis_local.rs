@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
 use rmpv::Value;
@@ -21,7 +22,10 @@ pub fn trials() -> Vec<Trial> {
         trial(an_unknown_authority_is_refused_and_named_in_the_log),
         trial(a_stream_is_found_by_its_arn),
         trial(a_null_error_code_is_success),
-        trial(a_record_over_the_streams_maximum_fails_alone),
+        trial(a_record_over_the_limit_is_cut_or_discarded_alone),
+        trial(a_record_that_the_stream_does_not_take_is_refused_alone),
+        trial(records_arrive_as_the_options_shape_them_under_their_keys),
+        trial(compressed_records_are_read_by_other_peoples_decoders),
         trial(a_chunk_of_several_requests_arrives_once_on_all_shards),
         trial(a_missing_stream_is_named_in_the_log_and_retried),
     ]
@@ -88,21 +92,106 @@ fn a_null_error_code_is_success(server: &KinesisLocal) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A stream takes 1 MiB unless told otherwise: that much arrives, more is left out, and neither holds back the others.
-fn a_record_over_the_streams_maximum_fails_alone(server: &KinesisLocal) -> Result<(), Failed> {
+/// A stream takes 1 MiB unless told otherwise: that much arrives, more is cut or left out, and neither holds back the others.
+fn a_record_over_the_limit_is_cut_or_discarded_alone(server: &KinesisLocal) -> Result<(), Failed> {
+    let boto3 = Boto3::new(server.plain_endpoint());
+    const LIMIT: usize = 1024 * 1024;
+    // The partition key counts too: nine bytes when it is random.
+    for (oversize, expected, complaint) in [
+        ("truncate", &[7, 7, 7, LIMIT - 256, LIMIT - 9][..], "is cut to max_record_size"),
+        ("discard", &[7, 7, 7, LIMIT - 256], "larger than max_record_size"),
+    ] {
+        boto3.create_stream(oversize, 1)?;
+        let records = [small(1), large(LIMIT + 1), small(2), large(LIMIT - 256), small(3)];
+        let instance = plugin(server.plain_endpoint(), oversize).option("oversize", oversize);
+        let report = instance.flush(&[chunk(&records)])?;
+        report.expect("Delivered")?;
+        report.expect_complaint(complaint)?;
+        let mut sizes: Vec<usize> = boto3.read(oversize)?.iter().map(|record| record.data.len()).collect();
+        sizes.sort();
+        assert_eq!(sizes, expected, "{oversize}");
+    }
+    Ok(())
+}
+
+/// `max_record_size` may promise more than the stream takes: then the server says which record it does not want.
+fn a_record_that_the_stream_does_not_take_is_refused_alone(server: &KinesisLocal) -> Result<(), Failed> {
     let boto3 = Boto3::new(server.plain_endpoint());
     boto3.create_stream("logs", 1)?;
-    let small = |n: i32| map([("n", n.into())]);
-    // The partition key counts too, and `{"log":""}` is 10 bytes.
-    let large = |bytes: usize| map([("log", "x".repeat(bytes - 10).into())]);
-    let records = [small(1), large(1024 * 1024 + 1), small(2), large(1024 * 1024 - 256), small(3)];
-    let report = plugin(server.plain_endpoint(), "logs").flush(&[chunk(&records)])?;
+    let records = [small(1), large(1500 * 1024), small(2)];
+    let instance = plugin(server.plain_endpoint(), "logs").option("max_record_size", "2M");
+    let report = instance.flush(&[chunk(&records)])?;
     report.expect("Delivered")?;
-    report.expect_complaint("larger than a Kinesis record")?;
-    let mut sizes: Vec<usize> = boto3.read("logs")?.iter().map(|record| record.data.len()).collect();
-    sizes.sort();
-    assert_eq!(sizes, [7, 7, 7, 1024 * 1024 - 256]);
+    report.expect_complaint("a record is refused by Kinesis")?;
+    assert_eq!(boto3.read_text("logs")?, [r#"{"n":1}"#, r#"{"n":2}"#]);
     Ok(())
+}
+
+fn small(n: i32) -> Value {
+    map([("n", n.into())])
+}
+
+/// A record whose JSON, `{"log":"xx…"}`, has so many bytes.
+fn large(bytes: usize) -> Value {
+    map([("log", "x".repeat(bytes - 10).into())])
+}
+
+fn records_arrive_as_the_options_shape_them_under_their_keys(server: &KinesisLocal) -> Result<(), Failed> {
+    let boto3 = Boto3::new(server.plain_endpoint());
+    boto3.create_stream("logs", 2)?;
+    let pod = |name: &str| map([("pod.name", name.into()), ("ip", "10.0.0.1".into())]);
+    let event = |line: &str, name: &str| map([("log", line.into()), ("k8s", pod(name)), ("noise", 1.into())]);
+    let report = plugin(server.plain_endpoint(), "logs")
+        .option("partition_key", "k8s->pod.name")
+        .option("data_keys", "log, k8s->pod.name")
+        .option("replace_dots", "_")
+        .option("time_key", "t")
+        .option("time_key_format", "%s")
+        .option("append_newline", "on")
+        .flush(&[chunk(&[event("one", "grüße-☕"), event("two", "b")])])?;
+    report.expect("Delivered")?;
+    report.expect_no_complaint()?;
+    let mut records: Vec<(String, String)> = boto3
+        .read("logs")?
+        .into_iter()
+        .map(|record| (record.partition_key, String::from_utf8_lossy(&record.data).into_owned()))
+        .collect();
+    records.sort();
+    let (time, _) = records[0].1.rsplit_once("\"t\":\"").expect("the time");
+    assert_eq!(time, r#"{"log":"two","k8s":{"pod_name":"b"},"#);
+    assert_eq!(records.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["b", "grüße-☕"]);
+    assert!(records.iter().all(|(_, data)| data.ends_with("\"}\n")), "{records:?}");
+    Ok(())
+}
+
+fn compressed_records_are_read_by_other_peoples_decoders(server: &KinesisLocal) -> Result<(), Failed> {
+    let boto3 = Boto3::new(server.plain_endpoint());
+    for (kind, module) in [("gzip", "gzip"), ("zlib", "zlib")] {
+        boto3.create_stream(kind, 1)?;
+        let instance = plugin(server.plain_endpoint(), kind).option("compression", kind);
+        instance.flush(&[chunk(&log_lines())])?.expect("Delivered")?;
+        let mut lines = Vec::new();
+        for record in boto3.read(kind)? {
+            lines.push(inflate(module, &record.data)?);
+        }
+        lines.sort();
+        assert_eq!(lines, log_lines_as_json(), "{kind}");
+    }
+    Ok(())
+}
+
+/// What Python's standard library makes of compressed data.
+fn inflate(module: &str, data: &[u8]) -> Result<String, Failed> {
+    let program =
+        format!("import sys, {module}; sys.stdout.buffer.write({module}.decompress(sys.stdin.buffer.read()))");
+    let mut python =
+        Command::new("python3").args(["-c", &program]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    python.stdin.take().expect("stdin is piped").write_all(data)?;
+    let output = python.wait_with_output()?;
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)?),
+        false => Err(format!("{module} does not read it: {}", output.status).into()),
+    }
 }
 
 fn a_chunk_of_several_requests_arrives_once_on_all_shards(server: &KinesisLocal) -> Result<(), Failed> {
