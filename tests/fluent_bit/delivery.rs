@@ -1,5 +1,7 @@
 //! Every line that is written to a file is in the stream, once.
 
+use std::io::Read;
+
 use libtest_mimic::Failed;
 
 use crate::Claim;
@@ -11,6 +13,7 @@ pub fn claims() -> Vec<Claim> {
     vec![
         Claim::new("each_line_arrives_once_with_two_workers", |binary| each_line_once(binary, &["Workers 2"])),
         Claim::new("each_line_arrives_once_without_workers", |binary| each_line_once(binary, &[])),
+        Claim::new("records_are_shaped_as_a_go_plugins_configuration_says", shaped),
         Claim::new("two_outputs_deliver_to_their_own_streams", two_outputs),
         Claim::new("each_line_arrives_once_after_a_time_of_throttling", throttled_for_a_time),
         Claim::new("each_line_arrives_once_when_the_stream_is_created_late", stream_is_created_late),
@@ -26,6 +29,33 @@ fn each_line_once(binary: &Binary, output: &[&str]) -> Result<(), Failed> {
     fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
     fluent_bit.stop()?;
     assert_each_once(&kinesis, "logs", LINES)
+}
+
+/// The options of the Go plugin's example, on an event that the host makes.
+fn shaped(binary: &Binary) -> Result<(), Failed> {
+    let (home, kinesis) = home_beside(binary, checked())?;
+    let event = r#"Dummy {"container_id":"c-1","app.kubernetes.io/name":"web","log":"a \"quoted\" line ☕"}"#;
+    let input = ["Name dummy", "Tag app", "Start_time_sec 1600000000", "Start_time_nsec 123456789", event];
+    let endpoint = format!("endpoint {}", kinesis.endpoint());
+    let output = ["Name kinesis", "Match app", "region eu-west-1", "stream logs", "Workers 1", &endpoint];
+    let shape = ["partition_key container_id", "append_newline true", "replace_dots _", "compression gzip"];
+    let time = ["time_key time", "time_key_format %Y-%m-%dT%H:%MZ"];
+    let text = section("SERVICE", &[&["Flush 0.2", "Log_File fluent-bit.log"]])
+        + &section("INPUT", &[&input])
+        + &section("OUTPUT", &[&output, &shape, &time]);
+    home.write("main.conf", &text)?;
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("an event arrived", || kinesis.stats().records >= 1)?;
+    fluent_bit.stop()?;
+    let records = kinesis.records();
+    let record = records.first().ok_or("no record")?;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&record.data[..]).read_to_string(&mut text)?;
+    let expected = "{\"container_id\":\"c-1\",\"app_kubernetes_io/name\":\"web\",\"log\":\"a \\\"quoted\\\" line ☕\",\"time\":\"2020-09-13T12:26Z\"}\n";
+    match (&*record.partition_key, text.as_str()) {
+        ("c-1", text) if text == expected => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 fn two_outputs(binary: &Binary) -> Result<(), Failed> {
