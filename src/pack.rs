@@ -5,16 +5,18 @@
 
 use rand::rngs::SmallRng;
 
-use crate::chunk::{Event, Events, NotAnEvent};
+use crate::chunk::{Events, NotAnEvent};
 use crate::config::Stream;
 use crate::kinesis::limits;
-use crate::kinesis::request::{Batch, BatchBuilder};
+use crate::kinesis::request::{Batch, BatchBuilder, Protocol};
 use crate::ledger::RecordSet;
 use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
 
 /// What requests look like.
 #[derive(Clone, Debug)]
 pub struct RequestSettings {
+    /// How they are written.
+    pub protocol: Protocol,
     /// Most records of a request.
     pub max_records: usize,
     /// Most bytes of a request, data and partition keys. A single record above it goes alone.
@@ -26,6 +28,7 @@ pub struct RequestSettings {
 impl Default for RequestSettings {
     fn default() -> Self {
         RequestSettings {
+            protocol: Protocol::default(),
             max_records: limits::MAX_REQUEST_RECORDS,
             max_bytes: limits::DEFAULT_REQUEST_BYTES,
             record: RecordSettings::default(),
@@ -53,8 +56,18 @@ pub struct Packer<'a> {
     settled: RecordSet,
     next_record: u32,
     encoder: Encoder<'a>,
-    /// The index of the record in `encoder`, which found the last batch full.
-    carried: Option<u32>,
+    /// The record that found the last batch full.
+    carried: Option<Record>,
+    /// Bytes of the largest body so far: the next one will need about as many.
+    body_bytes: usize,
+}
+
+/// A record that waits for the next batch.
+struct Record {
+    index: u32,
+    data: Vec<u8>,
+    key: String,
+    random_key: bool,
 }
 
 impl<'a> Packer<'a> {
@@ -67,24 +80,29 @@ impl<'a> Packer<'a> {
         settled: RecordSet,
     ) -> Self {
         let (events, encoder) = (Events::new(chunk), Encoder::new(&settings.record, tag));
-        Packer { events, stream, settings, settled, next_record: 0, encoder, carried: None }
+        Packer { events, stream, settings, settled, next_record: 0, encoder, carried: None, body_bytes: 0 }
     }
 
     /// The next batch, as full as the limits allow; `None` when the chunk is done. What is not sent, or not as it came, is
     /// told to `remark`, with its index.
     pub fn next_batch(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Batch> {
-        let mut batch = BatchBuilder::new(self.stream);
-        while let Some(record) = self.carried.take().or_else(|| self.next_record(random, remark)) {
-            let record_bytes = self.encoder.bytes();
-            let is_full =
-                batch.len() >= self.settings.max_records || batch.bytes() + record_bytes > self.settings.max_bytes;
+        let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, self.body_bytes);
+        if let Some(carried) = self.carried.take() {
+            batch.push(carried.index, &carried.data, &carried.key, carried.random_key);
+        }
+        while let Some(index) = self.next_record(&mut batch, random, remark) {
+            let (key, random_key) = (self.encoder.key(), self.encoder.key_is_random());
+            let bytes = batch.bytes() + batch.data().len() + key.len();
+            let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
             if is_full && !batch.is_empty() {
-                self.carried = Some(record);
+                self.carried = Some(Record { index, data: batch.data().to_vec(), key: key.to_owned(), random_key });
                 break;
             }
-            batch.push(record, self.encoder.data(), self.encoder.key(), self.encoder.key_is_random());
+            batch.close(index, key, random_key);
         }
-        (!batch.is_empty()).then(|| batch.finish())
+        let batch = (!batch.is_empty()).then(|| batch.finish())?;
+        self.body_bytes = self.body_bytes.max(batch.body().len());
+        Some(batch)
     }
 
     /// How many records are not yet in a batch, those that cannot be sent among them.
@@ -93,8 +111,14 @@ impl<'a> Packer<'a> {
         usize::from(self.carried.is_some()) + ahead.filter(|(record, _)| !self.settled.contains(*record)).count()
     }
 
-    /// Makes a record of the next event that can be sent and returns its index.
-    fn next_record(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<u32> {
+    /// Writes the next event that can be sent into an entry of `batch`, which stays open, and returns its index.
+    #[inline]
+    fn next_record(
+        &mut self,
+        batch: &mut BatchBuilder,
+        random: &mut SmallRng,
+        remark: &mut dyn FnMut(u32, Remark),
+    ) -> Option<u32> {
         loop {
             let event = self.events.next()?;
             let record = self.next_record;
@@ -102,7 +126,10 @@ impl<'a> Packer<'a> {
             if self.settled.contains(record) {
                 continue;
             }
-            match self.encode(event, random) {
+            let encoded = event
+                .map_err(Remark::NotAnEvent)
+                .and_then(|event| self.encoder.encode(&event, random, batch.open()).map_err(Remark::Refused));
+            match encoded {
                 Ok(alterations) => {
                     if alterations != Alterations::default() {
                         remark(record, Remark::Altered(alterations));
@@ -112,12 +139,6 @@ impl<'a> Packer<'a> {
                 Err(loss) => remark(record, loss),
             }
         }
-    }
-
-    #[inline]
-    fn encode(&mut self, event: Result<Event<'_>, NotAnEvent>, random: &mut SmallRng) -> Result<Alterations, Remark> {
-        let event = event.map_err(Remark::NotAnEvent)?;
-        self.encoder.encode(&event, random).map_err(Remark::Refused)
     }
 }
 
@@ -157,7 +178,7 @@ mod tests {
     fn limits(max_records: usize, max_bytes: usize, max_record_bytes: usize) -> RequestSettings {
         let record =
             RecordSettings { max_bytes: max_record_bytes, oversize: Oversize::Discard, ..RecordSettings::default() };
-        RequestSettings { max_records, max_bytes, record }
+        RequestSettings { max_records, max_bytes, record, ..RequestSettings::default() }
     }
 
     fn records(batches: &[Batch]) -> Vec<Vec<u32>> {

@@ -328,7 +328,8 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
     let endpoint = endpoint.ok_or_else(|| mistake("region", format!("'{region}' makes no endpoint")))?;
     let provider = credentials::provider(&config.identity, &region).await;
     let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
-    let client = Client::new(endpoint.clone(), region.clone(), cache, clock, config.request_timeout)
+    let protocol = config.requests.protocol;
+    let client = Client::new(endpoint.clone(), region.clone(), cache, clock, config.request_timeout, protocol)
         .map_err(|reason| mistake("endpoint", reason))?;
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));

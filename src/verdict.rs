@@ -10,6 +10,8 @@ use crate::kinesis::reply::{RecordReply, Response, ServiceError};
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
+    /// Kinesis has every record.
+    Accepted,
     /// Kinesis answered for each record.
     Answered(Vec<RecordVerdict>),
     /// Send the whole batch again, after a pause.
@@ -70,6 +72,9 @@ pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdi
         Err(error) => return judge_failure(error),
     };
     if response.status.is_success() {
+        if response.accepts_all(count) {
+            return Verdict::Accepted;
+        }
         return match response.records(count) {
             Some(records) => Verdict::Answered(records.into_iter().map(judge_record).collect()),
             None => Verdict::Again {
@@ -187,6 +192,7 @@ mod tests {
 
     fn kind(verdict: &Verdict) -> &'static str {
         match verdict {
+            Verdict::Accepted => "accepted",
             Verdict::Answered(_) => "answered",
             Verdict::Again { network: false, ambiguous: false, .. } => "again",
             Verdict::Again { network: false, ambiguous: true, .. } => "again, perhaps twice",

@@ -56,10 +56,12 @@ fn allocations(options: &[(&str, &str)]) -> usize {
     let body = rmp_serde::to_vec(&event).unwrap();
     let mut encoder = Encoder::new(&config.requests.record, b"app");
     let mut random = SmallRng::seed_from_u64(1);
+    let mut data = Vec::new();
     // Fractions of one second: the second's text is made once.
     let mut encode = |nanoseconds| {
         let event = Event { time: EventTime { seconds: 1_600_000_000, nanoseconds }, body: &body };
-        encoder.encode(&event, &mut random).unwrap();
+        data.clear();
+        encoder.encode(&event, &mut random, &mut data).unwrap();
     };
     [999_999_999; 3].into_iter().for_each(&mut encode);
     let before = ALLOCATIONS.get();

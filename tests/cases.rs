@@ -29,13 +29,9 @@ fn send(options: &[(&str, &str)], time: EventTime, body: &[u8]) -> Result<Sent, 
     })
     .unwrap_or_else(|error| panic!("{error}"));
     let mut encoder = Encoder::new(&config.requests.record, b"app.log");
-    let alterations = encoder.encode(&Event { time, body }, &mut SmallRng::seed_from_u64(1))?;
-    Ok(Sent {
-        data: encoder.data().to_vec(),
-        key: encoder.key().to_owned(),
-        key_is_random: encoder.key_is_random(),
-        alterations,
-    })
+    let mut data = Vec::new();
+    let alterations = encoder.encode(&Event { time, body }, &mut SmallRng::seed_from_u64(1), &mut data)?;
+    Ok(Sent { data, key: encoder.key().to_owned(), key_is_random: encoder.key_is_random(), alterations })
 }
 
 fn data(options: &[(&str, &str)], body: &[u8]) -> Vec<u8> {

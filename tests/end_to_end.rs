@@ -88,6 +88,16 @@ fn every_line_arrives_once_signed_and_over_tls() {
 }
 
 #[test]
+fn cbor_stores_the_same_bytes_and_is_answered_record_by_record() {
+    let faults = Faults { throttle_records: 0.3, error_500: 0.05, seed: 11, ..Faults::default() };
+    let kinesis = FakeKinesis::start(Settings { faults, ..checked(true) });
+    let arguments = ["--chunk-bytes", "300000", "-p", "protocol=cbor"];
+    let output = send(&kinesis, 20_000, &arguments, &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_each_once(&kinesis, 20_000);
+}
+
+#[test]
 fn several_workers_flush_one_instance() {
     let kinesis = FakeKinesis::start(checked(true));
     let output = send(&kinesis, 20_000, &["--chunk-bytes", "50000", "--workers", "4"], &[]);

@@ -195,6 +195,7 @@ async fn send_whole(chunk: &[u8], line: &Line, stream: &Stream, random: &RefCell
             return Outcome::Delivered;
         };
         let accepted = match verdict(&line.send(batch.body()).await, batch.entries().len()) {
+            Verdict::Accepted => true,
             Verdict::Answered(records) => records.iter().all(|record| *record == RecordVerdict::Accepted),
             _ => false,
         };

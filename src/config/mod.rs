@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::error::ConfigError;
 use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::limits;
+use crate::kinesis::request::Protocol;
 use crate::pack::RequestSettings;
 use reader::Options;
 
@@ -90,6 +91,7 @@ impl Config {
         let external_id = options.optional("external_id", any_text);
         let sts_endpoint = options.optional("sts_endpoint", Endpoint::parse);
         let requests = RequestSettings {
+            protocol: options.value("protocol", protocol),
             max_records: options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS)),
             max_bytes: options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES)),
             record: records::read(&mut options),
@@ -141,6 +143,14 @@ impl Config {
             ledger_max_bytes,
             ledger_path,
         })
+    }
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "json" => Ok(Protocol::Json),
+        "cbor" => Ok(Protocol::Cbor),
+        _ => Err("use json or cbor".to_owned()),
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::config;
 use crate::config::Stream;
 use crate::kinesis::client::{Transport, TransportError};
-use crate::kinesis::request::Batch;
+use crate::kinesis::request::{Batch, Entry};
 use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
 use crate::outcome::Outcome;
@@ -195,6 +195,7 @@ impl<T: Transport> Delivery<T> {
             add_time(&flush.times.network, sent_at);
             flush.times.requests.set(flush.times.requests.get() + 1);
             match verdict(&answer, attempt.records()) {
+                Verdict::Accepted => self.accepted(attempt.batch.entries(), &flush),
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {
                     if ambiguous {
@@ -223,22 +224,33 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Counts what was accepted and makes an attempt of what was not.
-    async fn answered(&self, mut attempt: Attempt, records: &[RecordVerdict], flush: &Flush) -> Option<Attempt> {
-        let accepted = records.iter().filter(|record| **record == RecordVerdict::Accepted).count();
+    /// Counts records that Kinesis has.
+    fn accepted<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>, flush: &Flush) {
+        let mut settled = flush.settled.borrow_mut();
+        let mut accepted = 0;
+        for entry in entries {
+            settled.insert(entry.record);
+            accepted += 1;
+        }
         Flush::count(&flush.accepted, accepted);
         self.progress.set(self.progress.get() + accepted as u64);
+    }
 
+    /// Counts what was accepted and makes an attempt of what was not.
+    async fn answered(&self, mut attempt: Attempt, records: &[RecordVerdict], flush: &Flush) -> Option<Attempt> {
+        let answers = || attempt.batch.entries().iter().zip(records);
+        let is_accepted = |record: &RecordVerdict| *record == RecordVerdict::Accepted;
+        self.accepted(answers().filter(|(_, record)| is_accepted(record)).map(|(entry, _)| entry), flush);
         let mut first_failure = None;
-        for (entry, record) in attempt.batch.entries().iter().zip(records) {
+        for (entry, record) in answers() {
             match record {
-                RecordVerdict::Accepted => flush.settled.borrow_mut().insert(entry.record),
+                RecordVerdict::Accepted => {}
                 RecordVerdict::Refused { code } => self.refused_by_kinesis(entry.record, code, flush),
                 RecordVerdict::Again { code } => first_failure = first_failure.or(Some(code)),
             }
         }
         let code = first_failure?;
-        if accepted > 0 && self.settings.reset_backoff_on_success {
+        if records.iter().any(is_accepted) && self.settings.reset_backoff_on_success {
             attempt.backoff.reset();
         }
         let sent = attempt.records();

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::kinesis::credentials::{CredentialsCache, with_causes};
 use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::reply::Response;
-use crate::kinesis::request;
+use crate::kinesis::request::Protocol;
 
 /// Longest time to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,6 +80,7 @@ pub struct Client {
     clock_offset: Cell<i64>,
     clock_corrected_at: Cell<Option<Instant>>,
     request_timeout: Option<Duration>,
+    protocol: Protocol,
 }
 
 impl Client {
@@ -90,6 +91,7 @@ impl Client {
         credentials: CredentialsCache,
         clock: Arc<dyn Clock>,
         request_timeout: Option<Duration>,
+        protocol: Protocol,
     ) -> Result<Client, String> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -105,7 +107,17 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .build(connector);
         let (clock_offset, clock_corrected_at) = (Cell::new(0), Cell::new(None));
-        Ok(Client { http, endpoint, region, credentials, clock, clock_offset, clock_corrected_at, request_timeout })
+        Ok(Client {
+            http,
+            endpoint,
+            region,
+            credentials,
+            clock,
+            clock_offset,
+            clock_corrected_at,
+            request_timeout,
+            protocol,
+        })
     }
 
     /// Fetches credentials now, so that the log can tell at the start whether there are any.
@@ -137,8 +149,9 @@ impl Client {
 impl Transport for Client {
     async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
         let credentials = self.credentials.get().await.map_err(TransportError::NoCredentials)?;
-        let mut request = signed(body, &self.endpoint, &self.region, credentials, self.now())
-            .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
+        let mut request =
+            signed(body, self.protocol.content_type(), &self.endpoint, &self.region, credentials, self.now())
+                .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
         let connection = capture_connection(&mut request);
         let Some(limit) = self.request_timeout else { return self.exchange(request).await };
         match tokio::time::timeout(limit, self.exchange(request)).await {
@@ -169,13 +182,14 @@ impl Transport for Client {
 /// A `PutRecords` request with SigV4 headers. The body is hashed once, by aws-lc, which uses the CPU's SHA instructions.
 fn signed(
     body: Bytes,
+    content_type: &'static str,
     endpoint: &Endpoint,
     region: &Region,
     credentials: Credentials,
     time: SystemTime,
 ) -> Result<Request<Full<Bytes>>, String> {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-    let signed_headers = [(CONTENT_TYPE.as_str(), request::CONTENT_TYPE), (TARGET, PUT_RECORDS)];
+    let signed_headers = [(CONTENT_TYPE.as_str(), content_type), (TARGET, PUT_RECORDS)];
     let signable = SignableRequest::new(
         Method::POST.as_str(),
         endpoint.uri().to_string(),
@@ -197,7 +211,7 @@ fn signed(
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = endpoint.uri().clone();
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(request::CONTENT_TYPE));
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     request.headers_mut().insert(TARGET, HeaderValue::from_static(PUT_RECORDS));
     request.headers_mut().insert(USER_AGENT, AGENT);
     instructions.apply_to_request_http1x(&mut request);
@@ -249,6 +263,7 @@ mod tests {
         );
         signed(
             Bytes::from_static(b"{}"),
+            Protocol::Json.content_type(),
             &Endpoint::parse(endpoint).unwrap(),
             &Region::parse("us-east-1").unwrap(),
             credentials,

@@ -1,5 +1,6 @@
 //! One `PutRecords` call: body, signature, connection, reply.
 
+mod accepted;
 pub mod client;
 pub mod credentials;
 pub mod endpoint;

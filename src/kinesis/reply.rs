@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use minicbor::data::Type;
 use serde::Deserialize;
+
+use crate::kinesis::accepted;
 
 /// An HTTP reply, complete.
 #[derive(Clone, Debug)]
@@ -55,9 +58,25 @@ struct RecordEntry<'a> {
 }
 
 impl Response {
+    /// Whether this is the reply to `count` records and accepts all of them, as nearly every reply does. A `false` says
+    /// nothing: [`Response::records`] tells.
+    pub fn accepts_all(&self, count: usize) -> bool {
+        if self.is_cbor() {
+            let mut accepted = 0;
+            let read = cbor_records(&self.body, |reply| accepted += usize::from(reply.is_accepted()));
+            read == Some(count) && accepted == count
+        } else {
+            accepted::all_accepted(&self.body, count)
+        }
+    }
+
     /// The reply to each of `count` records, in order; `None` when the body is not that, so that nobody can say which
     /// records were accepted.
     pub fn records(&self, count: usize) -> Option<Vec<RecordReply>> {
+        if self.is_cbor() {
+            let mut records = Vec::new();
+            return (cbor_records(&self.body, |entry| records.push(entry.reply()))? == count).then_some(records);
+        }
         let reply: PutRecordsReply<'_> = serde_json::from_slice(&self.body).ok()?;
         (reply.records.len() == count).then(|| reply.records.into_iter().map(RecordEntry::reply).collect())
     }
@@ -76,6 +95,11 @@ impl Response {
         error
     }
 
+    /// Whether the body is a map of CBOR; front ends and proxies answer in JSON or XML whatever they were asked in.
+    fn is_cbor(&self) -> bool {
+        self.body.first().is_some_and(|first| (0xa0..=0xbf).contains(first))
+    }
+
     fn json_error(&self) -> Option<ServiceError> {
         #[derive(Deserialize)]
         struct JsonError {
@@ -91,9 +115,8 @@ impl Response {
     fn cbor_error(&self) -> Option<ServiceError> {
         let mut decoder = minicbor::Decoder::new(&self.body);
         let mut error = ServiceError::default();
-        let mut members = decoder.map().ok()?.unwrap_or(u64::MAX);
-        while members > 0 && decoder.datatype().is_ok_and(|kind| kind != minicbor::data::Type::Break) {
-            members -= 1;
+        let mut members = Members::of(decoder.map().ok()?);
+        while members.next(&mut decoder)? {
             match decoder.str().ok()? {
                 "__type" | "code" | "Code" => error.code = decoder.str().ok()?.to_owned(),
                 "message" | "Message" => error.message = decoder.str().ok()?.to_owned(),
@@ -133,13 +156,83 @@ impl Response {
     }
 }
 
-impl RecordEntry<'_> {
-    fn reply(self) -> RecordReply {
-        match (self.error_code, self.sequence_number) {
-            (Some(code), _) => RecordReply::Failed { code: code.into_owned() },
-            (None, Some(number)) if !number.is_empty() => RecordReply::Accepted,
-            (None, _) => RecordReply::Failed { code: "NoSequenceNumber".to_owned() },
+/// Reads a reply in CBOR, tells each record's entry, and returns how many there are; `None` when it is something else.
+fn cbor_records<'a>(body: &'a [u8], mut tell: impl FnMut(RecordEntry<'a>)) -> Option<usize> {
+    let mut decoder = minicbor::Decoder::new(body);
+    let mut records = None;
+    let mut members = Members::of(decoder.map().ok()?);
+    while members.next(&mut decoder)? {
+        if decoder.str().ok()? != "Records" || records.is_some() {
+            decoder.skip().ok()?;
+            continue;
         }
+        let mut count = 0;
+        let mut entries = Members::of(decoder.array().ok()?);
+        while entries.next(&mut decoder)? {
+            tell(cbor_entry(&mut decoder)?);
+            count += 1;
+        }
+        records = Some(count);
+    }
+    records.filter(|_| decoder.position() == body.len())
+}
+
+fn cbor_entry<'a>(decoder: &mut minicbor::Decoder<'a>) -> Option<RecordEntry<'a>> {
+    let mut entry = RecordEntry { error_code: None, sequence_number: None };
+    let mut members = Members::of(decoder.map().ok()?);
+    while members.next(decoder)? {
+        let key = decoder.str().ok()?;
+        if decoder.datatype().ok()? == Type::Null {
+            decoder.skip().ok()?;
+            continue;
+        }
+        match key {
+            "ErrorCode" => entry.error_code = Some(decoder.str().ok()?.into()),
+            "SequenceNumber" => entry.sequence_number = Some(decoder.str().ok()?.into()),
+            _ => decoder.skip().ok()?,
+        }
+    }
+    Some(entry)
+}
+
+/// What is left of a map or an array, whose length is told at its start or by a mark at its end.
+struct Members {
+    left: Option<u64>,
+}
+
+impl Members {
+    fn of(length: Option<u64>) -> Self {
+        Members { left: length }
+    }
+
+    /// Whether another member follows; reads the mark of the end.
+    fn next(&mut self, decoder: &mut minicbor::Decoder<'_>) -> Option<bool> {
+        match &mut self.left {
+            Some(0) => Some(false),
+            Some(left) => {
+                *left -= 1;
+                Some(true)
+            }
+            None if decoder.datatype().ok()? == Type::Break => {
+                decoder.skip().ok()?;
+                Some(false)
+            }
+            None => Some(true),
+        }
+    }
+}
+
+impl RecordEntry<'_> {
+    fn is_accepted(&self) -> bool {
+        self.error_code.is_none() && self.sequence_number.as_ref().is_some_and(|number| !number.is_empty())
+    }
+
+    fn reply(self) -> RecordReply {
+        if self.is_accepted() {
+            return RecordReply::Accepted;
+        }
+        let code = self.error_code.map_or_else(|| "NoSequenceNumber".to_owned(), std::borrow::Cow::into_owned);
+        RecordReply::Failed { code }
     }
 }
 
@@ -161,6 +254,60 @@ mod tests {
 
     fn failed(code: &str) -> RecordReply {
         RecordReply::Failed { code: code.to_owned() }
+    }
+
+    /// A reply in CBOR, its maps and arrays open-ended as Kinesis writes them, or not.
+    fn cbor(records: &[&[(&str, Option<&str>)]], open: bool) -> Response {
+        let mut body = Vec::new();
+        let mut encoder = minicbor::Encoder::new(&mut body);
+        let _ = if open { encoder.begin_map() } else { encoder.map(2) }.unwrap();
+        let _ = encoder.str("FailedRecordCount").unwrap().u8(0).unwrap().str("Records").unwrap();
+        let _ = if open { encoder.begin_array() } else { encoder.array(records.len() as u64) }.unwrap();
+        for record in records {
+            let _ = if open { encoder.begin_map() } else { encoder.map(record.len() as u64) }.unwrap();
+            for (key, value) in *record {
+                let _ = encoder.str(key).unwrap();
+                let _ = match value {
+                    Some(value) => encoder.str(value),
+                    None => encoder.null(),
+                }
+                .unwrap();
+            }
+            let _ = if open { encoder.end() } else { Ok(&mut encoder) }.unwrap();
+        }
+        if open {
+            let _ = encoder.end().unwrap().end().unwrap();
+        }
+        Response { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() }
+    }
+
+    #[test]
+    fn a_reply_in_cbor_says_the_same_as_one_in_json() {
+        let accepted = [("SequenceNumber", Some("4954")), ("ShardId", Some("shardId-0"))];
+        let nulls = [("SequenceNumber", Some("4954")), ("ErrorCode", None), ("ErrorMessage", None)];
+        let throttled = [("ErrorCode", Some("ProvisionedThroughputExceededException")), ("ErrorMessage", Some("Rate"))];
+        for open in [true, false] {
+            let all = cbor(&[&accepted, &nulls, &accepted], open);
+            assert!(all.accepts_all(3) && !all.accepts_all(2));
+            assert_eq!(all.records(3), Some(vec![RecordReply::Accepted; 3]));
+            assert_eq!(all.records(2), None);
+            let some = cbor(&[&accepted, &throttled, &[("ShardId", Some("s"))], &[("SequenceNumber", Some(""))]], open);
+            assert!(!some.accepts_all(4));
+            let failed = |code: &str| failed(code);
+            assert_eq!(
+                some.records(4),
+                Some(vec![
+                    RecordReply::Accepted,
+                    failed("ProvisionedThroughputExceededException"),
+                    failed("NoSequenceNumber"),
+                    failed("NoSequenceNumber")
+                ])
+            );
+            for end in 0..all.body.len() {
+                let cut = Response { body: all.body.slice(..end), ..all.clone() };
+                assert!(!cut.accepts_all(3) && cut.records(3).is_none(), "{end}");
+            }
+        }
     }
 
     #[test]

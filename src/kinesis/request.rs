@@ -8,14 +8,59 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::config::Stream;
-use crate::partition::RandomKey;
+use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 
-/// The value of the `Content-Type` header.
-pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+/// How requests and replies are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// JSON, with records in base64.
+    #[default]
+    Json,
+    /// CBOR, as AWS's SDK for Java speaks it to Kinesis by default
+    /// (<https://github.com/aws/aws-sdk-java-v2/pull/5670>, read 2026-11): records as they are.
+    Cbor,
+}
 
-const RECORDS: &[u8] = b",\"Records\":[";
-const DATA: &[u8] = b"{\"Data\":\"";
-const PARTITION_KEY: &[u8] = b"\",\"PartitionKey\":";
+impl Protocol {
+    /// The value of the `Content-Type` header.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Protocol::Json => "application/x-amz-json-1.1",
+            Protocol::Cbor => "application/x-amz-cbor-1.1",
+        }
+    }
+}
+
+mod json {
+    pub(super) const STREAM_ARN: &[u8] = b"{\"StreamARN\":";
+    pub(super) const STREAM_NAME: &[u8] = b"{\"StreamName\":";
+    pub(super) const RECORDS: &[u8] = b",\"Records\":[";
+    pub(super) const DATA: &[u8] = b"{\"Data\":\"";
+    pub(super) const PARTITION_KEY: &[u8] = b"\",\"PartitionKey\":";
+    pub(super) const END: &[u8] = b"]}";
+}
+
+/// Maps and arrays whose lengths are known last are open-ended (RFC 8949, 3.2.2).
+mod cbor {
+    pub(super) const STREAM_ARN: &[u8] = b"\xbf\x69StreamARN";
+    pub(super) const STREAM_NAME: &[u8] = b"\xbf\x6aStreamName";
+    pub(super) const RECORDS: &[u8] = b"\x67Records\x9f";
+    /// A map of two, and the first key; the value is a byte string with a length of four bytes.
+    pub(super) const DATA: &[u8] = b"\xa2\x64Data\x5a\0\0\0\0";
+    pub(super) const PARTITION_KEY: &[u8] = b"\x6cPartitionKey";
+    pub(super) const END: &[u8] = b"\xff\xff";
+
+    pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
+        // Keys and names have 1 KiB at most, and a Vec takes everything.
+        match u16::try_from(text.len()).map(u16::to_be_bytes) {
+            Ok([0, length @ 0..=23]) => out.push(0x60 | length),
+            Ok([0, length]) => out.extend_from_slice(&[0x78, length]),
+            Ok([high, low]) => out.extend_from_slice(&[0x79, high, low]),
+            Err(_) => return write_text("", out),
+        }
+        out.extend_from_slice(text.as_bytes());
+    }
+}
 
 /// One record of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,32 +71,49 @@ pub struct Entry {
     pub bytes: usize,
     /// Whether the key was drawn at random, and so may be drawn anew.
     pub random_key: bool,
-    /// Where the entry stands in the body, from its first key up to its partition key's opening quote.
+    /// Where the entry stands in the body, from its start up to its partition key.
     head: Range<usize>,
-    /// Where its partition key's JSON string stands, quotes included.
+    /// Where its partition key stands, a string of JSON or CBOR.
     key: Range<usize>,
 }
 
 /// A batch that is being written.
 #[derive(Debug)]
 pub struct BatchBuilder {
+    protocol: Protocol,
     body: Vec<u8>,
     prefix_length: usize,
     entries: Vec<Entry>,
     bytes: usize,
+    /// Where the entry that is open starts in the body.
+    head: usize,
+    /// Its data when it is yet to become base64.
+    data: Vec<u8>,
 }
 
 impl BatchBuilder {
-    /// An empty batch for `stream`.
-    pub fn new(stream: &Stream) -> Self {
-        let mut body = if stream.is_arn() { b"{\"StreamARN\":".to_vec() } else { b"{\"StreamName\":".to_vec() };
-        json_escape_simd::escape_into(stream.as_str(), &mut body);
-        body.extend_from_slice(RECORDS);
-        Self::behind(body)
+    /// An empty batch for `stream`, whose body will probably have so many bytes.
+    pub fn new(stream: &Stream, protocol: Protocol, capacity: usize) -> Self {
+        let mut body = Vec::with_capacity(capacity);
+        let stream_name = stream.as_str();
+        match protocol {
+            Protocol::Json => {
+                body.extend_from_slice(if stream.is_arn() { json::STREAM_ARN } else { json::STREAM_NAME });
+                json_escape_simd::escape_into(stream_name, &mut body);
+                body.extend_from_slice(json::RECORDS);
+            }
+            Protocol::Cbor => {
+                body.extend_from_slice(if stream.is_arn() { cbor::STREAM_ARN } else { cbor::STREAM_NAME });
+                cbor::write_text(stream_name, &mut body);
+                body.extend_from_slice(cbor::RECORDS);
+            }
+        }
+        Self::behind(body, protocol)
     }
 
-    fn behind(prefix: Vec<u8>) -> Self {
-        BatchBuilder { prefix_length: prefix.len(), body: prefix, entries: Vec::new(), bytes: 0 }
+    fn behind(prefix: Vec<u8>, protocol: Protocol) -> Self {
+        let (prefix_length, entries, data) = (prefix.len(), Vec::new(), Vec::new());
+        BatchBuilder { protocol, prefix_length, body: prefix, entries, bytes: 0, head: prefix_length, data }
     }
 
     /// How many records are in it.
@@ -71,40 +133,101 @@ impl BatchBuilder {
 
     /// Appends a record. Limits are the caller's ([`crate::pack`]).
     pub fn push(&mut self, record: u32, data: &[u8], key: &str, random_key: bool) {
-        let head = self.start_entry();
-        self.body.extend_from_slice(DATA);
-        base64_simd::STANDARD.encode_append(data, &mut self.body);
-        self.body.extend_from_slice(PARTITION_KEY);
-        self.end_entry(head, record, data.len(), key, random_key);
+        self.open().extend_from_slice(data);
+        self.close(record, key, random_key);
     }
 
-    fn start_entry(&mut self) -> usize {
-        if !self.entries.is_empty() {
-            self.body.push(b',');
+    /// Opens an entry and returns the place to append its data to. [`BatchBuilder::close`] makes it a record; an entry
+    /// that is not closed is forgotten with the next one.
+    #[inline]
+    pub fn open(&mut self) -> &mut Vec<u8> {
+        match self.protocol {
+            Protocol::Json => {
+                self.data.clear();
+                &mut self.data
+            }
+            Protocol::Cbor => {
+                self.body.truncate(self.head);
+                self.body.extend_from_slice(cbor::DATA);
+                &mut self.body
+            }
         }
-        self.body.len()
     }
 
-    fn end_entry(&mut self, head: usize, record: u32, data_bytes: usize, key: &str, random_key: bool) {
+    /// The data of the entry that is open.
+    pub fn data(&self) -> &[u8] {
+        match self.protocol {
+            Protocol::Json => &self.data,
+            Protocol::Cbor => self.body.get(self.head + cbor::DATA.len()..).unwrap_or_default(),
+        }
+    }
+
+    /// Gives the open entry its key.
+    #[inline]
+    pub fn close(&mut self, record: u32, key: &str, random_key: bool) {
+        let data_bytes = self.data().len();
+        match self.protocol {
+            Protocol::Json => {
+                self.separate();
+                self.body.extend_from_slice(json::DATA);
+                base64_simd::STANDARD.encode_append(&self.data, &mut self.body);
+                self.body.extend_from_slice(json::PARTITION_KEY);
+            }
+            Protocol::Cbor => {
+                let length_end = self.head + cbor::DATA.len();
+                if let Some(length) = self.body.get_mut(length_end - 4..length_end) {
+                    // Kinesis takes 10 MiB, Fluent Bit's chunks have 2 MB.
+                    length.copy_from_slice(&u32::try_from(data_bytes).unwrap_or(u32::MAX).to_be_bytes());
+                }
+                self.body.extend_from_slice(cbor::PARTITION_KEY);
+            }
+        }
+        self.end_entry(record, data_bytes, key, random_key);
+    }
+
+    /// Puts a comma behind the entry before.
+    fn separate(&mut self) {
+        if self.protocol == Protocol::Json && !self.entries.is_empty() {
+            self.body.push(b',');
+            self.head = self.body.len();
+        }
+    }
+
+    fn end_entry(&mut self, record: u32, data_bytes: usize, key: &str, random_key: bool) {
         let key_start = self.body.len();
-        json_escape_simd::escape_into(key, &mut self.body);
-        let key_end = self.body.len();
-        self.body.push(b'}');
-        let bytes = data_bytes + key.len();
+        match self.protocol {
+            Protocol::Json => json_escape_simd::escape_into(key, &mut self.body),
+            Protocol::Cbor => cbor::write_text(key, &mut self.body),
+        }
+        self.end_entry_behind_key(key_start, record, data_bytes + key.len(), random_key);
+    }
+
+    fn end_entry_behind_key(&mut self, key_start: usize, record: u32, bytes: usize, random_key: bool) {
+        let key = key_start..self.body.len();
+        if self.protocol == Protocol::Json {
+            self.body.push(b'}');
+        }
         self.bytes += bytes;
-        self.entries.push(Entry { record, bytes, random_key, head: head..key_start, key: key_start..key_end });
+        self.entries.push(Entry { record, bytes, random_key, head: self.head..key_start, key });
+        self.head = self.body.len();
     }
 
     /// The batch, complete.
     pub fn finish(mut self) -> Batch {
-        self.body.extend_from_slice(b"]}");
-        Batch { body: self.body.into(), prefix_length: self.prefix_length, entries: self.entries, bytes: self.bytes }
+        self.body.truncate(self.head);
+        self.body.extend_from_slice(match self.protocol {
+            Protocol::Json => json::END,
+            Protocol::Cbor => cbor::END,
+        });
+        let BatchBuilder { protocol, body, prefix_length, entries, bytes, .. } = self;
+        Batch { protocol, body: body.into(), prefix_length, entries, bytes }
     }
 }
 
 /// Records on their way to Kinesis: a request's body and what is in it.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    protocol: Protocol,
     body: Bytes,
     prefix_length: usize,
     entries: Vec<Entry>,
@@ -135,26 +258,19 @@ impl Batch {
         mut new_key: impl FnMut(usize) -> Option<RandomKey>,
     ) -> Batch {
         let part = |range: Range<usize>| self.body.get(range).unwrap_or_default();
-        let mut kept = BatchBuilder::behind(part(0..self.prefix_length).to_vec());
+        let mut kept = BatchBuilder::behind(part(0..self.prefix_length).to_vec(), self.protocol);
         for (index, entry) in self.entries.iter().enumerate() {
             if !keep(index) {
                 continue;
             }
-            let head = kept.start_entry();
+            kept.separate();
             kept.body.extend_from_slice(part(entry.head.clone()));
             match if entry.random_key { new_key(index) } else { None } {
-                Some(key) => {
-                    // A random key has no character that JSON escapes: its text is two quotes longer than itself.
-                    let data_bytes = entry.bytes + 2 - entry.key.len();
-                    kept.end_entry(head, entry.record, data_bytes, key.as_str(), true);
-                }
+                Some(key) => kept.end_entry(entry.record, entry.bytes - RANDOM_KEY_LENGTH, key.as_str(), true),
                 None => {
                     let key_start = kept.body.len();
                     kept.body.extend_from_slice(part(entry.key.clone()));
-                    let key = key_start..kept.body.len();
-                    kept.body.push(b'}');
-                    kept.bytes += entry.bytes;
-                    kept.entries.push(Entry { head: head..key_start, key, ..entry.clone() });
+                    kept.end_entry_behind_key(key_start, entry.record, entry.bytes, entry.random_key);
                 }
             }
         }
@@ -168,60 +284,120 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
 
-    fn batch() -> Batch {
-        let mut builder = BatchBuilder::new(&Stream::parse("logs").unwrap());
-        builder.push(4, b"first", "a", true);
+    const KEY: &str = "123456789";
+
+    fn batch(protocol: Protocol) -> Batch {
+        let mut builder = BatchBuilder::new(&Stream::parse("logs").unwrap(), protocol, 0);
+        builder.push(4, b"first", KEY, true);
+        builder.open().extend_from_slice(b"forgotten");
+        assert_eq!(builder.data(), b"forgotten");
         builder.push(7, b"", "k\"ey", false);
-        builder.push(9, &[0xff, 0x00], "bbb", true);
+        builder.push(9, &[0xff, 0x00], "bbbbbbbbb", true);
+        builder.open().extend_from_slice(b"forgotten");
         builder.finish()
     }
 
-    fn text(batch: &Batch) -> String {
+    fn json(batch: &Batch) -> String {
         String::from_utf8(batch.body().to_vec()).unwrap()
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Request {
+        stream_name: String,
+        records: Vec<Record>,
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Record {
+        data: ciborium::Value,
+        partition_key: String,
+    }
+
+    /// What another library reads in a CBOR body: data and keys.
+    fn cbor(batch: &Batch) -> Vec<(Vec<u8>, String)> {
+        let request: Request = ciborium::from_reader(&batch.body()[..]).unwrap();
+        assert_eq!(request.stream_name, "logs");
+        request.records.into_iter().map(|record| (record.data.into_bytes().unwrap(), record.partition_key)).collect()
     }
 
     #[test]
     fn the_body_is_what_the_api_reference_shows() {
         assert_eq!(
-            text(&batch()),
-            r#"{"StreamName":"logs","Records":[{"Data":"Zmlyc3Q=","PartitionKey":"a"},{"Data":"","PartitionKey":"k\"ey"},{"Data":"/wA=","PartitionKey":"bbb"}]}"#
+            json(&batch(Protocol::Json)),
+            r#"{"StreamName":"logs","Records":[{"Data":"Zmlyc3Q=","PartitionKey":"123456789"},{"Data":"","PartitionKey":"k\"ey"},{"Data":"/wA=","PartitionKey":"bbbbbbbbb"}]}"#
         );
-        assert_eq!(batch().bytes(), 5 + 1 + 4 + 2 + 3);
-        assert_eq!(batch().entries().iter().map(|e| e.bytes).collect::<Vec<_>>(), [6, 4, 5]);
+    }
+
+    #[test]
+    fn a_body_in_cbor_has_the_members_of_json_and_records_as_they_are() {
+        let key = |text: &str| text.to_owned();
+        assert_eq!(
+            cbor(&batch(Protocol::Cbor)),
+            [(b"first".to_vec(), key(KEY)), (vec![], key("k\"ey")), (vec![0xff, 0], key("bbbbbbbbb"))]
+        );
+        let mut builder = BatchBuilder::new(&Stream::parse("logs").unwrap(), Protocol::Cbor, 0);
+        for length in [1, 23, 24, 255, 256, 1024] {
+            builder.push(0, &vec![7; 70_000], &"k".repeat(length), false);
+        }
+        let read = cbor(&builder.finish());
+        assert_eq!(read.iter().map(|(_, key)| key.len()).collect::<Vec<_>>(), [1, 23, 24, 255, 256, 1024]);
+        assert!(read.iter().all(|(data, _)| *data == [7; 70_000]));
+    }
+
+    #[test]
+    fn what_kinesis_counts_is_data_and_key_in_either_protocol() {
+        for protocol in [Protocol::Json, Protocol::Cbor] {
+            assert_eq!(batch(protocol).entries().iter().map(|e| e.bytes).collect::<Vec<_>>(), [5 + 9, 4, 2 + 9]);
+            assert_eq!(batch(protocol).bytes(), 14 + 4 + 11);
+        }
     }
 
     #[test]
     fn an_arn_is_sent_as_stream_arn() {
         let arn = "arn:aws:kinesis:eu-west-1:111122223333:stream/logs";
-        let batch = BatchBuilder::new(&Stream::parse(arn).unwrap()).finish();
-        assert_eq!(text(&batch), format!(r#"{{"StreamARN":"{arn}","Records":[]}}"#));
+        let stream = Stream::parse(arn).unwrap();
+        let batch = BatchBuilder::new(&stream, Protocol::Json, 0).finish();
+        assert_eq!(json(&batch), format!(r#"{{"StreamARN":"{arn}","Records":[]}}"#));
+        let batch = BatchBuilder::new(&stream, Protocol::Cbor, 0).finish();
+        assert_eq!(
+            batch.body()[..],
+            [b"\xbf\x69StreamARN\x78\x32", arn.as_bytes(), b"\x67Records\x9f\xff\xff"].concat()
+        );
     }
 
     #[test]
     fn what_is_cut_out_keeps_its_bytes_and_its_record() {
-        let rest = batch().only(|index| index != 1, |_| None);
+        let rest = batch(Protocol::Json).only(|index| index != 1, |_| None);
         assert_eq!(
-            text(&rest),
-            r#"{"StreamName":"logs","Records":[{"Data":"Zmlyc3Q=","PartitionKey":"a"},{"Data":"/wA=","PartitionKey":"bbb"}]}"#
+            json(&rest),
+            r#"{"StreamName":"logs","Records":[{"Data":"Zmlyc3Q=","PartitionKey":"123456789"},{"Data":"/wA=","PartitionKey":"bbbbbbbbb"}]}"#
         );
         assert_eq!(rest.entries().iter().map(|e| e.record).collect::<Vec<_>>(), [4, 9]);
-        assert_eq!(text(&rest.only(|_| true, |_| None)), text(&rest));
-        assert_eq!(rest.bytes(), 6 + 5);
+        assert_eq!(json(&rest.only(|_| true, |_| None)), json(&rest));
+        assert_eq!(rest.bytes(), 14 + 11);
+        let rest = batch(Protocol::Cbor).only(|index| index != 0, |_| None).only(|_| true, |_| None);
+        assert_eq!(cbor(&rest), [(vec![], "k\"ey".to_owned()), (vec![0xff, 0], "bbbbbbbbb".to_owned())]);
     }
 
     #[test]
     fn only_random_keys_are_drawn_anew() {
         let mut random = SmallRng::seed_from_u64(1);
         let key = RandomKey::draw(&mut random);
-        let rest = batch().only(|_| true, |_| Some(key));
+        let new = |protocol| batch(protocol).only(|_| true, |_| Some(key));
         let key = key.as_str();
         assert_eq!(
-            text(&rest),
+            json(&new(Protocol::Json)),
             format!(
                 r#"{{"StreamName":"logs","Records":[{{"Data":"Zmlyc3Q=","PartitionKey":"{key}"}},{{"Data":"","PartitionKey":"k\"ey"}},{{"Data":"/wA=","PartitionKey":"{key}"}}]}}"#
             )
         );
-        assert_eq!(rest.entries().iter().map(|e| e.bytes).collect::<Vec<_>>(), [5 + 9, 4, 2 + 9]);
-        assert_eq!(rest.bytes(), 14 + 4 + 11);
+        let keys: Vec<String> = cbor(&new(Protocol::Cbor)).into_iter().map(|(_, key)| key).collect();
+        assert_eq!(keys, [key, "k\"ey", key]);
+        for protocol in [Protocol::Json, Protocol::Cbor] {
+            assert_eq!(new(protocol).entries().iter().map(|e| e.bytes).collect::<Vec<_>>(), [5 + 9, 4, 2 + 9]);
+            assert_eq!(new(protocol).bytes(), 14 + 4 + 11);
+        }
     }
 }

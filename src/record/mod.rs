@@ -22,7 +22,7 @@ use crate::msgpack::Malformed;
 use crate::partition::{PartitionKey, RandomKey};
 use crate::record::formats::Format;
 use crate::record::json::{KEY_LEVELS, MAX_DEPTH};
-use crate::record::shape::Shape;
+use crate::record::shape::{Open, Shape};
 use crate::record::size::Oversize;
 use crate::record::time::{TimeFormat, TimeWriter};
 
@@ -122,16 +122,17 @@ fn deeper(depth: u32, levels: u32) -> Result<u32, Refusal> {
     depth.checked_sub(levels).ok_or(Refusal::TooDeep)
 }
 
-/// Turns one event after the other into a record. The last one stays until the next.
+/// Turns one event after the other into a record. The last one's key stays until the next.
 pub struct Encoder<'a> {
     settings: &'a RecordSettings,
     tag: &'a [u8],
     times: TimeWriter<'a>,
     time: Vec<u8>,
     shaped: Vec<u8>,
-    data: Vec<u8>,
+    open: Vec<Open>,
     compressor: Option<Compressor>,
-    compressed: Vec<u8>,
+    /// The record before it is compressed.
+    plain: Vec<u8>,
     key: String,
     key_is_random: bool,
 }
@@ -154,17 +155,12 @@ impl<'a> Encoder<'a> {
             times: TimeWriter::new(&settings.time_format),
             time: Vec::new(),
             shaped: Vec::new(),
-            data: Vec::new(),
+            open: Vec::new(),
             compressor: None,
-            compressed: Vec::new(),
+            plain: Vec::new(),
             key: String::new(),
             key_is_random: true,
         }
-    }
-
-    /// The data of the last record.
-    pub fn data(&self) -> &[u8] {
-        &self.data
     }
 
     /// The partition key of the last record.
@@ -177,39 +173,58 @@ impl<'a> Encoder<'a> {
         self.key_is_random
     }
 
-    /// Bytes of the last record as Kinesis counts them: data and partition key.
-    pub fn bytes(&self) -> usize {
-        self.data.len() + self.key.len()
-    }
-
-    /// Makes a record of `event`.
-    pub fn encode(&mut self, event: &Event<'_>, random: &mut SmallRng) -> Result<Alterations, Refusal> {
+    /// Appends the record that `event` makes to `out`. On an error `out` may hold a part of it.
+    #[inline]
+    pub fn encode(
+        &mut self,
+        event: &Event<'_>,
+        random: &mut SmallRng,
+        out: &mut Vec<u8>,
+    ) -> Result<Alterations, Refusal> {
         let settings = self.settings;
         if settings.shape.time_key.is_some() || matches!(settings.format, Format::OutFile { .. }) {
             self.time.clear();
             self.times.write(event.time, &mut self.time);
         }
         let no_partition_key = self.draw_key(event.body, random);
+        let room = settings.max_bytes.checked_sub(self.key.len()).ok_or(Refusal::TooLarge)?;
 
+        let start = out.len();
+        let (bytes, is_cut) = match settings.compression {
+            None => {
+                self.write(event.body, out)?;
+                (out.len() - start, self.cut(out, start, room)?)
+            }
+            Some(compression) => {
+                let mut plain = std::mem::take(&mut self.plain);
+                plain.clear();
+                let packed =
+                    self.write(event.body, &mut plain).and_then(|()| self.pack(compression, &plain, room, out));
+                let bytes = plain.len();
+                self.plain = plain;
+                (bytes, packed?)
+            }
+        };
+        let cut_from = is_cut.then_some(bytes + self.key.len());
+        Ok(Alterations { cut_from, no_partition_key })
+    }
+
+    /// Writes the event in its shape and format, with the newline.
+    #[inline]
+    fn write(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let settings = self.settings;
         let body = if settings.shape.is_identity() {
-            event.body
+            body
         } else {
             self.shaped.clear();
-            settings.shape.write(event.body, &self.time, &mut self.shaped)?;
+            settings.shape.write(body, &self.time, &mut self.open, &mut self.shaped)?;
             &self.shaped
         };
-        self.data.clear();
-        settings.format.write(body, &self.time, self.tag, &mut self.data)?;
+        settings.format.write(body, &self.time, self.tag, out)?;
         if settings.newline {
-            self.data.push(b'\n');
+            out.push(b'\n');
         }
-        let room = settings.max_bytes.checked_sub(self.key.len()).ok_or(Refusal::TooLarge)?;
-        let bytes = self.bytes();
-        let is_cut = match settings.compression {
-            Some(compression) => self.compress(compression, room)?,
-            None => self.cut(room)?,
-        };
-        Ok(Alterations { cut_from: is_cut.then_some(bytes), no_partition_key })
+        Ok(())
     }
 
     /// Reads the partition key of an event or draws one; says whether the event should have had one.
@@ -224,40 +239,44 @@ impl<'a> Encoder<'a> {
         self.key_is_random && *wanted != PartitionKey::Random
     }
 
-    /// Keeps the data within `room` bytes; says whether it was cut.
-    fn cut(&mut self, room: usize) -> Result<bool, Refusal> {
-        if self.data.len() <= room {
+    /// Keeps the data in `out` from `start` on within `room` bytes; says whether it was cut.
+    fn cut(&self, out: &mut Vec<u8>, start: usize, room: usize) -> Result<bool, Refusal> {
+        if out.len() - start <= room {
             return Ok(false);
         }
         match self.settings.oversize {
             Oversize::Discard => Err(Refusal::TooLarge),
             Oversize::Truncate => {
-                size::truncate(&mut self.data, room, self.settings.newline, self.settings.format.holds_json())?;
+                size::truncate(out, start, room, self.settings.newline, self.settings.format.holds_json())?;
                 Ok(true)
             }
         }
     }
 
-    /// Compresses the data into `room` bytes; says whether it was cut for that.
-    fn compress(&mut self, compression: Compression, room: usize) -> Result<bool, Refusal> {
+    /// Appends `plain`, compressed into `room` bytes, to `out`; says whether it was cut for that.
+    fn pack(
+        &mut self,
+        compression: Compression,
+        plain: &[u8],
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Refusal> {
         let compressor = match &mut self.compressor {
             Some(compressor) => compressor,
             none => none.insert(Compressor::new(compression.kind, compression.level)?),
         };
-        self.compressed.clear();
-        let (whole, holds_json) = (self.data.len(), self.settings.format.holds_json());
-        let held = match self.settings.oversize {
+        let start = out.len();
+        match self.settings.oversize {
             Oversize::Discard => {
-                compressor.compress(&self.data, &mut self.compressed)?;
-                whole
+                compressor.compress(plain, out)?;
+                if out.len() - start > room { Err(Refusal::TooLarge) } else { Ok(false) }
             }
             Oversize::Truncate => {
-                let cut = |end| size::boundary(&self.data, end, holds_json);
+                let holds_json = self.settings.format.holds_json();
                 let suffix = size::suffix(self.settings.newline);
-                compressor.compress_to_fit(&self.data, room, &cut, suffix, &mut self.compressed)?
+                let cut = |end| size::boundary(plain, end, holds_json);
+                Ok(compressor.compress_to_fit(plain, room, &cut, suffix, out)? < plain.len())
             }
-        };
-        std::mem::swap(&mut self.data, &mut self.compressed);
-        if self.data.len() > room { Err(Refusal::TooLarge) } else { Ok(held < whole) }
+        }
     }
 }

@@ -19,6 +19,14 @@ pub struct Shape {
     pub time_key: Option<String>,
 }
 
+/// A map or an array that is being copied.
+#[derive(Debug)]
+pub struct Open {
+    /// How many keys and values of it are still to come.
+    left: u64,
+    is_map: bool,
+}
+
 /// Entries of a map, by their keys.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -74,15 +82,15 @@ impl Shape {
         self.keep.is_none() && self.replace_dots.is_none() && self.time_key.is_none()
     }
 
-    /// Appends the event's `body`, changed, to `out`. `time` is the text for the time key.
-    pub fn write(&self, body: &[u8], time: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// Appends the event's `body`, changed, to `out`. `time` is the text for the time key, `open` a list to be used again.
+    pub fn write(&self, body: &[u8], time: &[u8], open: &mut Vec<Open>, out: &mut Vec<u8>) -> Result<(), Refusal> {
         let mut reader = Reader::new(body);
         let Token::Map(entries) = reader.token()? else {
             out.extend_from_slice(body);
             return Ok(());
         };
         let map = MapHeader::write(out);
-        let mut kept = self.write_entries(entries, &mut reader, self.keep.as_ref(), true, out, MAX_DEPTH)?;
+        let mut kept = self.write_entries(entries, &mut reader, self.keep.as_ref(), true, out, open, MAX_DEPTH)?;
         if let Some(key) = &self.time_key {
             self.write_key(key.as_bytes(), out);
             write_string(time, out);
@@ -92,7 +100,9 @@ impl Shape {
         Ok(())
     }
 
-    /// Writes the entries of a map that are kept and returns how many they are.
+    /// Writes the entries of a map that are kept and returns how many they are. Recurses as deep as the paths of the
+    /// selection lead.
+    #[expect(clippy::too_many_arguments, reason = "the state of one walk")]
     fn write_entries(
         &self,
         entries: u32,
@@ -100,6 +110,7 @@ impl Shape {
         keep: Option<&Selection>,
         is_top: bool,
         out: &mut Vec<u8>,
+        open: &mut Vec<Open>,
         depth: u32,
     ) -> Result<u32, Refusal> {
         let depth = deeper(depth, 1)?;
@@ -130,7 +141,7 @@ impl Shape {
                 Some(key) if self.replace_dots.is_some() => self.write_key(key, out),
                 _ => out.extend_from_slice(raw_key),
             }
-            if self.write_value(reader, kept_part, out, depth)? {
+            if self.write_value(reader, kept_part, out, open, depth)? {
                 kept += 1;
             } else {
                 out.truncate(before);
@@ -145,37 +156,66 @@ impl Shape {
         reader: &mut Reader<'_>,
         keep: Option<&Selection>,
         out: &mut Vec<u8>,
+        open: &mut Vec<Open>,
         depth: u32,
     ) -> Result<bool, Refusal> {
-        if keep.is_none() && self.replace_dots.is_none() {
-            out.extend_from_slice(reader.value()?);
+        let Some(selection) = keep else {
+            match self.replace_dots {
+                None => out.extend_from_slice(reader.value()?),
+                Some(_) => self.copy_value(reader, out, open, depth)?,
+            }
             return Ok(true);
-        }
+        };
         let start = *reader;
-        match (reader.token()?, keep) {
-            (Token::Map(entries), keep) => {
-                let map = MapHeader::write(out);
-                let kept = self.write_entries(entries, reader, keep, false, out, depth)?;
-                map.set(kept, out);
-                Ok(kept > 0 || keep.is_none())
+        let Token::Map(entries) = reader.token()? else {
+            // The path leads on, but there is no map.
+            *reader = start;
+            reader.skip()?;
+            return Ok(false);
+        };
+        let map = MapHeader::write(out);
+        let kept = self.write_entries(entries, reader, Some(selection), false, out, open, depth)?;
+        map.set(kept, out);
+        Ok(kept > 0)
+    }
+
+    /// Copies a value with the dots of its keys replaced, at any depth but `depth`. This is where input decides how deep it
+    /// goes, so it does not recurse.
+    fn copy_value(
+        &self,
+        reader: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+        open: &mut Vec<Open>,
+        depth: u32,
+    ) -> Result<(), Refusal> {
+        open.clear();
+        loop {
+            let is_key = open.last().is_some_and(|within| within.is_map && within.left % 2 == 0);
+            if let Some(within) = open.last_mut() {
+                within.left -= 1;
             }
-            (Token::Array(entries), None) => {
-                let depth = deeper(depth, 1)?;
-                out.extend_from_slice(start.up_to(reader));
-                for _ in 0..entries {
-                    self.write_value(reader, None, out, depth)?;
+            let start = *reader;
+            match reader.token()? {
+                Token::String(key) | Token::Binary(key) if is_key => self.write_key(key, out),
+                Token::Map(_) | Token::Array(_) if is_key => {
+                    *reader = start;
+                    out.extend_from_slice(reader.value()?);
                 }
-                Ok(true)
+                token => {
+                    out.extend_from_slice(start.up_to(reader));
+                    match token {
+                        Token::Map(entries) => open.push(Open { left: 2 * u64::from(entries), is_map: true }),
+                        Token::Array(entries) => open.push(Open { left: entries.into(), is_map: false }),
+                        _ => {}
+                    }
+                    if open.len() > depth as usize {
+                        return Err(Refusal::TooDeep);
+                    }
+                }
             }
-            (_, None) => {
-                out.extend_from_slice(start.up_to(reader));
-                Ok(true)
-            }
-            // A path leads on, but there is no map.
-            (_, Some(_)) => {
-                *reader = start;
-                reader.skip()?;
-                Ok(false)
+            while open.pop_if(|within| within.left == 0).is_some() {}
+            if open.is_empty() {
+                return Ok(());
             }
         }
     }
@@ -235,7 +275,7 @@ mod tests {
 
     fn shaped(shape: &Shape, body: &Value) -> Value {
         let mut out = Vec::new();
-        shape.write(&rmp_serde::to_vec(body).unwrap(), b"now", &mut out).unwrap();
+        shape.write(&rmp_serde::to_vec(body).unwrap(), b"now", &mut Vec::new(), &mut out).unwrap();
         rmp_serde::from_slice(&out).unwrap()
     }
 
@@ -308,20 +348,20 @@ mod tests {
         // {1: "a", [2]: {"x.y": 1}, bin "b.c": 2}
         let body = b"\x83\x01\xa1a\x91\x02\x81\xa3x.y\x01\xc4\x03b.c\x02";
         let mut out = Vec::new();
-        dots("-").write(body, b"", &mut out).unwrap();
-        assert_eq!(out, b"\xdf\0\0\0\x03\x01\xa1a\x91\x02\xdf\0\0\0\x01\xa3x-y\x01\xa3b-c\x02");
+        dots("-").write(body, b"", &mut Vec::new(), &mut out).unwrap();
+        assert_eq!(out, b"\xdf\0\0\0\x03\x01\xa1a\x91\x02\x81\xa3x-y\x01\xa3b-c\x02");
         out.clear();
-        keep(&["b.c"]).write(body, b"", &mut out).unwrap();
+        keep(&["b.c"]).write(body, b"", &mut Vec::new(), &mut out).unwrap();
         assert_eq!(out, b"\xdf\0\0\0\x01\xc4\x03b.c\x02");
     }
 
     #[test]
     fn nesting_beyond_the_bound_is_refused_and_not_recursed_into() {
         let nested = |levels: usize| [&b"\x81\xa1k".repeat(levels)[..], b"\x01"].concat();
-        let mut out = Vec::new();
-        assert_eq!(dots("-").write(&nested(1024), b"", &mut out), Ok(()));
-        assert_eq!(dots("-").write(&nested(1025), b"", &mut out), Err(Refusal::TooDeep));
+        let (mut open, mut out) = (Vec::new(), Vec::new());
+        assert_eq!(dots("-").write(&nested(1024), b"", &mut open, &mut out), Ok(()));
+        assert_eq!(dots("-").write(&nested(1025), b"", &mut open, &mut out), Err(Refusal::TooDeep));
         let arrays = [&b"\x81\xa1k"[..], &b"\x91".repeat(100_000), b"\x01"].concat();
-        assert_eq!(dots("-").write(&arrays, b"", &mut out), Err(Refusal::TooDeep));
+        assert_eq!(dots("-").write(&arrays, b"", &mut open, &mut out), Err(Refusal::TooDeep));
     }
 }

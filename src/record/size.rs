@@ -15,12 +15,14 @@ pub enum Oversize {
 /// What a record that was cut ends with, as in AWS's Go plugin.
 pub const SUFFIX: &[u8] = b"[Truncated...]";
 
-/// Cuts `data` so that it has `room` bytes at most, the suffix included and the newline that it may end with.
-pub fn truncate(data: &mut Vec<u8>, room: usize, newline: bool, holds_json: bool) -> Result<(), Refusal> {
+/// Cuts the data in `out` from `start` on so that it has `room` bytes at most, the suffix included and the newline that it
+/// may end with.
+pub fn truncate(out: &mut Vec<u8>, start: usize, room: usize, newline: bool, holds_json: bool) -> Result<(), Refusal> {
     let suffix = suffix(newline);
     let kept = room.checked_sub(suffix.len()).ok_or(Refusal::TooLarge)?;
-    data.truncate(boundary(data, kept, holds_json));
-    data.extend_from_slice(suffix);
+    let data = out.get(start..).unwrap_or_default();
+    out.truncate(start + boundary(data, kept, holds_json));
+    out.extend_from_slice(suffix);
     Ok(())
 }
 
@@ -58,9 +60,9 @@ mod tests {
     use super::*;
 
     fn cut(data: &str, room: usize, newline: bool, holds_json: bool) -> String {
-        let mut data = data.as_bytes().to_vec();
-        truncate(&mut data, room, newline, holds_json).unwrap();
-        String::from_utf8(data).unwrap()
+        let mut out = [b"what stands before", data.as_bytes()].concat();
+        truncate(&mut out, 18, room, newline, holds_json).unwrap();
+        String::from_utf8(out.split_off(18)).unwrap()
     }
 
     #[test]
@@ -69,7 +71,7 @@ mod tests {
         assert_eq!(cut(&data, 99, false, false), format!("{}[Truncated...]", "x".repeat(85)));
         assert_eq!(cut(&format!("{data}\n"), 100, true, false), format!("{}[Truncated...]\n", "x".repeat(85)));
         assert_eq!(cut(&data, 14, false, false), "[Truncated...]");
-        assert_eq!(truncate(&mut data.into_bytes(), 13, false, false), Err(Refusal::TooLarge));
+        assert_eq!(truncate(&mut data.into_bytes(), 0, 13, false, false), Err(Refusal::TooLarge));
     }
 
     #[test]

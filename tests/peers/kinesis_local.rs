@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial(what_boto3_puts_is_read_back),
         trial(records_arrive_once_and_byte_exact),
+        trial(records_in_cbor_arrive_byte_exact_beside_those_in_json),
         trial(records_arrive_over_tls_when_the_authority_is_trusted),
         trial(an_unknown_authority_is_refused_and_named_in_the_log),
         trial(a_stream_is_found_by_its_arn),
@@ -46,6 +47,19 @@ fn records_arrive_once_and_byte_exact(server: &KinesisLocal) -> Result<(), Faile
     let report = plugin(server.plain_endpoint(), "logs").flush(&[chunk(&log_lines())])?;
     report.expect("Delivered")?;
     report.expect_no_complaint()?;
+    assert_eq!(boto3.read_text("logs")?, log_lines_as_json());
+    Ok(())
+}
+
+fn records_in_cbor_arrive_byte_exact_beside_those_in_json(server: &KinesisLocal) -> Result<(), Failed> {
+    let boto3 = Boto3::new(server.plain_endpoint());
+    boto3.create_stream("logs", 2)?;
+    let instance = plugin(server.plain_endpoint(), "logs").option("protocol", "cbor").option("max_record_size", "2M");
+    // One that the stream does not take: its answer stands among those of the others.
+    let records = [log_lines(), vec![large(1500 * 1024)]].concat();
+    let report = instance.flush(&[chunk(&records)])?;
+    report.expect("Delivered")?;
+    report.expect_complaint("a record is refused by Kinesis")?;
     assert_eq!(boto3.read_text("logs")?, log_lines_as_json());
     Ok(())
 }

@@ -10,13 +10,14 @@ use crate::chunks::chunk;
 use crate::flush::{Instance, Report};
 use crate::kinesis_local::{log_lines, log_lines_as_json};
 use crate::read_back::{AccessKey, Boto3};
-use crate::servers::Ministack;
+use crate::servers::{Ministack, OpenMinistack};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial(what_boto3_puts_is_read_back),
         trial(a_signed_request_is_accepted_and_the_records_arrive),
+        trial(records_in_cbor_arrive_byte_exact),
         trial(a_wrong_secret_is_retried_and_said_in_the_log),
         trial(an_unknown_access_key_is_retried_and_said_in_the_log),
         trial(a_missing_permission_is_retried_and_said_in_the_log),
@@ -39,6 +40,16 @@ fn a_signed_request_is_accepted_and_the_records_arrive(server: &Ministack) -> Re
     let boto3 = with_stream(server)?;
     let AccessKey { access_key_id, secret_access_key } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
     let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
+    report.expect("Delivered")?;
+    report.expect_no_complaint()?;
+    expect_arrived(&boto3)
+}
+
+fn records_in_cbor_arrive_byte_exact(server: &OpenMinistack) -> Result<(), Failed> {
+    let boto3 = Boto3::new(server.endpoint());
+    boto3.create_stream("logs", 2)?;
+    let instance = Instance::new(server.endpoint(), "logs").keys("test", "test").option("protocol", "cbor");
+    let report = instance.flush(&[chunk(&log_lines())])?;
     report.expect("Delivered")?;
     report.expect_no_complaint()?;
     expect_arrived(&boto3)

@@ -97,14 +97,7 @@ impl Peer for Ministack {
     }
 
     fn start() -> Result<Self, Failed> {
-        let [port] = free_ports()?;
-        let mut command = Command::new(Self::program());
-        command
-            .envs([("AUTH", "true"), ("LOG_LEVEL", "WARNING")])
-            .env("BIND_HOST", "127.0.0.1")
-            .env("GATEWAY_PORT", port.to_string());
-        let server = Server::start(command, tempfile::tempdir()?, &[port])?;
-        Ok(Ministack { server, port })
+        Self::start_with(&[("AUTH", "true")])
     }
 
     fn server(&self) -> &Server {
@@ -112,7 +105,42 @@ impl Peer for Ministack {
     }
 }
 
+/// ministack as it is by default: any signature will do, and it speaks CBOR, which it does not beside `AUTH=true`.
+pub struct OpenMinistack(Ministack);
+
+impl Peer for OpenMinistack {
+    fn missing() -> Option<String> {
+        Ministack::missing()
+    }
+
+    fn start() -> Result<Self, Failed> {
+        Ministack::start_with(&[]).map(OpenMinistack)
+    }
+
+    fn server(&self) -> &Server {
+        &self.0.server
+    }
+}
+
+impl OpenMinistack {
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+}
+
 impl Ministack {
+    fn start_with(environment: &[(&str, &str)]) -> Result<Self, Failed> {
+        let [port] = free_ports()?;
+        let mut command = Command::new(Self::program());
+        command
+            .env("LOG_LEVEL", "WARNING")
+            .envs(environment.iter().copied())
+            .env("BIND_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.to_string());
+        let server = Server::start(command, tempfile::tempdir()?, &[port])?;
+        Ok(Ministack { server, port })
+    }
+
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
