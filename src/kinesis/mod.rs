@@ -7,3 +7,4 @@ pub mod endpoint;
 pub mod limits;
 pub mod reply;
 pub mod request;
+pub mod signature;
