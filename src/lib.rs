@@ -13,7 +13,7 @@
 //!    what Kinesis took of a chunk that Fluent Bit will bring again.
 //! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
 //! 10. [`verdict`] — what a reply means.
-//! 11. [`outcome`], [`backoff`], [`clock`], [`log`], [`error`] — what they all speak in.
+//! 11. [`outcome`], [`backoff`], [`clock`], [`environment`], [`log`], [`error`] — what they all speak in.
 //!
 //! ARCHITECTURE.md tells why it is built this way.
 
@@ -37,6 +37,7 @@ pub mod kinesis;
 
 pub mod backoff;
 pub mod clock;
+pub mod environment;
 pub mod error;
 pub mod log;
 pub mod outcome;

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -21,11 +22,16 @@ use crate::abi::loan::{Loan, Teller, lend};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{Delivery, Totals};
+use crate::environment;
 use crate::error::{ConfigError, Mistake};
 use crate::kinesis::client::{Client, Transport};
+use crate::kinesis::connect::Connector;
 use crate::kinesis::credentials::{self, CredentialsCache};
 use crate::kinesis::endpoint::Endpoint;
-use crate::kinesis::limits;
+use crate::kinesis::proxy::Proxies;
+use crate::kinesis::shared_config::SharedConfig;
+use crate::kinesis::user_agent::user_agent;
+use crate::kinesis::{limits, tls};
 use crate::ledger::Ledger;
 use crate::log::{Level, Line, LogSink, Logger};
 use crate::outcome::Outcome;
@@ -325,14 +331,24 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
             )
         })?,
     };
-    let endpoint = config.endpoint.or_else(|| Endpoint::of_region(&region));
-    let endpoint = endpoint.ok_or_else(|| mistake("region", format!("'{region}' makes no endpoint")))?;
+    let network = config.network;
+    let shared = SharedConfig::load(config.identity.profile.as_deref(), &region).await;
+    let (use_fips, use_dual_stack) = (network.use_fips_endpoint, network.use_dualstack_endpoint);
+    let endpoint = Endpoint::choose(network.endpoint, use_fips, use_dual_stack, &shared, &region)
+        .map_err(|mistake| ConfigError { mistakes: vec![mistake] })?;
+    let proxies = Proxies::new(network.http_proxy, &environment::variable)
+        .map_err(|(variable, allowed)| mistake("http_proxy", format!("{variable} is not valid: {allowed}")))?;
+    let ca_bundle = network.ca_bundle.or_else(|| environment::variable("AWS_CA_BUNDLE").map(PathBuf::from));
+    let tls =
+        tls::client_config(ca_bundle.as_deref(), endpoint.is_https()).map_err(|reason| mistake("ca_bundle", reason))?;
+    let connector = Connector::new(tls, proxies);
+    let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let provider = credentials::provider(&config.identity, &region).await;
     let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
-    let client = Client::new(endpoint.clone(), region.clone(), cache, clock, config.request_timeout)
-        .map_err(|reason| mistake("endpoint", reason))?;
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
-    log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));
+    let agent = user_agent(&environment::variable);
+    let client = Client::new(connector, endpoint, region, cache, clock, agent, config.request_timeout);
+    log.write(Level::Info, || format!("version {}: {destination}{way}", env!("CARGO_PKG_VERSION")));
     if let Err(reason) = client.credentials().await {
         log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
     }

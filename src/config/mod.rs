@@ -1,5 +1,6 @@
 //! What the user configured, checked.
 
+mod network;
 pub mod options;
 mod parse;
 mod stream;
@@ -12,6 +13,7 @@ use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::limits;
 use options::{OPTIONS, OptionSpec};
 
+pub use network::Network;
 pub use stream::Stream;
 
 /// A configuration without mistakes.
@@ -21,8 +23,8 @@ pub struct Config {
     pub stream: Stream,
     /// The region, when the configuration or the stream's ARN names one.
     pub region: Option<Region>,
-    /// The endpoint, when it is not the region's.
-    pub endpoint: Option<Endpoint>,
+    /// How AWS is reached.
+    pub network: Network,
     /// Whose name requests are signed in.
     pub identity: Identity,
     /// How records are sent.
@@ -80,7 +82,7 @@ impl Config {
 
         let stream = options.optional("stream", Stream::parse);
         let region = options.optional("region", Region::parse);
-        let endpoint = options.optional("endpoint", Endpoint::parse);
+        let network = Network::read(&mut options);
         let profile = options.optional("profile", any_text);
         let role_arn = options.optional("role_arn", role_arn);
         let external_id = options.optional("external_id", any_text);
@@ -120,7 +122,7 @@ impl Config {
         Ok(Config {
             stream,
             region: region.or(arn_region),
-            endpoint,
+            network,
             identity: Identity { profile, role: role_arn.map(|arn| Role { arn, external_id, sts_endpoint }) },
             delivery: Delivery {
                 max_request_records,
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(config.delivery.retries, 8);
         assert!(config.delivery.immediate_retry && config.delivery.reset_backoff_on_success);
         assert_eq!(config.request_timeout, Some(Duration::from_secs(30)));
-        assert!(config.region.is_none() && config.endpoint.is_none() && config.identity.role.is_none());
+        assert!(config.region.is_none() && config.network.endpoint.is_none() && config.identity.role.is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The connection to Kinesis: signs a body, posts it, reads the reply.
 
 use std::cell::Cell;
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -10,24 +11,19 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::kinesis::connect::{Connector, Pool, pool, retire_if_old};
 use crate::kinesis::credentials::{CredentialsCache, with_causes};
 use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::reply::Response;
 use crate::kinesis::request;
 
-/// Longest time to establish a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that was idle for this long is closed rather than used.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest reply that is read, in bytes; one to 500 records has about 100 KiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
 /// A clock that is off by less than this is not corrected: AWS allows five minutes.
@@ -35,7 +31,6 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 const TARGET: &str = "x-amz-target";
 const PUT_RECORDS: &str = "Kinesis_20131202.PutRecords";
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("fluent-bit-kinesis/", env!("CARGO_PKG_VERSION")));
 
 /// Something that posts a request's body and returns the reply: the client below, or a test's.
 pub trait Transport: 'static {
@@ -71,8 +66,10 @@ impl fmt::Display for TransportError {
 
 /// One instance's connections to Kinesis.
 pub struct Client {
-    http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool,
     endpoint: Endpoint,
+    user_agent: HeaderValue,
+    proxy_authorization: Option<HeaderValue>,
     region: Region,
     credentials: CredentialsCache,
     clock: Arc<dyn Clock>,
@@ -83,29 +80,28 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client without connections; they are opened as needed. Fails when no trusted certificates are found.
+    /// A client without connections; they are opened by `connector` as needed.
     pub fn new(
+        connector: Connector,
         endpoint: Endpoint,
         region: Region,
         credentials: CredentialsCache,
         clock: Arc<dyn Clock>,
+        user_agent: HeaderValue,
         request_timeout: Option<Duration>,
-    ) -> Result<Client, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(endpoint.is_https())?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        let (clock_offset, clock_corrected_at) = (Cell::new(0), Cell::new(None));
-        Ok(Client { http, endpoint, region, credentials, clock, clock_offset, clock_corrected_at, request_timeout })
+    ) -> Client {
+        Client {
+            proxy_authorization: connector.proxy_authorization(endpoint.uri()),
+            pool: pool(connector),
+            endpoint,
+            user_agent,
+            region,
+            credentials,
+            clock,
+            clock_offset: Cell::new(0),
+            clock_corrected_at: Cell::new(None),
+            request_timeout,
+        }
     }
 
     /// Fetches credentials now, so that the log can tell at the start whether there are any.
@@ -114,9 +110,9 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, TransportError> {
-        let reply = self.http.request(request).await.map_err(|error| {
-            let reason = with_causes(&error);
-            if error.is_connect() { TransportError::Connect(reason) } else { TransportError::Ambiguous(reason) }
+        let reply = self.pool.request(request).await.map_err(|error| match error.source() {
+            Some(reason) if error.is_connect() => TransportError::Connect(reason.to_string()),
+            _ => TransportError::Ambiguous(with_causes(&error)),
         })?;
         let (head, body) = reply.into_parts();
         let body = Limited::new(body, MAX_REPLY_BYTES)
@@ -125,6 +121,21 @@ impl Client {
             .map_err(|error| TransportError::Ambiguous(with_causes(error.as_ref())))?
             .to_bytes();
         Ok(Response { status: head.status, headers: head.headers, body })
+    }
+
+    async fn exchange_in_time(
+        &self,
+        request: Request<Full<Bytes>>,
+        connection: &CaptureConnection,
+    ) -> Result<Response, TransportError> {
+        let Some(limit) = self.request_timeout else { return self.exchange(request).await };
+        match tokio::time::timeout(limit, self.exchange(request)).await {
+            Ok(result) => result,
+            Err(_) if connection.connection_metadata().is_none() => {
+                Err(TransportError::Connect(format!("no connection within {limit:?}")))
+            }
+            Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
+        }
     }
 
     fn now(&self) -> SystemTime {
@@ -139,15 +150,14 @@ impl Transport for Client {
         let credentials = self.credentials.get().await.map_err(TransportError::NoCredentials)?;
         let mut request = signed(body, &self.endpoint, &self.region, credentials, self.now())
             .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
-        let connection = capture_connection(&mut request);
-        let Some(limit) = self.request_timeout else { return self.exchange(request).await };
-        match tokio::time::timeout(limit, self.exchange(request)).await {
-            Ok(result) => result,
-            Err(_) if connection.connection_metadata().is_none() => {
-                Err(TransportError::Connect(format!("no connection within {limit:?}")))
-            }
-            Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
+        request.headers_mut().insert(USER_AGENT, self.user_agent.clone());
+        if let Some(authorization) = &self.proxy_authorization {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
         }
+        let connection = capture_connection(&mut request);
+        let result = self.exchange_in_time(request, &connection).await;
+        retire_if_old(&connection);
+        result
     }
 
     fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool {
@@ -199,7 +209,6 @@ fn signed(
     *request.uri_mut() = endpoint.uri().clone();
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(request::CONTENT_TYPE));
     request.headers_mut().insert(TARGET, HeaderValue::from_static(PUT_RECORDS));
-    request.headers_mut().insert(USER_AGENT, AGENT);
     instructions.apply_to_request_http1x(&mut request);
     Ok(request)
 }
@@ -212,27 +221,6 @@ fn hex(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// TLS 1.2 and 1.3, trusting what the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heard). Verification cannot
-/// be turned off.
-fn tls_config(needed: bool) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    if needed {
-        let found = rustls_native_certs::load_native_certs();
-        let (usable, _) = roots.add_parsable_certificates(found.certs);
-        if usable == 0 {
-            let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-            return Err(format!(
-                "no trusted certificates found: install the system's (package ca-certificates) or set SSL_CERT_FILE{}{}",
-                if reasons.is_empty() { "" } else { ": " },
-                reasons.join(", ")
-            ));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(versions.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

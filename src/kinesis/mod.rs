@@ -1,8 +1,13 @@
 //! One `PutRecords` call: body, signature, connection, reply.
 
 pub mod client;
+pub mod connect;
 pub mod credentials;
 pub mod endpoint;
 pub mod limits;
+pub mod proxy;
 pub mod reply;
 pub mod request;
+pub mod shared_config;
+pub mod tls;
+pub mod user_agent;
