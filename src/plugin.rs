@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::deliver::{Delivery, Totals};
 use crate::environment;
 use crate::error::{ConfigError, Mistake};
+use crate::kinesis::aws_http::http_client;
 use crate::kinesis::client::{Client, Transport};
 use crate::kinesis::connect::Connector;
 use crate::kinesis::credentials::{self, CredentialsCache};
@@ -343,7 +344,7 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
         tls::client_config(ca_bundle.as_deref(), endpoint.is_https()).map_err(|reason| mistake("ca_bundle", reason))?;
     let connector = Connector::new(tls, proxies);
     let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
-    let provider = credentials::provider(&config.identity, &region).await;
+    let provider = credentials::provider(&config.identity, &region, http_client(connector.clone())).await;
     let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     let agent = user_agent(&environment::variable);

@@ -53,6 +53,7 @@ pub struct Connector {
     tcp: HttpConnector,
     tls: Arc<rustls::ClientConfig>,
     proxies: Arc<Proxies>,
+    connect_timeout: Duration,
     max_age: Duration,
 }
 
@@ -62,8 +63,20 @@ impl Connector {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        Connector { tcp, tls, proxies: Arc::new(proxies), max_age: MAX_AGE }
+        Connector { tcp, tls, proxies: Arc::new(proxies), connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
+            .with_connect_timeout(CONNECT_TIMEOUT)
+    }
+
+    /// Another longest time to establish a connection.
+    pub fn with_connect_timeout(mut self, limit: Duration) -> Connector {
+        // Of a name's addresses each gets its part of it.
+        self.tcp.set_connect_timeout(Some(limit));
+        Connector { connect_timeout: limit, ..self }
+    }
+
+    /// Longest time to establish a connection.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
     }
 
     /// Another age at which connections are not used any more.
@@ -119,11 +132,11 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let open = self.clone().open(to);
+        let (limit, open) = (self.connect_timeout, self.clone().open(to));
         Box::pin(async move {
-            match tokio::time::timeout(CONNECT_TIMEOUT, open).await {
+            match tokio::time::timeout(limit, open).await {
                 Ok(opened) => opened,
-                Err(_) => Err(ConnectError(format!("no connection within {CONNECT_TIMEOUT:?}"))),
+                Err(_) => Err(ConnectError(format!("no connection within {limit:?}"))),
             }
         })
     }

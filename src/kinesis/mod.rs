@@ -1,5 +1,6 @@
 //! One `PutRecords` call: body, signature, connection, reply.
 
+pub mod aws_http;
 pub mod client;
 pub mod connect;
 pub mod credentials;

@@ -23,11 +23,14 @@ mod endpoints;
 mod fake_kinesis;
 #[path = "../support/flush.rs"]
 mod flush;
+mod metadata;
 mod namespaces;
 mod proxies;
 mod proxy_server;
 mod relay;
 mod stand_in;
+#[path = "../fluent_bit/sts.rs"]
+mod sts;
 mod trust;
 
 use std::process::ExitCode;

@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 
 use crate::connections::put_for;
+use crate::fake_kinesis::{Credential, FakeKinesis, Settings};
+use crate::flush::Instance;
+use crate::metadata::{TOKEN, serve_metadata};
+use crate::proxy_server::ProxyServer;
 use crate::relay::{Ending, Relay};
-use crate::stand_in::{chunks, expect_all, instance, kinesis};
+use crate::stand_in::{KEY, SECRET, chunks, expect_all, instance, kinesis};
 use crate::trial_with;
 
 /// The argument with which this program runs inside, followed by what to do there.
@@ -22,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial_with(namespaces_are_missing, an_address_that_does_not_answer_holds_up_nothing),
         trial_with(namespaces_are_missing, a_change_of_addresses_is_followed),
+        trial_with(namespaces_are_missing, metadata_services_are_asked_past_the_proxy),
     ]
 }
 
@@ -49,6 +54,7 @@ pub fn inside(what: Option<&str>) -> ExitCode {
     let done = match what {
         Some("silent") => flush_past_a_silent_address(),
         Some("change") => put_while_addresses_change(),
+        Some("metadata") => flush_with_credentials_of_metadata(),
         _ => Err("what?".into()),
     };
     match done {
@@ -113,4 +119,35 @@ fn put_while_addresses_change() -> Result<(), Failed> {
     change.join().expect("the thread writes a file");
     let (before, after) = (old.connections(), new.connections());
     if before > 0 && after > 0 { Ok(()) } else { Err(format!("{before} connections, then {after}").into()) }
+}
+
+fn metadata_services_are_asked_past_the_proxy() -> Result<(), Failed> {
+    run_inside("metadata")
+}
+
+/// The addresses of the services, here on the loopback. A proxy would know none of them.
+fn flush_with_credentials_of_metadata() -> Result<(), Failed> {
+    for (ip, address) in [("-4", "169.254.169.254/32"), ("-4", "169.254.170.2/32"), ("-6", "fd00:ec2::23/128")] {
+        Command::new("ip").args([ip, "address", "add", address, "dev", "lo"]).status()?;
+    }
+    let _services = [
+        serve_metadata("169.254.169.254:80")?,
+        serve_metadata("169.254.170.2:80")?,
+        serve_metadata("[fd00:ec2::23]:80")?,
+    ];
+    let ways: [fn(Instance) -> Instance; 3] = [
+        |instance| instance.environment("AWS_EC2_METADATA_DISABLED", "false"),
+        |instance| instance.environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/x"),
+        |instance| instance.environment("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://[fd00:ec2::23]/v1/credentials"),
+    ];
+    for way in ways {
+        let credentials = vec![Credential::new(KEY, SECRET).with_session_token(TOKEN)];
+        let kinesis = FakeKinesis::start(Settings { credentials, ..Settings::default() });
+        let proxy = ProxyServer::start(&[("10.1.2.3:4567", kinesis.address())], None)?;
+        let instance = way(Instance::new("http://10.1.2.3:4567".to_owned(), "logs"));
+        let instance = instance.environment("HTTP_PROXY", &proxy.url("")).environment("HTTPS_PROXY", &proxy.url(""));
+        expect_all(&kinesis, &instance.flush(&chunks(1))?, 1)?;
+        assert_eq!(proxy.asked(), ["POST http://10.1.2.3:4567/ HTTP/1.1"]);
+    }
+    Ok(())
 }

@@ -1,14 +1,17 @@
 //! The way through a proxy, and past it.
 
+use std::net::SocketAddr;
+
 use libtest_mimic::{Failed, Trial};
 use rustls::version::{TLS12, TLS13};
 
 use crate::certificates::Authority;
-use crate::fake_kinesis::FakeKinesis;
+use crate::fake_kinesis::{Credential, FakeKinesis, Settings};
 use crate::flush::{Instance, Report};
 use crate::proxy_server::ProxyServer;
 use crate::relay::Relay;
 use crate::stand_in::{chunks, expect_all, expect_refused, instance, kinesis};
+use crate::sts::{ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, Sts};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -21,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial(a_wrong_password_is_said_and_not_shown),
         trial(a_proxy_that_refuses_or_is_away_is_named),
         trial(a_certificate_behind_the_proxy_is_verified),
+        trial(a_role_is_assumed_through_the_proxy_with_the_same_trust),
         trial(a_variable_that_is_no_proxy_stops_the_start_without_its_text),
     ]
 }
@@ -147,6 +151,33 @@ fn a_certificate_behind_the_proxy_is_verified() -> Result<(), Failed> {
     let instance = site.instance().option("ca_bundle", &other.file()).option("http_proxy", &site.proxy.url(""));
     let line = format!("through the proxy {}: the certificate's authority is not trusted", site.proxy.url(""));
     expect_refused(&site.kinesis, &instance.flush(&chunks(1))?, &line)
+}
+
+/// Neither name resolves: STS and Kinesis were reached through the proxy.
+fn a_role_is_assumed_through_the_proxy_with_the_same_trust() -> Result<(), Failed> {
+    const STS: &str = "sts.us-east-1.amazonaws.com";
+    let (sts, authority) = (Sts::start()?, Authority::new()?);
+    let credentials = vec![Credential::new(ROLE_KEY, ROLE_SECRET).with_session_token(ROLE_TOKEN)];
+    let kinesis = FakeKinesis::start(Settings { credentials, ..Settings::default() });
+    let sts_address: SocketAddr = sts.endpoint().trim_start_matches("http://").parse()?;
+    let sts_relay = Relay::with_tls(sts_address, authority.server(STS)?.tls(&[&TLS13])?)?;
+    let kinesis_relay = Relay::with_tls(kinesis.address(), authority.server(HOST)?.tls(&[&TLS13])?)?;
+    let servers = [(&*format!("{STS}:443"), sts_relay.address()), (&*format!("{HOST}:443"), kinesis_relay.address())];
+    let proxy = ProxyServer::start(&servers, Some(&format!("shipper:{PASSWORD}")))?;
+    let instance = |user: &str| {
+        let instance = instance(HOST.to_owned()).option("role_arn", "arn:aws:iam::123456789012:role/write-logs");
+        instance.option("ca_bundle", &authority.file()).option("http_proxy", &proxy.url(user))
+    };
+    let report = instance(&format!("shipper:{IN_A_URL}@")).flush(&chunks(1))?;
+    expect_all(&kinesis, &report, 1)?;
+    assert_eq!(proxy.asked(), [format!("CONNECT {STS}:443 HTTP/1.1"), format!("CONNECT {HOST}:443 HTTP/1.1")]);
+    expect_no_secret(&report);
+    assert!(sts.requests().concat().contains("Action=AssumeRole"));
+    let report = instance("shipper:wrong%20one@").flush(&chunks(1))?;
+    report.expect("Retry")?;
+    report.expect_complaint(&format!("the proxy {}: tunnel error: proxy authorization required", proxy.url("")))?;
+    expect_no_secret(&report);
+    Ok(())
 }
 
 fn a_variable_that_is_no_proxy_stops_the_start_without_its_text() -> Result<(), Failed> {

@@ -117,6 +117,7 @@ async fn relay<I: AsyncRead + AsyncWrite>(client: I, target: SocketAddr, ending:
 }
 
 /// A thread that serves; dropping this ends it.
+#[must_use = "it ends when this is dropped"]
 pub struct Served {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
