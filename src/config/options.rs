@@ -58,7 +58,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "ca_bundle",
         aliases: &[],
         default: None,
-        doc: "PEM file of certificates to trust beside the system's. Unset: AWS_CA_BUNDLE.",
+        doc: "PEM file of certificates to trust beside the system's, read at the start. Unset: AWS_CA_BUNDLE.",
     },
     OptionSpec {
         name: "profile",

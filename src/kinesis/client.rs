@@ -1,6 +1,6 @@
 //! The connection to Kinesis: signs a body, posts it, reads the reply.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -66,7 +66,8 @@ impl fmt::Display for TransportError {
 
 /// One instance's connections to Kinesis.
 pub struct Client {
-    pool: Pool,
+    connector: Connector,
+    pool: RefCell<Pool>,
     endpoint: Endpoint,
     user_agent: HeaderValue,
     proxy_authorization: Option<HeaderValue>,
@@ -92,7 +93,8 @@ impl Client {
     ) -> Client {
         Client {
             proxy_authorization: connector.proxy_authorization(endpoint.uri()),
-            pool: pool(connector),
+            pool: RefCell::new(pool(connector.clone())),
+            connector,
             endpoint,
             user_agent,
             region,
@@ -110,7 +112,8 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, TransportError> {
-        let reply = self.pool.request(request).await.map_err(|error| match error.source() {
+        let exchange = self.pool.borrow().request(request);
+        let reply = exchange.await.map_err(|error| match error.source() {
             Some(reason) if error.is_connect() => TransportError::Connect(reason.to_string()),
             _ => TransportError::Ambiguous(with_causes(&error)),
         })?;
@@ -156,7 +159,11 @@ impl Transport for Client {
         }
         let connection = capture_connection(&mut request);
         let result = self.exchange_in_time(request, &connection).await;
-        retire_if_old(&connection);
+        match &result {
+            // What broke one connection may have broken others that look open: the next try gets a new one.
+            Err(TransportError::Ambiguous(_)) => drop(self.pool.replace(pool(self.connector.clone()))),
+            _ => retire_if_old(&connection),
+        }
         result
     }
 

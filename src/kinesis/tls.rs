@@ -25,8 +25,10 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_bundle {
-        for certificate in certificates(path)? {
-            roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+        // One that is not understood does not spoil a bundle of many.
+        let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
+        if usable == 0 {
+            return Err(format!("{} holds no certificate in PEM", path.display()));
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -48,11 +50,7 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => Err(format!("{} holds no certificate in PEM", path.display())),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-    }
+    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 /// rustls's own verifier. Ours only puts a name to one of its refusals: a certificate that signed itself has an unknown
@@ -134,7 +132,7 @@ pub fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
             format!("the certificate is not valid before {}; it is {} here", day(*not_before), day(*time))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let names = presented.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let names = presented.iter().take(NAMES_SHOWN).map(|name| name_alone(name)).collect::<Vec<_>>().join(", ");
             let more = if presented.len() > NAMES_SHOWN { " and others" } else { "" };
             let names = if names.is_empty() { "no name at all".to_owned() } else { names };
             format!("the certificate is not for {}, but for {names}{more}", expected.to_str())
@@ -148,6 +146,11 @@ pub fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
         },
         other => format!("the certificate is refused: {other}"),
     })
+}
+
+/// A name without the kind that rustls writes around it, as in `DnsName("localhost")`.
+fn name_alone(name: &str) -> &str {
+    name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")).unwrap_or(name)
 }
 
 /// The cause of that type, wherever it hides: an [`io::Error`] does not name what it carries as its source.

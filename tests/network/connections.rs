@@ -18,6 +18,7 @@ use libtest_mimic::{Failed, Trial};
 use rustls::version::TLS13;
 
 use crate::certificates::Authority;
+use crate::fake_kinesis::Faults;
 use crate::relay::{Ending, Relay};
 use crate::stand_in::{KEY, SECRET, chunks, expect_all, instance, kinesis};
 use crate::trial;
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         trial(connections_are_used_again),
         trial(a_connection_that_was_closed_while_idle_costs_nothing),
         trial(a_connection_that_is_closed_as_the_request_arrives_costs_nothing),
+        trial(a_failure_makes_every_idle_connection_suspect),
         trial(an_old_connection_is_not_used_again),
     ]
 }
@@ -65,6 +67,19 @@ fn a_connection_that_was_closed_while_idle_costs_nothing() -> Result<(), Failed>
 /// Nobody can tell this from a request that was taken: it is sent again at once, which is a line of level debug.
 fn a_connection_that_is_closed_as_the_request_arrives_costs_nothing() -> Result<(), Failed> {
     flush_through(Ending::AtNextRequest, Duration::ZERO)
+}
+
+/// As when a firewall forgot them all: the second try must not take the next of them.
+fn a_failure_makes_every_idle_connection_suspect() -> Result<(), Failed> {
+    let kinesis = kinesis();
+    kinesis.set_faults(Faults { latency_ms: 100, ..Faults::default() });
+    let relay = Relay::start("127.0.0.1:0", kinesis.address(), None, Ending::AtNextRequest)?;
+    let (four_records, one_record) = (chunks(4).concat(), chunks(5).remove(4));
+    let instance = instance(relay.url("http", "127.0.0.1")).option("batch_request_max_count", "1");
+    let report = instance.flush(&[four_records, one_record])?;
+    expect_all(&kinesis, &report, 5)?;
+    assert_eq!(relay.connections(), 5, "four at once, and a new one");
+    Ok(())
 }
 
 fn an_old_connection_is_not_used_again() -> Result<(), Failed> {

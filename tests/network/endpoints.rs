@@ -11,7 +11,7 @@ use crate::certificates::Authority;
 use crate::flush::Instance;
 use crate::proxy_server::ProxyServer;
 use crate::relay::{Ending, Relay};
-use crate::stand_in::{KEY, SECRET, chunks, expect_all, instance, kinesis};
+use crate::stand_in::{KEY, SECRET, chunks, expect_all, instance, kinesis, kinesis_in};
 use crate::{trial, trial_with};
 
 pub fn trials() -> Vec<Trial> {
@@ -73,19 +73,13 @@ fn every_endpoint_of_every_region_is_that_of_botocore() -> Result<(), Failed> {
 
 /// Flushes to wherever the instance finds Kinesis; a proxy leads to the stand-in, if it is asked for `host`.
 fn flush_by_name(host: &str, region: &str, instance: Instance) -> Result<(), Failed> {
-    let (kinesis, authority) = (kinesis_of(region), Authority::new()?);
+    let (kinesis, authority) = (kinesis_in(region), Authority::new()?);
     let relay = Relay::with_tls(kinesis.address(), authority.server(host)?.tls(&[&TLS12, &TLS13])?)?;
     let proxy = ProxyServer::start(&[(&format!("{host}:443"), relay.address())], None)?;
     let instance = instance.keys(KEY, SECRET).option("ca_bundle", &authority.file());
     let report = instance.environment("HTTPS_PROXY", &proxy.url("")).flush(&chunks(1))?;
     assert_eq!(proxy.asked(), [format!("CONNECT {host}:443 HTTP/1.1")]);
     expect_all(&kinesis, &report, 1)
-}
-
-fn kinesis_of(region: &str) -> crate::fake_kinesis::FakeKinesis {
-    use crate::fake_kinesis::{Credential, FakeKinesis, Settings};
-    let credentials = vec![Credential::new(KEY, SECRET)];
-    FakeKinesis::start(Settings { credentials, region: Some(region.to_owned()), ..Settings::default() })
 }
 
 fn the_regions_endpoint_is_asked_for_by_its_name() -> Result<(), Failed> {
@@ -171,16 +165,7 @@ fn an_ipv6_address_is_an_endpoint() -> Result<(), Failed> {
     drop(relay);
     let relay = Relay::start("[::1]:0", kinesis.address(), None, Ending::Never)?;
     let report = instance(relay.url("http", "[::1]")).flush(&chunks(1))?;
-    report.expect("Delivered")?;
-    let report = instance(format!("http://[::1]:{}", unused_port()?)).flush(&chunks(1))?;
-    let before = kinesis.stats().requests;
-    report.expect("Retry")?;
-    assert_eq!(kinesis.stats().requests, before);
-    Ok(())
-}
-
-fn unused_port() -> Result<u16, Failed> {
-    Ok(std::net::TcpListener::bind("[::1]:0")?.local_addr()?.port())
+    report.expect("Delivered")
 }
 
 fn the_user_agent_is_that_of_fluent_bits_own_plugins() -> Result<(), Failed> {

@@ -1,6 +1,7 @@
 //! The way through a proxy, and past it.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use rustls::version::{TLS12, TLS13};
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial(what_no_proxy_lists_and_loopback_go_past_the_proxy),
         trial(a_wrong_password_is_said_and_not_shown),
         trial(a_proxy_that_refuses_or_is_away_is_named),
+        trial(a_proxy_that_never_answers_does_not_hold_a_flush),
         trial(a_certificate_behind_the_proxy_is_verified),
         trial(a_role_is_assumed_through_the_proxy_with_the_same_trust),
         trial(a_variable_that_is_no_proxy_stops_the_start_without_its_text),
@@ -143,6 +145,18 @@ fn a_proxy_that_refuses_or_is_away_is_named() -> Result<(), Failed> {
         &report,
         &format!("the proxy {away}: tunnel error: failed to create underlying connection"),
     )
+}
+
+fn a_proxy_that_never_answers_does_not_hold_a_flush() -> Result<(), Failed> {
+    // The kernel accepts for it; nobody reads.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let instance = instance(HOST.to_owned()).option("http_proxy", &silent.local_addr()?.to_string());
+    let start = Instant::now();
+    let report = instance.option("http_request_timeout", "500ms").flush(&chunks(1))?;
+    report.expect("Retry")?;
+    report.expect_complaint("cannot connect: no connection within 500ms")?;
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    Ok(())
 }
 
 fn a_certificate_behind_the_proxy_is_verified() -> Result<(), Failed> {

@@ -10,10 +10,15 @@ use crate::flush::{Instance, Report};
 pub const KEY: &str = "AKIDEXAMPLE";
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// A stand-in without TLS that checks signatures.
+/// A stand-in without TLS that checks signatures for the region of [`instance`].
 pub fn kinesis() -> FakeKinesis {
+    kinesis_in("us-east-1")
+}
+
+/// A stand-in without TLS that checks signatures for this region.
+pub fn kinesis_in(region: &str) -> FakeKinesis {
     let credentials = vec![Credential::new(KEY, SECRET)];
-    FakeKinesis::start(Settings { credentials, region: Some("us-east-1".to_owned()), ..Settings::default() })
+    FakeKinesis::start(Settings { credentials, region: Some(region.to_owned()), ..Settings::default() })
 }
 
 /// An instance that can sign for it and sends to `endpoint`.
