@@ -88,7 +88,7 @@ fn an_old_connection_is_not_used_again() -> Result<(), Failed> {
     let age = Duration::from_millis(200);
     let requests = put_for(Duration::from_secs(1), &relay.url("http", "127.0.0.1"), age)?;
     let connections = relay.connections();
-    assert!((3..=5).contains(&connections), "{connections} connections for {requests} requests");
+    assert!((2..=6).contains(&connections), "{connections} connections for {requests} requests");
     Ok(())
 }
 

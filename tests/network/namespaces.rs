@@ -1,5 +1,6 @@
 //! Names with several addresses, and with others later: in namespaces of our own, where /etc/hosts is ours.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, ExitCode, Output};
@@ -102,21 +103,19 @@ fn a_change_of_addresses_is_followed() -> Result<(), Failed> {
 
 /// The old address goes on answering, and its connections stay open: only the age of a connection leads away from it.
 fn put_while_addresses_change() -> Result<(), Failed> {
-    let write_hosts = |address: &str| -> Result<(), Failed> {
-        Ok(std::fs::File::create(HOSTS)?.write_all(format!("{address} {NAME}\n").as_bytes())?)
-    };
     let kinesis = kinesis();
     let old = Relay::plain(kinesis.address())?;
     let bind = format!("127.0.0.2:{}", old.address().port());
     let new = Relay::start(&bind, kinesis.address(), None, Ending::Never)?;
-    write_hosts("127.0.0.1")?;
+    std::fs::write(HOSTS, format!("127.0.0.1 {NAME}\n"))?;
     let endpoint = old.url("http", NAME);
     let change = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(500));
-        std::fs::write(HOSTS, format!("127.0.0.2 {NAME}\n")).ok();
+        // In place, so that nobody reads an empty file.
+        OpenOptions::new().write(true).open(HOSTS)?.write_all(b"127.0.0.2")
     });
     put_for(Duration::from_millis(1500), &endpoint, Duration::from_millis(200))?;
-    change.join().expect("the thread writes a file");
+    change.join().expect("the thread does not panic")?;
     let (before, after) = (old.connections(), new.connections());
     if before > 0 && after > 0 { Ok(()) } else { Err(format!("{before} connections, then {after}").into()) }
 }
@@ -127,8 +126,11 @@ fn metadata_services_are_asked_past_the_proxy() -> Result<(), Failed> {
 
 /// The addresses of the services, here on the loopback. A proxy would know none of them.
 fn flush_with_credentials_of_metadata() -> Result<(), Failed> {
-    for (ip, address) in [("-4", "169.254.169.254/32"), ("-4", "169.254.170.2/32"), ("-6", "fd00:ec2::23/128")] {
-        Command::new("ip").args([ip, "address", "add", address, "dev", "lo"]).status()?;
+    for address in ["169.254.169.254/32", "169.254.170.2/32", "fd00:ec2::23/128"] {
+        // An IPv6 address cannot be used at once unless nobody is asked whether it is taken.
+        let nodad = if address.contains("::") { &["nodad"][..] } else { &[] };
+        let added = Command::new("ip").args(["address", "add", address, "dev", "lo"]).args(nodad).status()?;
+        assert!(added.success(), "{address} cannot be added");
     }
     let _services = [
         serve_metadata("169.254.169.254:80")?,
