@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -23,9 +24,15 @@ use crate::config::Config;
 use crate::deliver::{Delivery, Totals};
 use crate::environment;
 use crate::error::{ConfigError, Mistake};
-use crate::kinesis::client::{Client, Transport};
+use crate::kinesis::aws_http::http_client;
+use crate::kinesis::client::{Client, Requests, Transport};
+use crate::kinesis::connect::Connector;
 use crate::kinesis::credentials::{self, CredentialsCache};
 use crate::kinesis::endpoint::Endpoint;
+use crate::kinesis::proxy::Proxies;
+use crate::kinesis::shared_config::SharedConfig;
+use crate::kinesis::tls;
+use crate::kinesis::user_agent::user_agent;
 use crate::ledger::Ledger;
 use crate::log::{Level, Line, LogSink, Logger};
 use crate::outcome::Outcome;
@@ -324,15 +331,26 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
             )
         })?,
     };
-    let endpoint = config.endpoint.or_else(|| Endpoint::of_region(&region));
-    let endpoint = endpoint.ok_or_else(|| mistake("region", format!("'{region}' makes no endpoint")))?;
-    let provider = credentials::provider(&config.identity, &region).await;
+    let network = config.network;
+    let shared = SharedConfig::load(config.identity.profile.as_deref(), &region).await;
+    let (use_fips, use_dual_stack) = (network.use_fips_endpoint, network.use_dualstack_endpoint);
+    let endpoint = Endpoint::choose(network.endpoint, use_fips, use_dual_stack, &shared, &region)
+        .map_err(|mistake| ConfigError { mistakes: vec![mistake] })?;
+    let proxies = Proxies::new(network.http_proxy, &environment::variable)
+        .map_err(|(variable, allowed)| mistake("http_proxy", format!("{variable} is not valid: {allowed}")))?;
+    let ca_bundle = network.ca_bundle.or_else(|| environment::variable("AWS_CA_BUNDLE").map(PathBuf::from));
+    let tls =
+        tls::client_config(ca_bundle.as_deref(), endpoint.is_https()).map_err(|reason| mistake("ca_bundle", reason))?;
+    let connector = Connector::new(tls, proxies);
+    let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
+    let provider = credentials::provider(&config.identity, &region, http_client(connector.clone())).await;
     let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
-    let protocol = config.requests.protocol;
-    let client = Client::new(endpoint.clone(), region.clone(), cache, clock, config.request_timeout, protocol)
-        .map_err(|reason| mistake("endpoint", reason))?;
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
-    log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));
+    let agent = user_agent(&environment::variable);
+    let requests = Requests::new(&endpoint, region, config.requests.protocol, agent)
+        .with_proxy_authorization(connector.proxy_authorization(endpoint.uri()));
+    let client = Client::new(connector, cache, clock, requests, config.request_timeout);
+    log.write(Level::Info, || format!("version {}: {destination}{way}", env!("CARGO_PKG_VERSION")));
     if environment::variable("SEND_FAILURE_TIMEOUT").is_some() {
         log.write(Level::Warn, || "SEND_FAILURE_TIMEOUT is set and does nothing: this plugin never ends Fluent Bit");
     }

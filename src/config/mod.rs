@@ -1,5 +1,6 @@
 //! What the user configured, checked.
 
+mod network;
 pub mod options;
 mod parse;
 mod reader;
@@ -17,6 +18,7 @@ use crate::kinesis::request::Protocol;
 use crate::pack::RequestSettings;
 use reader::Options;
 
+pub use network::Network;
 pub use stream::Stream;
 
 /// A configuration without mistakes.
@@ -26,8 +28,8 @@ pub struct Config {
     pub stream: Stream,
     /// The region, when the configuration or the stream's ARN names one.
     pub region: Option<Region>,
-    /// The endpoint, when it is not the region's.
-    pub endpoint: Option<Endpoint>,
+    /// How AWS is reached.
+    pub network: Network,
     /// Whose name requests are signed in.
     pub identity: Identity,
     /// What requests and the records in them look like.
@@ -85,7 +87,7 @@ impl Config {
 
         let stream = options.optional("stream", Stream::parse);
         let region = options.optional("region", Region::parse);
-        let endpoint = options.optional("endpoint", Endpoint::parse);
+        let network = Network::read(&mut options);
         let profile = options.optional("profile", any_text);
         let role_arn = options.optional("role_arn", role_arn);
         let external_id = options.optional("external_id", any_text);
@@ -129,7 +131,7 @@ impl Config {
         Ok(Config {
             stream,
             region: region.or(arn_region),
-            endpoint,
+            network,
             identity: Identity { profile, role: role_arn.map(|arn| Role { arn, external_id, sts_endpoint }) },
             requests,
             delivery: Delivery {
@@ -187,7 +189,7 @@ mod tests {
         assert_eq!(config.delivery.retries, 8);
         assert!(config.delivery.immediate_retry && config.delivery.reset_backoff_on_success);
         assert_eq!(config.request_timeout, Some(Duration::from_secs(30)));
-        assert!(config.region.is_none() && config.endpoint.is_none() && config.identity.role.is_none());
+        assert!(config.region.is_none() && config.network.endpoint.is_none() && config.identity.role.is_none());
     }
 
     #[test]

@@ -34,7 +34,31 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "endpoint",
         aliases: &[],
         default: None,
-        doc: "Kinesis endpoint as host, host:port or URL; https unless it says http://. Unset: the region's.",
+        doc: "Kinesis endpoint as host, host:port or URL; https unless it says http://. Unset: AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL, the profile's endpoint_url, the region's.",
+    },
+    OptionSpec {
+        name: "use_fips_endpoint",
+        aliases: &[],
+        default: None,
+        doc: "Use the region's FIPS endpoint. Unset: AWS_USE_FIPS_ENDPOINT, the profile, off. Not with an endpoint.",
+    },
+    OptionSpec {
+        name: "use_dualstack_endpoint",
+        aliases: &[],
+        default: None,
+        doc: "Use the region's endpoint that has IPv6 too. Unset: AWS_USE_DUALSTACK_ENDPOINT, the profile, off. Not with an endpoint.",
+    },
+    OptionSpec {
+        name: "http_proxy",
+        aliases: &[],
+        default: None,
+        doc: "HTTP proxy as host:port or URL, with user:password@ where it wants them. Unset: HTTPS_PROXY, or HTTP_PROXY for an http:// endpoint. What NO_PROXY lists, loopback and metadata services are reached without it.",
+    },
+    OptionSpec {
+        name: "ca_bundle",
+        aliases: &[],
+        default: None,
+        doc: "PEM file of certificates to trust beside the system's, read at the start. Unset: AWS_CA_BUNDLE.",
     },
     OptionSpec {
         name: "protocol",

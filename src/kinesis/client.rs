@@ -1,41 +1,40 @@
 //! The connection to Kinesis: signs a body, posts it, reads the reply.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::{Method, Request};
+use http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, PROXY_AUTHORIZATION,
+    USER_AGENT,
+};
+use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::kinesis::connect::{Connector, Pool, pool, retire_if_old};
 use crate::kinesis::credentials::{CredentialsCache, with_causes};
 use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Protocol;
+use crate::kinesis::signature::{Signature, Signer};
 
-/// Longest time to establish a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that was idle for this long is closed rather than used.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest reply that is read, in bytes; one to 500 records has about 100 KiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
 /// A clock that is off by less than this is not corrected: AWS allows five minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
-const TARGET: &str = "x-amz-target";
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+const DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const PUT_RECORDS: &str = "Kinesis_20131202.PutRecords";
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("fluent-bit-kinesis/", env!("CARGO_PKG_VERSION")));
 
 /// Something that posts a request's body and returns the reply: the client below, or a test's.
 pub trait Transport: 'static {
@@ -71,53 +70,36 @@ impl fmt::Display for TransportError {
 
 /// One instance's connections to Kinesis.
 pub struct Client {
-    http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    endpoint: Endpoint,
-    region: Region,
+    connector: Connector,
+    pool: RefCell<Pool>,
+    requests: Requests,
     credentials: CredentialsCache,
     clock: Arc<dyn Clock>,
     /// Seconds that the server's clock is ahead of ours.
     clock_offset: Cell<i64>,
     clock_corrected_at: Cell<Option<Instant>>,
     request_timeout: Option<Duration>,
-    protocol: Protocol,
 }
 
 impl Client {
-    /// A client without connections; they are opened as needed. Fails when no trusted certificates are found.
+    /// A client without connections; they are opened by `connector` as needed.
     pub fn new(
-        endpoint: Endpoint,
-        region: Region,
+        connector: Connector,
         credentials: CredentialsCache,
         clock: Arc<dyn Clock>,
+        requests: Requests,
         request_timeout: Option<Duration>,
-        protocol: Protocol,
-    ) -> Result<Client, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(endpoint.is_https())?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        let (clock_offset, clock_corrected_at) = (Cell::new(0), Cell::new(None));
-        Ok(Client {
-            http,
-            endpoint,
-            region,
+    ) -> Client {
+        Client {
+            pool: RefCell::new(pool(connector.clone())),
+            connector,
+            requests,
             credentials,
             clock,
-            clock_offset,
-            clock_corrected_at,
+            clock_offset: Cell::new(0),
+            clock_corrected_at: Cell::new(None),
             request_timeout,
-            protocol,
-        })
+        }
     }
 
     /// Fetches credentials now, so that the log can tell at the start whether there are any.
@@ -126,9 +108,10 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, TransportError> {
-        let reply = self.http.request(request).await.map_err(|error| {
-            let reason = with_causes(&error);
-            if error.is_connect() { TransportError::Connect(reason) } else { TransportError::Ambiguous(reason) }
+        let exchange = self.pool.borrow().request(request);
+        let reply = exchange.await.map_err(|error| match error.source() {
+            Some(reason) if error.is_connect() => TransportError::Connect(reason.to_string()),
+            _ => TransportError::Ambiguous(with_causes(&error)),
         })?;
         let (head, body) = reply.into_parts();
         let body = Limited::new(body, MAX_REPLY_BYTES)
@@ -137,6 +120,21 @@ impl Client {
             .map_err(|error| TransportError::Ambiguous(with_causes(error.as_ref())))?
             .to_bytes();
         Ok(Response { status: head.status, headers: head.headers, body })
+    }
+
+    async fn exchange_in_time(
+        &self,
+        request: Request<Full<Bytes>>,
+        connection: &CaptureConnection,
+    ) -> Result<Response, TransportError> {
+        let Some(limit) = self.request_timeout else { return self.exchange(request).await };
+        match tokio::time::timeout(limit, self.exchange(request)).await {
+            Ok(result) => result,
+            Err(_) if connection.connection_metadata().is_none() => {
+                Err(TransportError::Connect(format!("no connection within {limit:?}")))
+            }
+            Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
+        }
     }
 
     fn now(&self) -> SystemTime {
@@ -149,18 +147,18 @@ impl Client {
 impl Transport for Client {
     async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
         let credentials = self.credentials.get().await.map_err(TransportError::NoCredentials)?;
-        let mut request =
-            signed(body, self.protocol.content_type(), &self.endpoint, &self.region, credentials, self.now())
-                .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
+        let mut request = self
+            .requests
+            .sign(body, &credentials, self.now())
+            .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
         let connection = capture_connection(&mut request);
-        let Some(limit) = self.request_timeout else { return self.exchange(request).await };
-        match tokio::time::timeout(limit, self.exchange(request)).await {
-            Ok(result) => result,
-            Err(_) if connection.connection_metadata().is_none() => {
-                Err(TransportError::Connect(format!("no connection within {limit:?}")))
-            }
-            Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
+        let result = self.exchange_in_time(request, &connection).await;
+        match &result {
+            // What broke one connection may have broken others that look open: the next try gets a new one.
+            Err(TransportError::Ambiguous(_)) => drop(self.pool.replace(pool(self.connector.clone()))),
+            _ => retire_if_old(&connection),
         }
+        result
     }
 
     fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool {
@@ -179,74 +177,57 @@ impl Transport for Client {
     }
 }
 
-/// A `PutRecords` request with SigV4 headers. The body is hashed once, by aws-lc, which uses the CPU's SHA instructions.
-fn signed(
-    body: Bytes,
-    content_type: &'static str,
-    endpoint: &Endpoint,
-    region: &Region,
-    credentials: Credentials,
-    time: SystemTime,
-) -> Result<Request<Full<Bytes>>, String> {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-    let signed_headers = [(CONTENT_TYPE.as_str(), content_type), (TARGET, PUT_RECORDS)];
-    let signable = SignableRequest::new(
-        Method::POST.as_str(),
-        endpoint.uri().to_string(),
-        signed_headers.into_iter(),
-        SignableBody::Precomputed(hex(hash.as_ref())),
-    )
-    .map_err(|error| with_causes(&error))?;
-    let identity = credentials.into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region.as_str())
-        .name("kinesis")
-        .time(time)
-        .settings(SigningSettings::default())
-        .build()
-        .map_err(|error| with_causes(&error))?;
-    let (instructions, _) = sign(signable, &params.into()).map_err(|error| with_causes(&error))?.into_parts();
-
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = endpoint.uri().clone();
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    request.headers_mut().insert(TARGET, HeaderValue::from_static(PUT_RECORDS));
-    request.headers_mut().insert(USER_AGENT, AGENT);
-    instructions.apply_to_request_http1x(&mut request);
-    Ok(request)
+/// Makes the requests of one client, which differ in body, date and signature.
+pub struct Requests {
+    uri: Uri,
+    /// What every request has.
+    headers: HeaderMap,
+    signer: Signer,
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.extend(char::from_digit(digit.into(), 16));
-        }
+impl Requests {
+    /// `PutRecords` at `endpoint`, signed for `region`.
+    pub fn new(endpoint: &Endpoint, region: Region, protocol: Protocol, user_agent: HeaderValue) -> Requests {
+        let content_type = protocol.content_type();
+        let headers = HeaderMap::from_iter([
+            (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (TARGET, HeaderValue::from_static(PUT_RECORDS)),
+            (USER_AGENT, user_agent),
+        ]);
+        let signer = Signer::new(region, &endpoint.host_header(), content_type, PUT_RECORDS);
+        Requests { uri: endpoint.uri().clone(), headers, signer }
     }
-    text
-}
 
-/// TLS 1.2 and 1.3, trusting what the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heard). Verification cannot
-/// be turned off.
-fn tls_config(needed: bool) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    if needed {
-        let found = rustls_native_certs::load_native_certs();
-        let (usable, _) = roots.add_parsable_certificates(found.certs);
-        if usable == 0 {
-            let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-            return Err(format!(
-                "no trusted certificates found: install the system's (package ca-certificates) or set SSL_CERT_FILE{}{}",
-                if reasons.is_empty() { "" } else { ": " },
-                reasons.join(", ")
-            ));
-        }
+    /// The same, shown to a proxy that wants to know who asks.
+    pub fn with_proxy_authorization(mut self, authorization: Option<HeaderValue>) -> Requests {
+        self.headers.extend(authorization.map(|authorization| (PROXY_AUTHORIZATION, authorization)));
+        self
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(versions.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
+
+    fn sign(
+        &self,
+        body: Bytes,
+        credentials: &Credentials,
+        time: SystemTime,
+    ) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
+        let Signature { date, authorization } = self.signer.sign(&body, credentials, time);
+        let secret = |text: &str| {
+            let mut value = HeaderValue::from_str(text)?;
+            value.set_sensitive(true);
+            Ok::<_, InvalidHeaderValue>(value)
+        };
+        let mut headers = self.headers.clone();
+        headers.insert(DATE, HeaderValue::from_str(&date)?);
+        headers.insert(AUTHORIZATION, secret(&authorization)?);
+        if let Some(token) = credentials.session_token() {
+            headers.insert(TOKEN, secret(token)?);
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
 }
 
 #[cfg(test)]
@@ -261,15 +242,11 @@ mod tests {
             None,
             "test",
         );
-        signed(
-            Bytes::from_static(b"{}"),
-            Protocol::Json.content_type(),
-            &Endpoint::parse(endpoint).unwrap(),
-            &Region::parse("us-east-1").unwrap(),
-            credentials,
-            SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160),
-        )
-        .unwrap()
+        let endpoint = Endpoint::parse(endpoint).unwrap();
+        let region = Region::parse("us-east-1").unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
+        let requests = Requests::new(&endpoint, region, Protocol::Json, HeaderValue::from_static("test"));
+        requests.sign(Bytes::from_static(b"{}"), &credentials, time).unwrap()
     }
 
     fn header<'a>(request: &'a Request<Full<Bytes>>, name: &str) -> &'a str {

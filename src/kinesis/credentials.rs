@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -120,24 +122,34 @@ pub fn origin(identity: &Identity) -> String {
 }
 
 /// The provider that the configuration asks for: a profile or the default chain, and a role assumed on top.
-pub async fn provider(identity: &Identity, region: &Region) -> SharedCredentialsProvider {
+/// `http` opens all connections.
+pub async fn provider(identity: &Identity, region: &Region, http: SharedHttpClient) -> SharedCredentialsProvider {
     let aws_region = aws_types::region::Region::new(region.as_str().to_owned());
+    let config = ProviderConfig::default().with_region(Some(aws_region.clone())).with_http_client(http.clone());
     let base = match &identity.profile {
         Some(profile) => {
-            SharedCredentialsProvider::new(ProfileFileCredentialsProvider::builder().profile_name(profile).build())
+            let profile = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile);
+            SharedCredentialsProvider::new(profile.build())
         }
         None => {
-            SharedCredentialsProvider::new(DefaultCredentialsChain::builder().region(aws_region.clone()).build().await)
+            let chain = DefaultCredentialsChain::builder().configure(config).region(aws_region.clone());
+            SharedCredentialsProvider::new(chain.build().await)
         }
     };
     match &identity.role {
-        Some(role) => SharedCredentialsProvider::new(assume(role, aws_region, base).await),
+        Some(role) => SharedCredentialsProvider::new(assume(role, aws_region, base, http).await),
         None => base,
     }
 }
 
-async fn assume(role: &Role, region: aws_types::region::Region, base: SharedCredentialsProvider) -> AssumeRoleProvider {
-    let mut sts = aws_config::defaults(BehaviorVersion::latest()).region(region.clone()).no_credentials();
+async fn assume(
+    role: &Role,
+    region: aws_types::region::Region,
+    base: SharedCredentialsProvider,
+    http: SharedHttpClient,
+) -> AssumeRoleProvider {
+    let sts = aws_config::defaults(BehaviorVersion::latest()).region(region.clone());
+    let mut sts = sts.http_client(http).no_credentials();
     if let Some(endpoint) = &role.sts_endpoint {
         sts = sts.endpoint_url(endpoint.to_string());
     }

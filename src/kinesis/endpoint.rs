@@ -5,6 +5,9 @@ use std::fmt;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
+use crate::error::Mistake;
+use crate::kinesis::shared_config::SharedConfig;
+
 /// A region's name, such as `us-east-1`. Whether AWS has it is not checked: new ones come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region(String);
@@ -24,18 +27,28 @@ impl Region {
         &self.0
     }
 
-    /// The domain its services are under. Source: AWS's `partitions.json`
+    /// The domains its services are under, without and with IPv6. Source: AWS's `partitions.json`
     /// (<https://github.com/boto/botocore/blob/develop/botocore/data/partitions.json>, read 2026-11).
-    fn domain(&self) -> &'static str {
-        const DOMAINS: [(&str, &str); 6] = [
-            ("cn-", "amazonaws.com.cn"),
-            ("eusc-", "amazonaws.eu"),
-            ("us-iso-", "c2s.ic.gov"),
-            ("us-isob-", "sc2s.sgov.gov"),
-            ("us-isof-", "csp.hci.ic.gov"),
-            ("eu-isoe-", "cloud.adc-e.uk"),
+    fn domains(&self) -> (&'static str, &'static str) {
+        const DOMAINS: [(&str, &str, &str); 6] = [
+            ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+            ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
+            ("us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
+            ("us-isob-", "sc2s.sgov.gov", "api.aws.scloud"),
+            ("us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+            ("eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
         ];
-        DOMAINS.iter().find(|(prefix, _)| self.0.starts_with(prefix)).map_or("amazonaws.com", |&(_, domain)| domain)
+        let found = DOMAINS.iter().find(|(prefix, _, _)| self.0.starts_with(prefix));
+        found.map_or(("amazonaws.com", "api.aws"), |&(_, domain, dual_stack)| (domain, dual_stack))
+    }
+
+    /// The host of Kinesis, as `endpoint-rule-set-1.json` of the same source has it.
+    fn host(&self, kind: Kind) -> String {
+        let (domain, dual_stack_domain) = self.domains();
+        let domain = if kind.dual_stack { dual_stack_domain } else { domain };
+        // In GovCloud every endpoint is FIPS's; the one of this name has no other.
+        let is_named_so = kind.fips && (kind.dual_stack || !self.0.starts_with("us-gov-"));
+        format!("kinesis{}.{self}.{domain}", if is_named_so { "-fips" } else { "" })
     }
 }
 
@@ -43,6 +56,15 @@ impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Which of a region's public endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// With cryptography validated by FIPS 140, on the server's side. Not every region has one.
+    pub fips: bool,
+    /// With IPv6 beside IPv4.
+    pub dual_stack: bool,
 }
 
 /// A server to talk to: scheme, host, port.
@@ -66,10 +88,46 @@ impl Endpoint {
         Self::from_parts(scheme, authority).ok_or_else(allowed)
     }
 
-    /// The public endpoint of Kinesis in `region`.
-    pub fn of_region(region: &Region) -> Option<Endpoint> {
-        let host = format!("kinesis.{region}.{}", region.domain());
-        Self::from_parts(Scheme::HTTPS, host.parse().ok()?)
+    /// The public endpoint of Kinesis in `region`; `None` when the region's name makes no host's.
+    pub fn of_region(region: &Region, kind: Kind) -> Option<Endpoint> {
+        Self::from_parts(Scheme::HTTPS, region.host(kind).parse().ok()?)
+    }
+
+    /// The endpoint that the options ask for, or else AWS's shared configuration, or else the region's.
+    pub fn choose(
+        configured: Option<Endpoint>,
+        use_fips: Option<bool>,
+        use_dual_stack: Option<bool>,
+        shared: &SharedConfig,
+        region: &Region,
+    ) -> Result<Endpoint, Mistake> {
+        let mistake = |option: &'static str, text| Mistake { option: option.into(), text };
+        let endpoint = match (configured, &shared.endpoint_url) {
+            (Some(endpoint), _) => Some(endpoint),
+            (None, Some(url)) => Some(Endpoint::parse(url).map_err(|allowed| {
+                mistake("endpoint", format!("'{url}', of AWS_ENDPOINT_URL or the profile, is not valid: {allowed}"))
+            })?),
+            (None, None) => None,
+        };
+        let kind = Kind {
+            fips: use_fips.unwrap_or(shared.use_fips_endpoint),
+            dual_stack: use_dual_stack.unwrap_or(shared.use_dualstack_endpoint),
+        };
+        let Some(endpoint) = endpoint else {
+            let endpoint = Endpoint::of_region(region, kind);
+            return endpoint.ok_or_else(|| mistake("region", format!("'{region}' makes no endpoint")));
+        };
+        for (option, wanted) in [("use_fips_endpoint", kind.fips), ("use_dualstack_endpoint", kind.dual_stack)] {
+            if wanted {
+                return Err(mistake(option, Self::contradiction(&endpoint)));
+            }
+        }
+        Ok(endpoint)
+    }
+
+    /// Why an endpoint by name and a kind of endpoint are one too many.
+    pub fn contradiction(endpoint: &Endpoint) -> String {
+        format!("it asks for another endpoint than '{endpoint}', which is set too: set one of them, or this to off")
     }
 
     fn from_parts(scheme: Scheme, authority: Authority) -> Option<Endpoint> {
@@ -80,6 +138,15 @@ impl Endpoint {
     /// The URL requests are posted to.
     pub fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    /// What requests name in their `Host` header: no port when it is the scheme's.
+    pub fn host_header(&self) -> String {
+        let host = self.uri.host().unwrap_or_default();
+        match self.uri.port_u16() {
+            Some(port) if port != if self.is_https() { 443 } else { 80 } => format!("{host}:{port}"),
+            _ => host.to_owned(),
+        }
     }
 
     /// Whether it is spoken to over TLS.
@@ -106,20 +173,89 @@ impl fmt::Display for Endpoint {
 mod tests {
     use super::*;
 
+    /// That these are AWS's, tests/network/ asks botocore.
     #[test]
     fn the_endpoint_of_a_region_is_under_its_partitions_domain() {
-        for (region, host) in [
-            ("ap-south-1", "kinesis.ap-south-1.amazonaws.com"),
-            ("us-gov-west-1", "kinesis.us-gov-west-1.amazonaws.com"),
-            ("cn-north-1", "kinesis.cn-north-1.amazonaws.com.cn"),
-            ("eusc-de-east-1", "kinesis.eusc-de-east-1.amazonaws.eu"),
-            ("us-iso-east-1", "kinesis.us-iso-east-1.c2s.ic.gov"),
-            ("us-isob-east-1", "kinesis.us-isob-east-1.sc2s.sgov.gov"),
-            ("us-isof-south-1", "kinesis.us-isof-south-1.csp.hci.ic.gov"),
-            ("eu-isoe-west-1", "kinesis.eu-isoe-west-1.cloud.adc-e.uk"),
+        for (region, hosts) in [
+            (
+                "ap-south-1",
+                [
+                    "kinesis.ap-south-1.amazonaws.com",
+                    "kinesis-fips.ap-south-1.amazonaws.com",
+                    "kinesis.ap-south-1.api.aws",
+                    "kinesis-fips.ap-south-1.api.aws",
+                ],
+            ),
+            (
+                "us-gov-west-1",
+                [
+                    "kinesis.us-gov-west-1.amazonaws.com",
+                    "kinesis.us-gov-west-1.amazonaws.com",
+                    "kinesis.us-gov-west-1.api.aws",
+                    "kinesis-fips.us-gov-west-1.api.aws",
+                ],
+            ),
+            (
+                "cn-north-1",
+                [
+                    "kinesis.cn-north-1.amazonaws.com.cn",
+                    "kinesis-fips.cn-north-1.amazonaws.com.cn",
+                    "kinesis.cn-north-1.api.amazonwebservices.com.cn",
+                    "kinesis-fips.cn-north-1.api.amazonwebservices.com.cn",
+                ],
+            ),
+            (
+                "eusc-de-east-1",
+                [
+                    "kinesis.eusc-de-east-1.amazonaws.eu",
+                    "kinesis-fips.eusc-de-east-1.amazonaws.eu",
+                    "kinesis.eusc-de-east-1.api.amazonwebservices.eu",
+                    "kinesis-fips.eusc-de-east-1.api.amazonwebservices.eu",
+                ],
+            ),
+            (
+                "us-iso-east-1",
+                [
+                    "kinesis.us-iso-east-1.c2s.ic.gov",
+                    "kinesis-fips.us-iso-east-1.c2s.ic.gov",
+                    "kinesis.us-iso-east-1.api.aws.ic.gov",
+                    "kinesis-fips.us-iso-east-1.api.aws.ic.gov",
+                ],
+            ),
+            (
+                "us-isob-east-1",
+                [
+                    "kinesis.us-isob-east-1.sc2s.sgov.gov",
+                    "kinesis-fips.us-isob-east-1.sc2s.sgov.gov",
+                    "kinesis.us-isob-east-1.api.aws.scloud",
+                    "kinesis-fips.us-isob-east-1.api.aws.scloud",
+                ],
+            ),
+            (
+                "us-isof-south-1",
+                [
+                    "kinesis.us-isof-south-1.csp.hci.ic.gov",
+                    "kinesis-fips.us-isof-south-1.csp.hci.ic.gov",
+                    "kinesis.us-isof-south-1.api.aws.hci.ic.gov",
+                    "kinesis-fips.us-isof-south-1.api.aws.hci.ic.gov",
+                ],
+            ),
+            (
+                "eu-isoe-west-1",
+                [
+                    "kinesis.eu-isoe-west-1.cloud.adc-e.uk",
+                    "kinesis-fips.eu-isoe-west-1.cloud.adc-e.uk",
+                    "kinesis.eu-isoe-west-1.api.cloud-aws.adc-e.uk",
+                    "kinesis-fips.eu-isoe-west-1.api.cloud-aws.adc-e.uk",
+                ],
+            ),
         ] {
-            let endpoint = Endpoint::of_region(&Region::parse(region).unwrap()).unwrap();
-            assert_eq!(endpoint.to_string(), format!("https://{host}"));
+            let region = Region::parse(region).unwrap();
+            let kinds = [(false, false), (true, false), (false, true), (true, true)];
+            for ((fips, dual_stack), host) in kinds.into_iter().zip(hosts) {
+                let endpoint = Endpoint::of_region(&region, Kind { fips, dual_stack }).unwrap();
+                assert_eq!(endpoint.to_string(), format!("https://{host}"));
+            }
         }
     }
 
@@ -139,5 +275,53 @@ mod tests {
         {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
         }
+    }
+    fn choose(
+        endpoint: Option<&str>,
+        kind: [Option<bool>; 2],
+        url: Option<&str>,
+        shared: [bool; 2],
+    ) -> Result<String, String> {
+        let shared = SharedConfig {
+            endpoint_url: url.map(str::to_owned),
+            use_fips_endpoint: shared[0],
+            use_dualstack_endpoint: shared[1],
+        };
+        let endpoint = endpoint.map(|text| Endpoint::parse(text).unwrap());
+        Endpoint::choose(endpoint, kind[0], kind[1], &shared, &Region::parse("us-east-1").unwrap())
+            .map(|endpoint| endpoint.to_string())
+            .map_err(|mistake| mistake.to_string())
+    }
+
+    #[test]
+    fn options_outrank_awss_shared_configuration() {
+        let (unset, none) = ([None, None], [false, false]);
+        assert_eq!(choose(None, unset, None, none).unwrap(), "https://kinesis.us-east-1.amazonaws.com");
+        assert_eq!(choose(None, unset, Some("http://127.0.0.1:4566/"), none).unwrap(), "http://127.0.0.1:4566");
+        assert_eq!(choose(Some("a:1"), unset, Some("http://b"), none).unwrap(), "https://a:1");
+        assert_eq!(choose(None, unset, None, [true, true]).unwrap(), "https://kinesis-fips.us-east-1.api.aws");
+        let off = [Some(false), None];
+        assert_eq!(choose(None, off, None, [true, true]).unwrap(), "https://kinesis.us-east-1.api.aws");
+        assert_eq!(choose(Some("a"), off, None, [true, false]).unwrap(), "https://a");
+    }
+
+    /// A FIPS endpoint that was asked for and silently not used would be worse than none.
+    #[test]
+    fn an_endpoint_by_name_and_a_kind_of_endpoint_contradict_each_other() {
+        for (endpoint, kind, url, shared, option) in [
+            (Some("a"), [None, None], None, [true, false], "use_fips_endpoint"),
+            (None, [Some(true), None], Some("https://a"), [false, false], "use_fips_endpoint"),
+            (None, [None, None], Some("https://a"), [false, true], "use_dualstack_endpoint"),
+        ] {
+            assert_eq!(
+                choose(endpoint, kind, url, shared).unwrap_err(),
+                format!(
+                    "{option}: it asks for another endpoint than 'https://a', which is set too: set one of them, or \
+                     this to off"
+                )
+            );
+        }
+        let mistake = choose(None, [None, None], Some("https://a/b"), [false, false]).unwrap_err();
+        assert!(mistake.starts_with("endpoint: 'https://a/b', of AWS_ENDPOINT_URL or the profile, is not valid"));
     }
 }

@@ -1,10 +1,16 @@
 //! One `PutRecords` call: body, signature, connection, reply.
 
 mod accepted;
+pub mod aws_http;
 pub mod client;
+pub mod connect;
 pub mod credentials;
 pub mod endpoint;
 pub mod limits;
+pub mod proxy;
 pub mod reply;
 pub mod request;
+pub mod shared_config;
 pub mod signature;
+pub mod tls;
+pub mod user_agent;

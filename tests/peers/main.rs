@@ -15,6 +15,7 @@
 
 #[path = "../support/chunks.rs"]
 mod chunks;
+#[path = "../support/flush.rs"]
 mod flush;
 mod kinesis_local;
 mod ministack;

@@ -1,5 +1,7 @@
 //! One instance of the plugin in a process of its own, driven as the C ABI drives it: start, flush, stop.
 
+#![allow(dead_code, reason = "each program that includes this module uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::{Command, ExitCode, Stdio};
@@ -27,6 +29,7 @@ pub struct Instance {
     #[serde(skip)]
     environment: BTreeMap<String, String>,
     chunks: Vec<String>,
+    pause: Duration,
 }
 
 /// What became of the flushes.
@@ -41,9 +44,18 @@ pub struct Report {
 impl Instance {
     /// An instance that sends to `stream` at `endpoint`, without credentials.
     pub fn new(endpoint: String, stream: &str) -> Instance {
-        let instance = Instance { options: BTreeMap::new(), environment: BTreeMap::new(), chunks: Vec::new() };
+        Instance::in_region(stream).option("endpoint", &endpoint)
+    }
+
+    /// An instance that sends to `stream` wherever the region's endpoint is, without credentials.
+    pub fn in_region(stream: &str) -> Instance {
+        let instance = Instance {
+            options: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            chunks: Vec::new(),
+            pause: Duration::ZERO,
+        };
         instance
-            .option("endpoint", &endpoint)
             .option("stream", stream)
             .option("region", "us-east-1")
             .environment("AWS_EC2_METADATA_DISABLED", "true")
@@ -63,6 +75,12 @@ impl Instance {
 
     pub fn environment(mut self, name: &str, value: &str) -> Instance {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Waits so long between flushes.
+    pub fn pause(mut self, pause: Duration) -> Instance {
+        self.pause = pause;
         self
     }
 
@@ -142,7 +160,13 @@ fn run_instance() -> Result<Report, Failed> {
         chunks.push(base64_simd::STANDARD.decode_to_vec(chunk)?);
     }
     // On a thread of its own, as a host with workers flushes.
-    let flush = || chunks.iter().map(|chunk| format!("{:?}", plugin.flush(chunk, TAG))).collect::<Vec<_>>();
+    let flush = || {
+        let flush = |(index, chunk): (usize, &Vec<u8>)| {
+            thread::sleep(if index > 0 { instance.pause } else { Duration::ZERO });
+            format!("{:?}", plugin.flush(chunk, TAG))
+        };
+        chunks.iter().enumerate().map(flush).collect::<Vec<_>>()
+    };
     let answers = thread::scope(|scope| scope.spawn(flush).join()).map_err(|_| "a flush panicked")?;
     plugin.stop();
     let log = std::mem::take(&mut *log.0.lock().expect("no thread panicked while it logged"));

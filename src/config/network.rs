@@ -1,0 +1,85 @@
+//! The options that say how AWS is reached.
+
+use std::path::PathBuf;
+
+use super::{Options, any_text, parse};
+use crate::kinesis::endpoint::Endpoint;
+use crate::kinesis::proxy::Proxy;
+
+/// How AWS is reached. What is `None` is as the environment has it.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The endpoint, when it is not the region's.
+    pub endpoint: Option<Endpoint>,
+    /// Whether the region's FIPS endpoint is used.
+    pub use_fips_endpoint: Option<bool>,
+    /// Whether the region's endpoint with IPv6 is used.
+    pub use_dualstack_endpoint: Option<bool>,
+    /// The proxy.
+    pub http_proxy: Option<Proxy>,
+    /// A PEM file of certificates to trust beside the system's.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl Network {
+    pub(super) fn read(options: &mut Options) -> Network {
+        let network = Network {
+            endpoint: options.optional("endpoint", Endpoint::parse),
+            use_fips_endpoint: options.optional("use_fips_endpoint", parse::boolean),
+            use_dualstack_endpoint: options.optional("use_dualstack_endpoint", parse::boolean),
+            http_proxy: proxy(options),
+            ca_bundle: options.optional("ca_bundle", |text| Ok(PathBuf::from(text))),
+        };
+        if let Some(endpoint) = &network.endpoint {
+            for (option, value) in [
+                ("use_fips_endpoint", network.use_fips_endpoint),
+                ("use_dualstack_endpoint", network.use_dualstack_endpoint),
+            ] {
+                if value == Some(true) {
+                    options.mistake(option, Endpoint::contradiction(endpoint));
+                }
+            }
+        }
+        network
+    }
+}
+
+/// Its text may hold a password, so no mistake repeats it.
+fn proxy(options: &mut Options) -> Option<Proxy> {
+    let text = options.optional("http_proxy", any_text)?;
+    Proxy::parse(&text).map_err(|allowed| options.mistake("http_proxy", format!("it is not valid: {allowed}"))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    fn parse(options: &[(&str, &str)]) -> Result<Config, String> {
+        let find = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let with_stream = |name: &str| if name == "stream" { Some("logs".to_owned()) } else { find(name) };
+        Config::parse(&with_stream).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_endpoint_and_a_kind_of_endpoint_are_one_too_many() {
+        let mistakes =
+            parse(&[("endpoint", "a:1"), ("use_fips_endpoint", "on"), ("use_dualstack_endpoint", "yes")]).unwrap_err();
+        assert!(mistakes.contains("use_fips_endpoint: it asks for another endpoint than 'https://a:1'"), "{mistakes}");
+        assert!(mistakes.contains("use_dualstack_endpoint: it asks for another endpoint"), "{mistakes}");
+        assert!(parse(&[("endpoint", "a:1"), ("use_fips_endpoint", "off")]).is_ok());
+        assert!(parse(&[("use_fips_endpoint", "on"), ("use_dualstack_endpoint", "on")]).is_ok());
+    }
+
+    #[test]
+    fn a_proxys_password_is_in_no_mistake_and_in_no_debug_text() {
+        let mistakes = parse(&[("http_proxy", "socks5://user:secret@proxy:1080")]).unwrap_err();
+        assert_eq!(
+            mistakes,
+            "http_proxy: it is not valid: use http://host:port or http://user:password@host:port, with %40 for an @ in \
+             the password and the like"
+        );
+        let config = parse(&[("http_proxy", "http://user:secret@proxy:3128")]).unwrap();
+        assert_eq!(config.network.http_proxy.as_ref().unwrap().to_string(), "http://proxy:3128");
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

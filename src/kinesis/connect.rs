@@ -1,0 +1,232 @@
+//! Connections: straight or through a proxy, plain or TLS, each for a limited time.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::Scheme;
+use http::{Extensions, HeaderValue, Uri};
+use http_body_util::Full;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::kinesis::credentials::with_causes;
+use crate::kinesis::proxy::{Proxies, Proxy};
+use crate::kinesis::tls;
+
+/// Longest time to establish a connection: TCP, the proxy's answer and TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was idle for this long is closed rather than used.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection older than this is not used again, so that a change of the name's addresses is followed.
+const MAX_AGE: Duration = Duration::from_secs(120);
+
+/// The pool of one instance's connections.
+pub type Pool = Client<Connector, Full<Bytes>>;
+
+/// A pool without connections; they are opened as needed.
+///
+/// A connection that the server closed while it was idle is not an error: a request that could not start on it goes to
+/// another one.
+pub fn pool(connector: Connector) -> Pool {
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_timer(TokioTimer::new())
+        .retry_canceled_requests(true)
+        .build(connector)
+}
+
+/// Opens connections. A name with several addresses is tried side by side (RFC 8305), so that IPv6 without a route costs
+/// 300 ms.
+#[derive(Clone)]
+pub struct Connector {
+    tcp: HttpConnector,
+    tls: Arc<rustls::ClientConfig>,
+    proxies: Arc<Proxies>,
+    connect_timeout: Duration,
+    max_age: Duration,
+}
+
+impl Connector {
+    /// A connector that trusts as `tls` says and takes the way that `proxies` say.
+    pub fn new(tls: Arc<rustls::ClientConfig>, proxies: Proxies) -> Connector {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        Connector { tcp, tls, proxies: Arc::new(proxies), connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
+            .with_connect_timeout(CONNECT_TIMEOUT)
+    }
+
+    /// Another longest time to establish a connection.
+    pub fn with_connect_timeout(mut self, limit: Duration) -> Connector {
+        // Of a name's addresses each gets its part of it.
+        self.tcp.set_connect_timeout(Some(limit));
+        Connector { connect_timeout: limit, ..self }
+    }
+
+    /// Longest time to establish a connection.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Another age at which connections are not used any more.
+    pub fn with_max_age(self, max_age: Duration) -> Connector {
+        Connector { max_age, ..self }
+    }
+
+    /// The proxy on the way to a URL.
+    pub fn proxy(&self, to: &Uri) -> Option<&Proxy> {
+        self.proxies.on_the_way_to(to)
+    }
+
+    /// What a request itself has to show to the proxy on its way: over TLS nothing, because the tunnel did.
+    pub fn proxy_authorization(&self, to: &Uri) -> Option<HeaderValue> {
+        let proxy = self.proxy(to).filter(|_| to.scheme() == Some(&Scheme::HTTP))?;
+        proxy.authorization().cloned()
+    }
+
+    async fn open(self, to: Uri) -> Result<OpenConnection, ConnectError> {
+        let mut straight = HttpsConnector::from((self.tcp.clone(), Arc::clone(&self.tls)));
+        let age = Age { opened: Instant::now(), max: self.max_age };
+        let Some(proxy) = self.proxy(&to) else {
+            let stream = straight.call(to).await.map_err(|error| ConnectError(reason(error.as_ref())))?;
+            return Ok(OpenConnection { stream: Box::new(stream), asks_proxy: false, age });
+        };
+        if to.scheme() == Some(&Scheme::HTTP) {
+            let stream = straight.call(proxy.uri().clone()).await;
+            let stream =
+                stream.map_err(|error| ConnectError(format!("the proxy {proxy}: {}", reason(error.as_ref()))))?;
+            return Ok(OpenConnection { stream: Box::new(stream), asks_proxy: true, age });
+        }
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), straight);
+        if let Some(authorization) = proxy.authorization() {
+            tunnel = tunnel.with_auth(authorization.clone());
+        }
+        let stream = HttpsConnector::from((tunnel, self.tls.clone())).call(to).await.map_err(|error| {
+            let reason = reason(error.as_ref());
+            // TLS with the server behind the proxy fails as I/O does.
+            let place = if error.is::<io::Error>() { "through the proxy" } else { "the proxy" };
+            ConnectError(format!("{place} {proxy}: {reason}"))
+        })?;
+        Ok(OpenConnection { stream: Box::new(stream), asks_proxy: false, age })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = OpenConnection;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<OpenConnection, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let (limit, open) = (self.connect_timeout, self.clone().open(to));
+        Box::pin(async move {
+            match tokio::time::timeout(limit, open).await {
+                Ok(opened) => opened,
+                Err(_) => Err(ConnectError(format!("no connection within {limit:?}"))),
+            }
+        })
+    }
+}
+
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    tls::certificate_refusal(error).unwrap_or_else(|| with_causes(error))
+}
+
+/// Why there is no connection; names no secret.
+#[derive(Debug)]
+pub struct ConnectError(String);
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// Keeps a connection from being used again when it is old.
+pub fn retire_if_old(connection: &CaptureConnection) {
+    let connected = connection.connection_metadata();
+    let Some(connected) = connected.as_ref() else { return };
+    let mut extras = Extensions::new();
+    connected.get_extras(&mut extras);
+    if extras.get::<Age>().is_some_and(Age::is_over) {
+        connected.poison();
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Age {
+    opened: Instant,
+    max: Duration,
+}
+
+impl Age {
+    fn is_over(&self) -> bool {
+        self.opened.elapsed() >= self.max
+    }
+}
+
+/// A connection, of whatever layers.
+pub struct OpenConnection {
+    stream: Box<dyn Stream>,
+    /// Requests are for the proxy at its other end, and name the server they are meant for.
+    asks_proxy: bool,
+    age: Age,
+}
+
+trait Stream: Read + Write + Unpin + Send {}
+
+impl<S: Read + Write + Unpin + Send> Stream for S {}
+
+impl Connection for OpenConnection {
+    fn connected(&self) -> Connected {
+        Connected::new().proxy(self.asks_proxy).extra(self.age)
+    }
+}
+
+impl Read for OpenConnection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl Write for OpenConnection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+}
