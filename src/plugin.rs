@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -26,12 +25,7 @@ use crate::environment;
 use crate::error::{ConfigError, Mistake};
 use crate::kinesis::aws_http::http_client;
 use crate::kinesis::client::{Client, Requests, Transport};
-use crate::kinesis::connect::Connector;
 use crate::kinesis::credentials::{self, CredentialsCache};
-use crate::kinesis::endpoint::Endpoint;
-use crate::kinesis::proxy::Proxies;
-use crate::kinesis::shared_config::SharedConfig;
-use crate::kinesis::tls;
 use crate::kinesis::user_agent::user_agent;
 use crate::ledger::Ledger;
 use crate::log::{Level, Line, LogSink, Logger};
@@ -331,17 +325,12 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
             )
         })?,
     };
-    let network = config.network;
-    let shared = SharedConfig::load(config.identity.profile.as_deref(), &region).await;
-    let (use_fips, use_dual_stack) = (network.use_fips_endpoint, network.use_dualstack_endpoint);
-    let endpoint = Endpoint::choose(network.endpoint, use_fips, use_dual_stack, &shared, &region)
+    let profile = config.identity.profile.as_deref();
+    let (endpoint, connector) = config
+        .network
+        .resolve(profile, &region, &environment::variable)
+        .await
         .map_err(|mistake| ConfigError { mistakes: vec![mistake] })?;
-    let proxies = Proxies::new(network.http_proxy, &environment::variable)
-        .map_err(|(variable, allowed)| mistake("http_proxy", format!("{variable} is not valid: {allowed}")))?;
-    let ca_bundle = network.ca_bundle.or_else(|| environment::variable("AWS_CA_BUNDLE").map(PathBuf::from));
-    let tls =
-        tls::client_config(ca_bundle.as_deref(), endpoint.is_https()).map_err(|reason| mistake("ca_bundle", reason))?;
-    let connector = Connector::new(tls, proxies);
     let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let provider = credentials::provider(&config.identity, &region, http_client(connector.clone())).await;
     let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use super::{Options, any_text, parse};
-use crate::kinesis::endpoint::Endpoint;
-use crate::kinesis::proxy::Proxy;
+use crate::error::Mistake;
+use crate::kinesis::connect::Connector;
+use crate::kinesis::endpoint::{Endpoint, Region};
+use crate::kinesis::proxy::{Proxies, Proxy};
+use crate::kinesis::shared_config::SharedConfig;
+use crate::kinesis::tls;
 
 /// How AWS is reached. What is `None` is as the environment has it.
 #[derive(Clone, Debug)]
@@ -41,6 +45,26 @@ impl Network {
             }
         }
         network
+    }
+
+    /// The endpoint, and what opens connections to it: the options, and where they are unset, AWS's shared configuration of
+    /// `profile` and the environment. Reads files, asks no server.
+    pub async fn resolve(
+        self,
+        profile: Option<&str>,
+        region: &Region,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Endpoint, Connector), Mistake> {
+        let mistake = |option, text| Mistake { option, text };
+        let shared = SharedConfig::load(profile, region).await;
+        let (use_fips, use_dual_stack) = (self.use_fips_endpoint, self.use_dualstack_endpoint);
+        let endpoint = Endpoint::choose(self.endpoint, use_fips, use_dual_stack, &shared, region)?;
+        let proxies = Proxies::new(self.http_proxy, environment)
+            .map_err(|(variable, allowed)| mistake("http_proxy", format!("{variable} is not valid: {allowed}")))?;
+        let ca_bundle = self.ca_bundle.or_else(|| environment("AWS_CA_BUNDLE").map(PathBuf::from));
+        let tls = tls::client_config(ca_bundle.as_deref(), endpoint.is_https())
+            .map_err(|reason| mistake("ca_bundle", reason))?;
+        Ok((endpoint, Connector::new(tls, proxies)))
     }
 }
 
