@@ -88,7 +88,7 @@ fn reading_writing_packing_and_judging_is_pure() {
         "record/",
         "partition",
         "aggregate/",
-        "compress",
+        "compress/",
         "pack",
         "verdict",
         "backoff",
