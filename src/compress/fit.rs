@@ -81,13 +81,15 @@ impl Compressor {
         let first = (limit as f64 * BLOCK.aim / self.ratio) as usize;
         let (start, target) = (out.len(), &BLOCK);
         let search = Search { input, suffix: &[], limit, cut: &cut, target, fits: (0, 0), over: None, in_a_row: 0 };
-        let length = self.search(first.max(surely_fits(limit)), search, start, out)?;
+        let length = self.search(first, search, start, out)?;
         if length == 0 {
             return Ok(0);
         }
-        let ratio = (out.len() - start) as f64 / length as f64;
-        // A guess that is too long costs more than one that is too short: trust in smaller output grows slowly.
-        self.ratio = ratio.max(self.ratio / 2.0);
+        // A few short lines tell more of the header than of what comes.
+        if length >= limit / 4 {
+            // A guess that is too long costs more than one that is too short: trust in smaller output grows slowly.
+            self.ratio = ((out.len() - start) as f64 / length as f64).max(self.ratio / 2.0);
+        }
         Ok(lines_within(length))
     }
 

@@ -174,6 +174,39 @@ fn lines_that_fit_together_are_compressed_once() {
     }
 }
 
+/// Sixteen bytes in gzip are thirty-six: what follows does not.
+#[test]
+fn a_short_block_does_not_spoil_the_next_guess() {
+    let text = access_log(100_000, &mut SmallRng::seed_from_u64(13));
+    for kind in KINDS {
+        let mut used = new(kind);
+        for _ in 0..10 {
+            blocks(&mut used, b"one short line!\n", 110_000);
+        }
+        assert_eq!(blocks(&mut used, &text, 110_000).1, 1.0, "{kind}");
+    }
+}
+
+/// Behind noise that does not fit stand blanks that hardly count: wherever a guess lies among these, it is too long.
+#[test]
+fn a_block_is_found_where_every_guess_is_misled() {
+    let mut random = SmallRng::seed_from_u64(14);
+    let blanks = [vec![b' '; 999], vec![b'\n']].concat();
+    let mut text = Vec::new();
+    (0..15).for_each(|_| text.extend([letters(999, &mut random), vec![b'\n']].concat()));
+    (0..5000).for_each(|_| text.extend(&blanks));
+    for kind in KINDS {
+        let mut compressor = new(kind);
+        // Until it expects nothing but blanks.
+        (0..10).for_each(|_| drop(blocks(&mut compressor, &blanks.repeat(1000), 1000)));
+        let ends: Vec<usize> = (1..=text.len() / 1000).map(|line| line * 1000).collect();
+        let mut out = Vec::new();
+        let count = compressor.compress_lines(&text, 0, &ends, 6000, &mut out).unwrap();
+        assert!((5..15).contains(&count), "{kind}: {count} lines");
+        assert!(inflated(kind, &out) == text[..count * 1000]);
+    }
+}
+
 /// Images in base64 and the same complaint again and again among the lines of an access log.
 #[test]
 fn lines_that_change_their_nature_fill_their_blocks_too() {

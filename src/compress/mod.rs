@@ -204,7 +204,9 @@ fn deflate(state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), 
         out.reserve(rest.len() / 4 + 1024);
         match state.compress_vec(rest, out, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => return Ok(()),
-            Ok(Status::Ok | Status::BufError) => {}
+            Ok(Status::Ok) => {}
+            // It never asks for more room than it has; a loop without progress would be worse than an error.
+            Ok(Status::BufError) => return Err("no progress".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
     }
