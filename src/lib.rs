@@ -7,7 +7,8 @@
 //! 3. [`config`] — the option table and what comes of it.
 //! 4. [`chunk`] — a chunk of msgpack, seen as events; [`msgpack`] reads the tokens.
 //! 5. [`record`] — an event as the bytes to send: shaped, formatted, compressed, within its size.
-//! 6. [`partition`] — the partition key of a record; [`compress`] — records and blocks of lines made smaller.
+//! 6. [`partition`] — the partition key of a record; [`aggregate`] — many records as one; [`compress`] — records and
+//!    blocks of lines made smaller.
 //! 7. [`pack`] — records into requests, under every limit of Kinesis.
 //! 8. [`deliver`] — requests in flight, failed records again, the answer to Fluent Bit; [`ledger`] remembers
 //!    what Kinesis took of a chunk that Fluent Bit will bring again.
@@ -28,6 +29,7 @@ pub mod record;
 
 pub mod partition;
 
+pub mod aggregate;
 pub mod compress;
 
 pub mod pack;

@@ -55,7 +55,7 @@ impl Network {
         region: &Region,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Endpoint, Connector), Mistake> {
-        let mistake = |option, text| Mistake { option, text };
+        let mistake = |option: &'static str, text| Mistake { option: option.into(), text };
         let shared = SharedConfig::load(profile, region).await;
         let (use_fips, use_dual_stack) = (self.use_fips_endpoint, self.use_dualstack_endpoint);
         let endpoint = Endpoint::choose(self.endpoint, use_fips, use_dual_stack, &shared, region)?;

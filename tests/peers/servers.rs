@@ -87,7 +87,7 @@ impl KinesisLocal {
     }
 
     fn program() -> PathBuf {
-        project().join("node_modules/kinesis-local/main.js")
+        node_modules().join("kinesis-local/main.js")
     }
 }
 
@@ -203,6 +203,11 @@ impl Drop for Server {
     }
 }
 
+/// Where Node's modules are.
+pub fn node_modules() -> PathBuf {
+    project().join("node_modules")
+}
+
 /// The Python that has boto3.
 pub fn python() -> PathBuf {
     project().join(".venv/bin/python")
@@ -217,7 +222,8 @@ fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn not_installed(peer: &str, installed: bool) -> Option<String> {
+/// What to say when a peer is missing.
+pub fn not_installed(peer: &str, installed: bool) -> Option<String> {
     (!installed).then(|| format!("{peer} is not installed: run `make peers`"))
 }
 

@@ -1,189 +1,11 @@
-use std::io::Read;
-
-use super::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-const KINDS: [Kind; 4] = [Kind::Gzip, Kind::Zlib, Kind::Zstd, Kind::Snappy];
+use super::super::Kind;
+use super::super::tests::{HELLO, KINDS, access_log, compressed, inflated, letters, new, noise};
+use super::*;
+
 const SUFFIX: &[u8] = b"[Truncated...]";
-const HELLO: &[u8] = b"hello hello hello hello hello hello";
-
-fn new(kind: Kind) -> Compressor {
-    Compressor::new(kind, None).unwrap()
-}
-
-fn compressed(kind: Kind, input: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    new(kind).compress(input, &mut out).unwrap();
-    out
-}
-
-/// By decoders that share nothing with the encoders' side; they check lengths and checksums.
-fn inflated(kind: Kind, data: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    match kind {
-        Kind::Gzip => drop(flate2::bufread::GzDecoder::new(data).read_to_end(&mut out).unwrap()),
-        Kind::Zlib => drop(flate2::bufread::ZlibDecoder::new(data).read_to_end(&mut out).unwrap()),
-        Kind::Zstd => out = zstd::decode_all(data).unwrap(),
-        Kind::Snappy => out = snap::raw::Decoder::new().decompress_vec(data).unwrap(),
-    }
-    out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Lines of a web server's log, `length` bytes or a few more.
-fn access_log(length: usize, random: &mut SmallRng) -> Vec<u8> {
-    let mut log = Vec::new();
-    while log.len() < length {
-        let [a, b, c, status, path, size] = std::array::from_fn(|_| random.random_range(0..200_u32));
-        let time = log.len() / 1000;
-        log.extend_from_slice(
-            format!(
-                "10.{a}.{b}.{c} - - [10/Oct/2025:13:{:02}:{:02} +0000] \"GET /products/{path}/reviews HTTP/1.1\" {} {} \
-                 \"https://www.example.com/\" \"Mozilla/5.0 (X11; Linux x86_64)\"\n",
-                time / 60 % 60,
-                time % 60,
-                if status < 180 { 200 } else { 404 },
-                size * size * 7,
-            )
-            .as_bytes(),
-        );
-    }
-    log
-}
-
-fn letters(length: usize, random: &mut SmallRng) -> Vec<u8> {
-    (0..length).map(|_| random.random_range(b'a'..=b'z')).collect()
-}
-
-fn noise(length: usize, random: &mut SmallRng) -> Vec<u8> {
-    (0..length).map(|_| random.random()).collect()
-}
-
-#[test]
-fn every_kind_and_level_inflates_to_its_input_behind_what_was_there() {
-    let mut random = SmallRng::seed_from_u64(1);
-    let mut inputs = vec![Vec::new(), vec![0], HELLO.to_vec(), vec![b'x'; 1_000_000]];
-    for length in [1, 100, 65_535, 65_536, 200_000] {
-        inputs.extend([access_log(length, &mut random), noise(length, &mut random)]);
-    }
-    for kind in KINDS {
-        let levels = kind.levels().map_or(vec![None], |levels| levels.map(Some).collect());
-        for level in levels {
-            let mut compressor = Compressor::new(kind, level).unwrap();
-            for input in inputs.iter().filter(|input| input.len() < 100_000 || level.is_none_or(|level| level < 10)) {
-                let mut out = b"before".to_vec();
-                compressor.compress(input, &mut out).unwrap();
-                let data = out.strip_prefix(b"before").unwrap();
-                assert!(inflated(kind, data) == *input, "{kind} {level:?}: {} bytes", input.len());
-            }
-        }
-    }
-}
-
-#[test]
-fn an_encoder_used_before_writes_what_a_new_one_writes() {
-    let mut random = SmallRng::seed_from_u64(2);
-    for kind in KINDS {
-        let mut used = new(kind);
-        used.compress(&noise(300_000, &mut random), &mut Vec::new()).unwrap();
-        for length in [0, 10, 10_000, 300_000] {
-            let input = access_log(length, &mut random);
-            let mut out = Vec::new();
-            used.compress(&input, &mut out).unwrap();
-            assert!(out == compressed(kind, &input), "{kind}: {length}");
-        }
-    }
-}
-
-#[test]
-fn a_higher_level_is_smaller_and_the_default_is_the_librarys() {
-    let input = access_log(100_000, &mut SmallRng::seed_from_u64(3));
-    let size = |kind, level| {
-        let mut out = Vec::new();
-        Compressor::new(kind, level).unwrap().compress(&input, &mut out).unwrap();
-        out.len()
-    };
-    for (kind, levels, default) in
-        [(Kind::Gzip, [0, 1, 9], 6), (Kind::Zlib, [0, 1, 9], 6), (Kind::Zstd, [-7, 3, 19], 3)]
-    {
-        let sizes = levels.map(|level| size(kind, Some(level)));
-        assert!(sizes.is_sorted_by(|low, high| low > high), "{kind}: {sizes:?}");
-        assert_eq!(size(kind, None), size(kind, Some(default)));
-    }
-}
-
-#[test]
-fn kinds_are_read_in_any_case() {
-    for (text, kind) in [("gzip", Kind::Gzip), ("ZLIB", Kind::Zlib), ("Zstd", Kind::Zstd), ("snappy", Kind::Snappy)] {
-        assert_eq!(Kind::parse(text), Ok(kind));
-        assert_eq!(kind.to_string(), text.to_lowercase());
-    }
-    for text in ["", "none", "lz4", "gzip ", "zip"] {
-        assert_eq!(Kind::parse(text), Err("use none, gzip, zlib, zstd or snappy".to_owned()), "{text}");
-    }
-}
-
-#[test]
-fn levels_have_bounds_that_the_message_tells() {
-    for (kind, allowed, refused, message) in [
-        (Kind::Gzip, vec!["0", "6", "9"], vec!["10", "-1", "", "6.0"], "use a whole number from 0 to 9 with gzip"),
-        (Kind::Zlib, vec!["0", "9"], vec!["10", "best"], "use a whole number from 0 to 9 with zlib"),
-        (Kind::Zstd, vec!["-7", "0", "1", "22"], vec!["23", "-8"], "use a whole number from -7 to 22 with zstd"),
-        (Kind::Snappy, vec![], vec!["1"], "snappy has no levels"),
-    ] {
-        for text in allowed {
-            assert_eq!(kind.parse_level(text), Ok(text.parse().unwrap()), "{kind}");
-        }
-        for text in refused {
-            assert_eq!(kind.parse_level(text), Err(message.to_owned()), "{kind} {text}");
-        }
-    }
-}
-
-/// The C plugin's own vectors (tests/internal/aws_compress.c). What is between header and trailer is the encoder's.
-#[test]
-fn the_c_plugins_vectors_have_our_headers_and_inflate() {
-    let gzip = compressed(Kind::Gzip, HELLO);
-    assert_eq!(hex(&gzip[..10]), "1f8b08000000000000ff");
-    assert_eq!(hex(&gzip[gzip.len() - 8..]), "5737628523000000", "checksum and size");
-    assert_eq!(inflated(Kind::Gzip, &gzip), HELLO);
-
-    let zstd = compressed(Kind::Zstd, HELLO);
-    assert_eq!(hex(&zstd[..6]), "28b52ffd2023", "magic, one segment, 35 bytes of content");
-    assert_eq!(inflated(Kind::Zstd, &zstd), HELLO);
-
-    let fox = b"The quick brown fox jumps over the lazy dog";
-    assert_eq!(compressed(Kind::Snappy, fox), [b"\x2b\xa8", fox.as_slice()].concat());
-
-    for (theirs, kind, input) in [
-        ("1f8b08000000000000ffcb48cdc9c957c8c04702005737628523000000", Kind::Gzip, HELLO),
-        ("28b52ffd20236500003068656c6c6f200100b94b11", Kind::Zstd, HELLO),
-        ("1f8b08000000000000ffcb48cdc9c957c84027b9000088590b18000000", Kind::Gzip, b"hello hello hello hello\n"),
-    ] {
-        let bytes: Vec<u8> =
-            (0..theirs.len() / 2).map(|i| u8::from_str_radix(&theirs[2 * i..2 * i + 2], 16).unwrap()).collect();
-        assert_eq!(inflated(kind, &bytes), input, "the vector is what we think it is");
-    }
-    let line = compressed(Kind::Gzip, b"hello hello hello hello\n");
-    assert_eq!(hex(&line[..10]) + &hex(&line[line.len() - 8..]), "1f8b08000000000000ff0088590b18000000");
-}
-
-/// What Fluentd's plugin sends (its test_kinesis.rb); gzip has no time here, so the same input is the same output.
-#[test]
-fn zlib_of_foo_is_rubys_and_gzip_is_reproducible() {
-    assert_eq!(hex(&compressed(Kind::Zlib, b"foo")), "789c4bcbcf070002820145");
-    assert_eq!(compressed(Kind::Gzip, b"foo2"), compressed(Kind::Gzip, b"foo2"));
-    assert_eq!(inflated(Kind::Gzip, &compressed(Kind::Gzip, b"foo2")), b"foo2");
-    for level in 0..=9 {
-        let mut out = Vec::new();
-        Compressor::new(Kind::Gzip, Some(level)).unwrap().compress(b"foo2", &mut out).unwrap();
-        assert_eq!(hex(&out[..10]), "1f8b08000000000000ff", "level {level}");
-    }
-}
 
 /// Truncates where any byte is permitted; the output's size, and how many bytes of the input are in it.
 fn truncated(compressor: &mut Compressor, input: &[u8], limit: usize) -> Result<(usize, usize), CompressError> {
@@ -230,7 +52,7 @@ fn truncated_records_fill_their_limit() {
     let mut random = SmallRng::seed_from_u64(5);
     for kind in KINDS {
         let mut compressor = new(kind);
-        for (limit, least) in [(150, 80), (1000, 95), (10_000, 95), (200_000, 95)] {
+        for (limit, least) in [(150, 80), (1000, 95), (10_000, 95), (100_000, 95)] {
             for input in [
                 access_log(limit * 25, &mut random),
                 noise(limit * 3, &mut random),
@@ -245,7 +67,6 @@ fn truncated_records_fill_their_limit() {
                 let least = if kind == Kind::Snappy { least.min(90) } else { least };
                 assert!(size * 100 >= limit * least, "{kind}: {size} of {limit}, {kept} of {} bytes", input.len());
                 assert!(work <= 10 * (input.len() + SUFFIX.len()) as u64);
-                println!("{kind} {limit}: {}%, work {:.1}", size * 100 / limit, work as f64 / input.len() as f64);
             }
         }
     }
@@ -327,11 +148,10 @@ fn blocks(compressor: &mut Compressor, text: &[u8], limit: usize) -> (Vec<usize>
 
 #[test]
 fn blocks_of_lines_are_full_and_each_byte_is_compressed_about_once() {
-    let text = access_log(8_000_000, &mut SmallRng::seed_from_u64(8));
+    let text = access_log(4_000_000, &mut SmallRng::seed_from_u64(8));
     for kind in KINDS {
-        for limit in [10_000, 50_000, 200_000] {
+        for limit in [10_000, 50_000, 100_000] {
             let (sizes, work) = blocks(&mut new(kind), &text, limit);
-            println!("{kind} {limit}: {} blocks, work {work:.2}, least {:?}", sizes.len(), sizes.iter().min());
             let full = &sizes[..sizes.len() - 1];
             assert!(full.iter().all(|size| size * 100 >= limit * 85), "{kind} {limit}: {sizes:?}");
             assert!(full.iter().sum::<usize>() * 100 >= full.len() * limit * 93, "{kind} {limit}: {sizes:?}");
@@ -354,24 +174,57 @@ fn lines_that_fit_together_are_compressed_once() {
     }
 }
 
-/// An image in base64 among the lines, a stack trace of blanks: the ratio of the block before says nothing.
+/// Sixteen bytes in gzip are thirty-six: what follows does not.
 #[test]
-fn lines_that_change_their_nature_are_compressed_a_few_times() {
+fn a_short_block_does_not_spoil_the_next_guess() {
+    let text = access_log(100_000, &mut SmallRng::seed_from_u64(13));
+    for kind in KINDS {
+        let mut used = new(kind);
+        for _ in 0..10 {
+            blocks(&mut used, b"one short line!\n", 110_000);
+        }
+        assert_eq!(blocks(&mut used, &text, 110_000).1, 1.0, "{kind}");
+    }
+}
+
+/// Behind noise that does not fit stand blanks that hardly count: wherever a guess lies among these, it is too long.
+#[test]
+fn a_block_is_found_where_every_guess_is_misled() {
+    let mut random = SmallRng::seed_from_u64(14);
+    let blanks = [vec![b' '; 999], vec![b'\n']].concat();
+    let mut text = Vec::new();
+    (0..15).for_each(|_| text.extend([letters(999, &mut random), vec![b'\n']].concat()));
+    (0..5000).for_each(|_| text.extend(&blanks));
+    for kind in KINDS {
+        let mut compressor = new(kind);
+        // Until it expects nothing but blanks.
+        (0..10).for_each(|_| drop(blocks(&mut compressor, &blanks.repeat(1000), 1000)));
+        let ends: Vec<usize> = (1..=text.len() / 1000).map(|line| line * 1000).collect();
+        let mut out = Vec::new();
+        let count = compressor.compress_lines(&text, 0, &ends, 6000, &mut out).unwrap();
+        assert!((5..15).contains(&count), "{kind}: {count} lines");
+        assert!(inflated(kind, &out) == text[..count * 1000]);
+    }
+}
+
+/// Images in base64 and the same complaint again and again among the lines of an access log.
+#[test]
+fn lines_that_change_their_nature_fill_their_blocks_too() {
     let mut random = SmallRng::seed_from_u64(11);
     let mut text = Vec::new();
-    for part in 0..60 {
+    for part in 0..90 {
         match part % 3 {
             0 => text.extend(access_log(60_000, &mut random)),
             1 => (0..60).for_each(|_| text.extend([letters(999, &mut random), vec![b'\n']].concat())),
-            _ => (0..600).for_each(|_| text.extend([vec![b' '; 999], vec![b'\n']].concat())),
+            _ => (0..1000)
+                .for_each(|line| text.extend(format!("ERROR {line} connection refused, trying again later\n").bytes())),
         }
     }
     for kind in KINDS {
         for limit in [5_000, 20_000, 100_000] {
             let (sizes, work) = blocks(&mut new(kind), &text, limit);
             let fill = sizes.iter().sum::<usize>() * 100 / (sizes.len() * limit);
-            println!("{kind} {limit}: {} blocks {fill}% full, work {work:.2}", sizes.len());
-            assert!(fill >= 50 && work < 7.0, "{kind} {limit}: {fill}% {work}");
+            assert!(fill >= 80 && work < 4.5, "{kind} {limit}: {fill}% {work}");
         }
     }
 }

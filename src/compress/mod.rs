@@ -1,0 +1,225 @@
+//! A shard is billed by the bytes of its records, and logs repeat themselves: compressed, they need a fraction of the
+//! shards. Kinesis knows nothing of it; whoever reads the stream has to inflate.
+//!
+//! The limit of a record holds for its compressed bytes, and how many bytes of input make so many compressed ones is
+//! known only afterwards. [`Compressor::compress_to_fit`] and [`Compressor::compress_lines`] therefore guess a length,
+//! compress, and correct the guess along a straight line through what was measured: as input grows, so does the output,
+//! nearly in proportion.
+
+mod fit;
+
+use std::fmt;
+use std::io::Cursor;
+use std::ops::RangeInclusive;
+
+use flate2::{Compress, FlushCompress, Status};
+use zstd::zstd_safe::{self, CParameter};
+
+/// The level of gzip and zlib when none is asked for: zlib's own default.
+const DEFLATE_LEVEL: i32 = 6;
+/// A deflate window is 32 KiB, the format's largest.
+const DEFLATE_WINDOW_BITS: u8 = 15;
+/// From here on zstd would look back 8 to 128 MiB, and keep tables for that.
+const ZSTD_HIGH_LEVEL: i32 = 17;
+/// Instead it looks back 2 MiB, about as much as a chunk of Fluent Bit's holds.
+const ZSTD_WINDOW_LOG: u32 = 21;
+/// Where the header of gzip has the effort that was made, and after it the system that it was made on.
+const GZIP_EFFORT: usize = 8;
+
+/// How records are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RFC 1952, without a time in its header: the same input is the same output, at any time.
+    Gzip,
+    /// RFC 1950.
+    Zlib,
+    /// RFC 8878, one frame that tells its content's size.
+    Zstd,
+    /// Snappy's raw block, not its framed format.
+    Snappy,
+}
+
+/// Why something could not be compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompressError {
+    /// Nothing of the input fits: the suffix alone needs more than the limit.
+    NoRoom {
+        /// The limit, in bytes.
+        limit: usize,
+        /// What the suffix alone needs, in bytes.
+        needed: usize,
+    },
+    /// The encoder refused: no memory, or more input than its format can hold.
+    Encoder {
+        /// Which one.
+        kind: Kind,
+        /// Its own words.
+        reason: String,
+    },
+}
+
+/// An encoder with its memory, kept from record to record.
+///
+/// gzip and zlib hold about 300 KiB, snappy 32 KiB. What zstd holds grows with the largest input so far: to 2 MiB at level
+/// 3, 12 MiB at level 9, and from level 16 on 18 MiB with an input of 1 MiB, but never to more than 35 MiB.
+pub struct Compressor {
+    kind: Kind,
+    encoder: Encoder,
+    /// Bytes out for each byte in, of the last block of lines.
+    ratio: f64,
+    work: u64,
+}
+
+enum Encoder {
+    Deflate(Compress),
+    Zstd(zstd::bulk::Compressor<'static>),
+    Snappy(Box<snap::raw::Encoder>),
+}
+
+impl Kind {
+    /// A kind by its name, in any case. The message says what is allowed.
+    pub fn parse(text: &str) -> Result<Kind, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "gzip" => Ok(Kind::Gzip),
+            "zlib" => Ok(Kind::Zlib),
+            "zstd" => Ok(Kind::Zstd),
+            "snappy" => Ok(Kind::Snappy),
+            _ => Err("use none, gzip, zlib, zstd or snappy".to_owned()),
+        }
+    }
+
+    /// The levels it has, from the fastest to the smallest output; snappy has none. 0 stores with gzip and zlib, and
+    /// is the default with zstd.
+    pub fn levels(self) -> Option<RangeInclusive<i32>> {
+        match self {
+            Kind::Gzip | Kind::Zlib => Some(0..=9),
+            // Below -7 the output is hardly smaller than the input.
+            Kind::Zstd => Some(-7..=22),
+            Kind::Snappy => None,
+        }
+    }
+
+    /// A level as text. The message says what is allowed.
+    pub fn parse_level(self, text: &str) -> Result<i32, String> {
+        let levels = self.levels().ok_or_else(|| format!("{self} has no levels"))?;
+        match text.parse() {
+            Ok(level) if levels.contains(&level) => Ok(level),
+            _ => Err(format!("use a whole number from {} to {} with {self}", levels.start(), levels.end())),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Gzip => "gzip",
+            Kind::Zlib => "zlib",
+            Kind::Zstd => "zstd",
+            Kind::Snappy => "snappy",
+        })
+    }
+}
+
+impl fmt::Display for CompressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CompressError::NoRoom { limit, needed } => {
+                write!(f, "no room for the mark of truncation: it needs {needed} bytes of {limit}")
+            }
+            CompressError::Encoder { kind, reason } => write!(f, "{kind}: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for CompressError {}
+
+impl Compressor {
+    /// An encoder of this kind; without a level the library's own default (6 for gzip and zlib, 3 for zstd). A level
+    /// outside of [`Kind::levels`] becomes the nearest one.
+    pub fn new(kind: Kind, level: Option<i32>) -> Result<Compressor, CompressError> {
+        let level = kind.levels().map(|levels| {
+            let default = if kind == Kind::Zstd { zstd::DEFAULT_COMPRESSION_LEVEL } else { DEFLATE_LEVEL };
+            level.unwrap_or(default).clamp(*levels.start(), *levels.end())
+        });
+        let level = level.unwrap_or_default();
+        let deflate = flate2::Compression::new(level.unsigned_abs());
+        let encoder = match kind {
+            Kind::Gzip => Encoder::Deflate(Compress::new_gzip(deflate, DEFLATE_WINDOW_BITS)),
+            Kind::Zlib => Encoder::Deflate(Compress::new_with_window_bits(deflate, true, DEFLATE_WINDOW_BITS)),
+            Kind::Zstd => Encoder::Zstd(zstd_encoder(level).map_err(|error| refused(kind, error))?),
+            Kind::Snappy => Encoder::Snappy(Box::new(snap::raw::Encoder::new())),
+        };
+        // Before the first block is known, input that does not shrink is expected: then it fits for sure.
+        Ok(Compressor { kind, encoder, ratio: 1.0, work: 0 })
+    }
+
+    /// Bytes that went through the encoder since it was made, those of guesses that did not fit included.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Appends `input`, compressed, to `out`. On an error `out` is as before.
+    pub fn compress(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
+        self.work += input.len() as u64;
+        let start = out.len();
+        let done = match &mut self.encoder {
+            Encoder::Deflate(state) => deflate(state, input, out),
+            Encoder::Zstd(encoder) => {
+                out.reserve(zstd_safe::compress_bound(input.len()));
+                let mut end = Cursor::new(&mut *out);
+                end.set_position(start as u64);
+                encoder.compress_to_buffer(input, &mut end).map(drop).map_err(|error| error.to_string())
+            }
+            Encoder::Snappy(encoder) => snappy(encoder, input, out),
+        };
+        if self.kind == Kind::Gzip
+            && let Some([effort, system]) = out.get_mut(start + GZIP_EFFORT..start + GZIP_EFFORT + 2)
+        {
+            // As the C plugin writes them: not told, unknown.
+            (*effort, *system) = (0, 0xff);
+        }
+        done.map_err(|reason| {
+            out.truncate(start);
+            refused(self.kind, reason)
+        })
+    }
+}
+
+fn refused(kind: Kind, reason: impl fmt::Display) -> CompressError {
+    CompressError::Encoder { kind, reason: reason.to_string() }
+}
+
+fn zstd_encoder(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> {
+    let mut encoder = zstd::bulk::Compressor::new(level)?;
+    if level >= ZSTD_HIGH_LEVEL {
+        encoder.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
+    }
+    Ok(encoder)
+}
+
+fn deflate(state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    state.reset();
+    loop {
+        let rest = usize::try_from(state.total_in()).ok().and_then(|done| input.get(done..)).unwrap_or_default();
+        out.reserve(rest.len() / 4 + 1024);
+        match state.compress_vec(rest, out, FlushCompress::Finish) {
+            Ok(Status::StreamEnd) => return Ok(()),
+            Ok(Status::Ok) => {}
+            // It never asks for more room than it has; a loop without progress would be worse than an error.
+            Ok(Status::BufError) => return Err("no progress".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn snappy(encoder: &mut snap::raw::Encoder, input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    let start = out.len();
+    out.resize(start + snap::raw::max_compress_len(input.len()), 0);
+    let written =
+        encoder.compress(input, out.get_mut(start..).unwrap_or_default()).map_err(|error| error.to_string())?;
+    out.truncate(start + written);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
