@@ -40,4 +40,5 @@ pub mod clock;
 pub mod error;
 pub mod log;
 pub mod outcome;
+pub mod redact;
 pub mod verdict;
