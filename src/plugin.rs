@@ -327,8 +327,7 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
     };
     let endpoint = config.endpoint.or_else(|| Endpoint::of_region(&region));
     let endpoint = endpoint.ok_or_else(|| mistake("region", format!("'{region}' makes no endpoint")))?;
-    let provider = credentials::provider(&config.identity, &region).await;
-    let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
+    let cache = CredentialsCache::open(config.identity, region.clone(), Arc::clone(&clock), log.clone());
     let client = Client::new(endpoint.clone(), region.clone(), cache, clock, config.request_timeout)
         .map_err(|reason| mistake("endpoint", reason))?;
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());

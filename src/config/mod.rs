@@ -1,5 +1,6 @@
 //! What the user configured, checked.
 
+mod identity;
 pub mod options;
 mod parse;
 mod stream;
@@ -12,6 +13,7 @@ use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::limits;
 use options::{OPTIONS, OptionSpec};
 
+pub use identity::{Hidden, Identity, Role, Source};
 pub use stream::Stream;
 
 /// A configuration without mistakes.
@@ -33,26 +35,6 @@ pub struct Config {
     pub ledger_max_bytes: usize,
     /// Where the ledger is kept over a restart.
     pub ledger_path: Option<PathBuf>,
-}
-
-/// Where credentials come from.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    /// A profile that outranks the environment.
-    pub profile: Option<String>,
-    /// A role to assume.
-    pub role: Option<Role>,
-}
-
-/// A role to assume.
-#[derive(Clone, Debug)]
-pub struct Role {
-    /// Its ARN.
-    pub arn: String,
-    /// What its trust policy asks for.
-    pub external_id: Option<String>,
-    /// Where to ask for it.
-    pub sts_endpoint: Option<Endpoint>,
 }
 
 /// How records are sent.
@@ -81,10 +63,7 @@ impl Config {
         let stream = options.optional("stream", Stream::parse);
         let region = options.optional("region", Region::parse);
         let endpoint = options.optional("endpoint", Endpoint::parse);
-        let profile = options.optional("profile", any_text);
-        let role_arn = options.optional("role_arn", role_arn);
-        let external_id = options.optional("external_id", any_text);
-        let sts_endpoint = options.optional("sts_endpoint", Endpoint::parse);
+        let identity = identity::read(&mut options);
         let max_request_records =
             options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS));
         let max_request_bytes = options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES));
@@ -102,11 +81,6 @@ impl Config {
         if !options.is_set("stream") {
             options.mistake("stream", "it is required: the name of a Kinesis stream, or its ARN".to_owned());
         }
-        for option in ["external_id", "sts_endpoint"] {
-            if options.is_set(option) && !options.is_set("role_arn") {
-                options.mistake(option, "it means nothing without role_arn".to_owned());
-            }
-        }
         let arn_region = stream.as_ref().and_then(Stream::region);
         if let (Some(region), Some(arn_region)) = (&region, &arn_region)
             && region != arn_region
@@ -121,7 +95,7 @@ impl Config {
             stream,
             region: region.or(arn_region),
             endpoint,
-            identity: Identity { profile, role: role_arn.map(|arn| Role { arn, external_id, sts_endpoint }) },
+            identity,
             delivery: Delivery {
                 max_request_records,
                 max_request_bytes,
@@ -139,14 +113,6 @@ impl Config {
 
 fn any_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
-}
-
-fn role_arn(text: &str) -> Result<String, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts.as_slice() {
-        ["arn", _, "iam", "", account, role] if !account.is_empty() && role.starts_with("role/") => Ok(text.to_owned()),
-        _ => Err("use a role's ARN, such as arn:aws:iam::111122223333:role/name".to_owned()),
-    }
 }
 
 /// Reads options one by one and collects what is wrong with them.
@@ -181,14 +147,15 @@ impl Options<'_> {
         let mut values = self.values(name);
         let (as_written, text) = values.pop()?;
         if let Some((other, other_text)) = values.into_iter().find(|(_, other)| *other != text) {
-            let conflict = format!("'{text}', but {other}, which means the same, is '{other_text}': set one of them");
+            let (text, other_text) = (shown(name, &text), shown(name, &other_text));
+            let conflict = format!("{text}, but {other}, which means the same, is {other_text}: set one of them");
             self.mistake(as_written, conflict);
             return None;
         }
         match parse(&text) {
             Ok(value) => Some(value),
             Err(allowed) => {
-                self.mistake(as_written, format!("'{text}' is not valid: {allowed}"));
+                self.mistake(as_written, format!("{} is not valid: {allowed}", shown(name, &text)));
                 None
             }
         }
@@ -221,6 +188,12 @@ impl Options<'_> {
         self.mistakes.sort_by_key(|mistake| position(mistake.option));
         self.mistakes
     }
+}
+
+/// A value as a message may show it; what stands before an `@` may be a password.
+fn shown(option: &str, text: &str) -> String {
+    let is_secret = identity::is_secret(option) || text.contains('@');
+    if is_secret { "the value (not shown)".to_owned() } else { format!("'{text}'") }
 }
 
 fn spec(name: &str) -> Option<&'static OptionSpec> {
@@ -261,7 +234,7 @@ mod tests {
                 ("batch_request_max_count", "501"),
                 ("concurrency", "many"),
                 ("http_request_timeout", "soon"),
-                ("external_id", "x"),
+                ("external_id", "x1"),
                 ("role_arn", ""),
             ]),
             [

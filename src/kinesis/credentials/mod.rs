@@ -1,82 +1,167 @@
 //! Whose name requests are signed in.
 //!
-//! Where credentials come from is AWS's own code (`aws-config`): environment, profiles, web identity (IRSA), ECS and EKS
-//! container endpoints, IMDS, and a role assumed on top. Ours is only the cache: credentials are fetched when the first
-//! request needs them, again before they expire, and when Kinesis refuses them.
+//! Where credentials come from is in [`provider`]; what is here keeps them. They are renewed in the background, well before
+//! they expire, so that no flush waits for that; while nobody can renew them they are used until they do expire. Kinesis
+//! may refuse them at any time: then they are dropped, at most once a minute.
+
+pub mod provider;
+mod sts;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::profile::ProfileFileCredentialsProvider;
-use aws_config::sts::AssumeRoleProvider;
-use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::config::{Identity, Role};
+use crate::config::{Identity, Source};
 use crate::kinesis::endpoint::Region;
+use crate::log::{Level, Logger};
+use crate::partition::RandomKey;
+use provider::{Attempts, Found, Settings};
 
 /// Longest wait for credentials, so that start and flush end.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Credentials are fetched anew this long before they expire. AWS's SDKs hand out container and instance credentials
-/// that live for another five minutes at least.
-const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(60);
+/// A fetch that lasts longer is given up. It is long because a process of the user's cannot be ended from here: given up
+/// sooner, one that hangs would be joined by others.
+const FETCH_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long before they expire credentials are renewed, as AWS's SDK for Python does. Credentials of an instance or a
+/// container are there anew five minutes before at least.
+const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(900);
+
+/// Credentials that live shorter than an hour are renewed when this part of their life is left.
+const RENEW_PART_OF_LIFE: f64 = 0.25;
+
+/// The renewal of a fleet that started at once is spread over the first third of that time.
+const RENEW_SPREAD: f64 = 2.0 / 3.0;
+
+/// Pauses after a failure double from the one to the other; half of each is drawn.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Refused credentials are dropped at most this often, so that a wrong secret does not become a flood of STS calls.
 const DROP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The credentials of one instance, fetched when needed.
+/// Credentials that are expired as soon as they come, by a clock that is wrong, are used for so long all the same.
+const TRUST_OF_NEW: Duration = Duration::from_secs(60);
+
+/// Something that fetches credentials and notes what it tried: [`provider::Settings`], or a test's script.
+pub type Fetch = Box<dyn Fn(Rc<Attempts>) -> Pin<Box<dyn Future<Output = Result<Found, String>>>>>;
+
+/// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first asked
+/// for, and keeps them fresh from then on.
 pub struct CredentialsCache {
-    provider: SharedCredentialsProvider,
-    origin: String,
+    shared: Rc<Shared>,
+    task: AbortHandle,
+}
+
+struct Shared {
+    fetch: Fetch,
     clock: Arc<dyn Clock>,
-    current: RefCell<Option<Credentials>>,
+    log: Logger,
+    random: RefCell<SmallRng>,
+    attempts: Rc<Attempts>,
+    current: RefCell<Option<Current>>,
+    failure: RefCell<Option<Failure>>,
     dropped_at: Cell<Option<Instant>>,
-    fetching: tokio::sync::Mutex<()>,
+    /// Set by who waits, cleared by the task when it has tried.
+    wanted: Cell<bool>,
+    want: Notify,
+    /// Counts fetches that ended.
+    ended: watch::Sender<u64>,
+    /// What the log was last told.
+    named: RefCell<String>,
+}
+
+struct Current {
+    credentials: Credentials,
+    usable_until: Option<SystemTime>,
+    renew_at: Option<Instant>,
+}
+
+struct Failure {
+    reason: String,
+    /// No other fetch before this.
+    until: Instant,
+    in_a_row: u32,
 }
 
 impl CredentialsCache {
-    /// A cache in front of `provider`, which the log knows as `origin`.
-    pub fn new(provider: SharedCredentialsProvider, origin: String, clock: Arc<dyn Clock>) -> Self {
-        CredentialsCache {
-            provider,
-            origin,
-            clock,
-            current: RefCell::new(None),
-            dropped_at: Cell::new(None),
-            fetching: tokio::sync::Mutex::new(()),
-        }
+    /// A cache in front of what the configuration asks for.
+    ///
+    /// # Panics
+    /// Outside of a [`tokio::task::LocalSet`].
+    pub fn open(identity: Identity, region: Region, clock: Arc<dyn Clock>, log: Logger) -> Self {
+        let mut random = rand::make_rng();
+        let session_name = format!("fluent-bit-kinesis-{}", RandomKey::draw(&mut random).as_str());
+        let settings = Rc::new(Settings::new(identity, region, session_name));
+        let fetch = Box::new(move |attempts: Rc<Attempts>| {
+            let settings = Rc::clone(&settings);
+            Box::pin(async move { settings.fetch(&attempts).await }) as Pin<Box<_>>
+        });
+        Self::new(fetch, clock, random, log)
     }
 
-    /// Credentials that are still good. Several callers at once cause one fetch. While a renewal fails, credentials that
-    /// have not expired go on being used. The error tells what was tried.
+    /// A cache in front of `fetch`.
+    ///
+    /// # Panics
+    /// Outside of a [`tokio::task::LocalSet`].
+    pub fn new(fetch: Fetch, clock: Arc<dyn Clock>, random: SmallRng, log: Logger) -> Self {
+        let shared = Rc::new(Shared {
+            fetch,
+            clock,
+            log,
+            random: RefCell::new(random),
+            attempts: Rc::default(),
+            current: RefCell::default(),
+            failure: RefCell::default(),
+            dropped_at: Cell::default(),
+            wanted: Cell::default(),
+            want: Notify::new(),
+            ended: watch::Sender::default(),
+            named: RefCell::default(),
+        });
+        let task = tokio::task::spawn_local(Rc::clone(&shared).keep_fresh()).abort_handle();
+        CredentialsCache { shared, task }
+    }
+
+    /// Credentials that are good. Returns at once while there are some; else waits up to 5 seconds for a fetch, one for all
+    /// callers. The error tells what was tried.
     pub async fn get(&self) -> Result<Credentials, String> {
-        if let Some(credentials) = self.current_for(RENEW_BEFORE_EXPIRY) {
+        let shared = &self.shared;
+        let mut ended = shared.ended.subscribe();
+        if let Some(credentials) = shared.usable() {
             return Ok(credentials);
         }
-        let _one_fetch_at_a_time = self.fetching.lock().await;
-        if let Some(credentials) = self.current_for(RENEW_BEFORE_EXPIRY) {
-            return Ok(credentials);
+        if let Some(failure) = &*shared.failure.borrow()
+            && Instant::now() < failure.until
+        {
+            return Err(failure.reason.clone());
         }
-        match self.fetch().await {
-            Ok(credentials) => {
-                self.current.replace(Some(credentials.clone()));
-                Ok(credentials)
-            }
-            Err(reason) => self.current_for(Duration::ZERO).ok_or(reason),
+        if !shared.wanted.replace(true) {
+            shared.want.notify_one();
+        }
+        match tokio::time::timeout(FETCH_TIMEOUT, ended.changed()).await {
+            Ok(_) => shared.usable().ok_or_else(|| shared.last_reason()),
+            Err(_) => Err(shared.attempts.told()),
         }
     }
 
     /// Forgets credentials that Kinesis refused, at most once a minute. Says whether there will be others than those that
     /// were used at `used_at`.
     pub fn forget(&self, used_at: Instant) -> bool {
-        let dropped_at = self.dropped_at.get();
+        let dropped_at = self.shared.dropped_at.get();
         if dropped_at.is_some_and(|at| at >= used_at) {
             return true;
         }
@@ -84,78 +169,117 @@ impl CredentialsCache {
         if dropped_at.is_some_and(|at| now.duration_since(at) < DROP_INTERVAL) {
             return false;
         }
-        self.dropped_at.set(Some(now));
-        self.current.replace(None);
+        self.shared.dropped_at.set(Some(now));
+        self.shared.current.replace(None);
+        self.shared.failure.replace(None);
         true
     }
+}
 
-    fn current_for(&self, remaining: Duration) -> Option<Credentials> {
-        let current = self.current.borrow();
-        let credentials = current.as_ref()?;
-        let lives = credentials.expiry().is_none_or(|expiry| self.clock.now() + remaining < expiry);
-        lives.then(|| credentials.clone())
+impl Drop for CredentialsCache {
+    fn drop(&mut self) {
+        self.task.abort();
     }
+}
 
-    async fn fetch(&self) -> Result<Credentials, String> {
-        match tokio::time::timeout(FETCH_TIMEOUT, self.provider.provide_credentials()).await {
-            Ok(Ok(credentials)) => Ok(credentials),
-            Ok(Err(error)) => Err(format!("no credentials from {}: {}", self.origin, with_causes(&error))),
-            Err(_) => {
-                Err(format!("no credentials from {}: no answer within {} s", self.origin, FETCH_TIMEOUT.as_secs()))
+impl Shared {
+    /// The task: fetches when somebody waits for credentials, and when those that are there are about to expire.
+    async fn keep_fresh(self: Rc<Self>) {
+        loop {
+            let asked = match self.pause() {
+                Some(pause) => tokio::select! {
+                    () = tokio::time::sleep(pause) => false,
+                    () = self.want.notified() => true,
+                },
+                None => {
+                    self.want.notified().await;
+                    true
+                }
+            };
+            if asked && !self.wanted.get() {
+                // Whoever asked was served by the fetch before.
+                continue;
             }
+            self.wanted.set(true);
+            let fetch = (self.fetch)(Rc::clone(&self.attempts));
+            match tokio::time::timeout(FETCH_LIMIT, fetch).await.unwrap_or_else(|_| Err(self.attempts.told())) {
+                Ok(found) => self.keep(found),
+                Err(reason) => self.fail(reason),
+            }
+            self.wanted.set(false);
+            self.ended.send_modify(|count| *count += 1);
         }
+    }
+
+    /// How long nothing has to be fetched unless somebody waits for it; `None` is for ever.
+    fn pause(&self) -> Option<Duration> {
+        let renew_at = self.current.borrow().as_ref()?.renew_at?;
+        self.usable()?;
+        let not_before = self.failure.borrow().as_ref().map_or(renew_at, |failure| failure.until);
+        Some(not_before.saturating_duration_since(Instant::now()))
+    }
+
+    fn usable(&self) -> Option<Credentials> {
+        let current = self.current.borrow();
+        let current = current.as_ref()?;
+        current.usable_until.is_none_or(|end| self.clock.now() < end).then(|| current.credentials.clone())
+    }
+
+    fn keep(&self, found: Found) {
+        let now = self.clock.now();
+        let life = found.credentials.expiry().map(|expiry| expiry.duration_since(now).unwrap_or(TRUST_OF_NEW));
+        let early = self.random.borrow_mut().random_range(RENEW_SPREAD..=1.0);
+        let renew_in = life.map(|life| life - RENEW_BEFORE_EXPIRY.min(life.mul_f64(RENEW_PART_OF_LIFE)).mul_f64(early));
+        self.tell(&found, life);
+        self.failure.replace(None);
+        self.current.replace(Some(Current {
+            credentials: found.credentials,
+            usable_until: life.map(|life| now + life),
+            renew_at: renew_in.map(|time| Instant::now() + time.max(SHORTEST_PAUSE)),
+        }));
+    }
+
+    /// One line when the identity is another than before, or when it was missed meanwhile.
+    fn tell(&self, found: &Found, life: Option<Duration>) {
+        let was_missed = self.failure.borrow().is_some();
+        let is_other = self.named.replace(found.name.clone()) != found.name;
+        let level = if is_other || was_missed { Level::Info } else { Level::Debug };
+        self.log.write(level, || {
+            let life = life.map_or_else(String::new, |life| format!(", valid for {} s", life.as_secs()));
+            format!("signing with access key {} {}{life}", masked(found.credentials.access_key_id()), found.name)
+        });
+    }
+
+    fn fail(&self, reason: String) {
+        let in_a_row = self.failure.borrow().as_ref().map_or(0, |failure| failure.in_a_row);
+        let bound = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(in_a_row)).min(LONGEST_PAUSE);
+        let pause = bound.mul_f64(self.random.borrow_mut().random_range(0.5..=1.0));
+        let until = self.current.borrow().as_ref().and_then(|current| current.usable_until);
+        if let Some(left) = until.and_then(|until| until.duration_since(self.clock.now()).ok()) {
+            let left = left.as_secs();
+            self.log.folded(Level::Warn, "not renewed", || {
+                format!("{reason}; those that are there go on being used and expire in {left} s")
+            });
+        }
+        self.failure.replace(Some(Failure { reason, until: Instant::now() + pause, in_a_row: in_a_row + 1 }));
+    }
+
+    fn last_reason(&self) -> String {
+        let failure = self.failure.borrow();
+        failure.as_ref().map_or_else(|| "no credentials: they were just refused".to_owned(), |f| f.reason.clone())
     }
 }
 
-/// What the log calls the provider that the configuration asks for.
-pub fn origin(identity: &Identity) -> String {
-    let base = match &identity.profile {
-        Some(profile) => format!("profile '{profile}'"),
-        None => "the default chain (environment, profile, web identity, container, instance)".to_owned(),
-    };
-    match &identity.role {
-        Some(role) => format!("role {} assumed with {base}", role.arn),
-        None => base,
-    }
-}
-
-/// The provider that the configuration asks for: a profile or the default chain, and a role assumed on top.
-pub async fn provider(identity: &Identity, region: &Region) -> SharedCredentialsProvider {
-    let aws_region = aws_types::region::Region::new(region.as_str().to_owned());
-    let base = match &identity.profile {
-        Some(profile) => {
-            SharedCredentialsProvider::new(ProfileFileCredentialsProvider::builder().profile_name(profile).build())
-        }
-        None => {
-            SharedCredentialsProvider::new(DefaultCredentialsChain::builder().region(aws_region.clone()).build().await)
-        }
-    };
-    match &identity.role {
-        Some(role) => SharedCredentialsProvider::new(assume(role, aws_region, base).await),
-        None => base,
-    }
-}
-
-async fn assume(role: &Role, region: aws_types::region::Region, base: SharedCredentialsProvider) -> AssumeRoleProvider {
-    let mut sts = aws_config::defaults(BehaviorVersion::latest()).region(region.clone()).no_credentials();
-    if let Some(endpoint) = &role.sts_endpoint {
-        sts = sts.endpoint_url(endpoint.to_string());
-    }
-    let sts: SdkConfig = sts.load().await;
-    let mut provider = AssumeRoleProvider::builder(&role.arn)
-        .configure(&sts)
-        .region(region)
-        .session_name(format!("fluent-bit-kinesis-{}", std::process::id()));
-    if let Some(external_id) = &role.external_id {
-        provider = provider.external_id(external_id);
-    }
-    provider.build_from_provider(base).await
+/// The end of an access key's id.
+fn masked(id: &str) -> String {
+    let hidden = id.chars().count().saturating_sub(4).max(4);
+    format!("…{}", id.chars().skip(hidden).collect::<String>())
 }
 
 /// The region of the environment, the profile or the instance, in this order.
 pub async fn default_region(identity: &Identity) -> Option<Region> {
     let mut chain = aws_config::default_provider::region::DefaultRegionChain::builder();
-    if let Some(profile) = &identity.profile {
+    if let Source::Profile(profile) = &identity.source {
         chain = chain.profile_name(profile);
     }
     let region = tokio::time::timeout(FETCH_TIMEOUT, chain.build().region()).await.ok().flatten()?;
@@ -178,100 +302,4 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use aws_credential_types::provider::error::CredentialsError;
-    use aws_credential_types::provider::future;
-    use std::sync::Mutex;
-    use std::time::SystemTime;
-
-    #[derive(Debug, Clone, Default)]
-    struct Script(Arc<Mutex<Vec<Option<u64>>>>);
-
-    impl Script {
-        /// The next answers: credentials that live for so many seconds, or a failure.
-        fn answers(&self, answers: &[Option<u64>]) {
-            *self.0.lock().unwrap() = answers.iter().rev().copied().collect();
-        }
-
-        fn left(&self) -> usize {
-            self.0.lock().unwrap().len()
-        }
-    }
-
-    impl ProvideCredentials for Script {
-        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-        where
-            Self: 'a,
-        {
-            let mut answers = self.0.lock().unwrap();
-            let name = format!("key{}", answers.len());
-            future::ProvideCredentials::ready(match answers.pop().flatten() {
-                Some(seconds) => {
-                    let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-                    Ok(Credentials::new(name, "secret", None, Some(expiry), "script"))
-                }
-                None => Err(CredentialsError::provider_error("the metadata service is away")),
-            })
-        }
-    }
-
-    #[derive(Clone, Default)]
-    struct SetClock(Arc<Mutex<u64>>);
-
-    impl Clock for SetClock {
-        fn now(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH + Duration::from_secs(*self.0.lock().unwrap())
-        }
-    }
-
-    fn cache() -> (CredentialsCache, Script, SetClock) {
-        let (script, clock) = (Script::default(), SetClock::default());
-        let provider = SharedCredentialsProvider::new(script.clone());
-        (CredentialsCache::new(provider, "a script".to_owned(), Arc::new(clock.clone())), script, clock)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn credentials_are_fetched_once_and_renewed_a_minute_before_they_expire() {
-        let (cache, script, clock) = cache();
-        script.answers(&[Some(900), Some(1800)]);
-        let (one, two) = tokio::join!(cache.get(), cache.get());
-        assert_eq!(one.unwrap(), two.unwrap());
-        *clock.0.lock().unwrap() = 839;
-        cache.get().await.unwrap();
-        assert_eq!(script.left(), 1);
-        *clock.0.lock().unwrap() = 840;
-        assert_eq!(cache.get().await.unwrap().expiry(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1800)));
-        assert_eq!(script.left(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_renewal_fails_the_old_ones_are_used_until_they_expire() {
-        let (cache, script, clock) = cache();
-        script.answers(&[Some(900), None, None]);
-        cache.get().await.unwrap();
-        *clock.0.lock().unwrap() = 899;
-        assert!(cache.get().await.is_ok());
-        *clock.0.lock().unwrap() = 900;
-        let reason = cache.get().await.unwrap_err();
-        assert!(reason.contains("the metadata service is away"), "{reason}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refused_credentials_are_dropped_at_most_once_a_minute() {
-        let (cache, script, _) = cache();
-        script.answers(&[Some(900), Some(900)]);
-        cache.get().await.unwrap();
-        let used_at = Instant::now();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(cache.forget(used_at));
-        cache.get().await.unwrap();
-        assert_eq!(script.left(), 0);
-        assert!(cache.forget(used_at), "a request that used the old ones may try the new ones");
-        tokio::time::advance(Duration::from_secs(58)).await;
-        assert!(!cache.forget(Instant::now()));
-        cache.get().await.unwrap();
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(cache.forget(Instant::now()));
-    }
-}
+mod tests;
