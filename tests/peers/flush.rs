@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -11,6 +12,8 @@ use kinesis::log::{Level, LogSink};
 use kinesis::plugin::Plugin;
 use libtest_mimic::Failed;
 use serde::{Deserialize, Serialize};
+
+use crate::servers::source;
 
 /// The argument that makes this program a child which flushes.
 pub const CHILD: &str = "flush-child";
@@ -27,6 +30,10 @@ pub struct Instance {
     #[serde(skip)]
     environment: BTreeMap<String, String>,
     chunks: Vec<String>,
+    /// A chunk is brought again until it is delivered.
+    persistent: bool,
+    #[serde(skip)]
+    clock_ahead: i64,
 }
 
 /// What became of the flushes.
@@ -41,7 +48,13 @@ pub struct Report {
 impl Instance {
     /// An instance that sends to `stream` at `endpoint`, without credentials.
     pub fn new(endpoint: String, stream: &str) -> Instance {
-        let instance = Instance { options: BTreeMap::new(), environment: BTreeMap::new(), chunks: Vec::new() };
+        let instance = Instance {
+            options: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            chunks: Vec::new(),
+            persistent: false,
+            clock_ahead: 0,
+        };
         instance
             .option("endpoint", &endpoint)
             .option("stream", stream)
@@ -66,17 +79,26 @@ impl Instance {
         self
     }
 
+    /// Brings a chunk again, as Fluent Bit does, until it is delivered.
+    pub fn persistent(self) -> Instance {
+        Instance { persistent: true, ..self }
+    }
+
+    /// Runs it with a clock that is so many seconds ahead, or behind.
+    pub fn clock_ahead(self, seconds: i64) -> Instance {
+        Instance { clock_ahead: seconds, ..self }
+    }
+
     /// Starts the instance, flushes the chunks one after the other, and stops it.
     pub fn flush(mut self, chunks: &[Vec<u8>]) -> Result<Report, Failed> {
         self.chunks = chunks.iter().map(|chunk| base64_simd::STANDARD.encode_to_string(chunk)).collect();
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(CHILD)
-            .env_clear()
-            .envs(&self.environment)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(CHILD).env_clear().envs(&self.environment);
+        let folder = tempfile::tempdir()?;
+        if self.clock_ahead != 0 {
+            command.env("LD_PRELOAD", wrong_clock(folder.path())?).env("CLOCK_AHEAD", self.clock_ahead.to_string());
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().expect("stdin is piped").write_all(serde_json::to_string(&self)?.as_bytes())?;
         let output = child.wait_with_output()?;
         // The plugin's lines belong into the host's log; whatever else it prints is a defect.
@@ -86,6 +108,18 @@ impl Instance {
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
+}
+
+/// The library that makes a clock wrong, built with the C compiler that the crate needs anyway.
+fn wrong_clock(folder: &Path) -> Result<PathBuf, Failed> {
+    let library = folder.join("clock_ahead.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source("clock_ahead.c"))
+        .arg("-ldl")
+        .status()?;
+    if built.success() { Ok(library) } else { Err(format!("cc: {built}").into()) }
 }
 
 impl Report {
@@ -142,11 +176,21 @@ fn run_instance() -> Result<Report, Failed> {
         chunks.push(base64_simd::STANDARD.decode_to_vec(chunk)?);
     }
     // On a thread of its own, as a host with workers flushes.
-    let flush = || chunks.iter().map(|chunk| format!("{:?}", plugin.flush(chunk, TAG))).collect::<Vec<_>>();
+    let flush = || chunks.iter().flat_map(|chunk| answers(&plugin, chunk, instance.persistent)).collect::<Vec<_>>();
     let answers = thread::scope(|scope| scope.spawn(flush).join()).map_err(|_| "a flush panicked")?;
     plugin.stop();
     let log = std::mem::take(&mut *log.0.lock().expect("no thread panicked while it logged"));
     Ok(Report { answers, log })
+}
+
+/// The answers to a chunk, until the last one.
+fn answers(plugin: &Plugin, chunk: &[u8], persistent: bool) -> Vec<String> {
+    let mut answers = vec![format!("{:?}", plugin.flush(chunk, TAG))];
+    while persistent && answers.last().is_some_and(|answer| answer == "Retry") {
+        thread::sleep(Duration::from_secs(2));
+        answers.push(format!("{:?}", plugin.flush(chunk, TAG)));
+    }
+    answers
 }
 
 #[derive(Default)]

@@ -31,6 +31,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the role that Fargate's log router runs in is assumed for: what STS gives by default.
 const POD_ROLE_DURATION: Duration = Duration::from_secs(3600);
 
+const INSTANCE: &str = "instance";
+
 /// Credentials, and what the log calls them.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -141,7 +143,7 @@ impl Settings {
         if let Some(found) = ask("container", &container, attempts).await? {
             return Ok(Some(found));
         }
-        ask("instance", &self.instance(), attempts).await
+        ask(INSTANCE, &self.instance(), attempts).await
     }
 
     async fn web_identity(&self, attempts: &Attempts) -> Result<Option<Found>, Failed> {
@@ -218,12 +220,19 @@ async fn ask(place: &str, provider: &impl ProvideCredentials, attempts: &Attempt
 }
 
 fn reason(place: &str, error: &CredentialsError) -> String {
-    match (error, error.source()) {
-        (CredentialsError::CredentialsNotLoaded(_), Some(cause)) => with_causes(cause),
-        (CredentialsError::CredentialsNotLoaded(_), None) => "not configured".to_owned(),
+    let is_configured = !matches!(error, CredentialsError::CredentialsNotLoaded(_));
+    match error.source() {
         // Its text quotes a variable that is not UTF-8, which may be the secret.
-        _ if place == "environment" => "a variable is not UTF-8".to_owned(),
-        _ => with_causes(error),
+        _ if place == "environment" && is_configured => "a variable is not UTF-8".to_owned(),
+        Some(cause) if place == INSTANCE && cause.to_string().contains("could not communicate") => {
+            let cause = with_causes(cause);
+            format!("{cause} (from a container on EC2 the instance's metadata need a hop limit of 2)")
+        }
+        // It ends with the whole reply, spelled out.
+        Some(cause) if place == INSTANCE => with_causes(cause).split(". Response {").take(1).collect(),
+        Some(cause) => with_causes(cause),
+        None if is_configured => error.to_string(),
+        None => "not configured".to_owned(),
     }
 }
 

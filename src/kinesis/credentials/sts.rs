@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::IdentityCache;
+use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::types::AssumedRoleUser;
 
@@ -80,13 +81,12 @@ fn session(
 }
 
 /// STS's own words, or why there are none.
-fn reason<E: std::error::Error + ProvideErrorMetadata + 'static, R: std::fmt::Debug + 'static>(
-    error: &SdkError<E, R>,
-) -> String {
+fn reason<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkError<E, HttpResponse>) -> String {
+    let status = error.raw_response().map(|response| format!("HTTP {}: ", response.status().as_u16()));
     match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        (None, _) => with_causes(error),
+        (None, _) => status.unwrap_or_default() + &with_causes(error),
     }
 }
 
