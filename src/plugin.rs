@@ -315,6 +315,7 @@ impl Drop for Listening {
 
 /// Connects a configuration to Kinesis. Missing credentials are not an error: they may come.
 async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<Delivery<Client>>, ConfigError> {
+    let deadline = Instant::now() + credentials::FETCH_TIMEOUT;
     let mistake = |option, text: String| ConfigError { mistakes: vec![Mistake { option, text }] };
     let region = match config.region {
         Some(region) => region,
@@ -332,7 +333,7 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
         .map_err(|reason| mistake("endpoint", reason))?;
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     log.write(Level::Info, || format!("version {}: {destination}", env!("CARGO_PKG_VERSION")));
-    if let Err(reason) = client.credentials().await {
+    if let Err(reason) = client.credentials(deadline.saturating_duration_since(Instant::now())).await {
         log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
     }
     let (ledger, loaded) = match config.ledger_path {

@@ -27,9 +27,10 @@ use crate::config::{Identity, Source};
 use crate::kinesis::endpoint::Region;
 use crate::log::{Level, Logger};
 use crate::partition::RandomKey;
+use crate::redact::one_line;
 use provider::{Attempts, Found, Settings};
 
-/// Longest wait for credentials, so that start and flush end.
+/// Longest wait of a flush for credentials, and of the start for region and credentials together.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A fetch that lasts longer is given up. It is long because a process of the user's cannot be ended from here: given up
@@ -86,6 +87,7 @@ struct Shared {
 
 struct Current {
     credentials: Credentials,
+    fetched_at: Instant,
     usable_until: Option<SystemTime>,
     renew_at: Option<Instant>,
 }
@@ -139,6 +141,11 @@ impl CredentialsCache {
     /// Credentials that are good. Returns at once while there are some; else waits up to 5 seconds for a fetch, one for all
     /// callers. The error tells what was tried.
     pub async fn get(&self) -> Result<Credentials, String> {
+        self.get_within(FETCH_TIMEOUT).await
+    }
+
+    /// As [`Self::get`], with another patience.
+    pub async fn get_within(&self, patience: Duration) -> Result<Credentials, String> {
         let shared = &self.shared;
         let mut ended = shared.ended.subscribe();
         if let Some(credentials) = shared.usable() {
@@ -152,7 +159,7 @@ impl CredentialsCache {
         if !shared.wanted.replace(true) {
             shared.want.notify_one();
         }
-        match tokio::time::timeout(FETCH_TIMEOUT, ended.changed()).await {
+        match tokio::time::timeout(patience, ended.changed()).await {
             Ok(_) => shared.usable().ok_or_else(|| shared.last_reason()),
             Err(_) => Err(shared.attempts.told()),
         }
@@ -162,7 +169,8 @@ impl CredentialsCache {
     /// were used at `used_at`.
     pub fn forget(&self, used_at: Instant) -> bool {
         let dropped_at = self.shared.dropped_at.get();
-        if dropped_at.is_some_and(|at| at >= used_at) {
+        let renewed_at = self.shared.current.borrow().as_ref().map(|current| current.fetched_at);
+        if dropped_at.is_some_and(|at| at >= used_at) || renewed_at.is_some_and(|at| at > used_at) {
             return true;
         }
         let now = Instant::now();
@@ -201,13 +209,25 @@ impl Shared {
                 continue;
             }
             self.wanted.set(true);
-            let fetch = (self.fetch)(Rc::clone(&self.attempts));
-            match tokio::time::timeout(FETCH_LIMIT, fetch).await.unwrap_or_else(|_| Err(self.attempts.told())) {
+            match self.fetch().await {
                 Ok(found) => self.keep(found),
                 Err(reason) => self.fail(reason),
             }
             self.wanted.set(false);
             self.ended.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// A task of its own, so that a panic in it ends here.
+    async fn fetch(&self) -> Result<Found, String> {
+        let mut task = tokio::task::spawn_local((self.fetch)(Rc::clone(&self.attempts)));
+        match tokio::time::timeout(FETCH_LIMIT, &mut task).await {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(panic)) => Err(format!("no credentials: a bug in this plugin: {}", one_line(&panic.to_string()))),
+            Err(_) => {
+                task.abort();
+                Err(self.attempts.told())
+            }
         }
     }
 
@@ -227,13 +247,17 @@ impl Shared {
 
     fn keep(&self, found: Found) {
         let now = self.clock.now();
-        let life = found.credentials.expiry().map(|expiry| expiry.duration_since(now).unwrap_or(TRUST_OF_NEW));
+        let life = found.credentials.expiry().map(|expiry| {
+            let life = expiry.duration_since(now).unwrap_or_default();
+            if life.is_zero() { TRUST_OF_NEW } else { life }
+        });
         let early = self.random.borrow_mut().random_range(RENEW_SPREAD..=1.0);
         let renew_in = life.map(|life| life - RENEW_BEFORE_EXPIRY.min(life.mul_f64(RENEW_PART_OF_LIFE)).mul_f64(early));
         self.tell(&found, life);
         self.failure.replace(None);
         self.current.replace(Some(Current {
             credentials: found.credentials,
+            fetched_at: Instant::now(),
             usable_until: life.map(|life| now + life),
             renew_at: renew_in.map(|time| Instant::now() + time.max(SHORTEST_PAUSE)),
         }));
@@ -248,6 +272,9 @@ impl Shared {
             let life = life.map_or_else(String::new, |life| format!(", valid for {} s", life.as_secs()));
             format!("signing with access key {} {}{life}", masked(found.credentials.access_key_id()), found.name)
         });
+        if let Some(passed_over) = &found.passed_over {
+            self.log.write(Level::Debug, || format!("passed over: {passed_over}"));
+        }
     }
 
     fn fail(&self, reason: String) {

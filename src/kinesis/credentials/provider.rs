@@ -40,6 +40,8 @@ pub struct Found {
     pub credentials: Credentials,
     /// Principal and place as far as they are known, behind the word "credentials": "from profile 'x'".
     pub name: String,
+    /// The places that come before it and had none, with their reasons.
+    pub passed_over: Option<String>,
 }
 
 /// What was tried in the course of one fetch, for the log.
@@ -62,10 +64,10 @@ impl Attempts {
         }
     }
 
-    /// What was asked before had credentials, or another fetch begins.
-    pub fn clear(&self) {
-        self.failed.borrow_mut().clear();
+    /// What was asked before had credentials, or another fetch begins. Returns each place that had none with its reason.
+    pub fn clear(&self) -> Option<String> {
         self.trying.replace(None);
+        Some(self.failed.take().join("; ")).filter(|reasons| !reasons.is_empty())
     }
 
     /// Each place with its reason.
@@ -160,10 +162,10 @@ impl Settings {
         let session_name = variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| self.session_name.clone());
         // Kubernetes writes a new one before the old one expires.
         let token = std::fs::read_to_string(&file).map_err(|error| failed(&format!("{file}: {error}")))?;
-        sts::assume_role_with_web_identity(self, &role, &session_name, token.trim())
-            .await
-            .map(Some)
-            .map_err(|reason| failed(&format!("{role}: {reason}")))
+        match sts::assume_role_with_web_identity(self, &role, &session_name, token.trim()).await {
+            Ok(found) => Ok(Some(Found { passed_over: attempts.clear(), ..found })),
+            Err(reason) => Err(failed(&format!("{role}: {reason}"))),
+        }
     }
 
     /// The role that EKS on Fargate has its log router assume, as Fluent Bit and AWS's Go plugin do, with the credentials of
@@ -208,10 +210,7 @@ struct Failed;
 async fn ask(place: &str, provider: &impl ProvideCredentials, attempts: &Attempts) -> Result<Option<Found>, Failed> {
     attempts.begin(place);
     match provider.provide_credentials().await {
-        Ok(credentials) => {
-            attempts.clear();
-            Ok(Some(named(credentials, place)))
-        }
+        Ok(credentials) => Ok(Some(Found { passed_over: attempts.clear(), ..named(credentials, place) })),
         Err(error) => {
             attempts.fail(&reason(place, &error));
             if matches!(error, CredentialsError::CredentialsNotLoaded(_)) { Ok(None) } else { Err(Failed) }
@@ -239,7 +238,7 @@ fn reason(place: &str, error: &CredentialsError) -> String {
 fn named(credentials: Credentials, place: &str) -> Found {
     let account = credentials.account_id().map(|account| format!("of account {} ", account.as_str()));
     let name = format!("{}from {place}", account.unwrap_or_default());
-    Found { credentials, name }
+    Found { credentials, name, passed_over: None }
 }
 
 fn variable(name: &str) -> Option<String> {

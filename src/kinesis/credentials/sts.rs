@@ -46,7 +46,8 @@ pub(super) async fn assume_role(settings: &Settings, role: &Role, base: &Found) 
         .await
         .map_err(|error| reason(&error))?;
     let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
-    Ok(Found { credentials, name: format!("of {principal}, assumed with credentials {}", base.name) })
+    let name = format!("of {principal}, assumed with credentials {}", base.name);
+    Ok(Found { credentials, name, passed_over: base.passed_over.clone() })
 }
 
 /// Exchanges the token of a web identity, such as that of a Kubernetes service account, for the credentials of a role.
@@ -66,7 +67,8 @@ pub(super) async fn assume_role_with_web_identity(
         .await
         .map_err(|error| reason(&error))?;
     let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
-    Ok(Found { credentials, name: format!("of {principal}, assumed with web identity") })
+    let name = format!("of {principal}, assumed with web identity");
+    Ok(Found { credentials, name, passed_over: None })
 }
 
 fn session(
