@@ -36,10 +36,10 @@ fn words(issued: &Issued) -> String {
     )
 }
 
-/// An agent on `host` that answers those who bring the token.
-fn agent(host: &str, issuer: &Issuer, token: &Arc<Mutex<String>>) -> io::Result<Server> {
+/// An agent on `address` that answers those who bring the token.
+pub fn agent(address: &str, issuer: &Issuer, token: &Arc<Mutex<String>>) -> io::Result<Server> {
     let (issuer, token) = (issuer.clone(), Arc::clone(token));
-    Server::on(host, move |request| {
+    Server::on(address, move |request| {
         match request.path == "/v1/credentials" && request.header("authorization") == *token.lock().unwrap() {
             true => issuer.answer(words),
             false => Reply::Status(401, "{}".to_owned()),
@@ -52,21 +52,21 @@ fn setup(issuer: &Issuer, agent: &Server) -> Setup {
         .environment("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/credentials", agent.url()))
 }
 
-fn lead_on(host: &str) -> Result<(), Failed> {
+fn lead_on(address: &str) -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
-    let agent = agent(host, &issuer, &Arc::new(Mutex::new("T0k3n".to_owned())))?;
+    let agent = agent(address, &issuer, &Arc::new(Mutex::new("T0k3n".to_owned())))?;
     let setup = setup(&issuer, &agent).environment("AWS_CONTAINER_AUTHORIZATION_TOKEN", "T0k3n");
     let place = "of account 123456789012 from container";
     lead_through_refusal(&issuer, setup, place, (403, "out of order"), &["container: ", "403"])
 }
 
 fn credentials_of_a_container() -> Result<(), Failed> {
-    lead_on("127.0.0.1")
+    lead_on("127.0.0.1:0")
 }
 
 fn credentials_of_a_container_over_ipv6() -> Result<Completion, Failed> {
     match TcpListener::bind("[::1]:0") {
-        Ok(_) => lead_on("::1").map(|()| Completion::Completed),
+        Ok(_) => lead_on("[::1]:0").map(|()| Completion::Completed),
         Err(error) => Ok(Completion::ignored_with(format!("this machine has no IPv6: {error}"))),
     }
 }
@@ -75,7 +75,7 @@ fn credentials_of_a_container_over_ipv6() -> Result<Completion, Failed> {
 fn the_token_file_is_read_again_for_each_renewal() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let token = Arc::new(Mutex::new("T0k3n-1".to_owned()));
-    let agent = agent("127.0.0.1", &issuer, &token)?;
+    let agent = agent("127.0.0.1:0", &issuer, &token)?;
     let file = tempfile::NamedTempFile::new()?;
     fs::write(&file, "T0k3n-1")?;
     let path = file.path().display().to_string();
@@ -102,7 +102,7 @@ fn the_token_file_is_read_again_for_each_renewal() -> Result<(), Failed> {
 
 fn a_container_that_is_refused_does_not_write_as_the_node() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
-    let agent = agent("127.0.0.1", &issuer, &Arc::new(Mutex::new("another".to_owned())))?;
+    let agent = agent("127.0.0.1:0", &issuer, &Arc::new(Mutex::new("another".to_owned())))?;
     let node = Server::start(|_| Reply::Status(200, "node".to_owned()))?;
     let setup = setup(&issuer, &agent)
         .environment("AWS_EC2_METADATA_DISABLED", "false")

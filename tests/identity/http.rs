@@ -48,12 +48,12 @@ pub struct Server {
 
 impl Server {
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> io::Result<Server> {
-        Server::on("127.0.0.1", answer)
+        Server::on("127.0.0.1:0", answer)
     }
 
-    /// On this address of loopback.
-    pub fn on(host: &str, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> io::Result<Server> {
-        let listener = TcpListener::bind((host, 0))?;
+    /// On this host and port.
+    pub fn on(address: &str, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> io::Result<Server> {
+        let listener = TcpListener::bind(address)?;
         let server = Server { url: format!("http://{}", listener.local_addr()?), requests: Arc::default() };
         let (requests, answer) = (Arc::clone(&server.requests), Arc::new(answer));
         thread::spawn(move || {

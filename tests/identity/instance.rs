@@ -52,8 +52,13 @@ fn words(issued: &Issued) -> String {
 }
 
 fn server(issuer: &Issuer) -> io::Result<Server> {
+    server_on("127.0.0.1:0", issuer)
+}
+
+/// A metadata service on `address`.
+pub fn server_on(address: &str, issuer: &Issuer) -> io::Result<Server> {
     let issuer = issuer.clone();
-    Server::start(move |request| metadata(request, || issuer.answer(words)))
+    Server::on(address, move |request| metadata(request, || issuer.answer(words)))
 }
 
 fn setup(issuer: &Issuer, server: &Server) -> Setup {

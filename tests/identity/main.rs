@@ -12,6 +12,7 @@
     reason = "a program that tests: it may assert, print and ask for the time, and nothing of it is reached from outside"
 )]
 
+mod addresses;
 mod child;
 mod chunk;
 mod container;
@@ -38,10 +39,12 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some(child::CHILD) => return child::run(),
+        Some(addresses::INSIDE) => return addresses::run(&arguments.next().unwrap_or_default()),
         Some(process::PRINT) => return process::print(&arguments.next().unwrap_or_default()),
         _ => {}
     }
     let trials = [
+        addresses::trials(),
         container::trials(),
         environment::trials(),
         instance::trials(),
