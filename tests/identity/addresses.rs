@@ -20,11 +20,14 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 
 type Test = fn() -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [(&str, Test); 5] = [
     ("addresses::the_agent_of_ecs_is_at_its_address", the_agent_of_ecs_is_at_its_address),
     ("addresses::the_agent_of_eks_is_at_its_address", || the_agent_of_eks_is_at("169.254.170.23")),
     ("addresses::the_agent_of_eks_is_at_its_address_of_ipv6", || the_agent_of_eks_is_at("[fd00:ec2::23]")),
-    ("addresses::the_metadata_service_is_at_its_address", the_metadata_service_is_at_its_address),
+    ("addresses::the_metadata_service_is_at_its_address", || the_metadata_service_is_at("169.254.169.254", "IPv4")),
+    ("addresses::the_metadata_service_is_at_its_address_of_ipv6", || {
+        the_metadata_service_is_at("[fd00:ec2::254]", "IPv6")
+    }),
 ];
 
 pub fn trials() -> Vec<Trial> {
@@ -33,8 +36,9 @@ pub fn trials() -> Vec<Trial> {
 
 /// A network whose loopback has AWS's addresses.
 fn network(command: &str) -> io::Result<Output> {
-    let up = "ip link set lo up && ip -6 address add fd00:ec2::23/128 dev lo nodad && \
-              for host in 169.254.170.2 169.254.170.23 169.254.169.254; do ip address add $host/32 dev lo; done";
+    let up = "ip link set lo up && \
+              for host in 169.254.170.2 169.254.170.23 169.254.169.254; do ip address add $host/32 dev lo; done && \
+              for host in fd00:ec2::23 fd00:ec2::254; do ip address add $host/128 dev lo nodad; done";
     Command::new("unshare").args(["--net", "sh", "-c", &format!("{up} && {command}")]).output()
 }
 
@@ -93,9 +97,11 @@ fn the_agent_of_eks_is_at(host: &str) -> Result<(), Failed> {
     expect_delivery(&issuer, setup, "from container")
 }
 
-fn the_metadata_service_is_at_its_address() -> Result<(), Failed> {
+fn the_metadata_service_is_at(host: &str, mode: &str) -> Result<(), Failed> {
     let issuer = Issuer::new(AN_HOUR);
-    server_on("169.254.169.254:80", &issuer)?;
-    let setup = Setup::new(&issuer.kinesis().endpoint()).environment("AWS_EC2_METADATA_DISABLED", "false");
+    server_on(&format!("{host}:80"), &issuer)?;
+    let setup = Setup::new(&issuer.kinesis().endpoint())
+        .environment("AWS_EC2_METADATA_DISABLED", "false")
+        .environment("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode);
     expect_delivery(&issuer, setup, "from instance")
 }
