@@ -26,6 +26,8 @@ pub fn trials() -> Vec<Trial> {
         trial(a_clock_that_is_off_by_ten_minutes_is_cured),
         trial(a_clock_that_is_off_by_twenty_minutes_does_not_keep_a_role_from_being_assumed),
         trial(a_policy_narrows_the_session_of_a_role),
+        trial(a_service_account_assumes_its_role),
+        trial(a_service_account_that_the_role_does_not_trust_is_retried_and_said_in_the_log),
         trial(a_missing_permission_is_retried_and_said_in_the_log),
         trial(a_named_profile_outranks_the_environment),
         trial(a_role_is_assumed_with_its_external_id),
@@ -140,6 +142,39 @@ fn a_policy_narrows_the_session_of_a_role(server: &Ministack) -> Result<(), Fail
     report.expect_complaint("AccessDeniedException")?;
     expect_nothing_arrived(&boto3)?;
     Ok(())
+}
+
+fn a_service_account_assumes_its_role(server: &Ministack) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let report = as_service_account(server, &boto3, "fluent-bit")?;
+    report.expect("Delivered")?;
+    report.expect_no_complaint()?;
+    expect_arrived(&boto3)
+}
+
+fn a_service_account_that_the_role_does_not_trust_is_retried_and_said_in_the_log(
+    server: &Ministack,
+) -> Result<(), Failed> {
+    let boto3 = with_stream(server)?;
+    let report = as_service_account(server, &boto3, "another")?;
+    report.expect("Retry")?;
+    report.expect_complaint("AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity")?;
+    expect_nothing_arrived(&boto3)
+}
+
+/// Sends as the service account `name`; the role trusts `fluent-bit` alone.
+fn as_service_account(server: &Ministack, boto3: &Boto3, name: &str) -> Result<Report, Failed> {
+    let (issuer, subject) = ("oidc.eks.example/id/1", |name: &str| format!("system:serviceaccount:logging:{name}"));
+    let role = boto3.create_pod_role("ingest", issuer, &subject("fluent-bit"), "kinesis:PutRecords")?;
+    let claims = format!(r#"{{"iss":"https://{issuer}","sub":"{}"}}"#, subject(name));
+    let part = |json: &str| base64_simd::URL_SAFE_NO_PAD.encode_to_string(json);
+    let token = tempfile::NamedTempFile::new()?;
+    fs::write(&token, format!("{}.{}.{}", part(r#"{"alg":"RS256"}"#), part(&claims), part("signature")))?;
+    plugin(server)
+        .option("sts_endpoint", &server.endpoint())
+        .environment("AWS_ROLE_ARN", &role)
+        .environment("AWS_WEB_IDENTITY_TOKEN_FILE", &token.path().display().to_string())
+        .flush(&[chunk(&log_lines())])
 }
 
 fn a_missing_permission_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
