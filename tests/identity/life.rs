@@ -33,18 +33,18 @@ pub fn lead(
     plugin.expect_line(&["Info signing with access key …0001", place])?;
     plugin.expect_line(&["valid for"])?;
 
-    wait_for(&plugin, LIFE, || issuer.count() >= 2)?;
+    wait_for(&plugin, 2 * LIFE, || issuer.count() >= 2)?;
     thread::sleep(Duration::from_millis(500));
     plugin.expect("Delivered")?;
     assert_eq!(issuer.keys_used().last().map(String::as_str), Some("ASIAISSUED000002"));
 
     fall_ill();
     let begin = Instant::now();
-    while begin.elapsed() + Duration::from_secs(2) < LIFE {
+    while begin.elapsed() + Duration::from_secs(3) < LIFE {
         plugin.expect("Delivered")?;
         thread::sleep(Duration::from_millis(500));
     }
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(Duration::from_secs(5));
     plugin.expect("Retry")?;
     assert!(issuer.keys_used().iter().skip(1).all(|key| key == "ASIAISSUED000002"), "{:?}", issuer.keys_used());
     plugin.expect_line(&["Warn no credentials: ", "those that are there go on being used and expire in"])?;

@@ -74,7 +74,11 @@ impl Attempts {
     pub fn told(&self) -> String {
         let mut told = self.failed.borrow().clone();
         told.extend(self.trying.borrow().as_ref().map(|place| format!("{place}: no answer yet")));
-        format!("no credentials: {}", told.join("; "))
+        if told.is_empty() {
+            "no credentials: there was no time".to_owned()
+        } else {
+            format!("no credentials: {}", told.join("; "))
+        }
     }
 }
 
