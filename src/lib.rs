@@ -45,4 +45,5 @@ pub mod environment;
 pub mod error;
 pub mod log;
 pub mod outcome;
+pub mod redact;
 pub mod verdict;

@@ -315,6 +315,7 @@ impl Drop for Listening {
 
 /// Connects a configuration to Kinesis. Missing credentials are not an error: they may come.
 async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<Delivery<Client>>, ConfigError> {
+    let deadline = Instant::now() + credentials::FETCH_TIMEOUT;
     let mistake = |option: &'static str, text| ConfigError { mistakes: vec![Mistake { option: option.into(), text }] };
     let region = match config.region {
         Some(region) => region,
@@ -325,15 +326,14 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
             )
         })?,
     };
-    let profile = config.identity.profile.as_deref();
     let (endpoint, connector) = config
         .network
-        .resolve(profile, &region, &environment::variable)
+        .resolve(config.identity.profile(), &region, &environment::variable)
         .await
         .map_err(|mistake| ConfigError { mistakes: vec![mistake] })?;
     let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
-    let provider = credentials::provider(&config.identity, &region, http_client(connector.clone())).await;
-    let cache = CredentialsCache::new(provider, credentials::origin(&config.identity), Arc::clone(&clock));
+    let http = http_client(connector.clone());
+    let cache = CredentialsCache::open(config.identity, region.clone(), http, Arc::clone(&clock), log.clone());
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     let agent = user_agent(&environment::variable);
     let requests = Requests::new(&endpoint, region, config.requests.protocol, agent)
@@ -343,7 +343,7 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
     if environment::variable("SEND_FAILURE_TIMEOUT").is_some() {
         log.write(Level::Warn, || "SEND_FAILURE_TIMEOUT is set and does nothing: this plugin never ends Fluent Bit");
     }
-    if let Err(reason) = client.credentials().await {
+    if let Err(reason) = client.credentials(deadline.saturating_duration_since(Instant::now())).await {
         log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
     }
     let (ledger, loaded) = match config.ledger_path {

@@ -187,7 +187,7 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
     plugin.stop();
     let texts = lines.texts();
     assert!(texts[0].starts_with("Info version "), "{texts:?}");
-    assert!(texts[1].starts_with("Warn no credentials from profile 'no such profile': "), "{texts:?}");
+    assert!(texts[1].starts_with("Warn no credentials: profile 'no such profile': "), "{texts:?}");
     assert!(texts[3].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
 }
 

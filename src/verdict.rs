@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::kinesis::client::TransportError;
 use crate::kinesis::reply::{RecordReply, Response, ServiceError};
+use crate::redact::one_line;
 
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +131,10 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         | "IncompleteSignature"
         | "IncompleteSignatureException"
         | "RequestExpired"
-        | "RequestTimeTooSkewed" => Verdict::Unauthorized { reason, server_time: response.date() },
+        | "RequestTimeTooSkewed" => {
+            // Such a message may quote the request, with its session token.
+            Verdict::Unauthorized { reason: one_line(&reason), server_time: response.date() }
+        }
         "ResourceNotFoundException" => operator(reason, "create the stream, or correct stream and region"),
         "AccessDeniedException" | "AccessDenied" => operator(reason, "grant kinesis:PutRecords on the stream"),
         "KMSAccessDeniedException" => operator(reason, "grant kms:GenerateDataKey on the stream's key"),
@@ -291,6 +295,17 @@ mod tests {
                 "Value 'secret' at 'records.1.member.partitionKey' failed to satisfy constraint: Member must have length greater than or equal to 1"
             ),
             "HTTP 400 ValidationException: failed to satisfy constraint: Member must have length greater than or equal to 1"
+        );
+    }
+
+    #[test]
+    fn a_refused_signature_quotes_no_session_token() {
+        let message = "The Canonical String for this request should have been\\n'POST\\nx-amz-security-token:FwoGZXIvYXdzEBYaDExAmPlEtOkEn0123456789'";
+        let judged = judge(400, &format!(r#"{{"__type":"InvalidSignatureException","message":"{message}"}}"#));
+        let Verdict::Unauthorized { reason, .. } = judged else { panic!("{judged:?}") };
+        assert_eq!(
+            reason,
+            "HTTP 400 InvalidSignatureException: The Canonical String for this request should have been 'POST x-amz-security-token:***'"
         );
     }
 

@@ -200,7 +200,7 @@ fn a_stream_that_does_not_exist_is_a_retry_that_names_it() {
 fn every_mistake_of_a_configuration_stops_the_start_with_a_line() {
     let kinesis = FakeKinesis::start(checked(false));
     let output =
-        send(&kinesis, 1, &["-p", "concurrency=65", "-p", "http_request_timeout=x", "-p", "external_id=e"], &[]);
+        send(&kinesis, 1, &["-p", "concurrency=65", "-p", "http_request_timeout=x", "-p", "external_id=e1"], &[]);
     assert!(!output.status.success());
     for line in [
         "external_id: it means nothing without role_arn",

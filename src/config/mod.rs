@@ -1,5 +1,6 @@
 //! What the user configured, checked.
 
+mod identity;
 mod network;
 pub mod options;
 mod parse;
@@ -12,12 +13,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::ConfigError;
-use crate::kinesis::endpoint::{Endpoint, Region};
+use crate::kinesis::endpoint::Region;
 use crate::kinesis::limits;
 use crate::kinesis::request::Protocol;
 use crate::pack::RequestSettings;
 use reader::Options;
 
+pub use identity::{Hidden, Identity, Role, Source};
 pub use network::Network;
 pub use stream::Stream;
 
@@ -44,26 +46,6 @@ pub struct Config {
     pub ledger_path: Option<PathBuf>,
 }
 
-/// Where credentials come from.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    /// A profile that outranks the environment.
-    pub profile: Option<String>,
-    /// A role to assume.
-    pub role: Option<Role>,
-}
-
-/// A role to assume.
-#[derive(Clone, Debug)]
-pub struct Role {
-    /// Its ARN.
-    pub arn: String,
-    /// What its trust policy asks for.
-    pub external_id: Option<String>,
-    /// Where to ask for it.
-    pub sts_endpoint: Option<Endpoint>,
-}
-
 /// How records are sent.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -88,10 +70,7 @@ impl Config {
         let stream = options.optional("stream", Stream::parse);
         let region = options.optional("region", Region::parse);
         let network = Network::read(&mut options);
-        let profile = options.optional("profile", any_text);
-        let role_arn = options.optional("role_arn", role_arn);
-        let external_id = options.optional("external_id", any_text);
-        let sts_endpoint = options.optional("sts_endpoint", Endpoint::parse);
+        let identity = identity::read(&mut options);
         let requests = RequestSettings {
             protocol: options.value("protocol", protocol),
             max_records: options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS)),
@@ -113,11 +92,6 @@ impl Config {
         if !options.is_set("stream") {
             options.mistake("stream", "it is required: the name of a Kinesis stream, or its ARN".to_owned());
         }
-        for option in ["external_id", "sts_endpoint"] {
-            if !options.is_set("role_arn") {
-                options.meaningless(option, "without role_arn");
-            }
-        }
         let arn_region = stream.as_ref().and_then(Stream::region);
         if let (Some(region), Some(arn_region)) = (&region, &arn_region)
             && region != arn_region
@@ -132,7 +106,7 @@ impl Config {
             stream,
             region: region.or(arn_region),
             network,
-            identity: Identity { profile, role: role_arn.map(|arn| Role { arn, external_id, sts_endpoint }) },
+            identity,
             requests,
             delivery: Delivery {
                 concurrency,
@@ -158,14 +132,6 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 
 fn any_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
-}
-
-fn role_arn(text: &str) -> Result<String, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts.as_slice() {
-        ["arn", _, "iam", "", account, role] if !account.is_empty() && role.starts_with("role/") => Ok(text.to_owned()),
-        _ => Err("use a role's ARN, such as arn:aws:iam::111122223333:role/name".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -200,7 +166,7 @@ mod tests {
                 ("batch_request_max_count", "501"),
                 ("concurrency", "many"),
                 ("http_request_timeout", "soon"),
-                ("external_id", "x"),
+                ("external_id", "x1"),
                 ("role_arn", ""),
             ]),
             [

@@ -66,11 +66,25 @@ pub static OPTIONS: &[OptionSpec] = &[
         default: Some("json"),
         doc: "Form of requests: json, or cbor as AWS's SDK for Java uses it, which needs less CPU and a quarter fewer bytes.",
     },
+    OptionSpec { name: "aws_key_id", aliases: &[], default: None, doc: "Access key id, with aws_sec_key." },
+    OptionSpec { name: "aws_sec_key", aliases: &[], default: None, doc: "Secret access key of aws_key_id." },
+    OptionSpec {
+        name: "aws_ses_token",
+        aliases: &[],
+        default: None,
+        doc: "Session token of aws_key_id, if it has one.",
+    },
     OptionSpec {
         name: "profile",
         aliases: &[],
         default: None,
         doc: "Profile of the AWS configuration files; named here it outranks keys from the environment.",
+    },
+    OptionSpec {
+        name: "process_credentials",
+        aliases: &["process"],
+        default: None,
+        doc: "Command line for sh that prints credentials, as credential_process of a profile does.",
     },
     OptionSpec {
         name: "role_arn",
@@ -80,10 +94,34 @@ pub static OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec { name: "external_id", aliases: &[], default: None, doc: "External id for role_arn." },
     OptionSpec {
+        name: "role_session_name",
+        aliases: &[],
+        default: None,
+        doc: "Name of the session of role_arn, which CloudTrail shows. Unset: fluent-bit-kinesis- and a random word.",
+    },
+    OptionSpec {
+        name: "role_policy",
+        aliases: &["policy"],
+        default: None,
+        doc: "Policy in JSON that narrows what the session of role_arn may do.",
+    },
+    OptionSpec {
+        name: "role_duration_seconds",
+        aliases: &["duration_seconds"],
+        default: Some("3600"),
+        doc: "How long credentials of role_arn live, 900 to 43200; the role must allow it.",
+    },
+    OptionSpec {
         name: "sts_endpoint",
         aliases: &["sts_endpoint_url"],
         default: None,
-        doc: "STS endpoint for role_arn as host, host:port or URL. Unset: the region's.",
+        doc: "STS endpoint for role_arn and web identity as host, host:port or URL. Unset: the region's.",
+    },
+    OptionSpec {
+        name: "aws_iam_retries",
+        aliases: &[],
+        default: Some("5"),
+        doc: "Attempts at each request to the metadata service of the EC2 instance, 1 to 100.",
     },
     OptionSpec {
         name: "log_key",

@@ -1,7 +1,7 @@
 //! Reads option by option and keeps what is wrong with them.
 
 use super::options::{OPTIONS, OptionSpec};
-use super::unknown;
+use super::{identity, unknown};
 use crate::error::Mistake;
 
 /// Reads options one by one and collects what is wrong with them.
@@ -40,14 +40,15 @@ impl<'a> Options<'a> {
         let mut values = self.values(name);
         let (as_written, text) = values.pop()?;
         if let Some((other, other_text)) = values.into_iter().find(|(_, other)| *other != text) {
-            let conflict = format!("'{text}', but {other}, which means the same, is '{other_text}': set one of them");
+            let (text, other_text) = (shown(name, &text), shown(name, &other_text));
+            let conflict = format!("{text}, but {other}, which means the same, is {other_text}: set one of them");
             self.mistake(as_written, conflict);
             return None;
         }
         match parse(&text) {
             Ok(value) => Some(value),
             Err(allowed) => {
-                self.mistake(as_written, format!("'{text}' is not valid: {allowed}"));
+                self.mistake(as_written, format!("{} is not valid: {allowed}", shown(name, &text)));
                 None
             }
         }
@@ -95,6 +96,12 @@ impl<'a> Options<'a> {
         self.mistakes.sort_by_key(|mistake| position(&mistake.option).unwrap_or(OPTIONS.len()));
         self.mistakes
     }
+}
+
+/// A value as a message may show it; what stands before an `@` may be a password.
+fn shown(option: &str, text: &str) -> String {
+    let is_secret = identity::is_secret(option) || text.contains('@');
+    if is_secret { "the value (not shown)".to_owned() } else { format!("'{text}'") }
 }
 
 fn spec(name: &str) -> Option<&'static OptionSpec> {

@@ -103,8 +103,8 @@ impl Client {
     }
 
     /// Fetches credentials now, so that the log can tell at the start whether there are any.
-    pub async fn credentials(&self) -> Result<Credentials, String> {
-        self.credentials.get().await
+    pub async fn credentials(&self, patience: Duration) -> Result<Credentials, String> {
+        self.credentials.get_within(patience).await
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, TransportError> {

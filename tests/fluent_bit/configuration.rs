@@ -19,7 +19,13 @@ pub fn claims() -> Vec<Claim> {
 fn every_mistake(binary: &Binary) -> Result<(), Failed> {
     let log = refused(
         binary,
-        &["region Europe", "concurrency 65", "http_request_timeout soon", "external_id e", "batch_request_max_size 1T"],
+        &[
+            "region Europe",
+            "concurrency 65",
+            "http_request_timeout soon",
+            "external_id e1",
+            "batch_request_max_size 1T",
+        ],
     )?;
     let mistakes = [
         "[error] [output:kinesis:kinesis.0] stream: it is required: the name of a Kinesis stream, or its ARN",

@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use http::HeaderValue;
 use kinesis::clock::SystemClock;
 use kinesis::kinesis::client::{Client, Requests, Transport};
 use kinesis::kinesis::connect::Connector;
-use kinesis::kinesis::credentials::CredentialsCache;
+use kinesis::kinesis::credentials::provider::Found;
+use kinesis::kinesis::credentials::{CredentialsCache, Fetch};
 use kinesis::kinesis::endpoint::{Endpoint, Region};
 use kinesis::kinesis::proxy::Proxies;
 use kinesis::kinesis::request::Protocol;
 use kinesis::kinesis::tls;
+use kinesis::log::{Level, LogSink, Logger};
 use libtest_mimic::{Failed, Trial};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use rustls::version::TLS13;
+use tokio::task::LocalSet;
 
 use crate::certificates::Authority;
 use crate::fake_kinesis::Faults;
@@ -95,8 +99,6 @@ fn an_old_connection_is_not_used_again() -> Result<(), Failed> {
 
 /// Puts one record after the other for `time`, on connections that grow no older than `age`. Returns how many.
 pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, Failed> {
-    let credentials = SharedCredentialsProvider::new(Credentials::new(KEY, SECRET, None, None, "test"));
-    let cache = CredentialsCache::new(credentials, "the test".to_owned(), Arc::new(SystemClock));
     let connector = Connector::new(tls::client_config(None, false)?, Proxies::default()).with_max_age(age);
     let requests = Requests::new(
         &Endpoint::parse(endpoint)?,
@@ -104,10 +106,16 @@ pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, F
         Protocol::Json,
         HeaderValue::from_static("test"),
     );
-    let client = Client::new(connector, cache, Arc::new(SystemClock), requests, None);
     let body = Bytes::from_static(br#"{"StreamName":"logs","Records":[{"Data":"eA==","PartitionKey":"k"}]}"#);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    LocalSet::new().block_on(&runtime, async {
+        let fetch: Fetch = Box::new(|_| {
+            let credentials = Credentials::new(KEY, SECRET, None, None, "test");
+            Box::pin(async { Ok(Found { credentials, name: "from the test".to_owned(), passed_over: None }) })
+        });
+        let log = Logger::new(Arc::new(Silence), |_| {});
+        let cache = CredentialsCache::new(fetch, Arc::new(SystemClock), SmallRng::seed_from_u64(1), log);
+        let client = Client::new(connector, cache, Arc::new(SystemClock), requests, None);
         let (start, mut requests) = (Instant::now(), 0);
         while start.elapsed() < time {
             let reply = client.send(body.clone()).await.map_err(|error| error.to_string())?;
@@ -117,4 +125,14 @@ pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, F
         }
         Ok(requests)
     })
+}
+
+struct Silence;
+
+impl LogSink for Silence {
+    fn enabled(&self, _: Level) -> bool {
+        false
+    }
+
+    fn write(&self, _: Level, _: &str) {}
 }

@@ -77,6 +77,16 @@ def create_role(client, name, external_id, *actions):
     print(json.dumps({"arn": role["Arn"]}))
 
 
+def create_pod_role(client, name, issuer, subject, *actions):
+    """Makes a role that may do `actions`, for `subject` with a token of `issuer`, and prints its ARN."""
+    provider = f"arn:aws:iam::000000000000:oidc-provider/{issuer}"
+    trust = {"Principal": {"Federated": provider}, "Condition": {"StringEquals": {f"{issuer}:sub": subject}}}
+    document = policy(Action="sts:AssumeRoleWithWebIdentity", resource=None, **trust)
+    role = client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]
+    client("iam").put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=policy(Action=list(actions)))
+    print(json.dumps({"arn": role["Arn"]}))
+
+
 def policy(resource="*", **statement):
     if resource:
         statement["Resource"] = resource
@@ -89,6 +99,7 @@ COMMANDS = {
     "read": read,
     "create-user": create_user,
     "create-role": create_role,
+    "create-pod-role": create_pod_role,
 }
 
 if __name__ == "__main__":

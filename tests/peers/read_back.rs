@@ -64,6 +64,11 @@ impl Boto3 {
         Ok(self.one::<Arn>(&[&["create-role", name, external_id], actions].concat())?.arn)
     }
 
+    /// Makes a role that may do `actions`, for `subject` with a token of `issuer`, and tells its ARN.
+    pub fn create_pod_role(&self, name: &str, issuer: &str, subject: &str, action: &str) -> Result<String, Failed> {
+        Ok(self.one::<Arn>(&["create-pod-role", name, issuer, subject, action])?.arn)
+    }
+
     /// Puts records without the plugin, each under the partition key `k`.
     pub fn put(&self, stream: &str, records: &[&str]) -> Result<(), Failed> {
         #[derive(Deserialize)]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -30,6 +31,10 @@ pub struct Instance {
     environment: BTreeMap<String, String>,
     chunks: Vec<String>,
     pause: Duration,
+    /// A chunk is brought again until it is delivered.
+    persistent: bool,
+    #[serde(skip)]
+    clock_ahead: i64,
 }
 
 /// What became of the flushes.
@@ -54,6 +59,8 @@ impl Instance {
             environment: BTreeMap::new(),
             chunks: Vec::new(),
             pause: Duration::ZERO,
+            persistent: false,
+            clock_ahead: 0,
         };
         instance
             .option("stream", stream)
@@ -84,17 +91,26 @@ impl Instance {
         self
     }
 
+    /// Brings a chunk again, as Fluent Bit does, until it is delivered.
+    pub fn persistent(self) -> Instance {
+        Instance { persistent: true, ..self }
+    }
+
+    /// Runs it with a clock that is so many seconds ahead, or behind.
+    pub fn clock_ahead(self, seconds: i64) -> Instance {
+        Instance { clock_ahead: seconds, ..self }
+    }
+
     /// Starts the instance, flushes the chunks one after the other, and stops it.
     pub fn flush(mut self, chunks: &[Vec<u8>]) -> Result<Report, Failed> {
         self.chunks = chunks.iter().map(|chunk| base64_simd::STANDARD.encode_to_string(chunk)).collect();
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(CHILD)
-            .env_clear()
-            .envs(&self.environment)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(CHILD).env_clear().envs(&self.environment);
+        let folder = tempfile::tempdir()?;
+        if self.clock_ahead != 0 {
+            command.env("LD_PRELOAD", wrong_clock(folder.path())?).env("CLOCK_AHEAD", self.clock_ahead.to_string());
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().expect("stdin is piped").write_all(serde_json::to_string(&self)?.as_bytes())?;
         let output = child.wait_with_output()?;
         // The plugin's lines belong into the host's log; whatever else it prints is a defect.
@@ -104,6 +120,18 @@ impl Instance {
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
+}
+
+/// The library that makes a clock wrong, built with the C compiler that the crate needs anyway.
+fn wrong_clock(folder: &Path) -> Result<PathBuf, Failed> {
+    let library = folder.join("clock_ahead.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/clock_ahead.c"))
+        .arg("-ldl")
+        .status()?;
+    if built.success() { Ok(library) } else { Err(format!("cc: {built}").into()) }
 }
 
 impl Report {
@@ -163,14 +191,24 @@ fn run_instance() -> Result<Report, Failed> {
     let flush = || {
         let flush = |(index, chunk): (usize, &Vec<u8>)| {
             thread::sleep(if index > 0 { instance.pause } else { Duration::ZERO });
-            format!("{:?}", plugin.flush(chunk, TAG))
+            answers(&plugin, chunk, instance.persistent)
         };
-        chunks.iter().enumerate().map(flush).collect::<Vec<_>>()
+        chunks.iter().enumerate().flat_map(flush).collect::<Vec<_>>()
     };
     let answers = thread::scope(|scope| scope.spawn(flush).join()).map_err(|_| "a flush panicked")?;
     plugin.stop();
     let log = std::mem::take(&mut *log.0.lock().expect("no thread panicked while it logged"));
     Ok(Report { answers, log })
+}
+
+/// The answers to a chunk, until the last one.
+fn answers(plugin: &Plugin, chunk: &[u8], persistent: bool) -> Vec<String> {
+    let mut answers = vec![format!("{:?}", plugin.flush(chunk, TAG))];
+    while persistent && answers.last().is_some_and(|answer| answer == "Retry") {
+        thread::sleep(Duration::from_secs(2));
+        answers.push(format!("{:?}", plugin.flush(chunk, TAG)));
+    }
+    answers
 }
 
 #[derive(Default)]

@@ -1,0 +1,298 @@
+//! Whose name requests are signed in, as the user configured it.
+//!
+//! Keys, a profile and a process exclude each other, because a silent precedence hides mistakes. The values of secret
+//! options stand in no message.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+
+use super::reader::Options;
+use super::{any_text, parse};
+use crate::kinesis::endpoint::Endpoint;
+
+/// Where credentials come from.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The first credentials.
+    pub source: Source,
+    /// A role to assume with them.
+    pub role: Option<Role>,
+    /// Where roles are asked for, when it is not the region's STS.
+    pub sts_endpoint: Option<Endpoint>,
+    /// Attempts at each request to the instance's metadata.
+    pub metadata_attempts: u32,
+}
+
+impl Identity {
+    /// The profile that the configuration names.
+    pub fn profile(&self) -> Option<&str> {
+        match &self.source {
+            Source::Profile(profile) => Some(profile),
+            _ => None,
+        }
+    }
+}
+
+/// The first credentials.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// What the environment, the default profile, the container or the instance yields.
+    DefaultChain,
+    /// Keys from the configuration.
+    Keys(Credentials),
+    /// A profile that outranks the environment.
+    Profile(String),
+    /// A command line for sh that prints credentials.
+    Process(Hidden),
+}
+
+/// Text that stands in no message.
+#[derive(Clone)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+/// A role to assume.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// What its trust policy asks for.
+    pub external_id: Option<Hidden>,
+    /// The name of the session; `None` is a random one.
+    pub session_name: Option<String>,
+    /// A policy that narrows the session, in JSON.
+    pub policy: Option<String>,
+    /// How long its credentials live.
+    pub duration: Duration,
+}
+
+/// Whether an option's value may stand in no message. A key id is among them because it may be a misplaced secret.
+pub(super) fn is_secret(option: &str) -> bool {
+    let secret = ["aws_key_id", "aws_sec_key", "aws_ses_token", "process_credentials", "process", "external_id"];
+    secret.contains(&option) || ["role_policy", "policy"].contains(&option)
+}
+
+/// Reads the options of the identity.
+pub(super) fn read(options: &mut Options<'_>) -> Identity {
+    let key_id = options.optional("aws_key_id", key_id);
+    let secret = options.optional("aws_sec_key", visible_text);
+    let token = options.optional("aws_ses_token", visible_text);
+    let profile = options.optional("profile", any_text);
+    let process = options.optional("process_credentials", any_text);
+    let role_arn = options.optional("role_arn", role_arn);
+    let external_id = options.optional("external_id", external_id);
+    let session_name = options.optional("role_session_name", session_name);
+    let policy = options.optional("role_policy", policy);
+    let duration = options.value("role_duration_seconds", parse::integer(900..=43_200));
+    let sts_endpoint = options.optional("sts_endpoint", Endpoint::parse);
+    let metadata_attempts = options.value("aws_iam_retries", parse::integer(1..=100));
+    find_contradictions(options);
+
+    let keys = key_id.zip(secret).map(|(id, secret)| Credentials::new(id, secret, token, None, "options"));
+    let source = match (keys, profile, process) {
+        (Some(keys), ..) => Source::Keys(keys),
+        (_, Some(profile), _) => Source::Profile(profile),
+        (.., Some(command)) => Source::Process(Hidden(command)),
+        (None, None, None) => Source::DefaultChain,
+    };
+    let duration = Duration::from_secs(duration as u64);
+    Identity {
+        source,
+        role: role_arn.map(|arn| Role { arn, external_id, session_name, policy, duration }),
+        sts_endpoint,
+        metadata_attempts: u32::try_from(metadata_attempts).unwrap_or(1),
+    }
+}
+
+fn find_contradictions(options: &mut Options<'_>) {
+    for (option, other) in
+        [("aws_key_id", "aws_sec_key"), ("aws_sec_key", "aws_key_id"), ("aws_ses_token", "aws_key_id")]
+    {
+        if !options.is_set(other) {
+            options.meaningless(option, &format!("without {other}"));
+        }
+    }
+    for option in ["external_id", "role_session_name", "role_policy", "role_duration_seconds"] {
+        if !options.is_set("role_arn") {
+            options.meaningless(option, "without role_arn");
+        }
+    }
+    let mut sources = ["aws_key_id", "profile", "process_credentials"].into_iter().filter(|name| options.is_set(name));
+    if let Some(first) = sources.next() {
+        for other in sources.collect::<Vec<_>>() {
+            options.mistake(other, format!("it cannot be used together with {first}: set one of them"));
+        }
+    }
+}
+
+/// The part before the first slash of a signature's `Credential`.
+fn key_id(text: &str) -> Result<String, String> {
+    let allowed = || "use an access key id, such as AKIAIOSFODNN7EXAMPLE".to_owned();
+    let fits = text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b',');
+    fits.then(|| text.to_owned()).ok_or_else(allowed)
+}
+
+/// Something that can stand in a header.
+fn visible_text(text: &str) -> Result<String, String> {
+    let fits = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    fits.then(|| text.to_owned()).ok_or_else(|| "use visible ASCII characters".to_owned())
+}
+
+fn role_arn(text: &str) -> Result<String, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts.as_slice() {
+        ["arn", _, "iam", "", account, role] if !account.is_empty() && role.starts_with("role/") => Ok(text.to_owned()),
+        _ => Err("use a role's ARN, such as arn:aws:iam::111122223333:role/name".to_owned()),
+    }
+}
+
+// Bounds of AssumeRole: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html (read 2026-11).
+
+fn external_id(text: &str) -> Result<Hidden, String> {
+    let allowed = "use 2 to 1224 of a-z A-Z 0-9 _ + = , . @ : / -";
+    words(text, 2..=1224, "_+=,.@:/-").map(Hidden).ok_or_else(|| allowed.to_owned())
+}
+
+fn session_name(text: &str) -> Result<String, String> {
+    words(text, 2..=64, "_+=,.@-").ok_or_else(|| "use 2 to 64 of a-z A-Z 0-9 _ + = , . @ -".to_owned())
+}
+
+fn words(text: &str, length: std::ops::RangeInclusive<usize>, marks: &str) -> Option<String> {
+    let fits = length.contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || marks.contains(c));
+    fits.then(|| text.to_owned())
+}
+
+fn policy(text: &str) -> Result<String, String> {
+    let is_object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
+    let fits = is_object && text.chars().count() <= 2048;
+    fits.then(|| text.to_owned()).ok_or_else(|| "use a policy in JSON of at most 2048 characters".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const ROLE: (&str, &str) = ("role_arn", "arn:aws:iam::111122223333:role/write-logs");
+
+    fn parse(options: &[(&str, &str)]) -> Result<Config, crate::error::ConfigError> {
+        let value = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::parse(&|name| if name == "stream" { Some("logs".to_owned()) } else { value(name) })
+    }
+
+    fn mistakes(options: &[(&str, &str)]) -> Vec<String> {
+        parse(options).unwrap_err().mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn without_options_the_default_chain_is_asked() {
+        let identity = parse(&[]).unwrap().identity;
+        assert!(matches!(identity.source, Source::DefaultChain) && identity.role.is_none());
+        assert_eq!(identity.metadata_attempts, 5);
+    }
+
+    #[test]
+    fn a_role_takes_everything_that_sts_does() {
+        let options = [
+            ROLE,
+            ("external_id", "fleet-7"),
+            ("role_session_name", "node@1"),
+            ("policy", r#"{"Version":"2012-10-17","Statement":[]}"#),
+            ("duration_seconds", "900"),
+            ("sts_endpoint_url", "sts.internal:8443"),
+        ];
+        let identity = parse(&options).unwrap().identity;
+        let role = identity.role.unwrap();
+        assert_eq!(role.external_id.unwrap().0, "fleet-7");
+        assert_eq!(role.session_name.as_deref(), Some("node@1"));
+        assert!(role.policy.is_some());
+        assert_eq!(role.duration, Duration::from_secs(900));
+        assert_eq!(identity.sts_endpoint.unwrap().to_string(), "https://sts.internal:8443");
+        assert_eq!(parse(&[ROLE]).unwrap().identity.role.unwrap().duration, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn half_a_key_and_a_session_without_a_role_are_mistakes() {
+        assert_eq!(mistakes(&[("aws_key_id", "AKIAEXAMPLE")]), ["aws_key_id: it means nothing without aws_sec_key"]);
+        assert_eq!(
+            mistakes(&[("aws_sec_key", "s3cr3t"), ("aws_ses_token", "t0k3n")]),
+            ["aws_sec_key: it means nothing without aws_key_id", "aws_ses_token: it means nothing without aws_key_id"]
+        );
+        let session = [
+            ("external_id", "fleet-7"),
+            ("role_session_name", "node"),
+            ("role_policy", "{}"),
+            ("role_duration_seconds", "900"),
+        ];
+        assert_eq!(
+            mistakes(&session),
+            [
+                "external_id: it means nothing without role_arn",
+                "role_session_name: it means nothing without role_arn",
+                "role_policy: it means nothing without role_arn",
+                "role_duration_seconds: it means nothing without role_arn",
+            ]
+        );
+    }
+
+    #[test]
+    fn kinds_of_credentials_exclude_each_other() {
+        assert_eq!(
+            mistakes(&[("aws_key_id", "A"), ("aws_sec_key", "s3cr3t"), ("profile", "p"), ("process", "c")]),
+            [
+                "profile: it cannot be used together with aws_key_id: set one of them",
+                "process_credentials: it cannot be used together with aws_key_id: set one of them",
+            ]
+        );
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused_with_what_is_allowed() {
+        let long = "x".repeat(65);
+        let options = [ROLE, ("role_session_name", &long), ("role_duration_seconds", "899"), ("aws_iam_retries", "0")];
+        assert_eq!(
+            mistakes(&options),
+            [
+                format!("role_session_name: '{long}' is not valid: use 2 to 64 of a-z A-Z 0-9 _ + = , . @ -"),
+                "role_duration_seconds: '899' is not valid: use a whole number from 900 to 43200".to_owned(),
+                "aws_iam_retries: '0' is not valid: use a whole number from 1 to 100".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_message_shows_the_value_of_a_secret_option() {
+        let secrets = [
+            ("aws_key_id", "s3cr3t/swapped"),
+            ("aws_sec_key", "s3cr3t\u{7f}"),
+            ("aws_ses_token", "s3cr3t\n2"),
+            ("process_credentials", "vault s3cr3t"),
+            ("process", "vault s3cr3t-too"),
+            ("external_id", "s3cr3t!"),
+            ("role_policy", "s3cr3t"),
+            ("sts_endpoint", "https://user:s3cr3t@host/path"),
+        ];
+        let found = mistakes(&secrets);
+        assert!(found.len() >= 7, "{found:?}");
+        assert!(found.iter().all(|mistake| !mistake.contains("s3cr3t")), "{found:?}");
+    }
+
+    #[test]
+    fn nothing_that_can_be_printed_for_debugging_shows_a_secret() {
+        let role = [ROLE, ("external_id", "s3cr3t")];
+        for source in [
+            &[("aws_key_id", "AKIAEXAMPLE"), ("aws_sec_key", "s3cr3t"), ("aws_ses_token", "s3cr3t")][..],
+            &[("process_credentials", "vault s3cr3t")],
+        ] {
+            let config = parse(&[&role, source].concat()).unwrap();
+            assert!(!format!("{config:?}{config:#?}").contains("s3cr3t"));
+        }
+    }
+}
