@@ -207,6 +207,25 @@ fn a_block_is_found_where_every_guess_is_misled() {
     }
 }
 
+/// As above, and the first line is long: it fits although its length says that it might not.
+#[test]
+fn a_long_first_line_is_a_block_where_every_guess_is_misled() {
+    let mut random = SmallRng::seed_from_u64(15);
+    let line = |text: Vec<u8>| [text, vec![b'\n']].concat();
+    let mut text = line([vec![b' '; 4200], letters(1000, &mut random)].concat());
+    (0..100).for_each(|_| text.extend(line(letters(99, &mut random))));
+    (0..5000).for_each(|_| text.extend(line(vec![b' '; 999])));
+    for kind in KINDS {
+        let mut compressor = new(kind);
+        (0..10).for_each(|_| drop(blocks(&mut compressor, &line(vec![b' '; 999]).repeat(1000), 1000)));
+        let ends: Vec<usize> = (1..=text.len()).filter(|&end| text[end - 1] == b'\n').collect();
+        let mut out = Vec::new();
+        let count = compressor.compress_lines(&text, 0, &ends, 1300, &mut out).unwrap();
+        assert!((1..10).contains(&count), "{kind}: {count} lines");
+        assert!(inflated(kind, &out) == text[..ends[count - 1]]);
+    }
+}
+
 /// Images in base64 and the same complaint again and again among the lines of an access log.
 #[test]
 fn lines_that_change_their_nature_fill_their_blocks_too() {
