@@ -17,7 +17,7 @@ use http::{HeaderMap, StatusCode};
 use kinesis::chunk::{Event, Events};
 use kinesis::config::Stream;
 use kinesis::kinesis::reply::Response;
-use kinesis::kinesis::request::{Batch, BatchBuilder};
+use kinesis::kinesis::request::{Batch, BatchBuilder, Protocol};
 use kinesis::ledger::RecordSet;
 use kinesis::pack::{Packer, RequestSettings};
 use kinesis::record::{Encoder, RecordSettings};

@@ -118,11 +118,26 @@ impl<'a> Reader<'a> {
         let mut values: u64 = 1;
         while values > 0 {
             values -= 1;
-            match self.token()? {
-                Token::Array(entries) => values += u64::from(entries),
-                Token::Map(entries) => values += 2 * u64::from(entries),
-                _ => {}
-            }
+            // What most of a log is made of, without a look at what it means.
+            let (&first, rest) = self.rest.split_first().ok_or(Malformed::Truncated)?;
+            let contents = match first {
+                0xa0..=0xbf => usize::from(first & 0x1f),
+                0xd9 => 1 + usize::from(*rest.first().ok_or(Malformed::Truncated)?),
+                0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => 0,
+                0xcc | 0xd0 => 1,
+                0xcd | 0xd1 => 2,
+                0xce | 0xd2 | 0xca => 4,
+                0xcf | 0xd3 | 0xcb => 8,
+                _ => {
+                    match self.token()? {
+                        Token::Array(entries) => values += u64::from(entries),
+                        Token::Map(entries) => values += 2 * u64::from(entries),
+                        _ => {}
+                    }
+                    continue;
+                }
+            };
+            self.rest = rest.get(contents..).ok_or(Malformed::Truncated)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::config::Stream;
 use crate::kinesis::limits;
 use crate::kinesis::request::{Batch, BatchBuilder, Protocol};
 use crate::ledger::RecordSet;
+use crate::partition::RANDOM_KEY_LENGTH;
 use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
 
 /// What requests look like.
@@ -91,14 +92,19 @@ impl<'a> Packer<'a> {
             batch.push(carried.index, &carried.data, &carried.key, carried.random_key);
         }
         while let Some(index) = self.next_record(&mut batch, random, remark) {
-            let (key, random_key) = (self.encoder.key(), self.encoder.key_is_random());
-            let bytes = batch.bytes() + batch.data().len() + key.len();
+            let random_key = self.encoder.random_key();
+            let key_length = if random_key.is_some() { RANDOM_KEY_LENGTH } else { self.encoder.key().len() };
+            let bytes = batch.bytes() + batch.data().len() + key_length;
             let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
             if is_full && !batch.is_empty() {
-                self.carried = Some(Record { index, data: batch.data().to_vec(), key: key.to_owned(), random_key });
+                let (data, key) = (batch.data().to_vec(), self.encoder.key().to_owned());
+                self.carried = Some(Record { index, data, key, random_key: random_key.is_some() });
                 break;
             }
-            batch.close(index, key, random_key);
+            match random_key {
+                Some(key) => batch.close_with_random_key(index, key),
+                None => batch.close(index, self.encoder.key(), false),
+            }
         }
         let batch = (!batch.is_empty()).then(|| batch.finish())?;
         self.body_bytes = self.body_bytes.max(batch.body().len());
@@ -145,7 +151,6 @@ impl<'a> Packer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::partition::RANDOM_KEY_LENGTH;
     use crate::record::size::Oversize;
     use proptest::prelude::*;
     use rand::SeedableRng;

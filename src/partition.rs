@@ -83,15 +83,22 @@ pub struct RandomKey([u8; RANDOM_KEY_LENGTH]);
 impl RandomKey {
     /// Draws a key.
     pub fn draw(random: &mut SmallRng) -> Self {
-        let mut number: u64 = random.random();
+        // A fraction of one, whose digits to the base of 62 come out by multiplication.
+        let mut fraction: u64 = random.random();
         RandomKey(std::array::from_fn(|_| {
-            let digit = (number % 62) as usize;
-            number /= 62;
-            ALPHABET.get(digit).copied().unwrap_or(b'0')
+            let product = u128::from(fraction) * 62;
+            fraction = product as u64;
+            ALPHABET.get((product >> 64) as usize).copied().unwrap_or(b'0')
         }))
     }
 
-    /// Its text: letters and digits.
+    /// Its text: letters and digits, nothing that JSON escapes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8; RANDOM_KEY_LENGTH] {
+        &self.0
+    }
+
+    /// The same.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

@@ -31,7 +31,7 @@ fn send(options: &[(&str, &str)], time: EventTime, body: &[u8]) -> Result<Sent, 
     let mut encoder = Encoder::new(&config.requests.record, b"app.log");
     let mut data = Vec::new();
     let alterations = encoder.encode(&Event { time, body }, &mut SmallRng::seed_from_u64(1), &mut data)?;
-    Ok(Sent { data, key: encoder.key().to_owned(), key_is_random: encoder.key_is_random(), alterations })
+    Ok(Sent { data, key: encoder.key().to_owned(), key_is_random: encoder.random_key().is_some(), alterations })
 }
 
 fn data(options: &[(&str, &str)], body: &[u8]) -> Vec<u8> {

@@ -78,6 +78,90 @@ fn string(body: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((text, literal(rest, b"\"")?))
 }
 
+/// The same for CBOR (RFC 8949): maps and arrays open-ended or not, texts in one piece.
+pub(super) fn all_accepted_in_cbor(body: &[u8], count: usize) -> bool {
+    let mut records = None;
+    let rest = entries(body, MAP, |rest| {
+        let (key, rest) = text(rest)?;
+        match key {
+            b"FailedRecordCount" => literal(rest, b"\0"),
+            b"EncryptionType" => text(rest).map(|(_, rest)| rest),
+            b"Records" if records.is_none() => {
+                let mut accepted = 0;
+                let rest = entries(rest, ARRAY, |rest| {
+                    accepted += 1;
+                    accepted_in_cbor(rest)
+                })?;
+                records = Some(accepted);
+                Some(rest)
+            }
+            _ => None,
+        }
+    });
+    rest.is_some_and(<[u8]>::is_empty) && records == Some(count)
+}
+
+/// An accepted record: what stands behind it.
+#[inline]
+fn accepted_in_cbor(body: &[u8]) -> Option<&[u8]> {
+    let mut has_number = false;
+    let rest = entries(body, MAP, |rest| {
+        let (key, rest) = text(rest)?;
+        let (value, rest) = text(rest)?;
+        match key {
+            b"SequenceNumber" if !has_number && !value.is_empty() => has_number = true,
+            b"ShardId" => {}
+            _ => return None,
+        }
+        Some(rest)
+    })?;
+    has_number.then_some(rest)
+}
+
+const TEXT: u8 = 3;
+const ARRAY: u8 = 4;
+const MAP: u8 = 5;
+
+/// Reads the head of an array or a map and each of its entries; returns what stands behind it.
+#[inline]
+fn entries<'a>(body: &'a [u8], major: u8, mut entry: impl FnMut(&'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
+    const OPEN: u8 = 31;
+    const BREAK: u8 = 0xff;
+    if *body.first()? == major << 5 | OPEN {
+        let mut rest = body.get(1..)?;
+        while *rest.first()? != BREAK {
+            rest = entry(rest)?;
+        }
+        return rest.get(1..);
+    }
+    let (count, mut rest) = head(body, major)?;
+    for _ in 0..count {
+        rest = entry(rest)?;
+    }
+    Some(rest)
+}
+
+#[inline]
+fn text(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = head(body, TEXT)?;
+    rest.split_at_checked(length)
+}
+
+/// The number in the head of an item of this major type.
+#[inline]
+fn head(body: &[u8], major: u8) -> Option<(usize, &[u8])> {
+    let (&first, rest) = body.split_first()?;
+    if first >> 5 != major {
+        return None;
+    }
+    match (first & 31, rest) {
+        (number @ 0..=23, rest) => Some((number.into(), rest)),
+        (24, [number, rest @ ..]) => Some(((*number).into(), rest)),
+        (25, [high, low, rest @ ..]) => Some((u16::from_be_bytes([*high, *low]).into(), rest)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,10 +50,13 @@ mod cbor {
     pub(super) const PARTITION_KEY: &[u8] = b"\x6cPartitionKey";
     pub(super) const END: &[u8] = b"\xff\xff";
 
+    /// The first byte of a text of less than 24 bytes, without its length.
+    pub(super) const SHORT_TEXT: u8 = 0x60;
+
     pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
         // Keys and names have 1 KiB at most, and a Vec takes everything.
         match u16::try_from(text.len()).map(u16::to_be_bytes) {
-            Ok([0, length @ 0..=23]) => out.push(0x60 | length),
+            Ok([0, length @ 0..=23]) => out.push(SHORT_TEXT | length),
             Ok([0, length]) => out.extend_from_slice(&[0x78, length]),
             Ok([high, low]) => out.extend_from_slice(&[0x79, high, low]),
             Err(_) => return write_text("", out),
@@ -163,8 +166,33 @@ impl BatchBuilder {
     }
 
     /// Gives the open entry its key.
-    #[inline]
     pub fn close(&mut self, record: u32, key: &str, random_key: bool) {
+        let data_bytes = self.close_data();
+        self.end_entry(record, data_bytes, key, random_key);
+    }
+
+    /// The same with a key that needs no escapes.
+    #[inline]
+    pub fn close_with_random_key(&mut self, record: u32, key: RandomKey) {
+        let bytes = self.close_data() + RANDOM_KEY_LENGTH;
+        let key_start = self.body.len();
+        match self.protocol {
+            Protocol::Json => {
+                self.body.push(b'"');
+                self.body.extend_from_slice(key.as_bytes());
+                self.body.push(b'"');
+            }
+            Protocol::Cbor => {
+                self.body.push(cbor::SHORT_TEXT | RANDOM_KEY_LENGTH as u8);
+                self.body.extend_from_slice(key.as_bytes());
+            }
+        }
+        self.end_entry_behind_key(key_start, record, bytes, true);
+    }
+
+    /// Completes the data of the open entry, up to where its key begins, and tells how many bytes Kinesis counts.
+    #[inline]
+    fn close_data(&mut self) -> usize {
         let data_bytes = self.data().len();
         match self.protocol {
             Protocol::Json => {
@@ -182,7 +210,7 @@ impl BatchBuilder {
                 self.body.extend_from_slice(cbor::PARTITION_KEY);
             }
         }
-        self.end_entry(record, data_bytes, key, random_key);
+        data_bytes
     }
 
     /// Puts a comma behind the entry before.

@@ -154,14 +154,18 @@ fn write_map(
             out.push(b',');
         }
         let position = *reader;
-        match reader.token()? {
-            Token::String(key)
-                if simdutf8::basic::from_utf8(key).is_ok()
-                    && (filter.is_new(key) || keys.is_missing(key, contents, position)?) =>
-            {
-                write_string(key, out);
-            }
-            _ => return Err(Stop::Undecided),
+        let Token::String(key) = reader.token()? else { return Err(Stop::Undecided) };
+        let is_plain = is_short_and_plain(key);
+        if !is_plain && simdutf8::basic::from_utf8(key).is_err() {
+            return Err(Stop::Undecided);
+        }
+        if !filter.is_new(key) && !keys.is_missing(key, contents, position)? {
+            return Err(Stop::Undecided);
+        }
+        if is_plain {
+            write_plain(key, out)
+        } else {
+            write_string(key, out)
         }
         out.push(b':');
         let token = reader.token()?;
@@ -257,11 +261,49 @@ fn write_key(
 /// Writes a JSON string, quotes included.
 #[inline]
 fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
+    if is_short_and_plain(bytes) {
+        return write_plain(bytes, out);
+    }
     match simdutf8::basic::from_utf8(bytes) {
         Ok(text) if text.len() <= ESCAPE_PIECE => json_escape_simd::escape_into(text, out),
         Ok(text) => write_long_string(text, out),
         Err(_) => write_long_string(&replace_bad_bytes(bytes), out),
     }
+}
+
+#[inline]
+fn write_plain(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+/// Whether a string is ASCII without anything that JSON escapes, and too short for the vector code to be worth its calls:
+/// so are most keys and most values of nested records.
+#[inline]
+fn is_short_and_plain(bytes: &[u8]) -> bool {
+    const LONGEST: usize = 32;
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(_), Some(last)) if bytes.len() <= LONGEST => {
+            bytes.as_chunks::<8>().0.iter().chain([last]).all(|eight| are_plain(u64::from_le_bytes(*eight)))
+        }
+        (None, _) => bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')),
+        _ => false,
+    }
+}
+
+/// Whether none of eight bytes is a control character, a quote, a backslash or beyond ASCII. The bit arithmetic is that of
+/// "determine if a word has a byte less than n" (<https://graphics.stanford.edu/~seander/bithacks.html>, read 2026-11).
+#[inline]
+fn are_plain(eight: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let is_control = eight.wrapping_sub(ONES * b' ' as u64) & !eight;
+    let is_quote = has_zero(eight ^ (ONES * b'"' as u64));
+    let is_backslash = has_zero(eight ^ (ONES * b'\\' as u64));
+    (eight | is_control | is_quote | is_backslash) & HIGHS == 0
 }
 
 #[cold]

@@ -272,3 +272,21 @@ fn keys_in_keys_are_refused_before_their_escapes_grow_without_end() {
     // Depth in a value is counted as ever.
     assert!(json_of_bytes(&nested(100, b"\x81\x01", b"\xc0")).is_ok());
 }
+
+#[test]
+fn a_short_string_is_plain_when_nothing_in_it_is_escaped_wherever_it_stands() {
+    for length in 0..=40 {
+        let plain = vec![b'a'; length];
+        assert_eq!(is_short_and_plain(&plain), length <= 32, "{length}");
+        for position in 0..length {
+            for byte in 0..=255u8 {
+                let mut text = plain.clone();
+                text[position] = byte;
+                // DEL is not escaped, but whoever takes it for special is not wrong either.
+                let expected = length <= 32 && (0x20..0x7f).contains(&byte) && !b"\"\\".contains(&byte);
+                let is_plain = is_short_and_plain(&text);
+                assert!(is_plain == expected || byte == 0x7f, "{length} {position} {byte:#x}");
+            }
+        }
+    }
+}

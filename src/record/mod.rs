@@ -19,7 +19,7 @@ use crate::chunk::Event;
 use crate::compress::{CompressError, Compressor, Kind};
 use crate::kinesis::limits;
 use crate::msgpack::Malformed;
-use crate::partition::{PartitionKey, RandomKey};
+use crate::partition::{PartitionKey, RANDOM_KEY_LENGTH, RandomKey};
 use crate::record::formats::Format;
 use crate::record::json::{KEY_LEVELS, MAX_DEPTH};
 use crate::record::shape::{Open, Shape};
@@ -133,8 +133,9 @@ pub struct Encoder<'a> {
     compressor: Option<Compressor>,
     /// The record before it is compressed.
     plain: Vec<u8>,
+    /// The key that the user's configuration gives the last record, unless it has a random one.
     key: String,
-    key_is_random: bool,
+    random_key: Option<RandomKey>,
 }
 
 /// What was done to an event to make it a record.
@@ -159,18 +160,24 @@ impl<'a> Encoder<'a> {
             compressor: None,
             plain: Vec::new(),
             key: String::new(),
-            key_is_random: true,
+            random_key: None,
         }
     }
 
     /// The partition key of the last record.
     pub fn key(&self) -> &str {
-        &self.key
+        self.random_key.as_ref().map_or(&self.key, RandomKey::as_str)
     }
 
-    /// Whether the last record's key was drawn at random.
-    pub fn key_is_random(&self) -> bool {
-        self.key_is_random
+    /// The same, if it was drawn at random.
+    #[inline]
+    pub fn random_key(&self) -> Option<RandomKey> {
+        self.random_key
+    }
+
+    #[inline]
+    fn key_length(&self) -> usize {
+        if self.random_key.is_some() { RANDOM_KEY_LENGTH } else { self.key.len() }
     }
 
     /// Appends the record that `event` makes to `out`. On an error `out` may hold a part of it.
@@ -187,7 +194,7 @@ impl<'a> Encoder<'a> {
             self.times.write(event.time, &mut self.time);
         }
         let no_partition_key = self.draw_key(event.body, random);
-        let room = settings.max_bytes.checked_sub(self.key.len()).ok_or(Refusal::TooLarge)?;
+        let room = settings.max_bytes.checked_sub(self.key_length()).ok_or(Refusal::TooLarge)?;
 
         let start = out.len();
         let (bytes, is_cut) = match settings.compression {
@@ -205,7 +212,7 @@ impl<'a> Encoder<'a> {
                 (bytes, packed?)
             }
         };
-        let cut_from = is_cut.then_some(bytes + self.key.len());
+        let cut_from = is_cut.then_some(bytes + self.key_length());
         Ok(Alterations { cut_from, no_partition_key })
     }
 
@@ -228,15 +235,19 @@ impl<'a> Encoder<'a> {
     }
 
     /// Reads the partition key of an event or draws one; says whether the event should have had one.
+    #[inline]
     fn draw_key(&mut self, body: &[u8], random: &mut SmallRng) -> bool {
-        self.key.clear();
         let wanted = &self.settings.partition_key;
-        let time = self.settings.shape.time_key.as_deref().map(|key| (key, self.time.as_slice()));
-        self.key_is_random = !wanted.read(body, time, self.tag, &mut self.key);
-        if self.key_is_random {
-            self.key.push_str(RandomKey::draw(random).as_str());
+        if *wanted != PartitionKey::Random {
+            self.key.clear();
+            let time = self.settings.shape.time_key.as_deref().map(|key| (key, self.time.as_slice()));
+            if wanted.read(body, time, self.tag, &mut self.key) {
+                self.random_key = None;
+                return false;
+            }
         }
-        self.key_is_random && *wanted != PartitionKey::Random
+        self.random_key = Some(RandomKey::draw(random));
+        *wanted != PartitionKey::Random
     }
 
     /// Keeps the data in `out` from `start` on within `room` bytes; says whether it was cut.
