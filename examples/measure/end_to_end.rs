@@ -82,7 +82,8 @@ fn options(mut arguments: lexopt::Parser) -> Result<Options, Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    options.plugin = plugin.map_or_else(built_plugin, Ok)?;
+    // A name without a slash would be looked for among the system's libraries.
+    options.plugin = plugin.map_or_else(built_plugin, Ok)?.canonicalize()?;
     Ok(options)
 }
 

@@ -58,7 +58,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    let plugin = plugin.map_or_else(built_plugin, Ok)?;
+    // A name without a slash would be looked for among the system's libraries.
+    let plugin = plugin.map_or_else(built_plugin, Ok)?.canonicalize()?;
     let pairs = properties.iter().map(|property| property.split_once('=').ok_or("-p: expected KEY=VALUE"));
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
     let cost = flush(&plugin, &pairs, corpus, records.unwrap_or(corpus.records()))?;
