@@ -1,6 +1,6 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and Node.
 
-.PHONY: help build demo test check fuzz peers bindings clean
+.PHONY: help build demo test check bench fuzz peers bindings clean
 
 help: ## lists the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,9 @@ check: ## format, lints and documentation, as CI wants them
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+
+bench: ## measures what the plugin costs, in Fluent Bit too when FLUENT_BIT names it
+	scripts/bench
 
 # What the fuzzer finds grows in fuzz/target; the corpus in fuzz/corpus, which `make test` replays, is chosen by hand.
 # RUSTC_BOOTSTRAP lets the stable compiler take the sanitizer's flags.

@@ -5,6 +5,8 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![allow(clippy::expect_used, reason = "a benchmark of our own bytes")]
 
+#[path = "../tests/support/accepted.rs"]
+mod accepted;
 #[path = "../tests/support/corpora.rs"]
 mod corpora;
 
@@ -112,15 +114,7 @@ fn records(events: &[Event<'_>], settings: &RecordSettings) -> Vec<Vec<u8>> {
 }
 
 fn replies(c: &mut Criterion) {
-    let records = (0..500).map(|index| {
-        format!(
-            "{{\"SequenceNumber\":\"495434630765480075771050927030395603599752285183950{index:05}\",\
-             \"ShardId\":\"shardId-{:012}\"}}",
-            index % 4
-        )
-    });
-    let records = records.collect::<Vec<_>>().join(",");
-    let body = Bytes::from(format!("{{\"FailedRecordCount\":0,\"Records\":[{records}]}}"));
+    let body = Bytes::from(accepted::json(500));
     let reply = Response { status: StatusCode::OK, headers: HeaderMap::new(), body };
     assert!(reply.records(500).is_some());
     let mut group = c.benchmark_group("reply");

@@ -13,6 +13,16 @@ pub fn processor_seconds() -> io::Result<f64> {
     }
 }
 
+/// How often this process's threads waited for something, and so were woken up.
+pub fn waits() -> io::Result<u64> {
+    // SAFETY: all zeros is a usage of nothing; it is written to, and nothing else.
+    let (answer, usage) = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        (libc::getrusage(libc::RUSAGE_SELF, &mut usage), usage)
+    };
+    if answer == 0 { Ok(usage.ru_nvcsw as u64) } else { Err(io::Error::last_os_error()) }
+}
+
 /// What a process took.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {

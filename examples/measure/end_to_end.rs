@@ -82,7 +82,8 @@ fn options(mut arguments: lexopt::Parser) -> Result<Options, Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    options.plugin = plugin.map_or_else(built_plugin, Ok)?;
+    // A name without a slash would be looked for among the system's libraries.
+    options.plugin = plugin.map_or_else(built_plugin, Ok)?.canonicalize()?;
     Ok(options)
 }
 
@@ -116,9 +117,12 @@ fn megabytes_per_second(cost: &Cost, corpus: Corpus) -> f64 {
 fn beside_the_floor(options: &Options, home: &Path) -> Result<(), Box<dyn Error>> {
     println!("\nThe plugin beside the floor; medians of {} rounds, no latency", options.rounds);
     println!("CPU: user and system seconds per million records. Floor: SHA-256 and TLS of the very same bodies.");
-    println!("MB/s: bytes of lines by the clock. RSS: peak over what was before the library was loaded.\n");
-    let mut table =
-        Table::new(2, ["corpus", "protocol", "records", "CPU", "floor CPU", "ratio", "MB/s", "RSS MiB", "requests"]);
+    println!("MB/s: bytes of lines by the clock. RSS: peak over what was before the library was loaded.");
+    println!("Waits: how often a thread of the process waited, for each request.\n");
+    let mut table = Table::new(
+        2,
+        ["corpus", "protocol", "records", "CPU", "floor CPU", "ratio", "MB/s", "RSS MiB", "requests", "waits"],
+    );
     for &corpus in &options.corpora {
         let captures = options.protocols.iter().map(|protocol| {
             let file = home.join(format!("{}.{}", corpus.name(), protocol.name()));
@@ -151,6 +155,7 @@ fn beside_the_floor(options: &Options, home: &Path) -> Result<(), Box<dyn Error>
                 number(of(&|_, cost| megabytes_per_second(cost, corpus)), 0),
                 number(of(&|_, cost| cost.resident_kib as f64 / 1024.0), 1),
                 requests.to_string(),
+                number(of(&|_, cost| cost.waits as f64) / requests as f64, 2),
             ]);
         }
     }

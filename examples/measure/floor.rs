@@ -85,6 +85,6 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
         sent += u64::from(body.records);
     }
     let (cpu_seconds, seconds) = (processor_seconds()? - cpu_before, begin.elapsed().as_secs_f64());
-    println!("{}", serde_json::to_string(&Cost { records: sent, cpu_seconds, seconds, resident_kib: 0 })?);
+    println!("{}", serde_json::to_string(&Cost { records: sent, cpu_seconds, seconds, waits: 0, resident_kib: 0 })?);
     Ok(())
 }

@@ -95,6 +95,8 @@ pub fn run(arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
                 if is_void {
                     let (name, arrived) = (output.name(), counts.records);
                     println!("void: {name}, {}, round {round}: {arrived} of {records} arrived", corpus.name());
+                    let log = std::fs::read_to_string(home.join("fluent-bit.log"))?;
+                    log.lines().filter(|line| line.contains("error]")).take(3).for_each(|line| println!("  {line}"));
                 } else {
                     runs.push((output, usage, counts));
                 }
@@ -206,7 +208,10 @@ fn print(corpus: Corpus, records: u64, outputs: &[Output], rounds: &[Vec<Run>]) 
     );
     for &output in outputs {
         let of = |value: &dyn Fn(&Vec<Run>) -> Option<f64>| median(rounds.iter().filter_map(value));
-        let to = |other: Output| number(of(&|round| Some(added(round, output)? / added(round, other)?)), 3);
+        let to = |other: Output| match output {
+            Output::Null => "-".to_owned(),
+            _ => number(of(&|round| Some(added(round, output)? / added(round, other)?)), 3),
+        };
         let added_seconds = of(&|round| added(round, output));
         let count = |value: &dyn Fn(&Counts) -> f64| of(&|round| Some(value(&usage(round, output)?.1)));
         let resident = |round: &Vec<Run>, output| Some(usage(round, output)?.0.resident_kib as f64 / 1024.0);

@@ -11,6 +11,8 @@
 #![allow(unsafe_code, reason = "calls the plugin's and the system's C functions")]
 #![allow(unreachable_pub, reason = "a program of several files")]
 
+#[path = "../../tests/support/accepted.rs"]
+mod accepted;
 #[path = "../../tests/support/corpora.rs"]
 mod corpora;
 #[path = "../../tests/support/host/mod.rs"]

@@ -9,7 +9,7 @@ use std::time::Instant;
 use lexopt::prelude::{Long, Short, ValueExt};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::processor_seconds;
+use crate::clock::{processor_seconds, waits};
 use crate::corpora::Corpus;
 use crate::host::library::{Library, built_plugin};
 use crate::host::output::Output;
@@ -34,6 +34,8 @@ pub struct Cost {
     /// User and system time of the whole process, from before the first flush to after the plugin's end.
     pub cpu_seconds: f64,
     pub seconds: f64,
+    /// How often a thread waited, meanwhile.
+    pub waits: u64,
     /// The most memory that was resident, less what was before the library was loaded, in KiB.
     pub resident_kib: u64,
 }
@@ -56,7 +58,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    let plugin = plugin.map_or_else(built_plugin, Ok)?;
+    // A name without a slash would be looked for among the system's libraries.
+    let plugin = plugin.map_or_else(built_plugin, Ok)?.canonicalize()?;
     let pairs = properties.iter().map(|property| property.split_once('=').ok_or("-p: expected KEY=VALUE"));
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
     let cost = flush(&plugin, &pairs, corpus, records.unwrap_or(corpus.records()))?;
@@ -73,7 +76,7 @@ fn flush(plugin: &Path, properties: &[(&str, &str)], corpus: Corpus, records: u6
     if output.init(&library) <= 0 {
         return Err("the plugin refused its configuration".into());
     }
-    let (cpu_before, begin) = (processor_seconds()?, Instant::now());
+    let (cpu_before, waits_before, begin) = (processor_seconds()?, waits()?, Instant::now());
     let worker = Worker { library: &library, output: &output };
     let answer = thread::scope(|scope| scope.spawn(|| worker.flush_all(&chunks, records)).join());
     match answer {
@@ -83,10 +86,10 @@ fn flush(plugin: &Path, properties: &[(&str, &str)], corpus: Corpus, records: u6
     }
     let seconds = begin.elapsed().as_secs_f64();
     output.exit(&library);
-    let cpu_seconds = processor_seconds()? - cpu_before;
+    let (cpu_seconds, waits) = (processor_seconds()? - cpu_before, waits()? - waits_before);
     let resident_kib = resident_kib("VmHWM")?.saturating_sub(before);
     library.unregister(definition);
-    Ok(Cost { records, cpu_seconds, seconds, resident_kib })
+    Ok(Cost { records, cpu_seconds, seconds, waits, resident_kib })
 }
 
 /// The one thread that flushes; on the thread of `FLBPluginInit` the plugin would warn of a host without workers.

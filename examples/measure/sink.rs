@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::capture;
 use crate::wire::{Message, Messages, Wire, header};
+use crate::{accepted, capture};
 
 pub const HELP: &str = "\
   sink     takes records over TLS and counts them, until SIGTERM
@@ -168,54 +168,15 @@ impl Sink {
     }
 }
 
-/// All records accepted, with numbers and headers as long as the service's.
+/// All records accepted, with headers as long as the service's.
 fn reply(records: usize, is_cbor: bool) -> Vec<u8> {
-    let number = |index: usize| format!("4954346307654800757710509270303956035997522851839{:07}", index % 10_000_000);
-    let shard = |index: usize| format!("shardId-{:012}", index % 4);
-    let mut body = Vec::new();
-    if is_cbor {
-        // Maps and arrays without a stated length, as Java's generator writes them.
-        let text = |text: &str, body: &mut Vec<u8>| {
-            match text.len() {
-                length @ 0..24 => body.push(0x60 | length as u8),
-                length => body.extend([0x78, length as u8]),
-            }
-            body.extend_from_slice(text.as_bytes());
-        };
-        body.push(0xbf);
-        text("FailedRecordCount", &mut body);
-        body.push(0);
-        text("Records", &mut body);
-        body.push(0x9f);
-        for index in 0..records {
-            body.push(0xbf);
-            text("SequenceNumber", &mut body);
-            text(&number(index), &mut body);
-            text("ShardId", &mut body);
-            text(&shard(index), &mut body);
-            body.push(0xff);
-        }
-        body.extend([0xff, 0xff]);
-    } else {
-        body.extend_from_slice(b"{\"FailedRecordCount\":0,\"Records\":[");
-        for index in 0..records {
-            let comma = if index == 0 { "" } else { "," };
-            let (number, shard) = (number(index), shard(index));
-            body.extend_from_slice(
-                format!("{comma}{{\"SequenceNumber\":\"{number}\",\"ShardId\":\"{shard}\"}}").as_bytes(),
-            );
-        }
-        body.extend_from_slice(b"]}");
-    }
-    let kind = if is_cbor { "cbor" } else { "json" };
-    let mut reply = format!(
+    let (kind, body) = if is_cbor { ("cbor", accepted::cbor(records)) } else { ("json", accepted::json(records)) };
+    let head = format!(
         "HTTP/1.1 200 OK\r\nx-amzn-RequestId: d1f2a3b4-0c5d-4e6f-8a7b-9c0d1e2f3a4b\r\n\
          x-amz-id-2: Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6\r\n\
          Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: application/x-amz-{kind}-1.1\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
-    )
-    .into_bytes();
-    reply.append(&mut body);
-    reply
+    );
+    [head.into_bytes(), body].concat()
 }
