@@ -1,5 +1,6 @@
 //! What the user configured, checked.
 
+mod aggregation;
 mod network;
 pub mod options;
 mod parse;
@@ -92,11 +93,13 @@ impl Config {
         let role_arn = options.optional("role_arn", role_arn);
         let external_id = options.optional("external_id", any_text);
         let sts_endpoint = options.optional("sts_endpoint", Endpoint::parse);
+        let mut record = records::read(&mut options);
         let requests = RequestSettings {
             protocol: options.value("protocol", protocol),
             max_records: options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS)),
             max_bytes: options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES)),
-            record: records::read(&mut options),
+            aggregation: aggregation::read(&mut options, &mut record),
+            record,
         };
         let concurrency = match options.value("concurrency", parse::integer(0..=64)) {
             0 => options.default("concurrency", parse::integer(1..=64)),
