@@ -134,6 +134,22 @@ impl Aggregate {
     }
 }
 
+/// Gives a container another partition key in the place of the first one, of the same length: a container that is sent
+/// under another key than its records have is dropped by its consumer when the keys are of different shards. One whose
+/// first key has another length stays as it is.
+pub fn replace_key(container: &mut [u8], key: &str) {
+    let mut head = MAGIC.to_vec();
+    encode_bytes_head(PARTITION_KEYS, key.len(), &mut head);
+    let Some((message, md5)) = container.split_last_chunk_mut::<MD5_LENGTH>() else { return };
+    if !message.starts_with(&head) {
+        return;
+    }
+    if let Some(place) = message.get_mut(head.len()..head.len() + key.len()) {
+        place.copy_from_slice(key.as_bytes());
+    }
+    md5.copy_from_slice(&Md5::digest(message.get(MAGIC.len()..).unwrap_or_default()));
+}
+
 /// Texts that records name by their index, in the order in which they were seen first.
 #[derive(Debug)]
 struct Table {
@@ -152,8 +168,16 @@ impl Table {
         self.indexes.len() as u64
     }
 
+    /// As a rule there is one text only.
+    fn is_first(&self, text: &str) -> bool {
+        !self.encoded.is_empty() && self.first == text
+    }
+
     /// The index of `text`, which is added when it is new.
     fn index(&mut self, text: &str) -> u64 {
+        if self.is_first(text) {
+            return 0;
+        }
         if let Some(&index) = self.indexes.get(text) {
             return index;
         }
@@ -169,6 +193,9 @@ impl Table {
 
     /// The index that `text` has or would get, and the bytes by which the table would grow.
     fn would_be(&self, text: &str) -> (u64, usize) {
+        if self.is_first(text) {
+            return (0, 0);
+        }
         match self.indexes.get(text) {
             Some(&index) => (index, 0),
             None => (self.next(), bytes_size(self.field, text.len())),
@@ -200,4 +227,4 @@ fn encode_bytes_head(field: u32, length: usize, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -43,7 +43,7 @@ fn message(container: &[u8]) -> AggregatedRecord {
 }
 
 /// The user records of a container: partition key, explicit hash key, data.
-fn user_records(container: &[u8]) -> Vec<(String, Option<String>, Vec<u8>)> {
+pub(crate) fn user_records(container: &[u8]) -> Vec<(String, Option<String>, Vec<u8>)> {
     let message = message(container);
     let of = |index: u64, table: &[String]| table[usize::try_from(index).unwrap()].clone();
     let user_record = |record: Record| {

@@ -1,5 +1,6 @@
 //! What the user configured, checked.
 
+mod aggregation;
 mod identity;
 mod network;
 pub mod options;
@@ -71,11 +72,13 @@ impl Config {
         let region = options.optional("region", Region::parse);
         let network = Network::read(&mut options);
         let identity = identity::read(&mut options);
+        let mut record = records::read(&mut options);
         let requests = RequestSettings {
             protocol: options.value("protocol", protocol),
             max_records: options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS)),
             max_bytes: options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES)),
-            record: records::read(&mut options),
+            aggregation: aggregation::read(&mut options, &mut record),
+            record,
         };
         let concurrency = match options.value("concurrency", parse::integer(0..=64)) {
             0 => options.default("concurrency", parse::integer(1..=64)),

@@ -197,10 +197,34 @@ pub static OPTIONS: &[OptionSpec] = &[
         doc: "Key or path of the value that is the partition key, or $TAG. Unset, or where it is missing: a random key.",
     },
     OptionSpec {
+        name: "aggregation",
+        aliases: &[],
+        default: Some("off"),
+        doc: "Send several records as one: kpl (or true) in the container of Amazon's producer library, lines one behind the other, each ended by a newline.",
+    },
+    OptionSpec {
+        name: "simple_aggregation",
+        aliases: &[],
+        default: Some("off"),
+        doc: "The same as aggregation lines.",
+    },
+    OptionSpec {
+        name: "aggregation_max_size",
+        aliases: &[],
+        default: Some("256K"),
+        doc: "Most bytes of a container of aggregation kpl; it is never larger than max_record_size allows.",
+    },
+    OptionSpec {
+        name: "aggregation_max_count",
+        aliases: &[],
+        default: None,
+        doc: "Most records in a container of aggregation kpl. Unset: as many as fit.",
+    },
+    OptionSpec {
         name: "compression",
         aliases: &[],
         default: Some("none"),
-        doc: "Compress each record: none, gzip, zlib, zstd or snappy (a raw block).",
+        doc: "Compress each record, or with aggregation lines all that are sent as one: none, gzip, zlib, zstd or snappy (a raw block).",
     },
     OptionSpec {
         name: "compression_level",

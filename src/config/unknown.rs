@@ -9,8 +9,6 @@ use crate::error::Mistake;
 
 /// Options of Fluentd's plugin and of others, with what to do instead.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("aggregation", "leave it out: this version sends each record by itself"),
-    ("simple_aggregation", "leave it out: this version sends each record by itself"),
     ("add_newline", "use append_newline or chomp_record"),
     ("fixed_partition_key", "leave it out: records without a key are spread over all shards"),
     ("drop_failed_records_after_batch_request_retries", "leave it out: failed records are never dropped"),

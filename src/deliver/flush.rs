@@ -112,8 +112,8 @@ pub(super) struct Flush {
     pub(super) settled: RefCell<RecordSet>,
     /// No further request makes sense in this flush.
     pub(super) stopped: Cell<bool>,
-    /// Records that were refused alone, with the service's words.
-    pub(super) suspects: RefCell<Vec<(u32, String)>>,
+    /// Records that were refused alone, or only with those they are aggregated with, and the service's words.
+    pub(super) suspects: RefCell<Vec<(Vec<u32>, String)>>,
     pub(super) times: Times,
 }
 
@@ -137,7 +137,8 @@ impl Attempt {
         Attempt { batch, backoff: Backoff::default(), retries: 0, tried_at_once: false, renewed: false }
     }
 
+    /// How many records of the chunk are in it; the request has fewer when they are aggregated.
     pub(super) fn records(&self) -> usize {
-        self.batch.entries().len()
+        self.batch.record_count()
     }
 }

@@ -194,8 +194,8 @@ impl<T: Transport> Delivery<T> {
             };
             add_time(&flush.times.network, sent_at);
             flush.times.requests.set(flush.times.requests.get() + 1);
-            match verdict(&answer, attempt.records()) {
-                Verdict::Accepted => self.accepted(attempt.batch.entries(), &flush),
+            match verdict(&answer, attempt.batch.entries().len()) {
+                Verdict::Accepted => self.accepted(&attempt.batch, attempt.batch.entries(), &flush),
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {
                     if ambiguous {
@@ -225,11 +225,11 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Counts records that Kinesis has.
-    fn accepted<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>, flush: &Flush) {
+    fn accepted<'a>(&self, batch: &'a Batch, entries: impl IntoIterator<Item = &'a Entry>, flush: &Flush) {
         let mut settled = flush.settled.borrow_mut();
         let mut accepted = 0;
-        for entry in entries {
-            settled.insert(entry.record);
+        for &record in entries.into_iter().flat_map(|entry| batch.records(entry)) {
+            settled.insert(record);
             accepted += 1;
         }
         Flush::count(&flush.accepted, accepted);
@@ -240,12 +240,13 @@ impl<T: Transport> Delivery<T> {
     async fn answered(&self, mut attempt: Attempt, records: &[RecordVerdict], flush: &Flush) -> Option<Attempt> {
         let answers = || attempt.batch.entries().iter().zip(records);
         let is_accepted = |record: &RecordVerdict| *record == RecordVerdict::Accepted;
-        self.accepted(answers().filter(|(_, record)| is_accepted(record)).map(|(entry, _)| entry), flush);
+        let accepted = answers().filter(|(_, record)| is_accepted(record)).map(|(entry, _)| entry);
+        self.accepted(&attempt.batch, accepted, flush);
         let mut first_failure = None;
         for (entry, record) in answers() {
             match record {
                 RecordVerdict::Accepted => {}
-                RecordVerdict::Refused { code } => self.refused_by_kinesis(entry.record, code, flush),
+                RecordVerdict::Refused { code } => self.refused_by_kinesis(attempt.batch.records(entry), code, flush),
                 RecordVerdict::Again { code } => first_failure = first_failure.or(Some(code)),
             }
         }
@@ -331,14 +332,15 @@ impl<T: Transport> Delivery<T> {
         match (index, attempt.batch.entries()) {
             (_, [only]) => {
                 let mut suspects = flush.suspects.borrow_mut();
-                suspects.push((only.record, reason.to_owned()));
+                suspects.push((attempt.batch.records(only).to_vec(), reason.to_owned()));
                 if suspects.len() >= MAX_SUSPECTS && flush.accepted.get() == 0 {
                     flush.stopped.set(true);
                 }
                 Vec::new()
             }
             (Some(culprit), entries) => {
-                entries.get(culprit).iter().for_each(|entry| self.refused_by_kinesis(entry.record, reason, flush));
+                let records = entries.get(culprit).map(|entry| attempt.batch.records(entry)).unwrap_or_default();
+                self.refused_by_kinesis(records, reason, flush);
                 vec![part(&|index| index != culprit)]
             }
             (None, entries) => {
@@ -355,14 +357,16 @@ impl<T: Transport> Delivery<T> {
         let Some((_, reason)) = suspects.first() else { return };
         let others_before = suspects.len() == 1 && self.totals.accepted.get() > 0;
         if flush.accepted.get() > 0 || others_before {
-            suspects.iter().for_each(|(record, reason)| self.refused_by_kinesis(*record, reason, flush));
+            suspects.iter().for_each(|(records, reason)| self.refused_by_kinesis(records, reason, flush));
             return;
         }
-        Flush::count(&flush.left, suspects.len());
+        Flush::count(&flush.left, suspects.iter().map(|(records, _)| records.len()).sum());
         self.tell_operator(reason, "no record is acceptable there, so it is not the records");
     }
 }
 
+#[cfg(test)]
+mod aggregation_tests;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]

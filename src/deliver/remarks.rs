@@ -49,10 +49,12 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// Counts a record that Kinesis does not want.
-    pub(super) fn refused_by_kinesis(&self, record: u32, reason: &str, flush: &Flush) {
-        let text = || format!("a record is refused by Kinesis: {reason}");
-        self.refuse(record, RefusalReason::ByKinesis, "refused by Kinesis", flush, text);
+    /// Counts a record that Kinesis does not want, or several that were one for it.
+    pub(super) fn refused_by_kinesis(&self, records: &[u32], reason: &str, flush: &Flush) {
+        for &record in records {
+            let text = || format!("a record is refused by Kinesis: {reason}");
+            self.refuse(record, RefusalReason::ByKinesis, "refused by Kinesis", flush, text);
+        }
     }
 
     fn refuse(

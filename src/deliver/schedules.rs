@@ -14,9 +14,11 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::aggregate;
 use crate::kinesis::client::TransportError;
 use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
+use crate::pack::Aggregation;
 
 /// Probabilities of what one schedule is like.
 struct Weather {
@@ -63,8 +65,12 @@ impl Transport for Simulated {
         let latency = self.0.borrow_mut().random.random_range(0..400);
         tokio::time::sleep(Duration::from_millis(latency)).await;
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let data = body["Records"].as_array().unwrap().iter().map(|record| record["Data"].as_str().unwrap().to_owned());
-        self.0.borrow_mut().put(data.collect())
+        let records = body["Records"].as_array().unwrap().iter();
+        let records = records.map(|record| {
+            let data = base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap();
+            user_records(&data, record["PartitionKey"].as_str().unwrap())
+        });
+        self.0.borrow_mut().put(&records.collect::<Vec<_>>())
     }
 
     fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
@@ -72,8 +78,20 @@ impl Transport for Simulated {
     }
 }
 
+/// What a consumer finds in a Kinesis record. It drops an aggregate whose records have other keys than it was sent under,
+/// as they may be of another shard.
+fn user_records(data: &[u8], key: &str) -> Vec<String> {
+    let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
+    if !data.starts_with(&aggregate::MAGIC) {
+        return text(data).lines().map(str::to_owned).collect();
+    }
+    let inside = aggregate::tests::user_records(data);
+    let is_dropped = inside.iter().any(|(inner, _, _)| inner != key);
+    if is_dropped { Vec::new() } else { inside.into_iter().map(|(_, _, data)| text(&data)).collect() }
+}
+
 impl Kinesis {
-    fn put(&mut self, records: Vec<String>) -> Result<Response, TransportError> {
+    fn put(&mut self, records: &[Vec<String>]) -> Result<Response, TransportError> {
         let weather = &self.weather;
         let faults = [
             weather.throttled_call,
@@ -85,7 +103,7 @@ impl Kinesis {
         ];
         let fault = faults.iter().position(|&chance| self.random.random_bool(chance));
         let store = |kinesis: &mut Self, told: bool| {
-            for record in &records {
+            for record in records.iter().flatten() {
                 *kinesis.stored.entry(record.clone()).or_default() += 1;
                 *kinesis.untold.entry(record.clone()).or_default() += u32::from(!told);
             }
@@ -111,7 +129,9 @@ impl Kinesis {
                     } else if self.random.random_bool(self.weather.failed_record) {
                         entries.push(r#"{"ErrorCode":"InternalFailure"}"#);
                     } else {
-                        *self.stored.entry(record).or_default() += 1;
+                        for record in record {
+                            *self.stored.entry(record.clone()).or_default() += 1;
+                        }
                         entries.push(r#"{"SequenceNumber":"1"}"#);
                     }
                 }
@@ -142,12 +162,23 @@ fn chunks(random: &mut SmallRng) -> Vec<Rc<Chunk>> {
             next_id += 1;
             let body = rmpv::Value::Map(vec![("id".into(), next_id.into())]);
             rmpv::encode::write_value(&mut bytes, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
-            records.push(base64_simd::STANDARD.encode_to_string(format!(r#"{{"id":{next_id}}}"#)));
+            records.push(format!(r#"{{"id":{next_id}}}"#));
         }
         let tag: &[u8] = if random.random_bool(0.5) { b"app" } else { b"web" };
         Rc::new(Chunk { tag, bytes, records, delivered: Cell::new(false) })
     };
     (0..6).map(|_| chunk()).collect()
+}
+
+/// None in a third of the lives, so that a chunk may be retried with another than it was sent with.
+fn aggregation(random: &mut SmallRng) -> Option<Aggregation> {
+    match random.random_range(0..3) {
+        0 => None,
+        1 => Some(Aggregation::Lines),
+        _ => {
+            Some(Aggregation::Kpl { max_bytes: random.random_range(64..300), max_records: random.random_range(1..20) })
+        }
+    }
 }
 
 const LEDGER_BYTES: usize = 64 << 10;
@@ -171,7 +202,15 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
             immediate_retry: random.random_bool(0.5),
             slow_flush: None,
         };
-        let requests = RequestSettings { max_records: random.random_range(1..12), ..RequestSettings::default() };
+        let mut requests = RequestSettings {
+            max_records: random.random_range(1..12),
+            aggregation: aggregation(&mut random),
+            ..RequestSettings::default()
+        };
+        if requests.aggregation == Some(Aggregation::Lines) {
+            requests.record.newline = true;
+            requests.record.max_bytes = random.random_range(50..200);
+        }
         let log = TestLog::default();
         let stream = Stream::parse("logs").map_err(|error| error.clone())?;
         let delivery = Delivery::new(

@@ -4,9 +4,11 @@
 //! no record is encoded twice.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::aggregate;
 use crate::config::Stream;
 use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 
@@ -68,7 +70,8 @@ mod cbor {
 /// One record of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Which record of the chunk this is: the index of its event.
+    /// Which record of the chunk this is: the index of its event. In a batch of groups, which group; [`Batch::records`]
+    /// tells in either case.
     pub record: u32,
     /// Data before base64 plus partition key, in bytes: what Kinesis counts.
     pub bytes: usize,
@@ -80,6 +83,14 @@ pub struct Entry {
     key: Range<usize>,
 }
 
+/// Records of the chunk that share one of the batch.
+#[derive(Debug)]
+struct Group {
+    records: Vec<u32>,
+    /// Whether the data are an aggregate that has the partition key inside.
+    holds_key: bool,
+}
+
 /// A batch that is being written.
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -87,6 +98,7 @@ pub struct BatchBuilder {
     body: Vec<u8>,
     prefix_length: usize,
     entries: Vec<Entry>,
+    groups: Vec<Group>,
     bytes: usize,
     /// Where the entry that is open starts in the body.
     head: usize,
@@ -115,8 +127,8 @@ impl BatchBuilder {
     }
 
     fn behind(prefix: Vec<u8>, protocol: Protocol) -> Self {
-        let (prefix_length, entries, data) = (prefix.len(), Vec::new(), Vec::new());
-        BatchBuilder { protocol, prefix_length, body: prefix, entries, bytes: 0, head: prefix_length, data }
+        let (prefix_length, entries, groups, data) = (prefix.len(), Vec::new(), Vec::new(), Vec::new());
+        BatchBuilder { protocol, prefix_length, body: prefix, entries, groups, bytes: 0, head: prefix_length, data }
     }
 
     /// How many records are in it.
@@ -138,6 +150,15 @@ impl BatchBuilder {
     pub fn push(&mut self, record: u32, data: &[u8], key: &str, random_key: bool) {
         self.open().extend_from_slice(data);
         self.close(record, key, random_key);
+    }
+
+    /// Appends a record that several records of the chunk share; then all records of the batch have to be such. When
+    /// its data are an aggregate, it `holds_key`.
+    pub fn push_group(&mut self, records: Vec<u32>, data: &[u8], key: &str, random_key: bool, holds_key: bool) {
+        // A batch has 500 records at most.
+        let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
+        self.groups.push(Group { records, holds_key });
+        self.push(group, data, key, random_key);
     }
 
     /// Opens an entry and returns the place to append its data to. [`BatchBuilder::close`] makes it a record; an entry
@@ -247,8 +268,8 @@ impl BatchBuilder {
             Protocol::Json => json::END,
             Protocol::Cbor => cbor::END,
         });
-        let BatchBuilder { protocol, body, prefix_length, entries, bytes, .. } = self;
-        Batch { protocol, body: body.into(), prefix_length, entries, bytes }
+        let BatchBuilder { protocol, body, prefix_length, entries, groups, bytes, .. } = self;
+        Batch { protocol, body: body.into(), prefix_length, entries, groups: groups.into(), bytes }
     }
 }
 
@@ -259,6 +280,8 @@ pub struct Batch {
     body: Bytes,
     prefix_length: usize,
     entries: Vec<Entry>,
+    /// What the entries stand for, when they stand for several records of the chunk each.
+    groups: Rc<[Group]>,
     bytes: usize,
 }
 
@@ -266,6 +289,23 @@ impl Batch {
     /// The records in it, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Which records of the chunk one of its entries stands for: the indexes of their events.
+    #[inline]
+    pub fn records<'a>(&'a self, entry: &'a Entry) -> &'a [u32] {
+        match self.groups.get(entry.record as usize) {
+            Some(group) => &group.records,
+            None => std::slice::from_ref(&entry.record),
+        }
+    }
+
+    /// How many records of the chunk are in it.
+    pub fn record_count(&self) -> usize {
+        if self.groups.is_empty() {
+            return self.entries.len();
+        }
+        self.entries.iter().map(|entry| self.records(entry).len()).sum()
     }
 
     /// Data before base64 plus partition keys, in bytes.
@@ -291,9 +331,18 @@ impl Batch {
             if !keep(index) {
                 continue;
             }
+            let key = if entry.random_key { new_key(index) } else { None };
+            if let Some(key) = key
+                && self.groups.get(entry.record as usize).is_some_and(|group| group.holds_key)
+            {
+                let mut data = self.data(entry);
+                aggregate::replace_key(&mut data, key.as_str());
+                kept.push(entry.record, &data, key.as_str(), true);
+                continue;
+            }
             kept.separate();
             kept.body.extend_from_slice(part(entry.head.clone()));
-            match if entry.random_key { new_key(index) } else { None } {
+            match key {
                 Some(key) => kept.end_entry(entry.record, entry.bytes - RANDOM_KEY_LENGTH, key.as_str(), true),
                 None => {
                     let key_start = kept.body.len();
@@ -302,7 +351,22 @@ impl Batch {
                 }
             }
         }
-        kept.finish()
+        Batch { groups: Rc::clone(&self.groups), ..kept.finish() }
+    }
+
+    /// The data of an entry.
+    fn data(&self, entry: &Entry) -> Vec<u8> {
+        let head = self.body.get(entry.head.clone()).unwrap_or_default();
+        let between = |start: &[u8], end: &[u8]| {
+            let data = head.get(start.len()..head.len().saturating_sub(end.len()));
+            data.unwrap_or_default()
+        };
+        match self.protocol {
+            Protocol::Json => {
+                base64_simd::STANDARD.decode_to_vec(between(json::DATA, json::PARTITION_KEY)).unwrap_or_default()
+            }
+            Protocol::Cbor => between(cbor::DATA, cbor::PARTITION_KEY).to_vec(),
+        }
     }
 }
 

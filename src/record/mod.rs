@@ -180,6 +180,16 @@ impl<'a> Encoder<'a> {
         if self.random_key.is_some() { RANDOM_KEY_LENGTH } else { self.key.len() }
     }
 
+    /// Most bytes of a record and its partition key.
+    pub fn max_bytes(&self) -> usize {
+        self.settings.max_bytes
+    }
+
+    /// Whether records are compressed.
+    pub fn compresses(&self) -> bool {
+        self.settings.compression.is_some()
+    }
+
     /// Appends the record that `event` makes to `out`. On an error `out` may hold a part of it.
     #[inline]
     pub fn encode(
@@ -188,25 +198,17 @@ impl<'a> Encoder<'a> {
         random: &mut SmallRng,
         out: &mut Vec<u8>,
     ) -> Result<Alterations, Refusal> {
-        let settings = self.settings;
-        if settings.shape.time_key.is_some() || matches!(settings.format, Format::OutFile { .. }) {
-            self.time.clear();
-            self.times.write(event.time, &mut self.time);
-        }
-        let no_partition_key = self.draw_key(event.body, random);
-        let room = settings.max_bytes.checked_sub(self.key_length()).ok_or(Refusal::TooLarge)?;
-
+        let (no_partition_key, room) = self.begin(event, random)?;
         let start = out.len();
-        let (bytes, is_cut) = match settings.compression {
+        let (bytes, is_cut) = match self.settings.compression {
             None => {
                 self.write(event.body, out)?;
                 (out.len() - start, self.cut(out, start, room)?)
             }
-            Some(compression) => {
+            Some(_) => {
                 let mut plain = std::mem::take(&mut self.plain);
                 plain.clear();
-                let packed =
-                    self.write(event.body, &mut plain).and_then(|()| self.pack(compression, &plain, room, out));
+                let packed = self.write(event.body, &mut plain).and_then(|()| self.compress_to_fit(&plain, room, out));
                 let bytes = plain.len();
                 self.plain = plain;
                 (bytes, packed?)
@@ -214,6 +216,32 @@ impl<'a> Encoder<'a> {
         };
         let cut_from = is_cut.then_some(bytes + self.key_length());
         Ok(Alterations { cut_from, no_partition_key })
+    }
+
+    /// As [`Encoder::encode`], but the record is neither compressed nor cut: it is the caller's to do that, with
+    /// [`Encoder::compress_lines`] or [`Encoder::compress_to_fit`].
+    pub fn encode_whole(
+        &mut self,
+        event: &Event<'_>,
+        random: &mut SmallRng,
+        out: &mut Vec<u8>,
+    ) -> Result<Alterations, Refusal> {
+        let (no_partition_key, _) = self.begin(event, random)?;
+        self.write(event.body, out)?;
+        Ok(Alterations { cut_from: None, no_partition_key })
+    }
+
+    /// Makes time and key of a record; says whether it should have had a key, and how many bytes its data may have.
+    #[inline]
+    fn begin(&mut self, event: &Event<'_>, random: &mut SmallRng) -> Result<(bool, usize), Refusal> {
+        let settings = self.settings;
+        if settings.shape.time_key.is_some() || matches!(settings.format, Format::OutFile { .. }) {
+            self.time.clear();
+            self.times.write(event.time, &mut self.time);
+        }
+        let no_partition_key = self.draw_key(event.body, random);
+        let room = settings.max_bytes.checked_sub(self.key_length()).ok_or(Refusal::TooLarge)?;
+        Ok((no_partition_key, room))
     }
 
     /// Writes the event in its shape and format, with the newline.
@@ -265,29 +293,41 @@ impl<'a> Encoder<'a> {
     }
 
     /// Appends `plain`, compressed into `room` bytes, to `out`; says whether it was cut for that.
-    fn pack(
-        &mut self,
-        compression: Compression,
-        plain: &[u8],
-        room: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<bool, Refusal> {
-        let compressor = match &mut self.compressor {
-            Some(compressor) => compressor,
-            none => none.insert(Compressor::new(compression.kind, compression.level)?),
-        };
+    pub fn compress_to_fit(&mut self, plain: &[u8], room: usize, out: &mut Vec<u8>) -> Result<bool, Refusal> {
+        let settings = self.settings;
+        let compressor = self.compressor()?;
         let start = out.len();
-        match self.settings.oversize {
+        match settings.oversize {
             Oversize::Discard => {
                 compressor.compress(plain, out)?;
                 if out.len() - start > room { Err(Refusal::TooLarge) } else { Ok(false) }
             }
             Oversize::Truncate => {
-                let holds_json = self.settings.format.holds_json();
-                let suffix = size::suffix(self.settings.newline);
+                let holds_json = settings.format.holds_json();
+                let suffix = size::suffix(settings.newline);
                 let cut = |end| size::boundary(plain, end, holds_json);
                 Ok(compressor.compress_to_fit(plain, room, &cut, suffix, out)? < plain.len())
             }
+        }
+    }
+
+    /// Appends as many of the lines of `text`, which end where `ends` says, as fit into `room` bytes, compressed
+    /// together, to `out`; answers how many these are.
+    pub fn compress_lines(
+        &mut self,
+        text: &[u8],
+        ends: &[usize],
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Refusal> {
+        Ok(self.compressor()?.compress_lines(text, 0, ends, room, out)?)
+    }
+
+    fn compressor(&mut self) -> Result<&mut Compressor, Refusal> {
+        let compression = self.settings.compression.ok_or(Refusal::Compression)?;
+        match &mut self.compressor {
+            Some(compressor) => Ok(compressor),
+            none => Ok(none.insert(Compressor::new(compression.kind, compression.level)?)),
         }
     }
 }

@@ -26,7 +26,7 @@ def deaggregate(data):
         }
         # A record that is no aggregate, or a damaged one, is handed back as it came.
         for user in (user_record["kinesis"] for user_record in deaggregate_records([record]))
-        if user["aggregated"]
+        if user.get("aggregated")
     ]
 
 

@@ -23,25 +23,25 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn no_python() -> Option<String> {
+pub fn no_python() -> Option<String> {
     let lib = python().ancestors().nth(2).and_then(|venv| venv.join("lib").read_dir().ok());
     let mut versions = lib.into_iter().flatten().flatten();
     let installed = versions.any(|version| version.path().join("site-packages/aws_kinesis_agg").exists());
     not_installed("aws_kinesis_agg for Python", installed)
 }
 
-fn no_node() -> Option<String> {
+pub fn no_node() -> Option<String> {
     let node = Command::new("node").arg("--version").output().is_ok();
     not_installed("aws-kinesis-agg for Node", node && node_modules().join("aws-kinesis-agg").exists())
 }
 
 /// A user record, as the modules hand it out.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-struct UserRecord {
-    partition_key: String,
-    explicit_hash_key: Option<String>,
+pub struct UserRecord {
+    pub partition_key: String,
+    pub explicit_hash_key: Option<String>,
     /// In base64.
-    data: String,
+    pub data: String,
 }
 
 fn python_opens_every_aggregate() -> Result<(), Failed> {
@@ -119,7 +119,7 @@ fn python_inflates_gzip_and_zlib() -> Result<(), Failed> {
 }
 
 /// Hands each of `records` to a script, and reads its answer to each.
-fn run<T: DeserializeOwned>(
+pub fn run<T: DeserializeOwned>(
     program: &Path,
     script: &str,
     command: &str,

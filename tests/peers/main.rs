@@ -14,6 +14,7 @@
     reason = "a program that tests: it may assert and print, and nothing of it is reached from outside"
 )]
 
+mod aggregates;
 #[path = "../support/chunks.rs"]
 mod chunks;
 mod consumers;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let mut trials = kinesis_local::trials();
     trials.extend(ministack::trials());
     trials.extend(consumers::trials());
+    trials.extend(aggregates::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -3,6 +3,11 @@
 //! Pure: bytes in, batches out. The next batch is written while others are on their way, so a [`Packer`] makes one batch
 //! at a time.
 
+mod group;
+mod kpl;
+mod lines;
+mod open;
+
 use rand::rngs::SmallRng;
 
 use crate::chunk::{Events, NotAnEvent};
@@ -12,6 +17,9 @@ use crate::kinesis::request::{Batch, BatchBuilder, Protocol};
 use crate::ledger::RecordSet;
 use crate::partition::RANDOM_KEY_LENGTH;
 use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
+use group::Groups;
+
+pub use group::Aggregation;
 
 /// What requests look like.
 #[derive(Clone, Debug)]
@@ -22,6 +30,8 @@ pub struct RequestSettings {
     pub max_records: usize,
     /// Most bytes of a request, data and partition keys. A single record above it goes alone.
     pub max_bytes: usize,
+    /// How several records share one of the request's, if they do.
+    pub aggregation: Option<Aggregation>,
     /// The records in it.
     pub record: RecordSettings,
 }
@@ -32,6 +42,7 @@ impl Default for RequestSettings {
             protocol: Protocol::default(),
             max_records: limits::MAX_REQUEST_RECORDS,
             max_bytes: limits::DEFAULT_REQUEST_BYTES,
+            aggregation: None,
             record: RecordSettings::default(),
         }
     }
@@ -59,6 +70,8 @@ pub struct Packer<'a> {
     encoder: Encoder<'a>,
     /// The record that found the last batch full.
     carried: Option<Record>,
+    /// The groups of records that are not yet in a batch, when records are aggregated.
+    groups: Option<Groups>,
     /// Bytes of the largest body so far: the next one will need about as many.
     body_bytes: usize,
 }
@@ -81,12 +94,16 @@ impl<'a> Packer<'a> {
         settled: RecordSet,
     ) -> Self {
         let (events, encoder) = (Events::new(chunk), Encoder::new(&settings.record, tag));
-        Packer { events, stream, settings, settled, next_record: 0, encoder, carried: None, body_bytes: 0 }
+        let groups = settings.aggregation.map(Groups::new);
+        Packer { events, stream, settings, settled, next_record: 0, encoder, carried: None, groups, body_bytes: 0 }
     }
 
     /// The next batch, as full as the limits allow; `None` when the chunk is done. What is not sent, or not as it came, is
     /// told to `remark`, with its index.
     pub fn next_batch(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Batch> {
+        if self.groups.is_some() {
+            return self.next_batch_of_groups(random, remark);
+        }
         let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, self.body_bytes);
         if let Some(carried) = self.carried.take() {
             batch.push(carried.index, &carried.data, &carried.key, carried.random_key);
@@ -106,6 +123,10 @@ impl<'a> Packer<'a> {
                 None => batch.close(index, self.encoder.key(), false),
             }
         }
+        self.finish(batch)
+    }
+
+    fn finish(&mut self, batch: BatchBuilder) -> Option<Batch> {
         let batch = (!batch.is_empty()).then(|| batch.finish())?;
         self.body_bytes = self.body_bytes.max(batch.body().len());
         Some(batch)
@@ -114,7 +135,8 @@ impl<'a> Packer<'a> {
     /// How many records are not yet in a batch, those that cannot be sent among them.
     pub fn remaining(&self) -> usize {
         let ahead = (self.next_record..).zip(self.events.clone());
-        usize::from(self.carried.is_some()) + ahead.filter(|(record, _)| !self.settled.contains(*record)).count()
+        let made = usize::from(self.carried.is_some()) + self.groups.as_ref().map_or(0, Groups::remaining);
+        made + ahead.filter(|(record, _)| !self.settled.contains(*record)).count()
     }
 
     /// Writes the next event that can be sent into an entry of `batch`, which stays open, and returns its index.
@@ -147,6 +169,9 @@ impl<'a> Packer<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod group_tests;
 
 #[cfg(test)]
 mod tests {

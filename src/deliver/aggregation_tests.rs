@@ -1,0 +1,83 @@
+//! Records that share a Kinesis record are still delivered, refused, left and remembered one by one.
+
+use super::scripted::{Answer, Bench, ids};
+use super::*;
+use crate::pack::Aggregation;
+
+const THROTTLED: &str = "ProvisionedThroughputExceededException";
+
+/// Blocks of three lines.
+fn bench(script: Vec<Answer>, retries: usize) -> Bench {
+    Bench::with(script, |settings, requests| {
+        settings.retries = retries;
+        requests.aggregation = Some(Aggregation::Lines);
+        requests.record.newline = true;
+        requests.record.max_bytes = "{\"i\":0}\n".len() * 3 + crate::partition::RANDOM_KEY_LENGTH;
+    })
+}
+
+/// The records that Kinesis took.
+fn accepted(bench: &Bench) -> Vec<String> {
+    let mut records: Vec<String> = bench.accepted().concat().lines().map(str::to_owned).collect();
+    records.sort();
+    records
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_was_throttled_is_sent_again_whole_under_another_key() {
+    let bench = bench(vec![Answer::Fail(&[1], THROTTLED)], 8);
+    assert_eq!(bench.flush(8).await, Outcome::Delivered);
+    assert_eq!(bench.sizes(), [3, 1]);
+    let requests = bench.kinesis.state.borrow().requests.clone();
+    assert_eq!(requests[1][0].0, requests[0][1].0);
+    assert_ne!(requests[1][0].1, requests[0][1].1);
+    assert_eq!(bench.delivery.totals().accepted.get(), 8);
+    assert_eq!(bench.delivery.progress(), 8);
+    let lines = bench.log.lines();
+    assert!(lines[0].contains("3 of 8 records not accepted (ProvisionedThroughputExceededException)"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fluent_bits_retry_sends_the_records_of_the_failed_block_alone() {
+    let bench = bench(vec![Answer::Fail(&[1], THROTTLED)], 0);
+    assert_eq!(bench.flush(8).await, Outcome::Retry);
+    let totals = bench.delivery.totals();
+    assert_eq!((totals.accepted.get(), totals.left.get()), (5, 3));
+    assert_eq!(bench.flush(8).await, Outcome::Delivered);
+    assert_eq!((totals.accepted.get(), totals.spared.get()), (8, 5));
+    let requests = bench.kinesis.state.borrow().requests.clone();
+    assert_eq!(requests[1].iter().map(|(block, _)| block.as_str()).collect::<Vec<_>>(), [ids(3..6).join("\n") + "\n"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_made_into_a_request_is_left_too() {
+    let bench = bench(vec![], 0);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "AccessDeniedException"));
+    assert_eq!(bench.flush(100).await, Outcome::Retry);
+    assert_eq!(bench.delivery.totals().left.get(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_records_of_a_refused_block_are_refused_and_counted_each() {
+    const CULPRIT: &str = "{\"i\":3}\n{\"i\":4}\n{\"i\":5}\n";
+    let by_halving: fn() -> Answer = || Answer::Poison(&[CULPRIT], "said so");
+    for (script, otherwise) in [
+        (vec![], Some(by_halving)),
+        (vec![Answer::NamedPoison(CULPRIT)], None),
+        (vec![Answer::Fail(&[1], "InvalidArgumentException")], None),
+    ] {
+        let bench = bench(script, 8);
+        bench.kinesis.state.borrow_mut().otherwise = otherwise;
+        assert_eq!(bench.flush(8).await, Outcome::Delivered);
+        assert_eq!(accepted(&bench), ids([0, 1, 2, 6, 7]));
+        let totals = bench.delivery.totals();
+        assert_eq!((totals.accepted.get(), totals.refused.by(RefusalReason::ByKinesis)), (5, 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_may_be_stored_twice_are_counted_each() {
+    let bench = bench(vec![Answer::Mismatch], 8);
+    assert_eq!(bench.flush(8).await, Outcome::Delivered);
+    assert_eq!(bench.delivery.totals().ambiguous.get(), 8);
+}

@@ -1,0 +1,166 @@
+//! Several records as one Kinesis record.
+//!
+//! A shard takes 1,000 records a second, however small: small records fill it long before its megabyte. Records of one
+//! partition key share a [`Group`], and those without a key share one under a random key. Different keys never do: they
+//! may belong to different shards, and a consumer drops what is not of its shard. Within a key nothing overtakes, and no
+//! group outlives its chunk.
+
+use std::collections::VecDeque;
+
+use rand::rngs::SmallRng;
+
+use super::kpl::Kpl;
+use super::lines::Lines;
+use super::{Packer, Remark};
+use crate::chunk::Event;
+use crate::kinesis::request::{Batch, BatchBuilder};
+use crate::record::{Alterations, Encoder, Refusal};
+
+/// How several records become one Kinesis record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aggregation {
+    /// In the container of Amazon's Kinesis Producer Library ([`crate::aggregate`]).
+    Kpl {
+        /// Most bytes of a container. It is never larger than a record may be, in any case.
+        max_bytes: usize,
+        /// Most records in one.
+        max_records: usize,
+    },
+    /// One behind the other, each ended by a newline. Compression packs them together.
+    Lines,
+}
+
+/// What becomes one Kinesis record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    /// The records in it, by the index of their events, in order.
+    pub(super) records: Vec<u32>,
+    pub(super) data: Vec<u8>,
+    pub(super) key: String,
+    /// Whether the key was drawn at random.
+    pub(super) random_key: bool,
+    /// Whether `data` has the key inside.
+    pub(super) holds_key: bool,
+}
+
+/// Collects records in groups.
+pub(super) struct Groups {
+    open: Open,
+    /// Groups that are complete.
+    ready: VecDeque<Group>,
+    /// The record that is being written.
+    record: Vec<u8>,
+}
+
+/// Groups that may grow.
+enum Open {
+    Kpl(Kpl),
+    Lines(Lines),
+}
+
+/// What making groups needs.
+pub(super) struct Tools<'t, 'a> {
+    pub(super) encoder: &'t mut Encoder<'a>,
+    pub(super) random: &'t mut SmallRng,
+    pub(super) remark: &'t mut dyn FnMut(u32, Remark),
+    /// Where complete groups go.
+    pub(super) ready: &'t mut VecDeque<Group>,
+}
+
+impl Groups {
+    pub(super) fn new(aggregation: Aggregation) -> Self {
+        let open = match aggregation {
+            Aggregation::Kpl { max_bytes, max_records } => Open::Kpl(Kpl::new(max_bytes, max_records)),
+            Aggregation::Lines => Open::Lines(Lines::default()),
+        };
+        Groups { open, ready: VecDeque::new(), record: Vec::new() }
+    }
+
+    /// How many records are in groups that are not yet in a batch.
+    pub(super) fn remaining(&self) -> usize {
+        let open = match &self.open {
+            Open::Kpl(kpl) => kpl.len(),
+            Open::Lines(lines) => lines.len(),
+        };
+        open + self.ready.iter().map(|group| group.records.len()).sum::<usize>()
+    }
+
+    /// Puts an event into a group.
+    fn add(
+        &mut self,
+        index: u32,
+        event: &Event<'_>,
+        encoder: &mut Encoder<'_>,
+        random: &mut SmallRng,
+        remark: &mut dyn FnMut(u32, Remark),
+    ) -> Result<(), Refusal> {
+        self.record.clear();
+        let alterations = match &self.open {
+            Open::Lines(_) if encoder.compresses() => encoder.encode_whole(event, random, &mut self.record),
+            _ => encoder.encode(event, random, &mut self.record),
+        }?;
+        if alterations != Alterations::default() {
+            remark(index, Remark::Altered(alterations));
+        }
+        match &mut self.open {
+            Open::Kpl(kpl) => kpl.add(index, &self.record, encoder, &mut self.ready),
+            Open::Lines(lines) => {
+                lines.add(index, &self.record, &mut Tools { encoder, random, remark, ready: &mut self.ready });
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes all groups.
+    fn close(&mut self, encoder: &mut Encoder<'_>, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) {
+        match &mut self.open {
+            Open::Kpl(kpl) => kpl.close(&mut self.ready),
+            Open::Lines(lines) => lines.close(&mut Tools { encoder, random, remark, ready: &mut self.ready }),
+        }
+    }
+}
+
+impl Packer<'_> {
+    /// [`Packer::next_batch`] of groups.
+    pub(super) fn next_batch_of_groups(
+        &mut self,
+        random: &mut SmallRng,
+        remark: &mut dyn FnMut(u32, Remark),
+    ) -> Option<Batch> {
+        let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, self.body_bytes);
+        while let Some(group) = self.next_group(random, remark) {
+            let bytes = batch.bytes() + group.data.len() + group.key.len();
+            let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
+            if is_full && !batch.is_empty() {
+                if let Some(groups) = &mut self.groups {
+                    groups.ready.push_front(group);
+                }
+                break;
+            }
+            batch.push_group(group.records, &group.data, &group.key, group.random_key, group.holds_key);
+        }
+        self.finish(batch)
+    }
+
+    fn next_group(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Group> {
+        let groups = self.groups.as_mut()?;
+        while groups.ready.is_empty() {
+            let Some(event) = self.events.next() else {
+                groups.close(&mut self.encoder, random, remark);
+                break;
+            };
+            let index = self.next_record;
+            self.next_record += 1;
+            if self.settled.contains(index) {
+                continue;
+            }
+            let added = event.map_err(Remark::NotAnEvent).and_then(|event| {
+                groups.add(index, &event, &mut self.encoder, random, remark).map_err(Remark::Refused)
+            });
+            if let Err(loss) = added {
+                remark(index, loss);
+            }
+        }
+        groups.ready.pop_front()
+    }
+}
