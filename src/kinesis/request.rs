@@ -4,7 +4,7 @@
 //! no record is encoded twice.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -253,7 +253,7 @@ pub struct Batch {
     prefix_length: usize,
     entries: Vec<Entry>,
     /// What the entries stand for, when they stand for several records of the chunk each.
-    groups: Arc<[Group]>,
+    groups: Rc<[Group]>,
     bytes: usize,
 }
 
@@ -323,7 +323,7 @@ impl Batch {
                 }
             }
         }
-        Batch { groups: Arc::clone(&self.groups), ..kept.finish() }
+        Batch { groups: Rc::clone(&self.groups), ..kept.finish() }
     }
 
     /// The data of an entry.
