@@ -362,6 +362,15 @@ fn what_waits_in_groups_is_still_to_be_sent() {
 }
 
 #[test]
+fn what_is_open_at_the_end_is_completed_in_the_order_of_its_last_record() {
+    let chunk: Vec<u8> = (0..60).flat_map(|number| event(&format!("key-{}", number % 30), "1")).collect();
+    for settings in [keyed(kpl(10_000)), keyed(lines(10_000))] {
+        let last: Vec<u32> = all_sent(&chunk, &settings).iter().map(|sent| sent.records[1]).collect();
+        assert_eq!(last, (30..60).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn with_more_keys_than_can_be_open_the_oldest_is_completed() {
     let key = |number: usize| format!("key-{}", number % (2 * open::MAX_OPEN));
     let chunk: Vec<u8> = (0..4 * open::MAX_OPEN).flat_map(|number| event(&key(number), "1")).collect();
