@@ -535,3 +535,69 @@ mod bounds {
         assert_eq!(sent.key, "x\u{0}y");
     }
 }
+
+/// Several events: what the requests hold.
+mod requests {
+    use super::*;
+    use kinesis::config::Stream;
+    use kinesis::ledger::RecordSet;
+    use kinesis::pack::Packer;
+
+    /// The data of each record of each request.
+    fn requests(options: &[(&str, &str)], bodies: &[serde_json::Value]) -> Vec<Vec<Vec<u8>>> {
+        let property = |name: &str| match options.iter().find(|(key, _)| *key == name) {
+            Some((_, value)) => Some((*value).to_owned()),
+            None => (name == "stream").then(|| "logs".to_owned()),
+        };
+        let config = Config::parse(&property).unwrap_or_else(|error| panic!("{error}"));
+        let chunk: Vec<u8> = bodies.iter().flat_map(|body| rmp_serde::to_vec(&(1, body)).unwrap()).collect();
+        let stream = Stream::parse("logs").unwrap();
+        let mut packer = Packer::new(&chunk, b"app", &stream, &config.requests, RecordSet::default());
+        let mut random = SmallRng::seed_from_u64(1);
+        let mut requests = Vec::new();
+        while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
+            let body: serde_json::Value = serde_json::from_slice(&batch.body()).unwrap();
+            let data = |record: &serde_json::Value| {
+                base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap()
+            };
+            requests.push(body["Records"].as_array().unwrap().iter().map(data).collect());
+        }
+        requests
+    }
+
+    fn lengths(options: &[(&str, &str)], records: usize) -> Vec<usize> {
+        let bodies: Vec<serde_json::Value> = (0..records).map(|n| serde_json::json!({ "n": n })).collect();
+        requests(options, &bodies).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn case_16_twelve_hundred_and_one_records_are_requests_of_500_500_and_201() {
+        assert_eq!(lengths(&[], 1201), [500, 500, 201]);
+    }
+
+    #[test]
+    fn case_51_and_52_requests_are_as_full_as_they_may_be() {
+        assert_eq!(lengths(&[], 948), [500, 448]);
+        assert_eq!(lengths(&[("batch_request_max_count", "1")], 203), [1; 203]);
+    }
+
+    #[test]
+    fn case_39_joined_lines_end_in_newlines_and_are_compressed_together() {
+        let bodies: Vec<serde_json::Value> =
+            (0..3).map(|n| serde_json::json!({"message": "hello hello hello hello", "n": n})).collect();
+        let joined = |options: &[(&str, &str)]| {
+            let requests = requests(&[options, &[("simple_aggregation", "true")]].concat(), &bodies);
+            assert_eq!(requests.iter().map(Vec::len).collect::<Vec<_>>(), [1]);
+            requests[0][0].clone()
+        };
+        let lines: String =
+            (0..3).map(|n| format!("{{\"message\":\"hello hello hello hello\",\"n\":{n}}}\n")).collect();
+        assert_eq!(String::from_utf8(joined(&[])).unwrap(), lines);
+        let log_key = ("log_key", "message");
+        assert_eq!(joined(&[log_key]), b"hello hello hello hello\nhello hello hello hello\nhello hello hello hello\n");
+        let mut inflated = String::new();
+        let packed = joined(&[("compression", "gzip")]);
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut inflated).unwrap();
+        assert_eq!(inflated, lines);
+    }
+}

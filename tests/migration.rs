@@ -137,3 +137,77 @@ mod c_plugin {
         );
     }
 }
+
+/// <https://kube-logging.dev/docs/configuration/plugins/outputs/kinesis_stream/>, read 2026-11; its sections are options here.
+mod logging_operator {
+    use super::*;
+
+    const OPERATOR: Options<'_> = &[("stream_name", "example-stream-name"), ("region", "us-east-1")];
+
+    #[test]
+    fn the_example_starts() {
+        starts(&[OPERATOR, &[("format", "json")]].concat());
+    }
+
+    #[test]
+    fn case_55_what_the_operator_renders_starts_as_options() {
+        let role = [
+            ("role_arn", "arn:aws:iam::111122223333:role/write-logs"),
+            ("role_session_name", "test"),
+            ("process", "echo {}"),
+            ("format", "json"),
+        ];
+        starts(&[OPERATOR, &role].concat());
+    }
+
+    #[test]
+    fn every_other_option_starts_with_the_values_its_document_gives() {
+        for options in [
+            &[("partition_key", "key")][..],
+            &[("aws_key_id", "AKIAIOSFODNN7EXAMPLE"), ("aws_sec_key", "secret"), ("aws_ses_token", "token")],
+            &[("aws_iam_retries", "5")],
+            &[("retries_on_batch_request", "8")],
+            &[("reset_backoff_if_success", "true")],
+            &[("batch_request_max_count", "500")],
+            &[("batch_request_max_size", "5242880")],
+            &[("slow_flush_log_threshold", "20.0")],
+            &[
+                ("role_arn", "arn:aws:iam::111122223333:role/write-logs"),
+                ("policy", r#"{"Version":"2012-10-17"}"#),
+                ("duration_seconds", "3600"),
+                ("external_id", "fleet-7"),
+            ],
+            &[("format", "ltsv")],
+            &[("format", "msgpack")],
+            &[("format", "single_value"), ("message_key", "log")],
+            &[("format", "out_file")],
+        ] {
+            starts(&[OPERATOR, options].concat());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_here_is_refused_with_what_can() {
+        assert_eq!(
+            mistakes(&[OPERATOR, &[("format", "hash"), ("add_newline", "false")]].concat()),
+            [
+                "format: 'hash' is not valid: it is how Ruby prints a hash, which nothing else reads: use json",
+                "add_newline: there is no such option here: use append_newline or chomp_record"
+            ]
+        );
+        // csv's fields are an option here, which the operator never renders.
+        assert_eq!(
+            mistakes(&[OPERATOR, &[("format", "csv")]].concat()),
+            ["format: csv and tsv need format_fields, the keys to send, separated by commas"]
+        );
+    }
+
+    #[test]
+    fn case_9_placeholders_in_a_streams_name_are_refused() {
+        for name in ["stream-placeholder-${tag}", "stream-placeholder-%Y%m%d", "stream-placeholder-${$.key.nested}"] {
+            let refused = mistakes(&[("stream_name", name), ("region", "us-east-1")]);
+            let allowed = "use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN";
+            assert_eq!(refused, [format!("stream_name: '{name}' is not valid: {allowed}")]);
+        }
+    }
+}
