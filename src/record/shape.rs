@@ -297,8 +297,8 @@ mod tests {
 
     #[test]
     fn a_path_keeps_its_nesting_and_leaves_no_empty_maps_behind() {
-        let body =
-            json!({"k": {"pod": "p", "labels": {"app": "a", "x": 1}}, "log": "l", "n": {"m": {"o": 1}}, "e": {}});
+        let pod = json!({"pod": "p", "ip": 1, "labels": {"app": "a", "x": 1}});
+        let body = json!({"k": pod, "log": "l", "n": {"m": {"o": 1}}, "e": {}});
         assert_eq!(
             shaped(&keep(&["k->labels->app", "k->pod", "n->m->p", "log->x"]), &body),
             json!({"k": {"pod": "p", "labels": {"app": "a"}}})
