@@ -22,12 +22,17 @@ struct Sent {
 
 const TIME: EventTime = EventTime { seconds: 1_600_000_000, nanoseconds: 123_456_789 };
 
-fn send(options: &[(&str, &str)], time: EventTime, body: &[u8]) -> Result<Sent, Refusal> {
-    let config = Config::parse(&|name| match options.iter().find(|(key, _)| *key == name) {
+/// A configuration with a stream and these options.
+fn config(options: &[(&str, &str)]) -> Config {
+    let property = |name: &str| match options.iter().find(|(key, _)| *key == name) {
         Some((_, value)) => Some((*value).to_owned()),
         None => (name == "stream").then(|| "logs".to_owned()),
-    })
-    .unwrap_or_else(|error| panic!("{error}"));
+    };
+    Config::parse(&property).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn send(options: &[(&str, &str)], time: EventTime, body: &[u8]) -> Result<Sent, Refusal> {
+    let config = config(options);
     let mut encoder = Encoder::new(&config.requests.record, b"app.log");
     let mut data = Vec::new();
     let alterations = encoder.encode(&Event { time, body }, &mut SmallRng::seed_from_u64(1), &mut data)?;
@@ -545,11 +550,7 @@ mod requests {
 
     /// The data of each record of each request.
     fn requests(options: &[(&str, &str)], bodies: &[serde_json::Value]) -> Vec<Vec<Vec<u8>>> {
-        let property = |name: &str| match options.iter().find(|(key, _)| *key == name) {
-            Some((_, value)) => Some((*value).to_owned()),
-            None => (name == "stream").then(|| "logs".to_owned()),
-        };
-        let config = Config::parse(&property).unwrap_or_else(|error| panic!("{error}"));
+        let config = config(options);
         let chunk: Vec<u8> = bodies.iter().flat_map(|body| rmp_serde::to_vec(&(1, body)).unwrap()).collect();
         let stream = Stream::parse("logs").unwrap();
         let mut packer = Packer::new(&chunk, b"app", &stream, &config.requests, RecordSet::default());

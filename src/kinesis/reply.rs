@@ -291,7 +291,6 @@ mod tests {
             assert_eq!(all.records(2), None);
             let some = cbor(&[&accepted, &throttled, &[("ShardId", Some("s"))], &[("SequenceNumber", Some(""))]], open);
             assert!(!some.accepts_all(4));
-            let failed = |code: &str| failed(code);
             assert_eq!(
                 some.records(4),
                 Some(vec![

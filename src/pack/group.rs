@@ -145,15 +145,10 @@ impl Packer<'_> {
     fn next_group(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Group> {
         let groups = self.groups.as_mut()?;
         while groups.ready.is_empty() {
-            let Some(event) = self.events.next() else {
+            let Some((index, event)) = self.events.next() else {
                 groups.close(&mut self.encoder, random, remark);
                 break;
             };
-            let index = self.next_record;
-            self.next_record += 1;
-            if self.settled.contains(index) {
-                continue;
-            }
             let added = event.map_err(Remark::NotAnEvent).and_then(|event| {
                 groups.add(index, &event, &mut self.encoder, random, remark).map_err(Remark::Refused)
             });

@@ -10,12 +10,11 @@ mod open;
 
 use rand::rngs::SmallRng;
 
-use crate::chunk::{Events, NotAnEvent};
+use crate::chunk::{Event, Events, NotAnEvent};
 use crate::config::Stream;
 use crate::kinesis::limits;
 use crate::kinesis::request::{Batch, BatchBuilder, Protocol};
 use crate::ledger::RecordSet;
-use crate::partition::RANDOM_KEY_LENGTH;
 use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
 use group::Groups;
 
@@ -61,12 +60,9 @@ pub enum Remark {
 
 /// Makes batches of a chunk's events.
 pub struct Packer<'a> {
-    events: Events<'a>,
+    events: Unsettled<'a>,
     stream: &'a Stream,
     settings: &'a RequestSettings,
-    /// Records that need no sending any more.
-    settled: RecordSet,
-    next_record: u32,
     encoder: Encoder<'a>,
     /// The record that found the last batch full.
     carried: Option<Record>,
@@ -74,6 +70,31 @@ pub struct Packer<'a> {
     groups: Option<Groups>,
     /// Bytes of the largest body so far: the next one will need about as many.
     body_bytes: usize,
+}
+
+/// The events of a chunk that need sending, with their indexes.
+#[derive(Clone)]
+struct Unsettled<'a> {
+    events: Events<'a>,
+    /// Records that need no sending any more.
+    settled: RecordSet,
+    next: u32,
+}
+
+impl<'a> Iterator for Unsettled<'a> {
+    type Item = (u32, Result<Event<'a>, NotAnEvent>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let event = self.events.next()?;
+            let record = self.next;
+            self.next += 1;
+            if !self.settled.contains(record) {
+                return Some((record, event));
+            }
+        }
+    }
 }
 
 /// A record that waits for the next batch.
@@ -93,9 +114,10 @@ impl<'a> Packer<'a> {
         settings: &'a RequestSettings,
         settled: RecordSet,
     ) -> Self {
-        let (events, encoder) = (Events::new(chunk), Encoder::new(&settings.record, tag));
+        let events = Unsettled { events: Events::new(chunk), settled, next: 0 };
+        let encoder = Encoder::new(&settings.record, tag);
         let groups = settings.aggregation.map(Groups::new);
-        Packer { events, stream, settings, settled, next_record: 0, encoder, carried: None, groups, body_bytes: 0 }
+        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes: 0 }
     }
 
     /// The next batch, as full as the limits allow; `None` when the chunk is done. What is not sent, or not as it came, is
@@ -110,8 +132,7 @@ impl<'a> Packer<'a> {
         }
         while let Some(index) = self.next_record(&mut batch, random, remark) {
             let random_key = self.encoder.random_key();
-            let key_length = if random_key.is_some() { RANDOM_KEY_LENGTH } else { self.encoder.key().len() };
-            let bytes = batch.bytes() + batch.data().len() + key_length;
+            let bytes = batch.bytes() + batch.data().len() + self.encoder.key_length();
             let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
             if is_full && !batch.is_empty() {
                 let (data, key) = (batch.data().to_vec(), self.encoder.key().to_owned());
@@ -134,9 +155,8 @@ impl<'a> Packer<'a> {
 
     /// How many records are not yet in a batch, those that cannot be sent among them.
     pub fn remaining(&self) -> usize {
-        let ahead = (self.next_record..).zip(self.events.clone());
         let made = usize::from(self.carried.is_some()) + self.groups.as_ref().map_or(0, Groups::remaining);
-        made + ahead.filter(|(record, _)| !self.settled.contains(*record)).count()
+        made + self.events.clone().count()
     }
 
     /// Writes the next event that can be sent into an entry of `batch`, which stays open, and returns its index.
@@ -148,12 +168,7 @@ impl<'a> Packer<'a> {
         remark: &mut dyn FnMut(u32, Remark),
     ) -> Option<u32> {
         loop {
-            let event = self.events.next()?;
-            let record = self.next_record;
-            self.next_record += 1;
-            if self.settled.contains(record) {
-                continue;
-            }
+            let (record, event) = self.events.next()?;
             let encoded = event
                 .map_err(Remark::NotAnEvent)
                 .and_then(|event| self.encoder.encode(&event, random, batch.open()).map_err(Remark::Refused));
@@ -176,6 +191,7 @@ mod group_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition::RANDOM_KEY_LENGTH;
     use crate::record::size::Oversize;
     use proptest::prelude::*;
     use rand::SeedableRng;

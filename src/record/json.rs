@@ -155,17 +155,16 @@ fn write_map(
         }
         let position = *reader;
         let Token::String(key) = reader.token()? else { return Err(Stop::Undecided) };
-        let is_plain = is_short_and_plain(key);
-        if !is_plain && simdutf8::basic::from_utf8(key).is_err() {
-            return Err(Stop::Undecided);
-        }
+        let text = match is_short_and_plain(key) {
+            true => None,
+            false => Some(simdutf8::basic::from_utf8(key).map_err(|_| Stop::Undecided)?),
+        };
         if !filter.is_new(key) && !keys.is_missing(key, contents, position)? {
             return Err(Stop::Undecided);
         }
-        if is_plain {
-            write_plain(key, out)
-        } else {
-            write_string(key, out)
+        match text {
+            None => write_plain(key, out),
+            Some(text) => write_text(text, out),
         }
         out.push(b':');
         let token = reader.token()?;
@@ -265,10 +264,14 @@ fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
         return write_plain(bytes, out);
     }
     match simdutf8::basic::from_utf8(bytes) {
-        Ok(text) if text.len() <= ESCAPE_PIECE => json_escape_simd::escape_into(text, out),
-        Ok(text) => write_long_string(text, out),
+        Ok(text) => write_text(text, out),
         Err(_) => write_long_string(&replace_bad_bytes(bytes), out),
     }
+}
+
+#[inline]
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    if text.len() <= ESCAPE_PIECE { json_escape_simd::escape_into(text, out) } else { write_long_string(text, out) }
 }
 
 #[inline]

@@ -175,8 +175,9 @@ impl<'a> Encoder<'a> {
         self.random_key
     }
 
+    /// Bytes of the last record's partition key.
     #[inline]
-    fn key_length(&self) -> usize {
+    pub fn key_length(&self) -> usize {
         if self.random_key.is_some() { RANDOM_KEY_LENGTH } else { self.key.len() }
     }
 
