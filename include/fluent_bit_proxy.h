@@ -99,4 +99,51 @@ typedef int flb_worker_log_level_fn(void *worker);
 /* The bytes usable at an address that the host's allocator gave. */
 typedef size_t malloc_usable_size_fn(void *address);
 
+/*
+ * The host's coroutines. Each flush runs on one; a thread's event loop starts it, and goes on when it switches back.
+ */
+
+/* The context that the calling thread runs. */
+typedef void *co_active_fn(void);
+/* Continues the context; returns when somebody continues the caller's. */
+typedef void co_switch_fn(void *context);
+
+/* A coroutine. A host built for valgrind has one more word before the first member. */
+struct flb_coro {
+    void *caller; /* the context to switch back to */
+    void *callee; /* the context of the coroutine  */
+    void *data;   /* the host's                    */
+};
+
+/* The coroutine that the calling thread runs, or ran last; NULL before the first. */
+typedef void *flb_coro_get_fn(void);
+/* Notes the coroutine that the calling thread is about to run. */
+typedef void flb_coro_set_fn(void *coroutine);
+
+/* What an event loop waits for. */
+struct mk_event {
+    int fd;
+    int type;
+    unsigned mask;
+    unsigned char status;
+    void *data;
+    int (*handler)(void *event); /* called with the event itself when it is of MK_EVENT_CUSTOM */
+    uintptr_t link[2];           /* the host's, zero */
+    uintptr_t priority_link[2];  /* the host's, zero */
+    char priority;               /* the host's       */
+    uintptr_t room[8];           /* ours: nothing is to be had here, should the host's structure grow */
+};
+
+#define MK_EVENT_CUSTOM 4
+#define MK_EVENT_READ 1
+/* status: not in a loop */
+#define MK_EVENT_NONE 1
+
+/* The event loop of the calling thread, or NULL. */
+typedef void *flb_engine_evl_get_fn(void);
+/* Puts an event into a loop; -1 when that fails. The loop calls on its own thread, as often as the event is true. */
+typedef int mk_event_add_fn(void *loop, int fd, int type, unsigned mask, void *event);
+/* Takes an event out of a loop; -1 when that fails. */
+typedef int mk_event_del_fn(void *loop, struct mk_event *event);
+
 #endif

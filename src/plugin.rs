@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::abi::coroutine::Coroutine;
 use crate::abi::host;
 use crate::abi::loan::{Loan, Teller, lend};
 use crate::clock::{Clock, SystemClock};
@@ -53,7 +54,8 @@ pub struct Plugin {
     log: Arc<dyn LogSink>,
     jobs: UnboundedSender<Job>,
     thread: Mutex<Option<JoinHandle<VecDeque<Line>>>>,
-    flushing: AtomicUsize,
+    /// Flushes that keep a thread of the host.
+    blocking: AtomicUsize,
     /// The engine's thread, until a flush on it was warned of.
     engine: Mutex<Option<ThreadId>>,
 }
@@ -94,7 +96,7 @@ impl Plugin {
             log,
             jobs,
             thread: Mutex::new(Some(thread)),
-            flushing: AtomicUsize::new(0),
+            blocking: AtomicUsize::new(0),
             engine: Mutex::new(Some(thread::current().id())),
         };
         let result = started.recv().unwrap_or_else(|_| Err(cannot_start("the delivery thread ended".to_owned())));
@@ -107,18 +109,26 @@ impl Plugin {
         })
     }
 
-    /// Hands the chunk to the delivery thread and waits for its answer, writing the lines it logs meanwhile.
+    /// Hands the chunk to the delivery thread and waits for its answer, writing the lines it logs meanwhile. On a coroutine
+    /// of the host, its thread goes on meanwhile.
     pub fn flush(&self, chunk: &[u8], tag: &[u8]) -> Outcome {
-        self.flushing.fetch_add(1, Ordering::AcqRel);
-        self.warn_of_the_engines_thread();
+        let coroutine = Coroutine::current();
+        let blocks = coroutine.is_none();
+        if blocks {
+            self.blocking.fetch_add(1, Ordering::AcqRel);
+            self.warn_of_the_engines_thread();
+        }
         let outcome = lend(
+            coroutine,
             chunk,
             tag,
             // A job that cannot be sent is dropped, which gives the loan back.
             |loan| drop(self.jobs.send(Job::Flush(loan))),
             |line| self.log.write(line.level, &line.text),
         );
-        self.flushing.fetch_sub(1, Ordering::AcqRel);
+        if blocks {
+            self.blocking.fetch_sub(1, Ordering::AcqRel);
+        }
         outcome.unwrap_or(Outcome::Retry)
     }
 
@@ -140,8 +150,9 @@ impl Plugin {
             Ok(lines) => self.write(lines),
             Err(_) => self.log.write(Level::Error, "the delivery thread ended with a bug in this plugin"),
         }
-        // The loans are back, so callers are about to leave; none may be inside when the host unloads the library.
-        while self.flushing.load(Ordering::Acquire) > 0 {
+        // The loans are back, so callers are about to leave; none may be inside when the host unloads the library. Those on
+        // coroutines have left, or the host never continues them: it leaves on the thread that would.
+        while self.blocking.load(Ordering::Acquire) > 0 {
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -11,6 +11,9 @@ pub const FLB_LOG_INFO: i32 = 3;
 pub const FLB_LOG_DEBUG: i32 = 4;
 pub const FLB_LOG_TRACE: i32 = 5;
 pub const FLB_CONFIG_MAP_STR: i32 = 0;
+pub const MK_EVENT_CUSTOM: i32 = 4;
+pub const MK_EVENT_READ: i32 = 1;
+pub const MK_EVENT_NONE: i32 = 1;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct flb_config_map {
@@ -128,3 +131,65 @@ pub type flb_worker_log_level_fn =
     ::std::option::Option<unsafe extern "C" fn(worker: *mut ::std::os::raw::c_void) -> ::std::os::raw::c_int>;
 pub type malloc_usable_size_fn =
     ::std::option::Option<unsafe extern "C" fn(address: *mut ::std::os::raw::c_void) -> usize>;
+pub type co_active_fn = ::std::option::Option<unsafe extern "C" fn() -> *mut ::std::os::raw::c_void>;
+pub type co_switch_fn = ::std::option::Option<unsafe extern "C" fn(context: *mut ::std::os::raw::c_void)>;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct flb_coro {
+    pub caller: *mut ::std::os::raw::c_void,
+    pub callee: *mut ::std::os::raw::c_void,
+    pub data: *mut ::std::os::raw::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of flb_coro"][::std::mem::size_of::<flb_coro>() - 24usize];
+    ["Alignment of flb_coro"][::std::mem::align_of::<flb_coro>() - 8usize];
+    ["Offset of field: flb_coro::caller"][::std::mem::offset_of!(flb_coro, caller) - 0usize];
+    ["Offset of field: flb_coro::callee"][::std::mem::offset_of!(flb_coro, callee) - 8usize];
+    ["Offset of field: flb_coro::data"][::std::mem::offset_of!(flb_coro, data) - 16usize];
+};
+pub type flb_coro_get_fn = ::std::option::Option<unsafe extern "C" fn() -> *mut ::std::os::raw::c_void>;
+pub type flb_coro_set_fn = ::std::option::Option<unsafe extern "C" fn(coroutine: *mut ::std::os::raw::c_void)>;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct mk_event {
+    pub fd: ::std::os::raw::c_int,
+    pub type_: ::std::os::raw::c_int,
+    pub mask: ::std::os::raw::c_uint,
+    pub status: ::std::os::raw::c_uchar,
+    pub data: *mut ::std::os::raw::c_void,
+    pub handler:
+        ::std::option::Option<unsafe extern "C" fn(event: *mut ::std::os::raw::c_void) -> ::std::os::raw::c_int>,
+    pub link: [usize; 2usize],
+    pub priority_link: [usize; 2usize],
+    pub priority: ::std::os::raw::c_char,
+    pub room: [usize; 8usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of mk_event"][::std::mem::size_of::<mk_event>() - 136usize];
+    ["Alignment of mk_event"][::std::mem::align_of::<mk_event>() - 8usize];
+    ["Offset of field: mk_event::fd"][::std::mem::offset_of!(mk_event, fd) - 0usize];
+    ["Offset of field: mk_event::type_"][::std::mem::offset_of!(mk_event, type_) - 4usize];
+    ["Offset of field: mk_event::mask"][::std::mem::offset_of!(mk_event, mask) - 8usize];
+    ["Offset of field: mk_event::status"][::std::mem::offset_of!(mk_event, status) - 12usize];
+    ["Offset of field: mk_event::data"][::std::mem::offset_of!(mk_event, data) - 16usize];
+    ["Offset of field: mk_event::handler"][::std::mem::offset_of!(mk_event, handler) - 24usize];
+    ["Offset of field: mk_event::link"][::std::mem::offset_of!(mk_event, link) - 32usize];
+    ["Offset of field: mk_event::priority_link"][::std::mem::offset_of!(mk_event, priority_link) - 48usize];
+    ["Offset of field: mk_event::priority"][::std::mem::offset_of!(mk_event, priority) - 64usize];
+    ["Offset of field: mk_event::room"][::std::mem::offset_of!(mk_event, room) - 72usize];
+};
+pub type flb_engine_evl_get_fn = ::std::option::Option<unsafe extern "C" fn() -> *mut ::std::os::raw::c_void>;
+pub type mk_event_add_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        loop_: *mut ::std::os::raw::c_void,
+        fd: ::std::os::raw::c_int,
+        type_: ::std::os::raw::c_int,
+        mask: ::std::os::raw::c_uint,
+        event: *mut ::std::os::raw::c_void,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type mk_event_del_fn = ::std::option::Option<
+    unsafe extern "C" fn(loop_: *mut ::std::os::raw::c_void, event: *mut mk_event) -> ::std::os::raw::c_int,
+>;

@@ -160,8 +160,6 @@ fn functions() -> &'static Functions {
     FUNCTIONS.get_or_init(|| {
         // A program may bring a `malloc` without its `malloc_usable_size`; libc's would then read foreign memory.
         let one_allocator = home(c"malloc") == home(c"malloc_usable_size");
-        // Another library may have a variable of that name.
-        let hosts_own = home(c"exit_signal") == home(c"flb_log_print");
         // SAFETY: the types are those of the host's functions of these names, the same in all versions from 1.9 to 5.1
         // (include/fluent_bit_proxy.h), and of the C library's.
         unsafe {
@@ -172,7 +170,7 @@ fn functions() -> &'static Functions {
                 worker_get: find(c"flb_worker_get"),
                 worker_log_level: find(c"flb_worker_log_level"),
                 malloc_usable_size: if one_allocator { find(c"malloc_usable_size") } else { None },
-                exit_signal: NonNull::new(address(c"exit_signal").cast::<c_int>()).filter(|_| hosts_own),
+                exit_signal: NonNull::new(address(c"exit_signal").cast::<c_int>()).filter(|_| is_hosts_own(c"exit_signal")),
             }
         }
     })
@@ -182,7 +180,7 @@ fn functions() -> &'static Functions {
 ///
 /// # Safety
 /// `F` is the `Option` of a pointer to a function of the type that has this name.
-unsafe fn find<F: Copy>(name: &CStr) -> F {
+pub(super) unsafe fn find<F: Copy>(name: &CStr) -> F {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
     // SAFETY: NULL is `None`, and any other address is that of the function, whose type the caller knows.
     unsafe { mem::transmute_copy::<*mut c_void, F>(&address(name)) }
@@ -192,6 +190,11 @@ unsafe fn find<F: Copy>(name: &CStr) -> F {
 fn address(name: &CStr) -> *mut c_void {
     // SAFETY: the name is NUL-terminated.
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
+}
+
+/// Whether the symbol `name` is the host's: another library may have one of the same name.
+pub(super) fn is_hosts_own(name: &CStr) -> bool {
+    home(name) == home(c"flb_log_print")
 }
 
 /// The executable or library that the symbol `name` comes from.

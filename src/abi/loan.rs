@@ -1,11 +1,13 @@
 //! Lends a chunk to another thread without copying it.
 //!
 //! The thread that lends waits until the loan is given back, and writes the log lines that come meanwhile. That wait is
-//! what makes it sound, so lending and waiting are one function.
+//! what makes it sound, so lending and waiting are one function. On a coroutine of the host, the host's thread does other
+//! things meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::coroutine::Coroutine;
 use crate::log::Line;
 use crate::outcome::Outcome;
 
@@ -24,10 +26,11 @@ unsafe impl Send for Loan {}
 #[derive(Clone)]
 pub struct Teller(Arc<Gate>);
 
-#[derive(Default)]
 struct Gate {
     state: Mutex<State>,
     changed: Condvar,
+    /// What waits, if it is not the thread.
+    coroutine: Option<Coroutine>,
 }
 
 #[derive(Default)]
@@ -41,29 +44,65 @@ impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Waits until something may have changed. Only for the lender.
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        match &self.coroutine {
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(coroutine) => {
+                drop(state);
+                // SAFETY: the lender runs on it, and does not let go of the gate before it has left the loop.
+                unsafe { coroutine.suspend() };
+                self.lock()
+            }
+        }
+    }
+
+    /// Tells the lender of a change.
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        // While the lock is held: the lender lets go of its coroutine when it has seen the change.
+        match &self.coroutine {
+            None => self.changed.notify_one(),
+            Some(coroutine) => coroutine.wake(),
+        }
+        result
+    }
 }
 
 /// Lends `chunk` and `tag` to `borrower`, waits until the loan is given back and returns the outcome that was set on it,
-/// if any. Meanwhile `write` gets the lines that were told.
-pub fn lend(chunk: &[u8], tag: &[u8], borrower: impl FnOnce(Loan), mut write: impl FnMut(Line)) -> Option<Outcome> {
+/// if any. Meanwhile `write` gets the lines that were told. `coroutine` is the one that this is called on.
+pub fn lend(
+    coroutine: Option<Coroutine>,
+    chunk: &[u8],
+    tag: &[u8],
+    borrower: impl FnOnce(Loan),
+    mut write: impl FnMut(Line),
+) -> Option<Outcome> {
     /// Waits also when `borrower` or `write` panics.
     struct Return<'a>(&'a Gate);
     impl Drop for Return<'_> {
         fn drop(&mut self) {
             let mut state = self.0.lock();
             while !state.returned {
-                state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.0.wait(state);
+            }
+            drop(state);
+            if let Some(coroutine) = &self.0.coroutine {
+                // SAFETY: by the contract of `lend` this is still the coroutine.
+                unsafe { coroutine.leave_loop() };
             }
         }
     }
 
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Gate { state: Mutex::default(), changed: Condvar::new(), coroutine });
     let _wait = Return(&gate);
     borrower(Loan { chunk, tag, gate: Arc::clone(&gate) });
     loop {
         let mut state = gate.lock();
         while state.lines.is_empty() && !state.returned {
-            state = gate.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = gate.wait(state);
         }
         let Some(line) = state.lines.pop_front() else { return state.outcome };
         drop(state);
@@ -97,21 +136,20 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.gate.lock().returned = true;
-        self.gate.changed.notify_one();
+        self.gate.change(|state| state.returned = true);
     }
 }
 
 impl Teller {
     /// Hands a line over; gives it back when nobody waits any more.
     pub fn tell(&self, line: Line) -> Result<(), Line> {
-        let mut state = self.0.lock();
-        if state.returned {
-            return Err(line);
-        }
-        state.lines.push_back(line);
-        self.0.changed.notify_one();
-        Ok(())
+        self.0.change(|state| {
+            if state.returned {
+                return Err(line);
+            }
+            state.lines.push_back(line);
+            Ok(())
+        })
     }
 }
 
@@ -140,7 +178,7 @@ mod tests {
             loan.teller().tell(line("two")).unwrap();
         });
         let mut lines = Vec::new();
-        let outcome = lend(&chunk, b"app", |loan| hand_over.send(loan).unwrap(), |line| lines.push(line));
+        let outcome = lend(None, &chunk, b"app", |loan| hand_over.send(loan).unwrap(), |line| lines.push(line));
         assert_eq!(outcome, Some(Outcome::Delivered));
         assert_eq!(lines, [line("one"), line("two")]);
         borrower.join().unwrap();
@@ -148,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_loan_that_is_dropped_has_no_outcome() {
-        assert_eq!(lend(b"chunk", b"tag", drop, |_| {}), None);
+        assert_eq!(lend(None, b"chunk", b"tag", drop, |_| {}), None);
     }
 
     #[test]
@@ -158,14 +196,14 @@ mod tests {
             let _loan = take.recv().unwrap();
             panic!("injected");
         });
-        assert_eq!(lend(b"chunk", b"tag", |loan| hand_over.send(loan).unwrap(), |_| {}), None);
+        assert_eq!(lend(None, b"chunk", b"tag", |loan| hand_over.send(loan).unwrap(), |_| {}), None);
         assert!(borrower.join().is_err());
     }
 
     #[test]
     fn a_line_for_a_lender_that_went_away_comes_back() {
         let mut teller = None;
-        lend(b"chunk", b"tag", |loan| teller = Some(loan.teller()), |_| {});
+        lend(None, b"chunk", b"tag", |loan| teller = Some(loan.teller()), |_| {});
         assert_eq!(teller.unwrap().tell(line("late")), Err(line("late")));
     }
 }

@@ -15,6 +15,7 @@
     reason = "bindgen's layout checks, evaluated while compiling"
 )]
 pub mod bindings;
+pub mod coroutine;
 pub mod exports;
 pub mod guard;
 pub mod host;

@@ -80,8 +80,8 @@ impl Config {
             aggregation: aggregation::read(&mut options, &mut record),
             record,
         };
-        let concurrency = match options.value("concurrency", parse::integer(0..=64)) {
-            0 => options.default("concurrency", parse::integer(1..=64)),
+        let concurrency = match options.value("concurrency", parse::integer(0..=256)) {
+            0 => options.default("concurrency", parse::integer(1..=256)),
             concurrency => concurrency,
         };
         let retries = options.value("retries_on_batch_request", parse::integer(0..=100));
@@ -154,7 +154,7 @@ mod tests {
     fn a_stream_alone_is_enough() {
         let config = parse(&[("stream", "logs")]).unwrap();
         assert_eq!((config.requests.max_records, config.requests.max_bytes), (500, 5 << 20));
-        assert_eq!(config.delivery.concurrency, 8);
+        assert_eq!(config.delivery.concurrency, 128);
         assert_eq!(config.delivery.retries, 8);
         assert!(config.delivery.immediate_retry && config.delivery.reset_backoff_on_success);
         assert_eq!(config.request_timeout, Some(Duration::from_secs(30)));
@@ -177,7 +177,7 @@ mod tests {
                 "region: 'Moon 1' is not valid: use a region's name, such as us-east-1",
                 "external_id: it means nothing without role_arn",
                 "batch_request_max_count: '501' is not valid: use a whole number from 1 to 500",
-                "concurrency: 'many' is not valid: use a whole number from 0 to 64",
+                "concurrency: 'many' is not valid: use a whole number from 0 to 256",
                 "http_request_timeout: 'soon' is not valid: use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h",
             ]
         );
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_concurrency_of_zero_means_the_default_as_in_the_go_plugin() {
-        assert_eq!(parse(&[("stream", "a"), ("experimental_concurrency", "0")]).unwrap().delivery.concurrency, 8);
+        assert_eq!(parse(&[("stream", "a"), ("experimental_concurrency", "0")]).unwrap().delivery.concurrency, 128);
     }
 
     #[test]

@@ -259,8 +259,8 @@ pub static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "concurrency",
         aliases: &["experimental_concurrency"],
-        default: Some("8"),
-        doc: "PutRecords requests in flight at once, 1 to 64; 0 means the default. OK is never answered early.",
+        default: Some("128"),
+        doc: "Most PutRecords requests in flight at once, 1 to 256; 0 means the default. It begins with 8, each accepted one lets one more fly, and throttling halves their number. OK is never answered early.",
     },
     OptionSpec {
         name: "retries_on_batch_request",

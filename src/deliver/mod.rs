@@ -2,19 +2,18 @@
 //!
 //! Each request is a task that settles its own records (`settle`): it sends, judges the reply
 //! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
-//! Bit's retry. The next request is written while others fly; `concurrency` of them at most, over all flushes of the
-//! instance.
+//! Bit's retry. The next request is written while others fly, as many as the [`window`] of the instance lets.
 
 mod flush;
 mod remarks;
+mod window;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -29,6 +28,7 @@ use crate::pack::{Packer, RequestSettings};
 use crate::partition::RandomKey;
 use crate::verdict::{RecordVerdict, Verdict, verdict};
 use flush::{Attempt, Flush, add_time};
+use window::{Place, Window};
 
 pub use flush::{RefusalReason, Refused, Totals};
 
@@ -43,7 +43,7 @@ pub struct Delivery<T> {
     destination: String,
     requests: RequestSettings,
     settings: config::Delivery,
-    permits: Arc<Semaphore>,
+    window: Rc<Window>,
     random: RefCell<SmallRng>,
     log: Logger,
     ledger: RefCell<Ledger>,
@@ -72,7 +72,7 @@ impl<T: Transport> Delivery<T> {
             stream,
             destination,
             requests,
-            permits: Arc::new(Semaphore::new(settings.concurrency)),
+            window: Window::new(settings.concurrency),
             settings,
             random: RefCell::new(random),
             log,
@@ -94,13 +94,14 @@ impl<T: Transport> Delivery<T> {
         let mut requests = JoinSet::new();
         while !flush.stopped.get() {
             let waiting_since = Instant::now();
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { break };
+            let mut place = self.window.place().await;
             let packing_since = add_time(&flush.times.waiting, waiting_since);
             let mut remark = |record, remark| self.remark(record, remark, &flush);
             let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut remark);
             add_time(&flush.times.packing, packing_since);
             let Some(batch) = batch else { break };
-            requests.spawn_local(Rc::clone(self).settle(batch, Rc::clone(&flush), permit));
+            place.fill(batch.body().len());
+            requests.spawn_local(Rc::clone(self).settle(batch, Rc::clone(&flush), place));
             // Encoding blocks the thread: let the request leave and replies be read before the next one is written.
             tokio::task::yield_now().await;
         }
@@ -179,7 +180,7 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Sends a batch until each of its records is accepted, refused or left for Fluent Bit's retry.
-    async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, _permit: OwnedSemaphorePermit) {
+    async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, _place: Place) {
         let mut attempts = vec![Attempt::new(batch)];
         while let Some(attempt) = attempts.pop() {
             if flush.stopped.get() || self.is_leaving() {
@@ -195,7 +196,10 @@ impl<T: Transport> Delivery<T> {
             add_time(&flush.times.network, sent_at);
             flush.times.requests.set(flush.times.requests.get() + 1);
             match verdict(&answer, attempt.batch.entries().len()) {
-                Verdict::Accepted => self.accepted(&attempt.batch, attempt.batch.entries(), &flush),
+                Verdict::Accepted => {
+                    self.window.accepted();
+                    self.accepted(&attempt.batch, attempt.batch.entries(), &flush);
+                }
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {
                     if ambiguous {
@@ -299,6 +303,7 @@ impl<T: Transport> Delivery<T> {
             return None;
         }
         attempt.retries += 1;
+        self.window.failed();
         let pause = attempt.backoff.next(&mut self.random.borrow_mut(), after);
         self.log.folded(Level::Warn, "sent again", || format!("{reason}: sending again after a pause"));
         let paused_at = Instant::now();

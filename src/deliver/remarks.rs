@@ -85,7 +85,7 @@ impl<T> Delivery<T> {
                 took.as_secs_f64(),
                 seconds(&times.packing),
                 seconds(&times.waiting),
-                self.settings.concurrency,
+                self.window.limit(),
                 seconds(&times.network),
                 times.requests.get(),
                 seconds(&times.pauses),

@@ -1,0 +1,191 @@
+//! How many requests fly at once.
+//!
+//! As many as keep a distant endpoint busy, and few while Kinesis has enough: each accepted request lets one more fly, so
+//! that the number doubles with each round trip as long as it is used up, and each one that has to be sent again halves it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+/// Requests that may fly before Kinesis has accepted any, and however much it throttles.
+const FEWEST: usize = 8;
+
+/// Bytes of bodies beyond which no further request is made; what many large ones would take of the node's memory.
+const MOST_BYTES: usize = 16 << 20;
+
+/// The requests in flight of one instance, those that pause before a retry included.
+pub(super) struct Window {
+    /// The user's `concurrency`.
+    most: usize,
+    limit: Cell<usize>,
+    requests: Cell<usize>,
+    bytes: Cell<usize>,
+    /// The last one that asked for a place had to wait for another's reply.
+    used_up: Cell<bool>,
+    freed: Notify,
+}
+
+/// Room for one request; free again when this is dropped.
+pub(super) struct Place {
+    window: Rc<Window>,
+    bytes: usize,
+}
+
+impl Window {
+    /// One for at most `most` requests.
+    pub(super) fn new(most: usize) -> Rc<Self> {
+        let limit = Cell::new(FEWEST.min(most));
+        let (requests, bytes, used_up) = (Cell::default(), Cell::default(), Cell::default());
+        Rc::new(Window { most, limit, requests, bytes, used_up, freed: Notify::new() })
+    }
+
+    /// Waits until one more request may be made.
+    pub(super) async fn place(self: &Rc<Self>) -> Place {
+        self.used_up.set(self.requests.get() >= self.limit.get());
+        while !self.is_open() {
+            self.freed.notified().await;
+        }
+        self.requests.set(self.requests.get() + 1);
+        self.tell();
+        Place { window: Rc::clone(self), bytes: 0 }
+    }
+
+    /// How many may fly now.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.get()
+    }
+
+    /// Notes a request that Kinesis accepted as a whole.
+    pub(super) fn accepted(&self) {
+        if self.used_up.get() {
+            self.limit.set(self.most.min(self.limit.get() + 1));
+            self.tell();
+        }
+    }
+
+    /// Notes a request that has to be sent again.
+    pub(super) fn failed(&self) {
+        self.limit.set((self.limit.get() / 2).max(FEWEST.min(self.most)));
+    }
+
+    fn is_open(&self) -> bool {
+        self.requests.get() < self.limit.get() && self.bytes.get() < MOST_BYTES
+    }
+
+    /// Wakes the one that has waited longest; it will wake the next.
+    fn tell(&self) {
+        if self.is_open() {
+            self.freed.notify_one();
+        }
+    }
+}
+
+impl Place {
+    /// Notes the size of the request's body, in bytes.
+    pub(super) fn fill(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.window.bytes.set(self.window.bytes.get() + bytes);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.window.requests.set(self.window.requests.get().saturating_sub(1));
+        self.window.bytes.set(self.window.bytes.get().saturating_sub(self.bytes));
+        self.window.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Waker};
+
+    /// As many as may fly now, and one that waits.
+    fn fill(window: &Rc<Window>) -> Vec<Place> {
+        let mut places = Vec::new();
+        while window.is_open() {
+            places.push(place(window));
+        }
+        let mut waits = std::pin::pin!(window.place());
+        assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        places
+    }
+
+    fn place(window: &Rc<Window>) -> Place {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(window.place())
+    }
+
+    #[test]
+    fn each_round_trip_without_a_failure_doubles_it_up_to_the_users_number() {
+        let window = Window::new(100);
+        let flown = [(); 5].map(|()| {
+            let places = fill(&window);
+            places.iter().for_each(|_| window.accepted());
+            places.len()
+        });
+        assert_eq!(flown, [8, 16, 32, 64, 100]);
+    }
+
+    #[test]
+    fn it_does_not_grow_while_it_is_not_used_up() {
+        let window = Window::new(100);
+        for _ in 0..1000 {
+            let flying = place(&window);
+            window.accepted();
+            drop(flying);
+        }
+        assert_eq!(window.limit(), 8);
+    }
+
+    #[test]
+    fn a_failure_halves_it_down_to_where_it_began() {
+        let window = Window::new(100);
+        window.limit.set(100);
+        let limits = [(); 5].map(|()| {
+            window.failed();
+            window.limit()
+        });
+        assert_eq!(limits, [50, 25, 12, 8, 8]);
+    }
+
+    #[test]
+    fn a_user_who_wants_fewer_gets_fewer() {
+        let window = Window::new(3);
+        assert_eq!(fill(&window).len(), 3);
+        window.failed();
+        assert_eq!(window.limit(), 3);
+    }
+
+    #[test]
+    fn large_bodies_close_it_and_their_end_opens_it() {
+        let window = Window::new(100);
+        let mut places = Vec::new();
+        while window.is_open() {
+            let mut large = place(&window);
+            large.fill(5 << 20);
+            places.push(large);
+        }
+        assert_eq!(places.len(), 4);
+        drop(places.pop());
+        assert!(window.is_open());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn all_that_wait_get_their_turn() {
+        let window = Window::new(2);
+        let set = tokio::task::LocalSet::new();
+        let done = Rc::new(Cell::new(0));
+        for _ in 0..50 {
+            let (window, done) = (Rc::clone(&window), Rc::clone(&done));
+            set.spawn_local(async move {
+                let _place = window.place().await;
+                tokio::task::yield_now().await;
+                done.set(done.get() + 1);
+            });
+        }
+        set.await;
+        assert_eq!(done.get(), 50);
+    }
+}
