@@ -223,6 +223,7 @@ async fn serve<T: Transport>(
             }
             Some(_) = flushes.join_next() => {}
             _ = checks.tick(), if !flushes.is_empty() => if host_stops() {
+                router.wake_lenders();
                 last_moments.look(&delivery, log);
             },
         }
@@ -315,6 +316,10 @@ impl LineRouter {
 
     fn take(&self) -> VecDeque<Line> {
         self.waiting.take()
+    }
+
+    fn wake_lenders(&self) {
+        self.listeners.borrow().iter().for_each(|(_, teller)| teller.wake());
     }
 }
 

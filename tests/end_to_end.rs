@@ -200,11 +200,11 @@ fn a_stream_that_does_not_exist_is_a_retry_that_names_it() {
 fn every_mistake_of_a_configuration_stops_the_start_with_a_line() {
     let kinesis = FakeKinesis::start(checked(false));
     let output =
-        send(&kinesis, 1, &["-p", "concurrency=65", "-p", "http_request_timeout=x", "-p", "external_id=e1"], &[]);
+        send(&kinesis, 1, &["-p", "concurrency=257", "-p", "http_request_timeout=x", "-p", "external_id=e1"], &[]);
     assert!(!output.status.success());
     for line in [
         "external_id: it means nothing without role_arn",
-        "concurrency: '65' is not valid: use a whole number from 0 to 64",
+        "concurrency: '257' is not valid: use a whole number from 0 to 256",
         "http_request_timeout: 'x' is not valid: use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h",
     ] {
         assert!(said(&output).contains(line), "{line} is missing in: {}", said(&output));

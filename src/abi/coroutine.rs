@@ -15,7 +15,7 @@ use super::bindings::{
     MK_EVENT_CUSTOM, MK_EVENT_NONE, MK_EVENT_READ, co_active_fn, co_switch_fn, flb_coro, flb_coro_get_fn,
     flb_coro_set_fn, flb_engine_evl_get_fn, mk_event, mk_event_add_fn, mk_event_del_fn,
 };
-use super::host::{find, is_hosts_own};
+use super::host::{self, find, is_hosts_own};
 
 /// The coroutine that a flush runs on. It must not move while it is suspended: the event loop knows its address.
 #[repr(C)]
@@ -74,16 +74,11 @@ impl Coroutine {
     ///
     /// # Safety
     /// The caller runs on this coroutine, and this stays where it is until [`Coroutine::leave_loop`].
-    pub unsafe fn suspend(&self) {
-        if !self.in_loop.get() {
-            let (add, fd) = (self.host.add_event, self.wakes.as_raw_fd());
-            // SAFETY: loop and event are this thread's, and the event stays until it is taken out.
-            let added = unsafe {
-                add(self.event_loop.as_ptr(), fd, MK_EVENT_CUSTOM, MK_EVENT_READ as c_uint, self.event.get().cast())
-            };
-            self.in_loop.set(added != -1);
-        }
-        if self.in_loop.get() {
+    pub unsafe fn wait(&self) {
+        // A host that is about to end and would free the chunk meanwhile has to wait itself.
+        let may_suspend = !(host::is_stopping() && host::frees_chunks_in_use());
+        // SAFETY: by this function's contract.
+        if may_suspend && unsafe { self.enter_loop() } {
             self.suspended.set(true);
             // SAFETY: by this function's contract this is the coroutine, so its caller is the thread's event loop.
             unsafe { (self.host.switch)(self.contexts.as_ref().caller) };
@@ -93,6 +88,22 @@ impl Coroutine {
             unsafe { libc::poll(&mut waited_for, 1, -1) };
         }
         self.notice_wakes();
+    }
+
+    /// Puts the coroutine into the thread's event loop; says whether it is there.
+    ///
+    /// # Safety
+    /// As of [`Coroutine::wait`].
+    unsafe fn enter_loop(&self) -> bool {
+        if !self.in_loop.get() {
+            let (add, fd) = (self.host.add_event, self.wakes.as_raw_fd());
+            // SAFETY: loop and event are this thread's, and the event stays until it is taken out.
+            let added = unsafe {
+                add(self.event_loop.as_ptr(), fd, MK_EVENT_CUSTOM, MK_EVENT_READ as c_uint, self.event.get().cast())
+            };
+            self.in_loop.set(added != -1);
+        }
+        self.in_loop.get()
     }
 
     /// Takes the coroutine out of the thread's event loop.

@@ -99,6 +99,11 @@ pub fn is_stopping() -> bool {
     functions().exit_signal.is_some_and(|signal| unsafe { signal.as_ptr().read_volatile() } != 0)
 }
 
+/// Whether the host, when its grace is over, ends its inputs and their chunks before its outputs, as it did up to 2.1.7.
+pub fn frees_chunks_in_use() -> bool {
+    !functions().is_2_2
+}
+
 const PREFIX: &str = "[output:kinesis] ";
 
 /// The level of the `[SERVICE]` section as this thread sees it. On threads that are not the host's it lets pass what is
@@ -148,6 +153,8 @@ struct Functions {
     malloc_usable_size: malloc_usable_size_fn,
     /// `volatile sig_atomic_t exit_signal` of fluent-bit.c.
     exit_signal: Option<NonNull<c_int>>,
+    /// It is 2.2 or newer.
+    is_2_2: bool,
 }
 
 // SAFETY: functions may be called on any thread, and the variable is only read.
@@ -170,7 +177,10 @@ fn functions() -> &'static Functions {
                 worker_get: find(c"flb_worker_get"),
                 worker_log_level: find(c"flb_worker_log_level"),
                 malloc_usable_size: if one_allocator { find(c"malloc_usable_size") } else { None },
-                exit_signal: NonNull::new(address(c"exit_signal").cast::<c_int>()).filter(|_| is_hosts_own(c"exit_signal")),
+                exit_signal: NonNull::new(address(c"exit_signal").cast::<c_int>())
+                    .filter(|_| is_hosts_own(c"exit_signal")),
+                // It was flb_proxy_cb_init before.
+                is_2_2: !address(c"flb_proxy_output_cb_init").is_null(),
             }
         }
     })

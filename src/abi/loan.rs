@@ -52,7 +52,7 @@ impl Gate {
             Some(coroutine) => {
                 drop(state);
                 // SAFETY: the lender runs on it, and does not let go of the gate before it has left the loop.
-                unsafe { coroutine.suspend() };
+                unsafe { coroutine.wait() };
                 self.lock()
             }
         }
@@ -141,6 +141,11 @@ impl Drop for Loan {
 }
 
 impl Teller {
+    /// Lets the lender look about itself.
+    pub fn wake(&self) {
+        self.0.change(|_| ());
+    }
+
     /// Hands a line over; gives it back when nobody waits any more.
     pub fn tell(&self, line: Line) -> Result<(), Line> {
         self.0.change(|state| {

@@ -154,7 +154,7 @@ mod tests {
     fn a_stream_alone_is_enough() {
         let config = parse(&[("stream", "logs")]).unwrap();
         assert_eq!((config.requests.max_records, config.requests.max_bytes), (500, 5 << 20));
-        assert_eq!(config.delivery.concurrency, 128);
+        assert_eq!(config.delivery.concurrency, 256);
         assert_eq!(config.delivery.retries, 8);
         assert!(config.delivery.immediate_retry && config.delivery.reset_backoff_on_success);
         assert_eq!(config.request_timeout, Some(Duration::from_secs(30)));
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_concurrency_of_zero_means_the_default_as_in_the_go_plugin() {
-        assert_eq!(parse(&[("stream", "a"), ("experimental_concurrency", "0")]).unwrap().delivery.concurrency, 128);
+        assert_eq!(parse(&[("stream", "a"), ("experimental_concurrency", "0")]).unwrap().delivery.concurrency, 256);
     }
 
     #[test]

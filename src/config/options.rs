@@ -259,7 +259,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "concurrency",
         aliases: &["experimental_concurrency"],
-        default: Some("128"),
+        default: Some("256"),
         doc: "Most PutRecords requests in flight at once, 1 to 256; 0 means the default. It begins with 8, each accepted one lets one more fly, and throttling halves their number. OK is never answered early.",
     },
     OptionSpec {

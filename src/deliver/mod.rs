@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -44,6 +44,9 @@ pub struct Delivery<T> {
     requests: RequestSettings,
     settings: config::Delivery,
     window: Rc<Window>,
+    /// Held by the flush whose requests are being made: one chunk after the other, in the order they came, so that the
+    /// first is done first and the host can free it.
+    turn: Mutex<()>,
     random: RefCell<SmallRng>,
     log: Logger,
     ledger: RefCell<Ledger>,
@@ -73,6 +76,7 @@ impl<T: Transport> Delivery<T> {
             destination,
             requests,
             window: Window::new(settings.concurrency),
+            turn: Mutex::new(()),
             settings,
             random: RefCell::new(random),
             log,
@@ -92,6 +96,9 @@ impl<T: Transport> Delivery<T> {
         let flush = Rc::new(Flush { settled: RefCell::new(known.clone()), ..Flush::default() });
         let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known);
         let mut requests = JoinSet::new();
+        let waiting_since = Instant::now();
+        let turn = self.turn.lock().await;
+        add_time(&flush.times.waiting, waiting_since);
         while !flush.stopped.get() {
             let waiting_since = Instant::now();
             let mut place = self.window.place().await;
@@ -105,6 +112,7 @@ impl<T: Transport> Delivery<T> {
             // Encoding blocks the thread: let the request leave and replies be read before the next one is written.
             tokio::task::yield_now().await;
         }
+        drop(turn);
         while let Some(ended) = requests.join_next().await {
             if let Err(error) = ended {
                 flush.stopped.set(true);

@@ -181,6 +181,18 @@ async fn what_can_never_be_sent_is_counted_and_the_rest_is_delivered() {
     assert_eq!(bench.flush_chunk(b"").await, Outcome::Delivered);
 }
 
+/// The host frees a chunk when it is done, so one that is begun should be done soon.
+#[tokio::test(start_paused = true)]
+async fn the_first_chunk_is_sent_before_the_second() {
+    let bench = Bench::with(vec![], |settings, _| settings.concurrency = 2);
+    let both = chunk(24);
+    let (first, second) = both.split_at(chunk(12).len());
+    let (delivery, set) = (&bench.delivery, tokio::task::LocalSet::new());
+    set.run_until(async { tokio::join!(delivery.deliver(first, b"app"), delivery.deliver(second, b"app")) }).await;
+    let order = bench.kinesis.state.borrow().accepted.clone();
+    assert_eq!(order, ids(0..24));
+}
+
 #[tokio::test(start_paused = true)]
 async fn as_many_requests_fly_as_configured_over_all_flushes() {
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 3);

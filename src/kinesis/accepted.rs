@@ -23,18 +23,7 @@ fn records(body: &[u8]) -> Option<(usize, &[u8])> {
     let mut rest = literal(body, b"[")?;
     let mut records = 0;
     loop {
-        let (has_number, behind) = object(rest, b"{", |has_number: &mut bool, key, rest| {
-            let (value, rest) = string(rest)?;
-            match key {
-                b"SequenceNumber" if !*has_number && !value.is_empty() => *has_number = true,
-                b"ShardId" => {}
-                _ => return None,
-            }
-            Some(rest)
-        })?;
-        if !has_number {
-            return None;
-        }
+        let behind = usual_record(rest).or_else(|| record(rest))?;
         records += 1;
         match behind.split_first()? {
             (b',', behind) => rest = behind,
@@ -42,6 +31,28 @@ fn records(body: &[u8]) -> Option<(usize, &[u8])> {
             _ => return None,
         }
     }
+}
+
+/// An accepted record as nearly every one is written: what stands behind it.
+#[inline]
+fn usual_record(body: &[u8]) -> Option<&[u8]> {
+    let (number, rest) = string(literal(body, br#"{"SequenceNumber":"#)?)?;
+    let (_, rest) = string(literal(rest, br#","ShardId":"#)?)?;
+    literal(rest, b"}").filter(|_| !number.is_empty())
+}
+
+/// The same with its members in any order.
+fn record(body: &[u8]) -> Option<&[u8]> {
+    let (has_number, rest) = object(body, b"{", |has_number: &mut bool, key, rest| {
+        let (value, rest) = string(rest)?;
+        match key {
+            b"SequenceNumber" if !*has_number && !value.is_empty() => *has_number = true,
+            b"ShardId" => {}
+            _ => return None,
+        }
+        Some(rest)
+    })?;
+    has_number.then_some(rest)
 }
 
 /// An object without whitespace: `member` reads the value that follows each key and returns what stands behind it.

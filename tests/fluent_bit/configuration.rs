@@ -21,7 +21,7 @@ fn every_mistake(binary: &Binary) -> Result<(), Failed> {
         binary,
         &[
             "region Europe",
-            "concurrency 65",
+            "concurrency 257",
             "http_request_timeout soon",
             "external_id e1",
             "batch_request_max_size 1T",
@@ -32,7 +32,7 @@ fn every_mistake(binary: &Binary) -> Result<(), Failed> {
         "[error] [output:kinesis:kinesis.0] region: 'Europe' is not valid: use a region's name, such as us-east-1",
         "[error] [output:kinesis:kinesis.0] external_id: it means nothing without role_arn",
         "[error] [output:kinesis:kinesis.0] batch_request_max_size: '1T' is not valid: ",
-        "[error] [output:kinesis:kinesis.0] concurrency: '65' is not valid: use a whole number from 0 to 64",
+        "[error] [output:kinesis:kinesis.0] concurrency: '257' is not valid: use a whole number from 0 to 256",
         "[error] [output:kinesis:kinesis.0] http_request_timeout: 'soon' is not valid: ",
     ];
     match mistakes.iter().find(|mistake| !log.contains(**mistake)) {
