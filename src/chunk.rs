@@ -142,12 +142,19 @@ fn read_event<'a>(reader: &mut Reader<'a>) -> Result<Found<'a>, Malformed> {
     }
 }
 
-/// What stands before nearly every body, as Fluent Bit 2.1 and newer write it: an array of two, in it an array of two with
-/// the time and no metadata. Token by token it would be a seventh of the instructions of packing an access line.
+/// What stands before nearly every body: `[[time, {}], ` as Fluent Bit 5 and as 2.1 to 4.2 write it, and `[time, ` of older
+/// ones. Token by token it would be a seventh of the instructions of packing an access line.
 #[inline]
 fn usual_head(bytes: &[u8]) -> Option<(EventTime, &[u8])> {
-    let (head, body) = bytes.split_first_chunk::<13>()?;
-    let [0x92, 0x92, 0xd7, 0x00, time @ .., 0x80] = head else { return None };
+    let time_and_metadata =
+        bytes.strip_prefix(b"\x92\x92\xd7\0").or_else(|| bytes.strip_prefix(b"\xdd\0\0\0\x02\xdd\0\0\0\x02\xd7\0"));
+    let (time, body) = match time_and_metadata {
+        Some(rest) => {
+            let (time, rest) = rest.split_first_chunk::<8>()?;
+            (time, rest.strip_prefix(b"\xdf\0\0\0\0").or_else(|| rest.strip_prefix(b"\x80"))?)
+        }
+        None => bytes.strip_prefix(b"\x92\xd7\0")?.split_first_chunk::<8>()?,
+    };
     Some((read_time(Token::Extension(EVENT_TIME, time)), body))
 }
 

@@ -60,8 +60,15 @@ impl Corpus {
             Corpus::Access => serde_json::json!({ "log": line }),
             Corpus::Nested => serde_json::from_str(line)?,
         };
-        chunk.extend_from_slice(b"\x92\x92\xd7\x00\x68\xe7\x78\x00\x1d\xcd\x65\x00\x80");
+        chunk.extend_from_slice(b"\x92\x92\xd7\x00\x68\xe7\x78\x00\x1d\xcd\x65\x00\xdf\0\0\0\0");
+        // Maps of events have heads of five bytes there, of however few entries.
+        let entries = body.as_object().map_or(0, serde_json::Map::len);
+        chunk.push(0xdf);
+        chunk.extend_from_slice(&u32::try_from(entries)?.to_be_bytes());
+        let head = chunk.len();
         rmp_serde::encode::write(chunk, &body)?;
+        // The one that was written, of one byte.
+        chunk.remove(head);
         Ok(())
     }
 }
