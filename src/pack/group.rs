@@ -1,19 +1,21 @@
 //! Several records as one Kinesis record.
 //!
 //! A shard takes 1,000 records a second, however small: small records fill it long before its megabyte. Records of one
-//! partition key share a [`Group`], and those without a key share one under a random key. Different keys never do: they
-//! may belong to different shards, and a consumer drops what is not of its shard. Within a key nothing overtakes, and no
-//! group outlives its chunk.
+//! partition key share a [`Group`], and those without a key share one under a random key. Different keys do only when
+//! they are known to belong to the same shard ([`ShardMap`]): a consumer drops what is not of its shard. Within a key
+//! nothing overtakes, and no group outlives its chunk.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use rand::rngs::SmallRng;
 
 use super::kpl::Kpl;
 use super::lines::Lines;
 use super::{Packer, Remark};
+use crate::aggregate::ShardMap;
 use crate::chunk::Event;
-use crate::kinesis::request::{Batch, BatchBuilder};
+use crate::kinesis::request::{Batch, BatchBuilder, Group};
 use crate::record::{Alterations, Encoder, Refusal};
 
 /// How several records become one Kinesis record.
@@ -25,22 +27,11 @@ pub enum Aggregation {
         max_bytes: usize,
         /// Most records in one.
         max_records: usize,
+        /// Whether records of different keys share one when they belong to the same shard.
+        by_shard: bool,
     },
     /// One behind the other, each ended by a newline. Compression packs them together.
     Lines,
-}
-
-/// What becomes one Kinesis record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group {
-    /// The records in it, by the index of their events, in order.
-    pub(super) records: Vec<u32>,
-    pub(super) data: Vec<u8>,
-    pub(super) key: String,
-    /// Whether the key was drawn at random.
-    pub(super) random_key: bool,
-    /// Whether `data` has the key inside.
-    pub(super) holds_key: bool,
 }
 
 /// Collects records in groups.
@@ -70,10 +61,17 @@ pub(super) struct Tools<'t, 'a> {
 impl Groups {
     pub(super) fn new(aggregation: Aggregation) -> Self {
         let open = match aggregation {
-            Aggregation::Kpl { max_bytes, max_records } => Open::Kpl(Kpl::new(max_bytes, max_records)),
+            Aggregation::Kpl { max_bytes, max_records, .. } => Open::Kpl(Kpl::new(max_bytes, max_records)),
             Aggregation::Lines => Open::Lines(Lines::default()),
         };
         Groups { open, ready: VecDeque::new(), record: Vec::new() }
+    }
+
+    /// The shards, by which records of different keys may share an aggregate of [`Aggregation::Kpl`].
+    pub(super) fn set_shards(&mut self, shards: Rc<ShardMap>) {
+        if let Open::Kpl(kpl) = &mut self.open {
+            kpl.set_shards(shards);
+        }
     }
 
     /// How many records are in groups that are not yet in a batch.
@@ -137,7 +135,7 @@ impl Packer<'_> {
                 }
                 break;
             }
-            batch.push_group(group.records, &group.data, &group.key, group.random_key, group.holds_key);
+            batch.push_group(group);
         }
         self.finish(batch)
     }

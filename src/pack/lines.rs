@@ -1,8 +1,9 @@
 //! Records joined to blocks of lines, one open for each partition key.
 
 use super::Remark;
-use super::group::{Group, Tools};
+use super::group::Tools;
 use super::open::OpenByKey;
+use crate::kinesis::request::Group;
 use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::record::Alterations;
 
@@ -133,6 +134,6 @@ impl Block {
     fn group(&self, records: Vec<u32>, data: Vec<u8>, random: &mut rand::rngs::SmallRng) -> Group {
         let random_key = self.key.is_empty();
         let key = if random_key { RandomKey::draw(random).as_str().to_owned() } else { self.key.clone() };
-        Group { records, data, key, random_key, holds_key: false }
+        Group { records, data, key, random_key, ..Group::default() }
     }
 }

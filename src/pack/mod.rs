@@ -8,8 +8,11 @@ mod kpl;
 mod lines;
 mod open;
 
+use std::rc::Rc;
+
 use rand::rngs::SmallRng;
 
+use crate::aggregate::ShardMap;
 use crate::chunk::{Event, Events, NotAnEvent};
 use crate::config::Stream;
 use crate::kinesis::limits;
@@ -118,6 +121,14 @@ impl<'a> Packer<'a> {
         let encoder = Encoder::new(&settings.record, tag);
         let groups = settings.aggregation.map(Groups::new);
         Packer { events, stream, settings, encoder, carried: None, groups, body_bytes: 0 }
+    }
+
+    /// The same, by the shards that the stream has, as far as they are known.
+    pub fn with_shards(mut self, shards: Option<Rc<ShardMap>>) -> Self {
+        if let (Some(groups), Some(shards)) = (&mut self.groups, shards) {
+            groups.set_shards(shards);
+        }
+        self
     }
 
     /// The next batch, as full as the limits allow; `None` when the chunk is done. What is not sent, or not as it came, is
