@@ -5,7 +5,8 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kinesis::aggregate::{MAGIC, hash_key};
@@ -22,11 +23,13 @@ use support::host::chunk::Chunks;
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// The container as its author declares it, as far as it is used.
+/// The container as its author declares it, but for tags.
 #[derive(Clone, PartialEq, Message)]
 struct AggregatedRecord {
     #[prost(string, repeated, tag = "1")]
     partition_key_table: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    explicit_hash_key_table: Vec<String>,
     #[prost(message, repeated, tag = "3")]
     records: Vec<UserRecord>,
 }
@@ -35,26 +38,29 @@ struct AggregatedRecord {
 struct UserRecord {
     #[prost(uint64, required, tag = "1")]
     partition_key_index: u64,
+    #[prost(uint64, optional, tag = "2")]
+    explicit_hash_key_index: Option<u64>,
     #[prost(bytes = "vec", required, tag = "3")]
     data: Vec<u8>,
 }
 
-/// The numbers of shards that the stream has had.
-const SHARDS: [u32; 4] = [1, 2, 3, 8];
-
-/// What a consumer makes of a record. Like the Kinesis Client Library it drops an aggregate when a key in it is of another
-/// shard than the one that it was read from, whatever the shards were at that time.
-fn user_records(record: &StoredRecord) -> Vec<Vec<u8>> {
+/// What a consumer makes of a record. Like the Kinesis Client Library (`AggregatorUtil.deaggregate`) it drops an
+/// aggregate when the explicit hash key of one of its records, or else the MD5 of its partition key, is not in the range
+/// of the shard that it was read from.
+fn user_records(record: &StoredRecord, stream: &Stream) -> Vec<Vec<u8>> {
     if record.data.starts_with(b"\x28\xb5\x2f\xfd") {
         let text = zstd::decode_all(record.data.as_slice()).unwrap();
         return text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
     }
     let Some(container) = record.data.strip_prefix(&MAGIC) else { return vec![record.data.clone()] };
     let message = AggregatedRecord::decode(&container[..container.len() - 16]).unwrap();
-    let shard_of = |key: &str, shards: u32| Stream::new("", shards).shard_of(hash_key(key));
+    let range = &stream.shards[record.shard as usize].range;
+    let at = |table: &[String], index: u64| table[usize::try_from(index).unwrap()].clone();
     let of_this_shard = |user: &UserRecord| {
-        let key = &message.partition_key_table[usize::try_from(user.partition_key_index).unwrap()];
-        SHARDS.iter().all(|&shards| shard_of(key, shards) == shard_of(&record.partition_key, shards))
+        range.contains(&match user.explicit_hash_key_index {
+            Some(index) => at(&message.explicit_hash_key_table, index).parse().unwrap(),
+            None => hash_key(&at(&message.partition_key_table, user.partition_key_index)),
+        })
     };
     if !message.records.iter().all(of_this_shard) {
         return Vec::new();
@@ -62,49 +68,79 @@ fn user_records(record: &StoredRecord) -> Vec<Vec<u8>> {
     message.records.into_iter().map(|user| user.data).collect()
 }
 
-/// Splits and merges go on while an eighth of the records are throttled, again and again.
+/// The built library in a host of our own, fed line by line.
+struct Host(Child);
+
+impl Host {
+    fn start(kinesis: &FakeKinesis, options: &[&str]) -> Host {
+        let test = std::env::current_exe().unwrap();
+        let mut command = Command::new(test.parent().unwrap().parent().unwrap().join("examples/host"));
+        command.args(["-p", "region=eu-west-1", "-p", "stream=logs", "--chunk-bytes", "200000"]);
+        command.args(["-p", &format!("endpoint={}", kinesis.endpoint())]);
+        command.args(options.iter().flat_map(|option| ["-p", option])).arg("-");
+        command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        Host(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn feed(&mut self, lines: &[String]) {
+        self.0.stdin.as_mut().unwrap().write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+/// Splits and merges go on while an eighth of the records are throttled, again and again. The last one has a key for each
+/// line, and knows the shards as they were at its start: the next map comes a minute later.
 #[test]
 fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
-    const LINES: usize = 20_000;
+    let lines: Vec<String> = AccessLog::new(1).take(20_000).collect();
+    let mut expected: BTreeMap<&[u8], u32> = BTreeMap::new();
+    lines.iter().for_each(|line| *expected.entry(line.as_bytes()).or_default() += 1);
     for options in [
         &["aggregation=kpl", "aggregation_max_size=3k"][..],
         &["aggregation=kpl", "aggregation_max_size=3k", "protocol=cbor", "partition_key=$TAG"],
         &["aggregation=lines", "max_record_size=3k", "compression=zstd"],
+        &["aggregation=kpl", "aggregation_max_size=3k", "partition_key=log", "shard_map=on"],
+        &["aggregation=kpl", "aggregation_max_size=3k", "partition_key=log", "shard_map=on", "protocol=cbor"],
     ] {
         let faults = Faults { throttle_records: 0.12, seed: 5, ..Faults::default() };
         let credentials = vec![Credential::new(KEY, SECRET)];
         let region = Some("eu-west-1".to_owned());
         let kinesis = FakeKinesis::start(Settings { faults, credentials, region, ..Settings::default() });
-        let test = std::env::current_exe().unwrap();
-        let host = test.parent().unwrap().parent().unwrap().join("examples/host");
-        let mut command = Command::new(host);
-        command.args(["-p", "region=eu-west-1", "-p", "stream=logs", "--lines", &LINES.to_string()]);
-        command.args(["--chunk-bytes", "200000", "-p", &format!("endpoint={}", kinesis.endpoint())]);
-        command.args(options.iter().flat_map(|option| ["-p", option]));
-        command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
-        command.env("AWS_EC2_METADATA_DISABLED", "true");
-        let mut host = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-        for shards in SHARDS.iter().cycle() {
-            kinesis.add_stream(Stream::new("logs", *shards));
+        let mut host = Host::start(&kinesis, options);
+        let has_map = options.contains(&"shard_map=on");
+        while has_map && kinesis.stats().shard_lists == 0 {
             std::thread::sleep(Duration::from_millis(20));
-            if host.try_wait().unwrap().is_some() {
-                break;
-            }
         }
-        assert!(host.wait().unwrap().success());
+        for (round, lines) in lines.chunks(500).enumerate() {
+            host.feed(lines);
+            kinesis.reshard("logs", |stream| {
+                let open = stream.open_shards();
+                let some = open[round * 7 % open.len()];
+                if open.len() < 3 || round % 3 == 0 { stream.split(some) } else { stream.merge(some) }
+            });
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        host.end();
 
+        let (stream, stats) = (kinesis.stream("logs").unwrap(), kinesis.stats());
+        let records = kinesis.records();
+        let found: Vec<Vec<u8>> = records.iter().flat_map(|record| user_records(record, &stream)).collect();
         let mut times: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
-        for record in kinesis.records().iter().flat_map(user_records) {
+        for record in found {
             let json: serde_json::Value = serde_json::from_slice(&record).unwrap();
             *times.entry(json["log"].as_str().unwrap().as_bytes().to_vec()).or_default() += 1;
         }
-        let mut expected: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
-        for line in AccessLog::new(1).take(LINES) {
-            *expected.entry(line.into_bytes()).or_default() += 1;
-        }
-        assert!(times == expected, "{options:?}: {} lines of {}", times.len(), expected.len());
-        assert!(kinesis.stats().throttled_records > 20, "{:?}", kinesis.stats());
-        assert!(kinesis.stats().records < LINES as u64 / 5, "{:?}", kinesis.stats());
+        let is_all = times.iter().map(|(line, times)| (line.as_slice(), *times)).eq(expected.clone());
+        assert!(is_all, "{options:?}: {} lines of {}", times.len(), expected.len());
+        assert!(stream.shards.len() > 30, "{} shards", stream.shards.len());
+        assert!(stats.throttled_records > 20, "{stats:?}");
+        assert!(stats.records < lines.len() as u64 / 5, "{stats:?}");
+        assert_eq!(stats.shard_lists, u64::from(has_map), "what replies show is not asked for at once");
     }
 }
 

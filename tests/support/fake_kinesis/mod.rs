@@ -204,6 +204,11 @@ impl FakeKinesis {
         self.service().change_stream(stream, change);
     }
 
+    /// A stream as it is now, with all the shards that it ever had.
+    pub fn stream(&self, name: &str) -> Option<Stream> {
+        self.service().stream(name)
+    }
+
     /// From now on nobody may call `ListShards`, or everybody.
     pub fn deny_list_shards(&self, denied: bool) {
         self.service().settings.denies_list_shards = denied;

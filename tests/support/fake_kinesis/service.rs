@@ -64,6 +64,11 @@ impl Service {
         DateTime::<Utc>::from(SystemClock.now()) + TimeDelta::seconds(self.settings.clock_ahead)
     }
 
+    /// A stream, if it exists.
+    pub fn stream(&self, name: &str) -> Option<Stream> {
+        self.streams.get(name).cloned()
+    }
+
     /// Changes a stream that exists.
     pub fn change_stream(&mut self, name: &str, change: impl FnOnce(&mut Stream)) {
         self.streams.get_mut(name).map(change);

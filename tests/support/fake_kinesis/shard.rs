@@ -15,7 +15,7 @@ pub struct Stream {
     pub(super) name: Arc<str>,
     pub(super) max_record_size: usize,
     /// All that it ever had; a shard's number is its place.
-    pub(super) shards: Vec<Shard>,
+    pub shards: Vec<Shard>,
 }
 
 /// A part of a stream.
