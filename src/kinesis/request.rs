@@ -173,16 +173,23 @@ impl BatchBuilder {
         self.close(record, key, random_key);
     }
 
-    /// Appends a record that several records of the chunk share; then all records of the batch have to be such.
-    pub fn push_group(&mut self, group: Group) {
-        let Group { records, data, key, random_key, holds_key, shard } = group;
+    /// Appends a record that several records of the chunk share; then all records of the batch have to be such. Returns
+    /// a buffer for the data of the next group.
+    pub fn push_group(&mut self, group: Group) -> Vec<u8> {
+        let Group { records, mut data, key, random_key, holds_key, shard } = group;
         // A batch has 500 records at most.
         let index = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        self.push(index, &data, &key, random_key);
+        match self.protocol {
+            Protocol::Json => std::mem::swap(&mut self.data, &mut data),
+            Protocol::Cbor => self.open().extend_from_slice(&data),
+        }
+        self.close(index, &key, random_key);
         if let Some(shard) = &shard {
             self.add_explicit_hash_key(&shard.explicit_hash_key);
         }
         self.groups.push(Grouped { records, holds_key, shard });
+        data.clear();
+        data
     }
 
     /// Gives the last entry an explicit hash key, in decimal.

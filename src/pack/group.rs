@@ -34,11 +34,29 @@ pub enum Aggregation {
     Lines,
 }
 
+/// Groups that are complete.
+#[derive(Default)]
+pub(super) struct Ready {
+    groups: VecDeque<Group>,
+    spare: Vec<u8>,
+}
+
+impl Ready {
+    pub(super) fn push(&mut self, group: Group) {
+        self.groups.push_back(group);
+    }
+
+    /// An empty buffer for the data of a group, used before if possible: where a quarter of a megabyte is freed and
+    /// allocated again and again, the system clears the same memory each time.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+}
+
 /// Collects records in groups.
 pub(super) struct Groups {
     open: Open,
-    /// Groups that are complete.
-    ready: VecDeque<Group>,
+    ready: Ready,
     /// The record that is being written.
     record: Vec<u8>,
 }
@@ -55,7 +73,7 @@ pub(super) struct Tools<'t, 'a> {
     pub(super) random: &'t mut SmallRng,
     pub(super) remark: &'t mut dyn FnMut(u32, Remark),
     /// Where complete groups go.
-    pub(super) ready: &'t mut VecDeque<Group>,
+    pub(super) ready: &'t mut Ready,
 }
 
 impl Groups {
@@ -64,7 +82,7 @@ impl Groups {
             Aggregation::Kpl { max_bytes, max_records, .. } => Open::Kpl(Kpl::new(max_bytes, max_records)),
             Aggregation::Lines => Open::Lines(Lines::default()),
         };
-        Groups { open, ready: VecDeque::new(), record: Vec::new() }
+        Groups { open, ready: Ready::default(), record: Vec::new() }
     }
 
     /// The shards, by which records of different keys may share an aggregate of [`Aggregation::Kpl`].
@@ -80,7 +98,7 @@ impl Groups {
             Open::Kpl(kpl) => kpl.len(),
             Open::Lines(lines) => lines.len(),
         };
-        open + self.ready.iter().map(|group| group.records.len()).sum::<usize>()
+        open + self.ready.groups.iter().map(|group| group.records.len()).sum::<usize>()
     }
 
     /// Puts an event into a group.
@@ -131,18 +149,21 @@ impl Packer<'_> {
             let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
             if is_full && !batch.is_empty() {
                 if let Some(groups) = &mut self.groups {
-                    groups.ready.push_front(group);
+                    groups.ready.groups.push_front(group);
                 }
                 break;
             }
-            batch.push_group(group);
+            let spare = batch.push_group(group);
+            if let Some(groups) = &mut self.groups {
+                groups.ready.spare = spare;
+            }
         }
         self.finish(batch)
     }
 
     fn next_group(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Group> {
         let groups = self.groups.as_mut()?;
-        while groups.ready.is_empty() {
+        while groups.ready.groups.is_empty() {
             let Some((index, event)) = self.events.next() else {
                 groups.close(&mut self.encoder, random, remark);
                 break;
@@ -154,6 +175,6 @@ impl Packer<'_> {
                 remark(index, loss);
             }
         }
-        groups.ready.pop_front()
+        groups.ready.groups.pop_front()
     }
 }

@@ -1,8 +1,9 @@
 //! Records in aggregates of the Kinesis Producer Library, one open for each partition key, or for each shard.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::group::Ready;
 use super::open::OpenByKey;
 use crate::aggregate::{Aggregate, Shard, ShardMap, hash_key};
 use crate::kinesis::request::Group;
@@ -66,7 +67,7 @@ impl Kpl {
 
     /// Puts the record that `encoder` made last into an aggregate. One that is too large for any goes alone, behind
     /// those before it.
-    pub(super) fn add(&mut self, index: u32, data: &[u8], encoder: &Encoder<'_>, ready: &mut VecDeque<Group>) {
+    pub(super) fn add(&mut self, index: u32, data: &[u8], encoder: &Encoder<'_>, ready: &mut Ready) {
         let record = Record { index, key: encoder.key(), random_key: encoder.random_key().is_some(), data };
         let (max_records, max_bytes) = (self.max_records, self.max_bytes);
         let limits = Limits { max_records, max_bytes, max_record_bytes: encoder.max_bytes() };
@@ -90,14 +91,14 @@ impl Kpl {
     }
 
     /// Completes all of them.
-    pub(super) fn close(&mut self, ready: &mut VecDeque<Group>) {
+    pub(super) fn close(&mut self, ready: &mut Ready) {
         let by_shard = std::mem::take(&mut self.by_shard).into_values();
         self.by_key.take_all().chain(by_shard).for_each(|mut open| open.close(ready));
     }
 }
 
 impl OpenAggregate {
-    fn add(&mut self, record: &Record<'_>, shard: Option<Rc<Shard>>, limits: &Limits, ready: &mut VecDeque<Group>) {
+    fn add(&mut self, record: &Record<'_>, shard: Option<Rc<Shard>>, limits: &Limits, ready: &mut Ready) {
         let mut fits = self.records.len() < limits.max_records && self.fits(record, limits);
         if !fits || self.records.is_empty() {
             self.close(ready);
@@ -113,8 +114,9 @@ impl OpenAggregate {
             self.records.push(record.index);
         } else {
             let key = std::mem::take(&mut self.key);
-            let (records, data, shard) = (vec![record.index], record.data.to_vec(), self.shard.take());
-            ready.push_back(Group { records, data, key, random_key: record.random_key, holds_key: false, shard });
+            let (records, mut data, shard) = (vec![record.index], ready.buffer(), self.shard.take());
+            data.extend_from_slice(record.data);
+            ready.push(Group { records, data, key, random_key: record.random_key, holds_key: false, shard });
         }
     }
 
@@ -126,11 +128,13 @@ impl OpenAggregate {
     }
 
     /// Makes a group of its records, and starts over.
-    fn close(&mut self, ready: &mut VecDeque<Group>) {
+    fn close(&mut self, ready: &mut Ready) {
         let (key, random_key, shard) = (std::mem::take(&mut self.key), self.random_key, self.shard.take());
-        let mut data = Vec::new();
+        if self.records.is_empty() {
+            return;
+        }
+        let mut data = ready.buffer();
         match self.aggregate.only_data() {
-            _ if self.records.is_empty() => return,
             Some(only) => {
                 data.extend_from_slice(only);
                 self.aggregate.clear();
@@ -139,6 +143,6 @@ impl OpenAggregate {
         }
         let records = std::mem::take(&mut self.records);
         let holds_key = records.len() > 1;
-        ready.push_back(Group { records, data, key, random_key, holds_key, shard });
+        ready.push(Group { records, data, key, random_key, holds_key, shard });
     }
 }

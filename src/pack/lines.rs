@@ -85,7 +85,7 @@ impl Block {
         } else if !self.records.is_empty() {
             let (records, data) = (std::mem::take(&mut self.records), std::mem::take(&mut self.text));
             self.ends.clear();
-            tools.ready.push_back(self.group(records, data, tools.random));
+            tools.ready.push(self.group(records, data, tools.random));
         }
     }
 
@@ -93,7 +93,7 @@ impl Block {
     /// refused.
     fn compress(&mut self, tools: &mut Tools<'_, '_>) {
         let limit = self.limit(tools);
-        let mut data = Vec::new();
+        let mut data = tools.ready.buffer();
         let mut count = tools.encoder.compress_lines(&self.text, &self.ends, limit, &mut data).unwrap_or_default();
         if count == 0 {
             count = 1;
@@ -114,7 +114,7 @@ impl Block {
             }
         }
         let records = self.forget(count);
-        tools.ready.push_back(self.group(records, data, tools.random));
+        tools.ready.push(self.group(records, data, tools.random));
     }
 
     /// Where so many lines end.

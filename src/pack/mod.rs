@@ -50,6 +50,22 @@ impl Default for RequestSettings {
     }
 }
 
+impl RequestSettings {
+    /// Bytes that the first body of a chunk may need, when all of the chunk may be in it: memory that is not written to
+    /// costs nothing, and a body that outgrows its memory is copied.
+    fn body_bytes(&self, chunk: &[u8]) -> usize {
+        if self.record.compression.is_some() {
+            return 0;
+        }
+        let data = chunk.len().saturating_mul(3) / 2;
+        let data = data.min(self.max_bytes);
+        match self.protocol {
+            Protocol::Json => data / 3 * 4,
+            Protocol::Cbor => data,
+        }
+    }
+}
+
 /// Something about an event that its owner may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remark {
@@ -120,7 +136,8 @@ impl<'a> Packer<'a> {
         let events = Unsettled { events: Events::new(chunk), settled, next: 0 };
         let encoder = Encoder::new(&settings.record, tag);
         let groups = settings.aggregation.map(Groups::new);
-        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes: 0 }
+        let body_bytes = if groups.is_some() { settings.body_bytes(chunk) } else { 0 };
+        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes }
     }
 
     /// The same, by the shards that the stream has, as far as they are known.
