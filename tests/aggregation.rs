@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/corpora.rs"]
+mod corpora;
 mod support;
 
 use std::collections::BTreeMap;
@@ -9,6 +11,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use corpora::Corpus;
 use kinesis::aggregate::{MAGIC, hash_key};
 use kinesis::config::Config;
 use kinesis::ledger::RecordSet;
@@ -16,9 +19,9 @@ use kinesis::pack::Packer;
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use support::fake_kinesis::wire::Wire;
 use support::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, StoredRecord, Stream};
 use support::host::access_log::AccessLog;
-use support::host::chunk::Chunks;
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -144,7 +147,8 @@ fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
     }
 }
 
-/// What 10,000 lines of an access log a second are for Kinesis, in a second.
+/// What 10,000 records a second are for Kinesis, in a second.
+#[derive(Clone, Copy, Debug, Default)]
 struct Load {
     records: f64,
     bytes: f64,
@@ -157,51 +161,99 @@ impl Load {
     fn shards(&self) -> f64 {
         (self.bytes / 1_048_576.0).max(self.records / 1000.0)
     }
+
+    /// Adds a Kinesis record of so many bytes, among those of [`SECONDS`].
+    fn add(&mut self, bytes: usize) {
+        self.records += 1.0 / SECONDS;
+        self.bytes += bytes as f64 / SECONDS;
+        self.units += bytes.div_ceil(25_000) as f64 / SECONDS;
+    }
 }
 
-fn load(options: &[(&str, &str)]) -> Load {
-    const LINES: usize = 30_000;
-    let options = [options, &[("stream", "logs")]].concat();
+const SECONDS: f64 = 2.0;
+
+/// The Kinesis records that the plugin makes of a corpus, in chunks as Fluent Bit cuts them: data and key of each.
+fn kinesis_records(corpus: Corpus, options: &[(&str, &str)]) -> Vec<(Vec<u8>, usize)> {
+    let options = [options, &[("stream", "logs"), ("protocol", "cbor")]].concat();
     let value = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let config = Config::parse(&value).unwrap();
-    let lines = AccessLog::new(1).take(LINES).map(|line| Ok(line.into_bytes()));
-    let mut random = SmallRng::seed_from_u64(1);
-    let mut load = Load { records: 0.0, bytes: 0.0, units: 0.0 };
-    // As much as comes in a second: Fluent Bit flushes each second unless told otherwise.
-    for chunk in (Chunks { lines, key: "log".to_owned(), bytes: 2_000_000 }) {
-        let chunk = chunk.unwrap().bytes;
+    let (mut random, mut records) = (SmallRng::seed_from_u64(1), Vec::new());
+    let mut lines = corpus.lines().take((10_000.0 * SECONDS) as usize).peekable();
+    while lines.peek().is_some() {
+        let mut chunk = Vec::new();
+        while chunk.len() < 2_000_000
+            && let Some(line) = lines.next()
+        {
+            corpus.write_event(&line, &mut chunk).unwrap();
+        }
         let mut packer = Packer::new(&chunk, b"app", &config.stream, &config.requests, RecordSet::default());
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
-            load.records += batch.entries().len() as f64;
-            load.bytes += batch.bytes() as f64;
-            load.units += batch.entries().iter().map(|entry| entry.bytes.div_ceil(25_000) as f64).sum::<f64>();
+            let request = Wire::Cbor.decode(&batch.body()).unwrap();
+            let sent = request.records.unwrap().into_iter();
+            records.extend(sent.map(|record| (record.data().to_vec(), record.partition_key().len())));
         }
     }
-    let seconds = LINES as f64 / 10_000.0;
-    Load { records: load.records / seconds, bytes: load.bytes / seconds, units: load.units / seconds }
+    records
 }
 
-/// The rows of README.md's table: what is shown, the options.
-const MODES: [(&str, &[(&str, &str)]); 6] = [
-    ("nothing", &[]),
-    ("`compression zstd`", &[("compression", "zstd")]),
-    ("`aggregation kpl`", &[("aggregation", "kpl")]),
-    ("`aggregation kpl`, `compression zstd`", &[("aggregation", "kpl"), ("compression", "zstd")]),
-    ("`aggregation lines`", &[("aggregation", "lines")]),
-    ("`aggregation lines`, `compression zstd`", &[("aggregation", "lines"), ("compression", "zstd")]),
-];
+fn load(corpus: Corpus, options: &[(&str, &str)]) -> Load {
+    let mut load = Load::default();
+    kinesis_records(corpus, options).iter().for_each(|(data, key)| load.add(data.len() + key));
+    load
+}
+
+/// What another plugin makes of the same, computed from what it is known to do: `change` says how its data differ in size
+/// from ours with `options`, and `key` how long its random keys are.
+fn others(corpus: Corpus, options: &[(&str, &str)], key: usize, change: impl Fn(&[u8]) -> usize) -> Load {
+    let mut load = Load::default();
+    kinesis_records(corpus, options).iter().for_each(|(data, _)| load.add(change(data) + key));
+    load
+}
+
+/// Go's random keys have 8 characters.
+const GO_KEY: usize = 8;
+/// C's have 12 to 18.
+const C_KEY: usize = 15;
+
+/// The rows of README.md's table: what is shown, and what it comes to.
+fn rows(corpus: Corpus) -> Vec<(&'static str, Load)> {
+    let (kpl, lines, zstd) = (("aggregation", "kpl"), ("aggregation", "lines"), ("compression", "zstd"));
+    let whole = |data: &[u8]| data.len();
+    vec![
+        ("nothing", load(corpus, &[])),
+        ("`compression zstd`", load(corpus, &[zstd])),
+        ("`aggregation kpl`", load(corpus, &[kpl])),
+        ("`aggregation kpl`, `compression zstd`", load(corpus, &[kpl, zstd])),
+        ("`aggregation lines`", load(corpus, &[lines])),
+        ("`aggregation lines`, `compression zstd`", load(corpus, &[lines, zstd])),
+        // Go's aggregates have up to 1 MiB.
+        ("Go: nothing", others(corpus, &[], GO_KEY, whole)),
+        ("Go: `aggregation true`", others(corpus, &[kpl, ("aggregation_max_size", "1M")], GO_KEY, whole)),
+        // C ends each record in a newline, joins lines up to 1 MiB, and compresses what it joined, at zstd's level 1.
+        ("C: nothing", others(corpus, &[("append_newline", "on")], C_KEY, whole)),
+        ("C: `simple_aggregation`", others(corpus, &[lines], C_KEY, whole)),
+        (
+            "C: `simple_aggregation`, `compression zstd`",
+            others(corpus, &[lines], C_KEY, |data| zstd::encode_all(data, 1).unwrap().len()),
+        ),
+    ]
+}
 
 #[test]
 fn compressed_lines_need_an_eighth_of_the_shards_and_the_readme_says_what_the_others_need() {
-    let loads = MODES.map(|(_, options)| load(options));
-    let [plain, _, kpl, _, _, zstd] = &loads;
+    let [access, nested] = Corpus::ALL.map(rows);
+    let [plain, kpl, zstd] = [0, 2, 5].map(|row| access[row].1);
     assert!(zstd.shards() * 8.0 <= plain.shards(), "{} of {}", zstd.shards(), plain.shards());
     assert!(kpl.bytes < plain.bytes && kpl.records * 500.0 < plain.records);
 
-    let mut table = "| with | records/s | MiB/s | PUT payload units/s | shards |\n|---|---|---|---|---|\n".to_owned();
-    for ((name, _), load) in MODES.iter().zip(&loads) {
-        let (megabytes, shards) = (load.bytes / 1_048_576.0, load.shards());
-        table += &format!("| {name} | {:.0} | {megabytes:.2} | {:.0} | {shards:.1} |\n", load.records, load.units);
+    let head = "records/s | MiB/s | units/s | shards |";
+    let mut table = format!("| with | access: {head} nested: {head}\n|---|---|---|---|---|---|---|---|---|\n");
+    for ((name, access), (_, nested)) in access.iter().zip(&nested) {
+        let cells = [access, nested].map(|load| {
+            let (megabytes, shards) = (load.bytes / 1_048_576.0, load.shards());
+            format!(" {:.0} | {megabytes:.2} | {:.0} | {shards:.1} |", load.records, load.units)
+        });
+        table += &format!("| {name} |{}\n", cells.concat());
     }
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let text = std::fs::read_to_string(readme).unwrap();
