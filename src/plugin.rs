@@ -211,6 +211,10 @@ async fn serve<T: Transport>(
     log: &Logger,
 ) {
     let mut flushes = JoinSet::new();
+    // Ends with this function, or when it is dropped.
+    let mut background = JoinSet::new();
+    let keeper = Rc::clone(&delivery);
+    background.spawn_local(async move { keeper.keep_shards().await });
     let mut last_moments = LastMoments::default();
     let mut checks = tokio::time::interval(STOP_CHECK);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);

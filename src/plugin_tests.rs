@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use super::*;
 use crate::config;
 use crate::config::Stream;
-use crate::kinesis::client::TransportError;
+use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ struct Fake {
 }
 
 impl Transport for Fake {
-    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
         self.sending.send(thread::current().id()).unwrap();
         match self.behaviour {
             Behaviour::Panic => panic!("injected into a request"),

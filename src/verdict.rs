@@ -112,11 +112,7 @@ fn judge_record(reply: RecordReply) -> RecordVerdict {
 fn judge_error(response: &Response, count: usize) -> Verdict {
     let error = response.error();
     let status = response.status.as_u16();
-    let reason = match (error.code.as_str(), error.message.as_str()) {
-        ("", "") => format!("HTTP {status} without an error that can be read"),
-        (code, "") => format!("HTTP {status} {code}"),
-        (code, message) => format!("HTTP {status} {code}: {message}"),
-    };
+    let reason = reason(status, &error);
     match error.code.as_str() {
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"
@@ -153,6 +149,19 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
         // Anything else is nothing we know: keep the records and tell the operator.
         _ => operator(reason, "see whether the endpoint is that of Kinesis"),
+    }
+}
+
+/// What the service said in a reply that is an error, as a log line may hold it.
+pub fn describe(response: &Response) -> String {
+    one_line(&reason(response.status.as_u16(), &response.error()))
+}
+
+fn reason(status: u16, error: &ServiceError) -> String {
+    match (error.code.as_str(), error.message.as_str()) {
+        ("", "") => format!("HTTP {status} without an error that can be read"),
+        (code, "") => format!("HTTP {status} {code}"),
+        (code, message) => format!("HTTP {status} {code}: {message}"),
     }
 }
 

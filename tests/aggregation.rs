@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/corpora.rs"]
+mod corpora;
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use corpora::Corpus;
 use kinesis::aggregate::{MAGIC, hash_key};
 use kinesis::config::Config;
 use kinesis::ledger::RecordSet;
@@ -15,18 +19,20 @@ use kinesis::pack::Packer;
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use support::fake_kinesis::wire::Wire;
 use support::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, StoredRecord, Stream};
 use support::host::access_log::AccessLog;
-use support::host::chunk::Chunks;
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// The container as its author declares it, as far as it is used.
+/// The container as its author declares it, but for tags.
 #[derive(Clone, PartialEq, Message)]
 struct AggregatedRecord {
     #[prost(string, repeated, tag = "1")]
     partition_key_table: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    explicit_hash_key_table: Vec<String>,
     #[prost(message, repeated, tag = "3")]
     records: Vec<UserRecord>,
 }
@@ -35,26 +41,29 @@ struct AggregatedRecord {
 struct UserRecord {
     #[prost(uint64, required, tag = "1")]
     partition_key_index: u64,
+    #[prost(uint64, optional, tag = "2")]
+    explicit_hash_key_index: Option<u64>,
     #[prost(bytes = "vec", required, tag = "3")]
     data: Vec<u8>,
 }
 
-/// The numbers of shards that the stream has had.
-const SHARDS: [u32; 4] = [1, 2, 3, 8];
-
-/// What a consumer makes of a record. Like the Kinesis Client Library it drops an aggregate when a key in it is of another
-/// shard than the one that it was read from, whatever the shards were at that time.
-fn user_records(record: &StoredRecord) -> Vec<Vec<u8>> {
+/// What a consumer makes of a record. Like the Kinesis Client Library (`AggregatorUtil.deaggregate`) it drops an
+/// aggregate when the explicit hash key of one of its records, or else the MD5 of its partition key, is not in the range
+/// of the shard that it was read from.
+fn user_records(record: &StoredRecord, stream: &Stream) -> Vec<Vec<u8>> {
     if record.data.starts_with(b"\x28\xb5\x2f\xfd") {
         let text = zstd::decode_all(record.data.as_slice()).unwrap();
         return text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
     }
     let Some(container) = record.data.strip_prefix(&MAGIC) else { return vec![record.data.clone()] };
     let message = AggregatedRecord::decode(&container[..container.len() - 16]).unwrap();
-    let shard_of = |key: &str, shards: u32| Stream::new("", shards).shard_of(hash_key(key));
+    let range = &stream.shards[record.shard as usize].range;
+    let at = |table: &[String], index: u64| table[usize::try_from(index).unwrap()].clone();
     let of_this_shard = |user: &UserRecord| {
-        let key = &message.partition_key_table[usize::try_from(user.partition_key_index).unwrap()];
-        SHARDS.iter().all(|&shards| shard_of(key, shards) == shard_of(&record.partition_key, shards))
+        range.contains(&match user.explicit_hash_key_index {
+            Some(index) => at(&message.explicit_hash_key_table, index).parse().unwrap(),
+            None => hash_key(&at(&message.partition_key_table, user.partition_key_index)),
+        })
     };
     if !message.records.iter().all(of_this_shard) {
         return Vec::new();
@@ -62,53 +71,84 @@ fn user_records(record: &StoredRecord) -> Vec<Vec<u8>> {
     message.records.into_iter().map(|user| user.data).collect()
 }
 
-/// Splits and merges go on while an eighth of the records are throttled, again and again.
+/// The built library in a host of our own, fed line by line.
+struct Host(Child);
+
+impl Host {
+    fn start(kinesis: &FakeKinesis, options: &[&str]) -> Host {
+        let test = std::env::current_exe().unwrap();
+        let mut command = Command::new(test.parent().unwrap().parent().unwrap().join("examples/host"));
+        command.args(["-p", "region=eu-west-1", "-p", "stream=logs", "--chunk-bytes", "200000"]);
+        command.args(["-p", &format!("endpoint={}", kinesis.endpoint())]);
+        command.args(options.iter().flat_map(|option| ["-p", option])).arg("-");
+        command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        Host(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn feed(&mut self, lines: &[String]) {
+        self.0.stdin.as_mut().unwrap().write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+/// Splits and merges go on while an eighth of the records are throttled, again and again. The last one has a key for each
+/// line, and knows the shards as they were at its start: the next map comes a minute later.
 #[test]
 fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
-    const LINES: usize = 20_000;
+    let lines: Vec<String> = AccessLog::new(1).take(20_000).collect();
+    let mut expected: BTreeMap<&[u8], u32> = BTreeMap::new();
+    lines.iter().for_each(|line| *expected.entry(line.as_bytes()).or_default() += 1);
     for options in [
         &["aggregation=kpl", "aggregation_max_size=3k"][..],
         &["aggregation=kpl", "aggregation_max_size=3k", "protocol=cbor", "partition_key=$TAG"],
         &["aggregation=lines", "max_record_size=3k", "compression=zstd"],
+        &["aggregation=kpl", "aggregation_max_size=3k", "partition_key=log", "shard_map=on"],
+        &["aggregation=kpl", "aggregation_max_size=3k", "partition_key=log", "shard_map=on", "protocol=cbor"],
     ] {
         let faults = Faults { throttle_records: 0.12, seed: 5, ..Faults::default() };
         let credentials = vec![Credential::new(KEY, SECRET)];
         let region = Some("eu-west-1".to_owned());
         let kinesis = FakeKinesis::start(Settings { faults, credentials, region, ..Settings::default() });
-        let test = std::env::current_exe().unwrap();
-        let host = test.parent().unwrap().parent().unwrap().join("examples/host");
-        let mut command = Command::new(host);
-        command.args(["-p", "region=eu-west-1", "-p", "stream=logs", "--lines", &LINES.to_string()]);
-        command.args(["--chunk-bytes", "200000", "-p", &format!("endpoint={}", kinesis.endpoint())]);
-        command.args(options.iter().flat_map(|option| ["-p", option]));
-        command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
-        command.env("AWS_EC2_METADATA_DISABLED", "true");
-        let mut host = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-        for shards in SHARDS.iter().cycle() {
-            kinesis.add_stream(Stream::new("logs", *shards));
+        let mut host = Host::start(&kinesis, options);
+        let has_map = options.contains(&"shard_map=on");
+        while has_map && kinesis.stats().shard_lists == 0 {
             std::thread::sleep(Duration::from_millis(20));
-            if host.try_wait().unwrap().is_some() {
-                break;
-            }
         }
-        assert!(host.wait().unwrap().success());
+        for (round, lines) in lines.chunks(500).enumerate() {
+            host.feed(lines);
+            kinesis.reshard("logs", |stream| {
+                let open = stream.open_shards();
+                let some = open[round * 7 % open.len()];
+                if open.len() < 3 || round % 3 == 0 { stream.split(some) } else { stream.merge(some) }
+            });
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        host.end();
 
+        let (stream, stats) = (kinesis.stream("logs").unwrap(), kinesis.stats());
+        let records = kinesis.records();
+        let found: Vec<Vec<u8>> = records.iter().flat_map(|record| user_records(record, &stream)).collect();
         let mut times: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
-        for record in kinesis.records().iter().flat_map(user_records) {
+        for record in found {
             let json: serde_json::Value = serde_json::from_slice(&record).unwrap();
             *times.entry(json["log"].as_str().unwrap().as_bytes().to_vec()).or_default() += 1;
         }
-        let mut expected: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
-        for line in AccessLog::new(1).take(LINES) {
-            *expected.entry(line.into_bytes()).or_default() += 1;
-        }
-        assert!(times == expected, "{options:?}: {} lines of {}", times.len(), expected.len());
-        assert!(kinesis.stats().throttled_records > 20, "{:?}", kinesis.stats());
-        assert!(kinesis.stats().records < LINES as u64 / 5, "{:?}", kinesis.stats());
+        let is_all = times.iter().map(|(line, times)| (line.as_slice(), *times)).eq(expected.clone());
+        assert!(is_all, "{options:?}: {} lines of {}", times.len(), expected.len());
+        assert!(stream.shards.len() > 30, "{} shards", stream.shards.len());
+        assert!(stats.throttled_records > 20, "{stats:?}");
+        assert!(stats.records < lines.len() as u64 / 5, "{stats:?}");
+        assert_eq!(stats.shard_lists, u64::from(has_map), "what replies show is not asked for at once");
     }
 }
 
-/// What 10,000 lines of an access log a second are for Kinesis, in a second.
+/// What 10,000 records a second are for Kinesis, in a second.
+#[derive(Clone, Copy, Debug, Default)]
 struct Load {
     records: f64,
     bytes: f64,
@@ -121,51 +161,99 @@ impl Load {
     fn shards(&self) -> f64 {
         (self.bytes / 1_048_576.0).max(self.records / 1000.0)
     }
+
+    /// Adds a Kinesis record of so many bytes, among those of [`SECONDS`].
+    fn add(&mut self, bytes: usize) {
+        self.records += 1.0 / SECONDS;
+        self.bytes += bytes as f64 / SECONDS;
+        self.units += bytes.div_ceil(25_000) as f64 / SECONDS;
+    }
 }
 
-fn load(options: &[(&str, &str)]) -> Load {
-    const LINES: usize = 30_000;
-    let options = [options, &[("stream", "logs")]].concat();
+const SECONDS: f64 = 2.0;
+
+/// The Kinesis records that the plugin makes of a corpus, in chunks as Fluent Bit cuts them: data and key of each.
+fn kinesis_records(corpus: Corpus, options: &[(&str, &str)]) -> Vec<(Vec<u8>, usize)> {
+    let options = [options, &[("stream", "logs"), ("protocol", "cbor")]].concat();
     let value = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let config = Config::parse(&value).unwrap();
-    let lines = AccessLog::new(1).take(LINES).map(|line| Ok(line.into_bytes()));
-    let mut random = SmallRng::seed_from_u64(1);
-    let mut load = Load { records: 0.0, bytes: 0.0, units: 0.0 };
-    // As much as comes in a second: Fluent Bit flushes each second unless told otherwise.
-    for chunk in (Chunks { lines, key: "log".to_owned(), bytes: 2_000_000 }) {
-        let chunk = chunk.unwrap().bytes;
+    let (mut random, mut records) = (SmallRng::seed_from_u64(1), Vec::new());
+    let mut lines = corpus.lines().take((10_000.0 * SECONDS) as usize).peekable();
+    while lines.peek().is_some() {
+        let mut chunk = Vec::new();
+        while chunk.len() < 2_000_000
+            && let Some(line) = lines.next()
+        {
+            corpus.write_event(&line, &mut chunk).unwrap();
+        }
         let mut packer = Packer::new(&chunk, b"app", &config.stream, &config.requests, RecordSet::default());
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
-            load.records += batch.entries().len() as f64;
-            load.bytes += batch.bytes() as f64;
-            load.units += batch.entries().iter().map(|entry| entry.bytes.div_ceil(25_000) as f64).sum::<f64>();
+            let request = Wire::Cbor.decode(&batch.body()).unwrap();
+            let sent = request.records.unwrap().into_iter();
+            records.extend(sent.map(|record| (record.data().to_vec(), record.partition_key().len())));
         }
     }
-    let seconds = LINES as f64 / 10_000.0;
-    Load { records: load.records / seconds, bytes: load.bytes / seconds, units: load.units / seconds }
+    records
 }
 
-/// The rows of README.md's table: what is shown, the options.
-const MODES: [(&str, &[(&str, &str)]); 6] = [
-    ("nothing", &[]),
-    ("`compression zstd`", &[("compression", "zstd")]),
-    ("`aggregation kpl`", &[("aggregation", "kpl")]),
-    ("`aggregation kpl`, `compression zstd`", &[("aggregation", "kpl"), ("compression", "zstd")]),
-    ("`aggregation lines`", &[("aggregation", "lines")]),
-    ("`aggregation lines`, `compression zstd`", &[("aggregation", "lines"), ("compression", "zstd")]),
-];
+fn load(corpus: Corpus, options: &[(&str, &str)]) -> Load {
+    let mut load = Load::default();
+    kinesis_records(corpus, options).iter().for_each(|(data, key)| load.add(data.len() + key));
+    load
+}
+
+/// What another plugin makes of the same, computed from what it is known to do: `change` says how its data differ in size
+/// from ours with `options`, and `key` how long its random keys are.
+fn others(corpus: Corpus, options: &[(&str, &str)], key: usize, change: impl Fn(&[u8]) -> usize) -> Load {
+    let mut load = Load::default();
+    kinesis_records(corpus, options).iter().for_each(|(data, _)| load.add(change(data) + key));
+    load
+}
+
+/// Go's random keys have 8 characters.
+const GO_KEY: usize = 8;
+/// C's have 12 to 18.
+const C_KEY: usize = 15;
+
+/// The rows of README.md's table: what is shown, and what it comes to.
+fn rows(corpus: Corpus) -> Vec<(&'static str, Load)> {
+    let (kpl, lines, zstd) = (("aggregation", "kpl"), ("aggregation", "lines"), ("compression", "zstd"));
+    let whole = |data: &[u8]| data.len();
+    vec![
+        ("nothing", load(corpus, &[])),
+        ("`compression zstd`", load(corpus, &[zstd])),
+        ("`aggregation kpl`", load(corpus, &[kpl])),
+        ("`aggregation kpl`, `compression zstd`", load(corpus, &[kpl, zstd])),
+        ("`aggregation lines`", load(corpus, &[lines])),
+        ("`aggregation lines`, `compression zstd`", load(corpus, &[lines, zstd])),
+        // Go's aggregates have up to 1 MiB.
+        ("Go: nothing", others(corpus, &[], GO_KEY, whole)),
+        ("Go: `aggregation true`", others(corpus, &[kpl, ("aggregation_max_size", "1M")], GO_KEY, whole)),
+        // C ends each record in a newline, joins lines up to 1 MiB, and compresses what it joined, at zstd's level 1.
+        ("C: nothing", others(corpus, &[("append_newline", "on")], C_KEY, whole)),
+        ("C: `simple_aggregation`", others(corpus, &[lines], C_KEY, whole)),
+        (
+            "C: `simple_aggregation`, `compression zstd`",
+            others(corpus, &[lines], C_KEY, |data| zstd::encode_all(data, 1).unwrap().len()),
+        ),
+    ]
+}
 
 #[test]
 fn compressed_lines_need_an_eighth_of_the_shards_and_the_readme_says_what_the_others_need() {
-    let loads = MODES.map(|(_, options)| load(options));
-    let [plain, _, kpl, _, _, zstd] = &loads;
+    let [access, nested] = Corpus::ALL.map(rows);
+    let [plain, kpl, zstd] = [0, 2, 5].map(|row| access[row].1);
     assert!(zstd.shards() * 8.0 <= plain.shards(), "{} of {}", zstd.shards(), plain.shards());
     assert!(kpl.bytes < plain.bytes && kpl.records * 500.0 < plain.records);
 
-    let mut table = "| with | records/s | MiB/s | PUT payload units/s | shards |\n|---|---|---|---|---|\n".to_owned();
-    for ((name, _), load) in MODES.iter().zip(&loads) {
-        let (megabytes, shards) = (load.bytes / 1_048_576.0, load.shards());
-        table += &format!("| {name} | {:.0} | {megabytes:.2} | {:.0} | {shards:.1} |\n", load.records, load.units);
+    let head = "records/s | MiB/s | units/s | shards |";
+    let mut table = format!("| with | access: {head} nested: {head}\n|---|---|---|---|---|---|---|---|---|\n");
+    for ((name, access), (_, nested)) in access.iter().zip(&nested) {
+        let cells = [access, nested].map(|load| {
+            let (megabytes, shards) = (load.bytes / 1_048_576.0, load.shards());
+            format!(" {:.0} | {megabytes:.2} | {:.0} | {shards:.1} |", load.records, load.units)
+        });
+        table += &format!("| {name} |{}\n", cells.concat());
     }
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let text = std::fs::read_to_string(readme).unwrap();

@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kinesis::chunk::Events;
 use kinesis::config::{Delivery as Settings, Stream};
 use kinesis::deliver::Delivery;
-use kinesis::kinesis::client::{Transport, TransportError};
+use kinesis::kinesis::client::{Operation, Transport, TransportError};
 use kinesis::kinesis::reply::Response;
 use kinesis::ledger::Ledger;
 use kinesis::log::{Level, LogSink, Logger};
@@ -49,7 +49,7 @@ struct State {
 }
 
 impl Transport for Service {
-    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
         let body: Value = serde_json::from_slice(&body).expect("a request is JSON");
         let records = body["Records"].as_array().expect("with records");
         let left = self.0.damaged_replies.get();

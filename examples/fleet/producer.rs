@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kinesis::config::{Delivery as Settings, Stream};
 use kinesis::deliver::Delivery;
-use kinesis::kinesis::client::Transport;
+use kinesis::kinesis::client::{Operation, Transport};
 use kinesis::ledger::{Ledger, RecordSet};
 use kinesis::log::{Level, LogSink, Logger};
 use kinesis::outcome::Outcome;
@@ -194,7 +194,7 @@ async fn send_whole(chunk: &[u8], line: &Line, stream: &Stream, random: &RefCell
         let Some(batch) = packer.next_batch(&mut random.borrow_mut(), &mut |_, _| {}) else {
             return Outcome::Delivered;
         };
-        let accepted = match verdict(&line.send(batch.body()).await, batch.entries().len()) {
+        let accepted = match verdict(&line.send(Operation::PutRecords, batch.body()).await, batch.entries().len()) {
             Verdict::Accepted => true,
             Verdict::Answered(records) => records.iter().all(|record| *record == RecordVerdict::Accepted),
             _ => false,

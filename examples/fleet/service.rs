@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use base64_simd::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use kinesis::kinesis::client::{Transport, TransportError};
+use kinesis::kinesis::client::{Operation, Transport, TransportError};
 use kinesis::kinesis::reply::Response;
 use md5::{Digest, Md5};
 use rand::rngs::SmallRng;
@@ -257,7 +257,7 @@ pub struct Line {
 }
 
 impl Transport for Line {
-    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
         let latency = self.service.random.borrow_mut().random_range(10.0..30.0);
         let half = Duration::from_secs_f64(latency / 2000.0);
         sleep(half).await;

@@ -23,6 +23,7 @@ mod clock;
 mod end_to_end;
 mod floor;
 mod fluent_bit;
+mod modes;
 mod plugin;
 mod processes;
 mod sink;
@@ -56,6 +57,7 @@ fn run(mut arguments: Parser) -> Result<(), Box<dyn Error>> {
     match arguments.next()? {
         Some(Value(command)) => match command.to_str() {
             Some("end-to-end") => end_to_end::run(arguments),
+            Some("modes") => modes::run(arguments),
             Some("fluent-bit") => fluent_bit::run(arguments),
             Some("plugin") => plugin::run(arguments),
             Some("floor") => floor::run(arguments),
@@ -64,7 +66,8 @@ fn run(mut arguments: Parser) -> Result<(), Box<dyn Error>> {
             _ => Err(format!("there is no command {}", command.display()).into()),
         },
         None | Some(Short('h') | Long("help")) => {
-            let commands = [end_to_end::HELP, fluent_bit::HELP, plugin::HELP, floor::HELP, sink::HELP, CORPUS_HELP];
+            let commands =
+                [end_to_end::HELP, modes::HELP, fluent_bit::HELP, plugin::HELP, floor::HELP, sink::HELP, CORPUS_HELP];
             print!("{HELP}{}", commands.concat());
             Ok(())
         }

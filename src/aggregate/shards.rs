@@ -1,6 +1,7 @@
 //! Which shard a record goes to. Kinesis hashes the partition key to 128 bits, and every open shard owns a range of them.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use md5::{Digest, Md5};
 use serde::Deserialize;
@@ -29,12 +30,17 @@ impl Shard {
     fn new(id: String, start: u128, end: u128) -> Shard {
         Shard { id, start, end, explicit_hash_key: start.midpoint(end).to_string() }
     }
+
+    /// Its explicit hash key.
+    fn middle(&self) -> u128 {
+        self.start.midpoint(self.end)
+    }
 }
 
 /// The open shards of a stream, by range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardMap {
-    shards: Vec<Shard>,
+    shards: Vec<Rc<Shard>>,
 }
 
 /// One reply of `ListShards`.
@@ -70,23 +76,38 @@ impl ShardMap {
                 return Err(format!("the ranges of the shards {} and {} overlap", left.id, right.id));
             }
         }
-        Ok(ShardMap { shards })
+        Ok(ShardMap { shards: shards.into_iter().map(Rc::new).collect() })
     }
 
-    /// The shards, by range.
-    pub fn shards(&self) -> &[Shard] {
-        &self.shards
+    /// How many shards are in it.
+    pub fn len(&self) -> usize {
+        self.shards.len()
     }
 
-    /// The index of the shard that owns `hash_key`.
-    pub fn index_of(&self, hash_key: u128) -> Option<usize> {
+    /// Whether no shard is known.
+    pub fn is_empty(&self) -> bool {
+        self.shards.is_empty()
+    }
+
+    /// The shard that owns `hash_key`.
+    pub fn owner(&self, hash_key: u128) -> Option<&Rc<Shard>> {
         let index = self.shards.partition_point(|shard| shard.end < hash_key);
-        self.shards.get(index).filter(|shard| shard.start <= hash_key).map(|_| index)
+        self.shards.get(index).filter(|shard| shard.start <= hash_key)
     }
 
     /// Whether `id` is an open shard of this map; a reply that names another one tells that the map is old.
     pub fn holds(&self, id: &str) -> bool {
         self.shards.iter().any(|shard| shard.id == id)
+    }
+
+    /// Whether a record that was made for `shard`, or for none in particular, may have gone to the one called `id`, as
+    /// far as this map knows. A shard never changes its range, but one of a stream that was made anew may have the id of
+    /// an older one.
+    pub fn agrees(&self, shard: Option<&Shard>, id: &str) -> bool {
+        match shard {
+            None => self.holds(id),
+            Some(shard) => self.owner(shard.middle()).is_some_and(|now| now.id == id),
+        }
     }
 }
 

@@ -257,7 +257,7 @@ fn open_shards_are_read_from_the_pages_of_a_reply() {
     assert_eq!(page.next_token, None);
     let map = ShardMap::new(page.shards).unwrap();
     assert_eq!(
-        map.shards().iter().map(|shard| shard.id.as_str()).collect::<Vec<_>>(),
+        [0, LAST].map(|hash_key| map.owner(hash_key).unwrap().id.as_str()),
         ["shardId-000000000001", "shardId-000000000002"]
     );
     assert!(map.holds("shardId-000000000002") && !map.holds("shardId-000000000000"));
@@ -302,7 +302,7 @@ fn map(ranges: &[(u128, u128)]) -> ShardMap {
 #[test]
 fn a_hash_key_belongs_to_the_shard_whose_range_holds_it() {
     let map = map(&[(0, 99), (100, HALF - 1), (HALF, HALF), (HALF + 10, LAST)]);
-    for (hash_key, index) in [
+    for (hash_key, id) in [
         (0, Some(0)),
         (99, Some(0)),
         (100, Some(1)),
@@ -313,9 +313,10 @@ fn a_hash_key_belongs_to_the_shard_whose_range_holds_it() {
         (HALF + 10, Some(3)),
         (LAST, Some(3)),
     ] {
-        assert_eq!(map.index_of(hash_key), index, "{hash_key}");
+        let expected = id.map(|id: u32| format!("shardId-{id:012}"));
+        assert_eq!(map.owner(hash_key).map(|shard| shard.id.clone()), expected, "{hash_key}");
     }
-    assert_eq!(ShardMap::default().index_of(0), None);
+    assert_eq!(ShardMap::default().owner(0), None);
 }
 
 proptest! {
@@ -330,11 +331,10 @@ proptest! {
         let ranges: Vec<_> = starts.into_iter().zip(ends).collect();
         let map = map(&ranges);
         for hash_key in [hash_key(&key), other, 0, LAST].into_iter().chain(cuts) {
-            let index = map.index_of(hash_key).unwrap();
-            let (start, end) = ranges[index];
-            prop_assert!(start <= hash_key && hash_key <= end);
-            let explicit = map.shards()[index].explicit_hash_key.parse().unwrap();
-            prop_assert_eq!(map.index_of(explicit), Some(index));
+            let shard = map.owner(hash_key).unwrap();
+            prop_assert!(shard.start <= hash_key && hash_key <= shard.end);
+            prop_assert!(ranges.contains(&(shard.start, shard.end)));
+            prop_assert_eq!(map.owner(shard.explicit_hash_key.parse().unwrap()), Some(shard));
         }
     }
 }

@@ -35,16 +35,18 @@ pub(super) fn read(options: &mut Options<'_>, record: &mut RecordSettings) -> Op
     }
     let max_bytes = options.value("aggregation_max_size", parse::size(64..=limits::MAX_RECORD_BYTES));
     let max_records = options.optional("aggregation_max_count", parse::integer(1..=MOST_RECORDS));
+    let by_shard = options.value("shard_map", parse::boolean);
     if mode != Mode::Kpl {
         options.meaningless("aggregation_max_size", "but with aggregation kpl");
         options.meaningless("aggregation_max_count", "but with aggregation kpl");
+        options.meaningless("shard_map", "but with aggregation kpl");
     } else if options.is_set("aggregation_max_size") {
         let text = "it is more than max_record_size, which an aggregate has to fit into";
         options.mistake_if(max_bytes > record.max_bytes, "aggregation_max_size", text);
     }
     match mode {
         Mode::Off => None,
-        Mode::Kpl => Some(Aggregation::Kpl { max_bytes, max_records: max_records.unwrap_or(MOST_RECORDS) }),
+        Mode::Kpl => Some(Aggregation::Kpl { max_bytes, max_records: max_records.unwrap_or(MOST_RECORDS), by_shard }),
         Mode::Lines => {
             const ENDED: &str = "with aggregation lines, where a newline ends each record";
             if !record.newline {
@@ -73,7 +75,8 @@ mod tests {
         Config::parse(&|name| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
-    const KPL: Option<Aggregation> = Some(Aggregation::Kpl { max_bytes: 256 << 10, max_records: MOST_RECORDS });
+    const KPL: Option<Aggregation> =
+        Some(Aggregation::Kpl { max_bytes: 256 << 10, max_records: MOST_RECORDS, by_shard: false });
 
     #[test]
     fn each_predecessors_way_to_say_it_is_understood() {
@@ -90,8 +93,10 @@ mod tests {
             assert_eq!(parse(&[(option, value)]).unwrap().requests.aggregation, expected, "{option} {value}");
         }
         let limits = [("aggregation", "kpl"), ("aggregation_max_size", "50k"), ("aggregation_max_count", "100")];
-        let expected = Aggregation::Kpl { max_bytes: 50 << 10, max_records: 100 };
+        let expected = Aggregation::Kpl { max_bytes: 50 << 10, max_records: 100, by_shard: false };
         assert_eq!(parse(&limits).unwrap().requests.aggregation, Some(expected));
+        let by_shard = parse(&[("aggregation", "kpl"), ("shard_map", "on")]).unwrap().requests.aggregation;
+        assert!(matches!(by_shard, Some(Aggregation::Kpl { by_shard: true, .. })));
     }
 
     #[test]
@@ -127,6 +132,11 @@ mod tests {
             (
                 &[("aggregation", "lines"), ("aggregation_max_count", "9")],
                 "aggregation_max_count: it means nothing but with aggregation kpl".to_owned(),
+            ),
+            (&[("shard_map", "on")], "shard_map: it means nothing but with aggregation kpl".to_owned()),
+            (
+                &[("simple_aggregation", "on"), ("shard_map", "off")],
+                "shard_map: it means nothing but with aggregation kpl".to_owned(),
             ),
             (
                 &[("aggregation", "kpl"), ("aggregation_max_size", "2M")],

@@ -221,6 +221,12 @@ pub static OPTIONS: &[OptionSpec] = &[
         doc: "Most records in a container of aggregation kpl. Unset: as many as fit.",
     },
     OptionSpec {
+        name: "shard_map",
+        aliases: &[],
+        default: Some("off"),
+        doc: "Let records of different partition keys share a container of aggregation kpl when they belong to the same shard. Needs the permission kinesis:ListShards.",
+    },
+    OptionSpec {
         name: "compression",
         aliases: &[],
         default: Some("none"),

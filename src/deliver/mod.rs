@@ -6,6 +6,7 @@
 
 mod flush;
 mod remarks;
+mod shards;
 mod window;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::config::Stream;
-use crate::kinesis::client::{Transport, TransportError};
+use crate::kinesis::client::{Operation, Transport, TransportError};
 use crate::kinesis::request::{Batch, Entry};
 use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
@@ -28,6 +29,7 @@ use crate::pack::{Packer, RequestSettings};
 use crate::partition::RandomKey;
 use crate::verdict::{RecordVerdict, Verdict, verdict};
 use flush::{Attempt, Flush, add_time};
+use shards::Shards;
 use window::{Place, Window};
 
 pub use flush::{RefusalReason, Refused, Totals};
@@ -50,6 +52,8 @@ pub struct Delivery<T> {
     random: RefCell<SmallRng>,
     log: Logger,
     ledger: RefCell<Ledger>,
+    /// The stream's shards, when records are aggregated by them.
+    shards: Option<Shards>,
     totals: Totals,
     /// Records accepted, counted with each reply.
     progress: Cell<u64>,
@@ -74,6 +78,7 @@ impl<T: Transport> Delivery<T> {
             transport,
             stream,
             destination,
+            shards: Shards::wanted(requests.aggregation),
             requests,
             window: Window::new(settings.concurrency),
             turn: Mutex::new(()),
@@ -94,7 +99,7 @@ impl<T: Transport> Delivery<T> {
         let spared = known.len();
         let started = Instant::now();
         let flush = Rc::new(Flush { settled: RefCell::new(known.clone()), ..Flush::default() });
-        let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known);
+        let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known).with_shards(self.shards());
         let mut requests = JoinSet::new();
         let waiting_since = Instant::now();
         let turn = self.turn.lock().await;
@@ -198,11 +203,12 @@ impl<T: Transport> Delivery<T> {
             }
             let sent_at = Instant::now();
             let answer = tokio::select! {
-                answer = self.transport.send(attempt.batch.body()) => answer,
+                answer = self.transport.send(Operation::PutRecords, attempt.batch.body()) => answer,
                 () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
             };
             add_time(&flush.times.network, sent_at);
             flush.times.requests.set(flush.times.requests.get() + 1);
+            self.compare_shards(&attempt.batch, &answer);
             match verdict(&answer, attempt.batch.entries().len()) {
                 Verdict::Accepted => {
                     self.window.accepted();
@@ -382,6 +388,8 @@ impl<T: Transport> Delivery<T> {
 mod aggregation_tests;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod shards_tests;
 #[cfg(test)]
 mod tests;
 

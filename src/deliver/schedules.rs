@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::aggregate;
-use crate::kinesis::client::TransportError;
+use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
 use crate::pack::Aggregation;
@@ -61,7 +61,7 @@ struct Kinesis {
 struct Simulated(Rc<RefCell<Kinesis>>);
 
 impl Transport for Simulated {
-    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
         let latency = self.0.borrow_mut().random.random_range(0..400);
         tokio::time::sleep(Duration::from_millis(latency)).await;
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -176,7 +176,8 @@ fn aggregation(random: &mut SmallRng) -> Option<Aggregation> {
         0 => None,
         1 => Some(Aggregation::Lines),
         _ => {
-            Some(Aggregation::Kpl { max_bytes: random.random_range(64..300), max_records: random.random_range(1..20) })
+            let (max_bytes, max_records) = (random.random_range(64..300), random.random_range(1..20));
+            Some(Aggregation::Kpl { max_bytes, max_records, by_shard: false })
         }
     }
 }

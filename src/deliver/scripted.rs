@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use rand::SeedableRng;
 
 use super::*;
+use crate::kinesis::client::Operation;
 use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
 
@@ -49,7 +50,7 @@ pub(super) struct Scripted {
 }
 
 impl Transport for Scripted {
-    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
         let records = records(&body);
         let (answer, latency) = {
             let mut state = self.state.borrow_mut();

@@ -34,12 +34,29 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-const PUT_RECORDS: &str = "Kinesis_20131202.PutRecords";
+
+/// What Kinesis is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Take records.
+    PutRecords,
+    /// Tell the stream's shards. Always in JSON.
+    ListShards,
+}
+
+impl Operation {
+    fn target(self) -> &'static str {
+        match self {
+            Operation::PutRecords => "Kinesis_20131202.PutRecords",
+            Operation::ListShards => "Kinesis_20131202.ListShards",
+        }
+    }
+}
 
 /// Something that posts a request's body and returns the reply: the client below, or a test's.
 pub trait Transport: 'static {
     /// Posts `body` and returns the complete reply.
-    fn send(&self, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
+    fn send(&self, operation: Operation, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
 
     /// Prepares for another try after the service refused the credentials or the signature of a request that was sent at
     /// `sent_at`: corrects the clock when the server's is another, drops the credentials at most once a minute. Says
@@ -145,11 +162,11 @@ impl Client {
 }
 
 impl Transport for Client {
-    async fn send(&self, body: Bytes) -> Result<Response, TransportError> {
+    async fn send(&self, operation: Operation, body: Bytes) -> Result<Response, TransportError> {
         let credentials = self.credentials.get().await.map_err(TransportError::NoCredentials)?;
         let mut request = self
             .requests
-            .sign(body, &credentials, self.now())
+            .sign(operation, body, &credentials, self.now())
             .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
         let connection = capture_connection(&mut request);
         let result = self.exchange_in_time(request, &connection).await;
@@ -177,25 +194,22 @@ impl Transport for Client {
     }
 }
 
-/// Makes the requests of one client, which differ in body, date and signature.
+/// Makes the requests of one client, which differ in operation, body, date and signature.
 pub struct Requests {
     uri: Uri,
+    /// The form of `PutRecords`.
+    protocol: Protocol,
     /// What every request has.
     headers: HeaderMap,
     signer: Signer,
 }
 
 impl Requests {
-    /// `PutRecords` at `endpoint`, signed for `region`.
+    /// Requests to `endpoint`, signed for `region`; `PutRecords` is written in `protocol`.
     pub fn new(endpoint: &Endpoint, region: Region, protocol: Protocol, user_agent: HeaderValue) -> Requests {
-        let content_type = protocol.content_type();
-        let headers = HeaderMap::from_iter([
-            (CONTENT_TYPE, HeaderValue::from_static(content_type)),
-            (TARGET, HeaderValue::from_static(PUT_RECORDS)),
-            (USER_AGENT, user_agent),
-        ]);
-        let signer = Signer::new(region, &endpoint.host_header(), content_type, PUT_RECORDS);
-        Requests { uri: endpoint.uri().clone(), headers, signer }
+        let headers = HeaderMap::from_iter([(USER_AGENT, user_agent)]);
+        let signer = Signer::new(region, endpoint.host_header());
+        Requests { uri: endpoint.uri().clone(), protocol, headers, signer }
     }
 
     /// The same, shown to a proxy that wants to know who asks.
@@ -206,17 +220,25 @@ impl Requests {
 
     fn sign(
         &self,
+        operation: Operation,
         body: Bytes,
         credentials: &Credentials,
         time: SystemTime,
     ) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
-        let Signature { date, authorization } = self.signer.sign(&body, credentials, time);
+        let target = operation.target();
+        let content_type = match operation {
+            Operation::PutRecords => self.protocol.content_type(),
+            Operation::ListShards => Protocol::Json.content_type(),
+        };
+        let Signature { date, authorization } = self.signer.sign(target, content_type, &body, credentials, time);
         let secret = |text: &str| {
             let mut value = HeaderValue::from_str(text)?;
             value.set_sensitive(true);
             Ok::<_, InvalidHeaderValue>(value)
         };
         let mut headers = self.headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(TARGET, HeaderValue::from_static(target));
         headers.insert(DATE, HeaderValue::from_str(&date)?);
         headers.insert(AUTHORIZATION, secret(&authorization)?);
         if let Some(token) = credentials.session_token() {
@@ -246,7 +268,7 @@ mod tests {
         let region = Region::parse("us-east-1").unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
         let requests = Requests::new(&endpoint, region, Protocol::Json, HeaderValue::from_static("test"));
-        requests.sign(Bytes::from_static(b"{}"), &credentials, time).unwrap()
+        requests.sign(Operation::PutRecords, Bytes::from_static(b"{}"), &credentials, time).unwrap()
     }
 
     fn header<'a>(request: &'a Request<Full<Bytes>>, name: &str) -> &'a str {

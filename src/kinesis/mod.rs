@@ -1,4 +1,4 @@
-//! One `PutRecords` call: body, signature, connection, reply.
+//! Calls to Kinesis: body, signature, connection, reply.
 
 mod accepted;
 pub mod aws_http;
@@ -7,6 +7,7 @@ pub mod connect;
 pub mod credentials;
 pub mod endpoint;
 pub mod limits;
+pub mod list_shards;
 pub mod proxy;
 pub mod reply;
 pub mod request;

@@ -55,6 +55,8 @@ struct RecordEntry<'a> {
     error_code: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
     sequence_number: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    shard_id: Option<std::borrow::Cow<'a, str>>,
 }
 
 impl Response {
@@ -70,12 +72,21 @@ impl Response {
     /// The reply to each of `count` records, in order; `None` when the body is not that, so that nobody can say which
     /// records were accepted.
     pub fn records(&self, count: usize) -> Option<Vec<RecordReply>> {
+        self.entries(count, |entry| entry.reply())
+    }
+
+    /// The ids of the shards that each of `count` records went to, in order, empty for one that went nowhere.
+    pub fn shard_ids(&self, count: usize) -> Option<Vec<String>> {
+        self.entries(count, |entry| entry.shard_id.map_or_else(String::new, std::borrow::Cow::into_owned))
+    }
+
+    fn entries<T>(&self, count: usize, read: impl Fn(RecordEntry<'_>) -> T) -> Option<Vec<T>> {
         if self.is_cbor() {
             let mut records = Vec::new();
-            return (cbor_records(&self.body, |entry| records.push(entry.reply()))? == count).then_some(records);
+            return (cbor_records(&self.body, |entry| records.push(read(entry)))? == count).then_some(records);
         }
         let reply: PutRecordsReply<'_> = serde_json::from_slice(&self.body).ok()?;
-        (reply.records.len() == count).then(|| reply.records.into_iter().map(RecordEntry::reply).collect())
+        (reply.records.len() == count).then(|| reply.records.into_iter().map(read).collect())
     }
 
     /// The error that the reply states, in JSON, CBOR or XML: front ends and proxies do not always answer in the caller's
@@ -175,7 +186,7 @@ fn cbor_records<'a>(body: &'a [u8], mut tell: impl FnMut(RecordEntry<'a>)) -> Op
 }
 
 fn cbor_entry<'a>(decoder: &mut minicbor::Decoder<'a>) -> Option<RecordEntry<'a>> {
-    let mut entry = RecordEntry { error_code: None, sequence_number: None };
+    let mut entry = RecordEntry { error_code: None, sequence_number: None, shard_id: None };
     let mut members = Members::of(decoder.map().ok()?);
     while members.next(decoder)? {
         let key = decoder.str().ok()?;
@@ -186,6 +197,7 @@ fn cbor_entry<'a>(decoder: &mut minicbor::Decoder<'a>) -> Option<RecordEntry<'a>
         match key {
             "ErrorCode" => entry.error_code = Some(decoder.str().ok()?.into()),
             "SequenceNumber" => entry.sequence_number = Some(decoder.str().ok()?.into()),
+            "ShardId" => entry.shard_id = Some(decoder.str().ok()?.into()),
             _ => decoder.skip().ok()?,
         }
     }

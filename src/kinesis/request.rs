@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::aggregate;
+use crate::aggregate::{self, Shard};
 use crate::config::Stream;
 use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 
@@ -39,6 +39,7 @@ mod json {
     pub(super) const RECORDS: &[u8] = b",\"Records\":[";
     pub(super) const DATA: &[u8] = b"{\"Data\":\"";
     pub(super) const PARTITION_KEY: &[u8] = b"\",\"PartitionKey\":";
+    pub(super) const EXPLICIT_HASH_KEY: &[u8] = b",\"ExplicitHashKey\":";
     pub(super) const END: &[u8] = b"]}";
 }
 
@@ -50,6 +51,9 @@ mod cbor {
     /// A map of two, and the first key; the value is a byte string with a length of four bytes.
     pub(super) const DATA: &[u8] = b"\xa2\x64Data\x5a\0\0\0\0";
     pub(super) const PARTITION_KEY: &[u8] = b"\x6cPartitionKey";
+    /// What a record's first byte is when this follows: a map of three.
+    pub(super) const MAP_OF_THREE: u8 = 0xa3;
+    pub(super) const EXPLICIT_HASH_KEY: &[u8] = b"\x6fExplicitHashKey";
     pub(super) const END: &[u8] = b"\xff\xff";
 
     /// The first byte of a text of less than 24 bytes, without its length.
@@ -79,16 +83,33 @@ pub struct Entry {
     pub random_key: bool,
     /// Where the entry stands in the body, from its start up to its partition key.
     head: Range<usize>,
-    /// Where its partition key stands, a string of JSON or CBOR.
+    /// Where its partition key stands, a string of JSON or CBOR, with its explicit hash key behind it.
     key: Range<usize>,
 }
 
 /// Records of the chunk that share one of the batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The records in it, by the index of their events, in order.
+    pub records: Vec<u32>,
+    /// What becomes of them, together.
+    pub data: Vec<u8>,
+    /// The partition key.
+    pub key: String,
+    /// Whether the key was drawn at random.
+    pub random_key: bool,
+    /// Whether `data` is an aggregate that has the partition key inside.
+    pub holds_key: bool,
+    /// The shard that it is sent to by its explicit hash key, whatever the partition key.
+    pub shard: Option<Rc<Shard>>,
+}
+
+/// What a batch remembers of a group.
 #[derive(Debug)]
-struct Group {
+struct Grouped {
     records: Vec<u32>,
-    /// Whether the data are an aggregate that has the partition key inside.
     holds_key: bool,
+    shard: Option<Rc<Shard>>,
 }
 
 /// A batch that is being written.
@@ -98,7 +119,7 @@ pub struct BatchBuilder {
     body: Vec<u8>,
     prefix_length: usize,
     entries: Vec<Entry>,
-    groups: Vec<Group>,
+    groups: Vec<Grouped>,
     bytes: usize,
     /// Where the entry that is open starts in the body.
     head: usize,
@@ -152,13 +173,52 @@ impl BatchBuilder {
         self.close(record, key, random_key);
     }
 
-    /// Appends a record that several records of the chunk share; then all records of the batch have to be such. When
-    /// its data are an aggregate, it `holds_key`.
-    pub fn push_group(&mut self, records: Vec<u32>, data: &[u8], key: &str, random_key: bool, holds_key: bool) {
+    /// Appends a record that several records of the chunk share; then all records of the batch have to be such. Returns
+    /// a buffer for the data of the next group.
+    pub fn push_group(&mut self, group: Group) -> Vec<u8> {
+        let Group { records, mut data, key, random_key, holds_key, shard } = group;
         // A batch has 500 records at most.
-        let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        self.groups.push(Group { records, holds_key });
-        self.push(group, data, key, random_key);
+        let index = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
+        match self.protocol {
+            Protocol::Json => std::mem::swap(&mut self.data, &mut data),
+            Protocol::Cbor => self.open().extend_from_slice(&data),
+        }
+        self.close(index, &key, random_key);
+        if let Some(shard) = &shard {
+            self.add_explicit_hash_key(&shard.explicit_hash_key);
+        }
+        self.groups.push(Grouped { records, holds_key, shard });
+        data.clear();
+        data
+    }
+
+    /// Gives the last entry an explicit hash key, in decimal.
+    fn add_explicit_hash_key(&mut self, digits: &str) {
+        let Some(entry) = self.entries.last_mut() else { return };
+        self.body.truncate(entry.key.end);
+        match self.protocol {
+            Protocol::Json => {
+                self.body.extend_from_slice(json::EXPLICIT_HASH_KEY);
+                json_escape_simd::escape_into(digits, &mut self.body);
+            }
+            Protocol::Cbor => {
+                if let Some(first) = self.body.get_mut(entry.head.start) {
+                    *first = cbor::MAP_OF_THREE;
+                }
+                self.body.extend_from_slice(cbor::EXPLICIT_HASH_KEY);
+                cbor::write_text(digits, &mut self.body);
+            }
+        }
+        entry.key.end = self.body.len();
+        self.end_of_entry();
+    }
+
+    /// Writes what ends an entry.
+    fn end_of_entry(&mut self) {
+        if self.protocol == Protocol::Json {
+            self.body.push(b'}');
+        }
+        self.head = self.body.len();
     }
 
     /// Opens an entry and returns the place to append its data to. [`BatchBuilder::close`] makes it a record; an entry
@@ -253,12 +313,9 @@ impl BatchBuilder {
 
     fn end_entry_behind_key(&mut self, key_start: usize, record: u32, bytes: usize, random_key: bool) {
         let key = key_start..self.body.len();
-        if self.protocol == Protocol::Json {
-            self.body.push(b'}');
-        }
         self.bytes += bytes;
         self.entries.push(Entry { record, bytes, random_key, head: self.head..key_start, key });
-        self.head = self.body.len();
+        self.end_of_entry();
     }
 
     /// The batch, complete.
@@ -281,7 +338,7 @@ pub struct Batch {
     prefix_length: usize,
     entries: Vec<Entry>,
     /// What the entries stand for, when they stand for several records of the chunk each.
-    groups: Rc<[Group]>,
+    groups: Rc<[Grouped]>,
     bytes: usize,
 }
 
@@ -298,6 +355,11 @@ impl Batch {
             Some(group) => &group.records,
             None => std::slice::from_ref(&entry.record),
         }
+    }
+
+    /// The shard that one of its entries was made for, if for any.
+    pub fn shard(&self, entry: &Entry) -> Option<&Shard> {
+        self.groups.get(entry.record as usize)?.shard.as_deref()
     }
 
     /// How many records of the chunk are in it.

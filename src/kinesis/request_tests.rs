@@ -115,3 +115,46 @@ fn only_random_keys_are_drawn_anew() {
         assert_eq!(new(protocol).bytes(), 14 + 4 + 11);
     }
 }
+
+/// A group for the middle of all hash keys.
+fn group(key: &str, shard: bool) -> Group {
+    let page = br#"{"Shards":[{"ShardId":"s","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"99"}}]}"#;
+    let shard = shard.then(|| Rc::new(aggregate::Page::parse(page).unwrap().shards.remove(0)));
+    Group { records: vec![1, 2], data: b"x".to_vec(), key: key.to_owned(), shard, ..Group::default() }
+}
+
+#[test]
+fn a_group_for_a_shard_has_an_explicit_hash_key_and_keeps_it_when_it_is_sent_again() {
+    let stream = Stream::parse("logs").unwrap();
+    for protocol in [Protocol::Json, Protocol::Cbor] {
+        let mut builder = BatchBuilder::new(&stream, protocol, 0);
+        for (key, shard) in [("a", true), ("b", false), ("c", true)] {
+            builder.push_group(group(key, shard));
+        }
+        let batch = builder.finish();
+        let again = batch.only(|index| index > 0, |_| None).only(|_| true, |_| None);
+        assert_eq!(again.entries().iter().map(|entry| entry.bytes).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(again.entries().iter().map(|entry| again.shard(entry).is_some()).collect::<Vec<_>>(), [false, true]);
+        match protocol {
+            Protocol::Json => {
+                let rest =
+                    r#"{"Data":"eA==","PartitionKey":"b"},{"Data":"eA==","PartitionKey":"c","ExplicitHashKey":"49"}]}"#;
+                let first = r#"{"Data":"eA==","PartitionKey":"a","ExplicitHashKey":"49"},"#;
+                assert_eq!(json(&batch), format!(r#"{{"StreamName":"logs","Records":[{first}{rest}"#));
+                assert_eq!(json(&again), format!(r#"{{"StreamName":"logs","Records":[{rest}"#));
+            }
+            Protocol::Cbor => {
+                let head = b"\xbf\x6aStreamName\x64logs\x67Records\x9f".as_slice();
+                let entry = |map: u8, key: &str, hash_key: &str| {
+                    let data = b"\x64Data\x5a\0\0\0\x01x\x6cPartitionKey\x61".as_slice();
+                    [&[map], data, key.as_bytes(), hash_key.as_bytes()].concat()
+                };
+                let hash_key = "\x6fExplicitHashKey\x6249";
+                let rest = [entry(0xa2, "b", ""), entry(0xa3, "c", hash_key), b"\xff\xff".to_vec()].concat();
+                let first = entry(0xa3, "a", hash_key);
+                assert_eq!(batch.body(), [head, &first, &rest].concat());
+                assert_eq!(again.body(), [head, &rest].concat());
+            }
+        }
+    }
+}

@@ -16,12 +16,10 @@ use crate::kinesis::endpoint::Region;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Signs the requests of one client: `POST /` with the same headers each time.
+/// Signs the requests of one client: `POST /` to the same host each time.
 pub struct Signer {
     region: Region,
-    /// The headers that are signed and stand before the date, in order, each ended by a newline.
-    headers: String,
-    target: &'static str,
+    host: String,
     key: RefCell<Option<DaysKey>>,
 }
 
@@ -42,18 +40,21 @@ pub struct Signature {
 }
 
 impl Signer {
-    /// A signer of requests with these headers.
-    pub fn new(region: Region, host: &str, content_type: &str, target: &'static str) -> Signer {
-        Signer {
-            region,
-            headers: format!("content-type:{content_type}\nhost:{host}\n"),
-            target,
-            key: RefCell::default(),
-        }
+    /// A signer of requests to `host`.
+    pub fn new(region: Region, host: String) -> Signer {
+        Signer { region, host, key: RefCell::default() }
     }
 
-    /// Signs a request with `body` at `time`. A session token goes along as `x-amz-security-token`.
-    pub fn sign(&self, body: &[u8], credentials: &Credentials, time: SystemTime) -> Signature {
+    /// Signs a request for `target` with `body`, in the form of `content_type`, at `time`. A session token goes along as
+    /// `x-amz-security-token`.
+    pub fn sign(
+        &self,
+        target: &str,
+        content_type: &str,
+        body: &[u8],
+        credentials: &Credentials,
+        time: SystemTime,
+    ) -> Signature {
         let time_of_day: DateTime<Utc> = time.into();
         let date = time_of_day.format("%Y%m%dT%H%M%SZ").to_string();
         let day = date.split('T').next().unwrap_or_default();
@@ -64,9 +65,8 @@ impl Signer {
                 "content-type;host;x-amz-date;x-amz-security-token;x-amz-target",
             ),
         };
-        let (headers, target) = (&self.headers, self.target);
-        let mut canonical =
-            format!("POST\n/\n\n{headers}x-amz-date:{date}\n{token}x-amz-target:{target}\n\n{signed_headers}\n");
+        let headers = format!("content-type:{content_type}\nhost:{}\nx-amz-date:{date}\n{token}", self.host);
+        let mut canonical = format!("POST\n/\n\n{headers}x-amz-target:{target}\n\n{signed_headers}\n");
         write_hash(body, &mut canonical);
 
         let scope = format!("{day}/{}/kinesis/aws4_request", self.region);
@@ -113,6 +113,7 @@ mod tests {
     use std::time::Duration;
 
     const TARGET: &str = "Kinesis_20131202.PutRecords";
+    const JSON: &str = "application/x-amz-json-1.1";
 
     /// The date and the authorization that AWS's library gives such a request.
     fn as_aws_signs(
@@ -122,7 +123,7 @@ mod tests {
         credentials: &Credentials,
         time: SystemTime,
     ) -> (String, String) {
-        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", TARGET)];
+        let headers = [("content-type", JSON), ("x-amz-target", TARGET)];
         let uri = format!("https://{host}/");
         let request = SignableRequest::new("POST", uri, headers.into_iter(), SignableBody::Bytes(body)).unwrap();
         let identity = credentials.clone().into();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     fn signer(host: &str, region: &str) -> Signer {
-        Signer::new(Region::parse(region).unwrap(), host, "application/x-amz-json-1.1", TARGET)
+        Signer::new(Region::parse(region).unwrap(), host.to_owned())
     }
 
     proptest! {
@@ -159,7 +160,7 @@ mod tests {
             let host = if host == "[::1]:443" { "[::1]" } else { host };
             let credentials = Credentials::new("AKIDEXAMPLE", secret, token, None, "test");
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            let Signature { date, authorization } = signer(host, region).sign(&body, &credentials, time);
+            let Signature { date, authorization } = signer(host, region).sign(TARGET, JSON, &body, &credentials, time);
             prop_assert_eq!((date, authorization), as_aws_signs(host, region, &body, &credentials, time));
         }
     }
@@ -172,7 +173,7 @@ mod tests {
             seconds += ahead;
             let credentials = Credentials::new("AKIDEXAMPLE", secret, None, None, "test");
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            let Signature { date, authorization } = signer.sign(b"{}", &credentials, time);
+            let Signature { date, authorization } = signer.sign(TARGET, JSON, b"{}", &credentials, time);
             let expected = as_aws_signs("localhost:4567", "eu-west-1", b"{}", &credentials, time);
             assert_eq!((date, authorization), expected, "{secret} {ahead}");
         }

@@ -1,19 +1,21 @@
 //! Several records as one Kinesis record.
 //!
 //! A shard takes 1,000 records a second, however small: small records fill it long before its megabyte. Records of one
-//! partition key share a [`Group`], and those without a key share one under a random key. Different keys never do: they
-//! may belong to different shards, and a consumer drops what is not of its shard. Within a key nothing overtakes, and no
-//! group outlives its chunk.
+//! partition key share a [`Group`], and those without a key share one under a random key. Different keys do only when
+//! they are known to belong to the same shard ([`ShardMap`]): a consumer drops what is not of its shard. Within a key
+//! nothing overtakes, and no group outlives its chunk.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use rand::rngs::SmallRng;
 
 use super::kpl::Kpl;
 use super::lines::Lines;
 use super::{Packer, Remark};
+use crate::aggregate::ShardMap;
 use crate::chunk::Event;
-use crate::kinesis::request::{Batch, BatchBuilder};
+use crate::kinesis::request::{Batch, BatchBuilder, Group};
 use crate::record::{Alterations, Encoder, Refusal};
 
 /// How several records become one Kinesis record.
@@ -25,29 +27,36 @@ pub enum Aggregation {
         max_bytes: usize,
         /// Most records in one.
         max_records: usize,
+        /// Whether records of different keys share one when they belong to the same shard.
+        by_shard: bool,
     },
     /// One behind the other, each ended by a newline. Compression packs them together.
     Lines,
 }
 
-/// What becomes one Kinesis record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group {
-    /// The records in it, by the index of their events, in order.
-    pub(super) records: Vec<u32>,
-    pub(super) data: Vec<u8>,
-    pub(super) key: String,
-    /// Whether the key was drawn at random.
-    pub(super) random_key: bool,
-    /// Whether `data` has the key inside.
-    pub(super) holds_key: bool,
+/// Groups that are complete.
+#[derive(Default)]
+pub(super) struct Ready {
+    groups: VecDeque<Group>,
+    spare: Vec<u8>,
+}
+
+impl Ready {
+    pub(super) fn push(&mut self, group: Group) {
+        self.groups.push_back(group);
+    }
+
+    /// An empty buffer for the data of a group, used before if possible: where a quarter of a megabyte is freed and
+    /// allocated again and again, the system clears the same memory each time.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
 }
 
 /// Collects records in groups.
 pub(super) struct Groups {
     open: Open,
-    /// Groups that are complete.
-    ready: VecDeque<Group>,
+    ready: Ready,
     /// The record that is being written.
     record: Vec<u8>,
 }
@@ -64,16 +73,23 @@ pub(super) struct Tools<'t, 'a> {
     pub(super) random: &'t mut SmallRng,
     pub(super) remark: &'t mut dyn FnMut(u32, Remark),
     /// Where complete groups go.
-    pub(super) ready: &'t mut VecDeque<Group>,
+    pub(super) ready: &'t mut Ready,
 }
 
 impl Groups {
     pub(super) fn new(aggregation: Aggregation) -> Self {
         let open = match aggregation {
-            Aggregation::Kpl { max_bytes, max_records } => Open::Kpl(Kpl::new(max_bytes, max_records)),
+            Aggregation::Kpl { max_bytes, max_records, .. } => Open::Kpl(Kpl::new(max_bytes, max_records)),
             Aggregation::Lines => Open::Lines(Lines::default()),
         };
-        Groups { open, ready: VecDeque::new(), record: Vec::new() }
+        Groups { open, ready: Ready::default(), record: Vec::new() }
+    }
+
+    /// The shards, by which records of different keys may share an aggregate of [`Aggregation::Kpl`].
+    pub(super) fn set_shards(&mut self, shards: Rc<ShardMap>) {
+        if let Open::Kpl(kpl) = &mut self.open {
+            kpl.set_shards(shards);
+        }
     }
 
     /// How many records are in groups that are not yet in a batch.
@@ -82,7 +98,7 @@ impl Groups {
             Open::Kpl(kpl) => kpl.len(),
             Open::Lines(lines) => lines.len(),
         };
-        open + self.ready.iter().map(|group| group.records.len()).sum::<usize>()
+        open + self.ready.groups.iter().map(|group| group.records.len()).sum::<usize>()
     }
 
     /// Puts an event into a group.
@@ -133,18 +149,21 @@ impl Packer<'_> {
             let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
             if is_full && !batch.is_empty() {
                 if let Some(groups) = &mut self.groups {
-                    groups.ready.push_front(group);
+                    groups.ready.groups.push_front(group);
                 }
                 break;
             }
-            batch.push_group(group.records, &group.data, &group.key, group.random_key, group.holds_key);
+            let spare = batch.push_group(group);
+            if let Some(groups) = &mut self.groups {
+                groups.ready.spare = spare;
+            }
         }
         self.finish(batch)
     }
 
     fn next_group(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Group> {
         let groups = self.groups.as_mut()?;
-        while groups.ready.is_empty() {
+        while groups.ready.groups.is_empty() {
             let Some((index, event)) = self.events.next() else {
                 groups.close(&mut self.encoder, random, remark);
                 break;
@@ -156,6 +175,6 @@ impl Packer<'_> {
                 remark(index, loss);
             }
         }
-        groups.ready.pop_front()
+        groups.ready.groups.pop_front()
     }
 }

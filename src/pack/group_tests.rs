@@ -79,7 +79,7 @@ fn all_sent(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
 }
 
 fn kpl(max_bytes: usize) -> RequestSettings {
-    let aggregation = Some(Aggregation::Kpl { max_bytes, max_records: usize::MAX });
+    let aggregation = Some(Aggregation::Kpl { max_bytes, max_records: usize::MAX, by_shard: false });
     RequestSettings { aggregation, ..RequestSettings::default() }
 }
 
@@ -179,7 +179,7 @@ fn an_aggregate_is_filled_to_the_last_byte_and_not_beyond() {
 #[test]
 fn an_aggregate_has_at_most_so_many_records_as_are_allowed() {
     let chunk: Vec<u8> = (0..7).flat_map(|_| event("x", "1")).collect();
-    let aggregation = Some(Aggregation::Kpl { max_bytes: 100_000, max_records: 3 });
+    let aggregation = Some(Aggregation::Kpl { max_bytes: 100_000, max_records: 3, by_shard: false });
     let settings = keyed(RequestSettings { aggregation, ..RequestSettings::default() });
     let counts: Vec<usize> = all_sent(&chunk, &settings).iter().map(|sent| sent.records.len()).collect();
     assert_eq!(counts, [3, 3, 1]);

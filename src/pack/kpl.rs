@@ -1,83 +1,140 @@
-//! Records in aggregates of the Kinesis Producer Library, one open for each partition key.
+//! Records in aggregates of the Kinesis Producer Library, one open for each partition key, or for each shard.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use super::group::Group;
+use super::group::Ready;
 use super::open::OpenByKey;
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Shard, ShardMap, hash_key};
+use crate::kinesis::request::Group;
 use crate::record::Encoder;
 
 /// The aggregates that are open.
 pub(super) struct Kpl {
     max_bytes: usize,
     max_records: usize,
-    open: OpenByKey<OpenAggregate>,
+    /// Those of one key each.
+    by_key: OpenByKey<OpenAggregate>,
+    shards: Rc<ShardMap>,
+    /// Those of all keys of a shard, by the start of its range. Each has records of this chunk in it, so that many shards
+    /// need no more memory than few.
+    by_shard: BTreeMap<u128, OpenAggregate>,
 }
 
 #[derive(Default)]
 struct OpenAggregate {
     aggregate: Aggregate,
     records: Vec<u32>,
-    /// The key of all of its records. Those without a key take that of the first one: a consumer drops an aggregate in
-    /// which a key is of another shard.
+    /// The key that it is sent under, that of its first record. Without a shard it is the key of all of its records, and
+    /// those without a key take it: a consumer drops an aggregate in which a key is of another shard.
     key: String,
     random_key: bool,
+    /// The shard of all of its records, whose explicit hash key each of them has.
+    shard: Option<Rc<Shard>>,
+}
+
+/// A record that is to be put into an aggregate.
+struct Record<'a> {
+    index: u32,
+    key: &'a str,
+    random_key: bool,
+    data: &'a [u8],
+}
+
+/// How large an aggregate may be.
+struct Limits {
+    max_records: usize,
+    max_bytes: usize,
+    /// Most bytes of a Kinesis record, its key included.
+    max_record_bytes: usize,
 }
 
 impl Kpl {
     pub(super) fn new(max_bytes: usize, max_records: usize) -> Self {
-        Kpl { max_bytes, max_records, open: OpenByKey::default() }
+        let (by_key, by_shard) = (OpenByKey::default(), BTreeMap::new());
+        Kpl { max_bytes, max_records, by_key, shards: Rc::default(), by_shard }
+    }
+
+    /// Lets records share an aggregate when they belong to the same of these shards.
+    pub(super) fn set_shards(&mut self, shards: Rc<ShardMap>) {
+        self.shards = shards;
     }
 
     /// How many records are in open aggregates.
     pub(super) fn len(&self) -> usize {
-        self.open.iter().map(|open| open.records.len()).sum()
+        self.by_key.iter().chain(self.by_shard.values()).map(|open| open.records.len()).sum()
     }
 
     /// Puts the record that `encoder` made last into an aggregate. One that is too large for any goes alone, behind
     /// those before it.
-    pub(super) fn add(&mut self, index: u32, data: &[u8], encoder: &Encoder<'_>, ready: &mut VecDeque<Group>) {
-        let (key, random_key) = (encoder.key(), encoder.random_key().is_some());
-        let limit = self.max_bytes.min(encoder.max_bytes().saturating_sub(key.len()));
-        let name = if random_key { "" } else { key };
-        if let Some(mut oldest) = self.open.make_room(name) {
+    pub(super) fn add(&mut self, index: u32, data: &[u8], encoder: &Encoder<'_>, ready: &mut Ready) {
+        let record = Record { index, key: encoder.key(), random_key: encoder.random_key().is_some(), data };
+        let (max_records, max_bytes) = (self.max_records, self.max_bytes);
+        let limits = Limits { max_records, max_bytes, max_record_bytes: encoder.max_bytes() };
+        if let Some(shard) = self.shard_of(&record) {
+            let open = self.by_shard.entry(shard.start).or_default();
+            return open.add(&record, Some(shard), &limits, ready);
+        }
+        let name = if record.random_key { "" } else { record.key };
+        if let Some(mut oldest) = self.by_key.make_room(name) {
             oldest.close(ready);
         }
-        let max_records = self.max_records;
-        self.open.with(name, |open| {
-            let is_full = open.records.len() >= max_records || open.size_with(data) > limit;
-            if is_full || open.records.is_empty() {
-                open.close(ready);
-                open.key.push_str(key);
-                open.random_key = random_key;
-            }
-            if open.size_with(data) > limit {
-                let (key, records) = (std::mem::take(&mut open.key), vec![index]);
-                ready.push_back(Group { records, data: data.to_vec(), key, random_key, holds_key: false });
-            } else {
-                open.aggregate.push(&open.key, None, data);
-                open.records.push(index);
-            }
-        });
+        self.by_key.with(name, |open| open.add(&record, None, &limits, ready));
+    }
+
+    /// The shard of a record, where the map has one. A record without a key may go to any.
+    fn shard_of(&self, record: &Record<'_>) -> Option<Rc<Shard>> {
+        if record.random_key || self.shards.is_empty() {
+            return None;
+        }
+        self.shards.owner(hash_key(record.key)).cloned()
     }
 
     /// Completes all of them.
-    pub(super) fn close(&mut self, ready: &mut VecDeque<Group>) {
-        self.open.take_all().for_each(|mut open| open.close(ready));
+    pub(super) fn close(&mut self, ready: &mut Ready) {
+        let by_shard = std::mem::take(&mut self.by_shard).into_values();
+        self.by_key.take_all().chain(by_shard).for_each(|mut open| open.close(ready));
     }
 }
 
 impl OpenAggregate {
-    fn size_with(&self, data: &[u8]) -> usize {
-        self.aggregate.size_with(&self.key, None, data.len())
+    fn add(&mut self, record: &Record<'_>, shard: Option<Rc<Shard>>, limits: &Limits, ready: &mut Ready) {
+        let mut fits = self.records.len() < limits.max_records && self.fits(record, limits);
+        if !fits || self.records.is_empty() {
+            self.close(ready);
+            self.key.push_str(record.key);
+            self.random_key = record.random_key;
+            self.shard = shard;
+            fits = self.fits(record, limits);
+        }
+        if fits {
+            let hash_key = self.shard.as_ref().map(|shard| shard.explicit_hash_key.as_str());
+            let key = if hash_key.is_some() { record.key } else { &self.key };
+            self.aggregate.push(key, hash_key, record.data);
+            self.records.push(record.index);
+        } else {
+            let key = std::mem::take(&mut self.key);
+            let (records, mut data, shard) = (vec![record.index], ready.buffer(), self.shard.take());
+            data.extend_from_slice(record.data);
+            ready.push(Group { records, data, key, random_key: record.random_key, holds_key: false, shard });
+        }
+    }
+
+    fn fits(&self, record: &Record<'_>, limits: &Limits) -> bool {
+        let hash_key = self.shard.as_ref().map(|shard| shard.explicit_hash_key.as_str());
+        let key = if hash_key.is_some() { record.key } else { &self.key };
+        let size = self.aggregate.size_with(key, hash_key, record.data.len());
+        size <= limits.max_bytes.min(limits.max_record_bytes.saturating_sub(self.key.len()))
     }
 
     /// Makes a group of its records, and starts over.
-    fn close(&mut self, ready: &mut VecDeque<Group>) {
-        let (key, random_key) = (std::mem::take(&mut self.key), self.random_key);
-        let mut data = Vec::new();
+    fn close(&mut self, ready: &mut Ready) {
+        let (key, random_key, shard) = (std::mem::take(&mut self.key), self.random_key, self.shard.take());
+        if self.records.is_empty() {
+            return;
+        }
+        let mut data = ready.buffer();
         match self.aggregate.only_data() {
-            _ if self.records.is_empty() => return,
             Some(only) => {
                 data.extend_from_slice(only);
                 self.aggregate.clear();
@@ -86,6 +143,6 @@ impl OpenAggregate {
         }
         let records = std::mem::take(&mut self.records);
         let holds_key = records.len() > 1;
-        ready.push_back(Group { records, data, key, random_key, holds_key });
+        ready.push(Group { records, data, key, random_key, holds_key, shard });
     }
 }

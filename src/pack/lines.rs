@@ -1,8 +1,9 @@
 //! Records joined to blocks of lines, one open for each partition key.
 
 use super::Remark;
-use super::group::{Group, Tools};
+use super::group::Tools;
 use super::open::OpenByKey;
+use crate::kinesis::request::Group;
 use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::record::Alterations;
 
@@ -84,7 +85,7 @@ impl Block {
         } else if !self.records.is_empty() {
             let (records, data) = (std::mem::take(&mut self.records), std::mem::take(&mut self.text));
             self.ends.clear();
-            tools.ready.push_back(self.group(records, data, tools.random));
+            tools.ready.push(self.group(records, data, tools.random));
         }
     }
 
@@ -92,7 +93,7 @@ impl Block {
     /// refused.
     fn compress(&mut self, tools: &mut Tools<'_, '_>) {
         let limit = self.limit(tools);
-        let mut data = Vec::new();
+        let mut data = tools.ready.buffer();
         let mut count = tools.encoder.compress_lines(&self.text, &self.ends, limit, &mut data).unwrap_or_default();
         if count == 0 {
             count = 1;
@@ -113,7 +114,7 @@ impl Block {
             }
         }
         let records = self.forget(count);
-        tools.ready.push_back(self.group(records, data, tools.random));
+        tools.ready.push(self.group(records, data, tools.random));
     }
 
     /// Where so many lines end.
@@ -133,6 +134,6 @@ impl Block {
     fn group(&self, records: Vec<u32>, data: Vec<u8>, random: &mut rand::rngs::SmallRng) -> Group {
         let random_key = self.key.is_empty();
         let key = if random_key { RandomKey::draw(random).as_str().to_owned() } else { self.key.clone() };
-        Group { records, data, key, random_key, holds_key: false }
+        Group { records, data, key, random_key, ..Group::default() }
     }
 }

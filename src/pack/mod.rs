@@ -8,8 +8,11 @@ mod kpl;
 mod lines;
 mod open;
 
+use std::rc::Rc;
+
 use rand::rngs::SmallRng;
 
+use crate::aggregate::ShardMap;
 use crate::chunk::{Event, Events, NotAnEvent};
 use crate::config::Stream;
 use crate::kinesis::limits;
@@ -43,6 +46,22 @@ impl Default for RequestSettings {
             max_bytes: limits::DEFAULT_REQUEST_BYTES,
             aggregation: None,
             record: RecordSettings::default(),
+        }
+    }
+}
+
+impl RequestSettings {
+    /// Bytes that the first body of a chunk may need, when all of the chunk may be in it: memory that is not written to
+    /// costs nothing, and a body that outgrows its memory is copied.
+    fn body_bytes(&self, chunk: &[u8]) -> usize {
+        if self.record.compression.is_some() {
+            return 0;
+        }
+        let data = chunk.len().saturating_mul(3) / 2;
+        let data = data.min(self.max_bytes);
+        match self.protocol {
+            Protocol::Json => data / 3 * 4,
+            Protocol::Cbor => data,
         }
     }
 }
@@ -117,7 +136,16 @@ impl<'a> Packer<'a> {
         let events = Unsettled { events: Events::new(chunk), settled, next: 0 };
         let encoder = Encoder::new(&settings.record, tag);
         let groups = settings.aggregation.map(Groups::new);
-        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes: 0 }
+        let body_bytes = if groups.is_some() { settings.body_bytes(chunk) } else { 0 };
+        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes }
+    }
+
+    /// The same, by the shards that the stream has, as far as they are known.
+    pub fn with_shards(mut self, shards: Option<Rc<ShardMap>>) -> Self {
+        if let (Some(groups), Some(shards)) = (&mut self.groups, shards) {
+            groups.set_shards(shards);
+        }
+        self
     }
 
     /// The next batch, as full as the limits allow; `None` when the chunk is done. What is not sent, or not as it came, is

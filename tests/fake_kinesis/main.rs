@@ -9,6 +9,7 @@ mod support;
 mod connection;
 mod faults;
 mod limits;
+mod list_shards;
 mod look_inside;
 mod signature;
 mod wire;

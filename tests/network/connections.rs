@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::HeaderValue;
 use kinesis::clock::SystemClock;
-use kinesis::kinesis::client::{Client, Requests, Transport};
+use kinesis::kinesis::client::{Client, Operation, Requests, Transport};
 use kinesis::kinesis::connect::Connector;
 use kinesis::kinesis::credentials::provider::Found;
 use kinesis::kinesis::credentials::{CredentialsCache, Fetch};
@@ -118,7 +118,7 @@ pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, F
         let client = Client::new(connector, cache, Arc::new(SystemClock), requests, None);
         let (start, mut requests) = (Instant::now(), 0);
         while start.elapsed() < time {
-            let reply = client.send(body.clone()).await.map_err(|error| error.to_string())?;
+            let reply = client.send(Operation::PutRecords, body.clone()).await.map_err(|error| error.to_string())?;
             assert_eq!(reply.status, 200);
             requests += 1;
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use rand::rngs::SmallRng;
@@ -12,17 +13,21 @@ use crate::chunks::{chunk, map};
 use crate::consumers::{UserRecord, no_node, no_python, run};
 use crate::flush::Instance;
 use crate::read_back::{Boto3, Record};
-use crate::servers::{KinesisLocal, Peer, python};
+use crate::servers::{KinesisLocal, OpenMinistack, Peer, python};
 use crate::trial_unless;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial(every_record_is_in_some_aggregate_under_its_own_key)]
+    vec![
+        trial(every_record_is_in_some_aggregate_under_its_own_key),
+        trial(kinesis_local_lists_shards_whose_keys_share_aggregates),
+        trial(ministack_lists_shards_whose_keys_share_aggregates),
+    ]
 }
 
-fn trial<T: Fn(&KinesisLocal) -> Result<(), Failed> + Send + 'static>(test: T) -> Trial {
-    let missing = || KinesisLocal::missing().or_else(no_python).or_else(no_node);
+fn trial<P: Peer, T: Fn(&P) -> Result<(), Failed> + Send + 'static>(test: T) -> Trial {
+    let missing = || P::missing().or_else(no_python).or_else(no_node);
     trial_unless::<T>(missing, move || {
-        let server = KinesisLocal::start()?;
+        let server = P::start()?;
         test(&server).map_err(|failed| server.server().explain(&failed))
     })
 }
@@ -115,5 +120,59 @@ fn everything_is_there(sent: &[Sent], records: &[Record], program: &Path, script
     assert_eq!(times.len(), sent.len());
     assert!(times.values().all(|&times| times == 1), "a record is there twice");
     assert!(alone > 0, "the large ones are alone");
+    Ok(())
+}
+
+fn kinesis_local_lists_shards_whose_keys_share_aggregates(server: &KinesisLocal) -> Result<(), Failed> {
+    keys_of_a_shard_share_aggregates(server.plain_endpoint())
+}
+
+fn ministack_lists_shards_whose_keys_share_aggregates(server: &OpenMinistack) -> Result<(), Failed> {
+    keys_of_a_shard_share_aggregates(server.endpoint())
+}
+
+/// The first chunk comes before the shards are known, the second behind.
+fn keys_of_a_shard_share_aggregates(endpoint: String) -> Result<(), Failed> {
+    const SHARDS: u32 = 5;
+    let boto3 = Boto3::new(endpoint.clone());
+    boto3.create_stream("logs", SHARDS)?;
+    let event = |id: usize| map([("id", id.into()), ("key", format!("key-{}-é", id % 200).into())]);
+    let chunks = [0..10, 10..2010].map(|ids| chunk(&ids.map(event).collect::<Vec<_>>()));
+    let instance = Instance::new(endpoint, "logs").keys("test", "test").pause(Duration::from_secs(32));
+    let instance = instance.option("aggregation", "kpl").option("partition_key", "key").option("shard_map", "on");
+    let report = instance.flush(&chunks)?;
+    report.expect("Delivered")?;
+    report.expect_no_complaint()?;
+    let ranges: BTreeMap<String, std::ops::RangeInclusive<u128>> = boto3
+        .shards("logs")?
+        .into_iter()
+        .map(|shard| Ok((shard.id, shard.start.parse()?..=shard.end.parse()?)))
+        .collect::<Result<_, Failed>>()?;
+    let records = boto3.read("logs")?;
+    assert_eq!(records.len(), 10 + ranges.len(), "the first ten alone, and an aggregate for each shard");
+    for (program, script) in [(python().as_path(), "consumer.py"), (Path::new("node"), "consumer.js")] {
+        let data: Vec<Vec<u8>> = records.iter().map(|record| record.data.clone()).collect();
+        let opened: Vec<Vec<UserRecord>> = run(program, script, "deaggregate", &data)?;
+        let mut found = Vec::new();
+        for (record, inside) in records.iter().zip(opened) {
+            if !record.data.starts_with(&kinesis::aggregate::MAGIC) {
+                found.push((String::from_utf8(record.data.clone())?, record.partition_key.clone()));
+                continue;
+            }
+            // What the Kinesis Client Library asks of each before it hands it out.
+            let range = ranges.get(&record.shard).ok_or("a shard that is not listed")?;
+            for user in inside {
+                let hash_key = user.explicit_hash_key.ok_or("a record without an explicit hash key")?;
+                assert!(range.contains(&hash_key.parse()?), "{hash_key} is not of {}", record.shard);
+                found.push((String::from_utf8(base64_simd::STANDARD.decode_to_vec(user.data)?)?, user.partition_key));
+            }
+        }
+        found.sort();
+        let key = |id: usize| format!("key-{}-é", id % 200);
+        let mut expected: Vec<_> =
+            (0..2010).map(|id| (format!(r#"{{"id":{id},"key":"{}"}}"#, key(id)), key(id))).collect();
+        expected.sort();
+        assert!(found == expected, "{} of {}", found.len(), expected.len());
+    }
     Ok(())
 }

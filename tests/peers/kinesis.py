@@ -59,6 +59,17 @@ def read(client, name):
             iterator = None if at_the_tip else answer.get("NextShardIterator")
 
 
+def shards(client, name):
+    """Prints the ranges of the shards."""
+    for shard in client("kinesis").list_shards(StreamName=name)["Shards"]:
+        hash_keys = shard["HashKeyRange"]
+        print(
+            json.dumps(
+                {"id": shard["ShardId"], "start": hash_keys["StartingHashKey"], "end": hash_keys["EndingHashKey"]}
+            )
+        )
+
+
 def create_user(client, name, *actions):
     """Makes a user who may do `actions`, and prints an access key of theirs."""
     client("iam").create_user(UserName=name)
@@ -97,6 +108,7 @@ COMMANDS = {
     "create-stream": create_stream,
     "put": put,
     "read": read,
+    "shards": shards,
     "create-user": create_user,
     "create-role": create_role,
     "create-pod-role": create_pod_role,

@@ -24,6 +24,14 @@ pub struct Record {
     pub shard: String,
 }
 
+/// A shard, with the range of its hash keys in decimal.
+#[derive(Deserialize)]
+pub struct Shard {
+    pub id: String,
+    pub start: String,
+    pub end: String,
+}
+
 /// An access key, as `aws iam create-access-key` answers.
 #[derive(Deserialize)]
 pub struct AccessKey {
@@ -99,6 +107,11 @@ impl Boto3 {
         }
         records.sort();
         Ok(records)
+    }
+
+    /// The stream's shards.
+    pub fn shards(&self, stream: &str) -> Result<Vec<Shard>, Failed> {
+        self.run(&["shards", stream], "")
     }
 
     /// As [`read`](Self::read), the data alone and as text.

@@ -154,6 +154,11 @@ impl FaultSource {
         Plan { fault, scripted, delay: Duration::from_millis(self.faults.latency_ms + own) }
     }
 
+    /// For a request that nothing happens to.
+    pub fn calm() -> Plan {
+        Plan { fault: Fault::Nothing, scripted: true, delay: Duration::ZERO }
+    }
+
     /// The decision for the record at `position` of a request, bound for `shard`.
     pub fn record(&mut self, plan: &Plan, position: usize, shard: u32) -> Option<RecordFault> {
         match &plan.fault {

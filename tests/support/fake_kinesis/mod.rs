@@ -1,6 +1,6 @@
 //! A Kinesis Data Streams service on loopback, for tests and demonstrations.
 //!
-//! It answers `PutRecords` as the real service does, in JSON and CBOR, over TLS or plain HTTP/1.1, with the real limits
+//! It answers `PutRecords` and `ListShards` as the real service does, in JSON and CBOR, over TLS or plain HTTP/1.1, with the real limits
 //! and the real wording of errors, checks signatures, keeps what it accepted, and fails on request in every way a
 //! network and a service can. Read the rooms in the order in which a request meets them:
 //!
@@ -9,7 +9,7 @@
 //! 3. [`signature`] — who sent it;
 //! 4. [`wire`] — the body as records, the answer as a body;
 //! 5. [`limits`] — what the service accepts, [`error`] and [`answer`] — how it says no;
-//! 6. [`service`] — the operation itself, [`shard`] — where a record goes;
+//! 6. [`service`] and [`list_shards`] — the operations themselves, [`shard`] — where a record goes;
 //! 7. [`store`] — what arrived; [`admin`] — the same over HTTP, for the program.
 #![allow(dead_code, unreachable_pub, reason = "tests and the program each use a part")]
 
@@ -18,6 +18,7 @@ mod answer;
 pub mod error;
 pub mod faults;
 pub mod limits;
+mod list_shards;
 mod reply;
 mod server;
 mod service;
@@ -75,6 +76,10 @@ pub struct Settings {
     /// CBOR replies with maps and arrays of stated length. The real service answers with open-ended ones: a captured
     /// `PutRecord` reply of 104 bytes is exactly one byte longer than the same reply with stated lengths.
     pub definite_cbor: bool,
+    /// Nobody may call `ListShards`.
+    pub denies_list_shards: bool,
+    /// Most shards in a reply to `ListShards`.
+    pub most_listed_shards: usize,
 }
 
 impl Default for Settings {
@@ -93,6 +98,8 @@ impl Default for Settings {
             null_error_codes: false,
             encryption_type: None,
             definite_cbor: false,
+            denies_list_shards: false,
+            most_listed_shards: 10_000,
         }
     }
 }
@@ -190,6 +197,21 @@ impl FakeKinesis {
     /// Creates a stream, or replaces the one of that name.
     pub fn add_stream(&self, stream: Stream) {
         self.service().add_stream(stream);
+    }
+
+    /// Splits or merges shards of a stream.
+    pub fn reshard(&self, stream: &str, change: impl FnOnce(&mut Stream)) {
+        self.service().change_stream(stream, change);
+    }
+
+    /// A stream as it is now, with all the shards that it ever had.
+    pub fn stream(&self, name: &str) -> Option<Stream> {
+        self.service().stream(name)
+    }
+
+    /// From now on nobody may call `ListShards`, or everybody.
+    pub fn deny_list_shards(&self, denied: bool) {
+        self.service().settings.denies_list_shards = denied;
     }
 
     /// From now on every request's token is expired, or no longer.

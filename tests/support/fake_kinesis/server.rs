@@ -114,8 +114,8 @@ async fn handle(request: Request<Incoming>, caller: Arc<Caller>) -> Result<Respo
     if request.uri().path().starts_with("/_/") {
         return admin::handle(request, service).await;
     }
-    let plan = lock(service).faults.plan();
     let (head, body) = request.into_parts();
+    let plan = lock(service).plan(&head);
     let body = match plan.fault {
         Fault::ResetBefore => Some(Vec::new()),
         _ => read(body).await?,

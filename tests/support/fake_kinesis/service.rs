@@ -1,4 +1,4 @@
-//! The operation `PutRecords`.
+//! The operation `PutRecords`, and the way to the other one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use kinesis::clock::{Clock, SystemClock};
 use super::answer::Answer;
 use super::error::ServiceError;
 use super::faults::{Fault, FaultSource, Plan, RecordFault};
+use super::list_shards::{self, ListShards};
 use super::shard::{self, Stream};
 use super::store::{RequestLine, Store, StoredRecord};
-use super::wire::{Blob, Entry, PutRecords, Record, Reply, Wire};
+use super::wire::{Blob, Entry, Record, Reply, Wire};
 use super::{ACCOUNT, Settings, limits, signature};
 
 /// Everything the stand-in knows.
@@ -63,8 +64,28 @@ impl Service {
         DateTime::<Utc>::from(SystemClock.now()) + TimeDelta::seconds(self.settings.clock_ahead)
     }
 
+    /// A stream, if it exists.
+    pub fn stream(&self, name: &str) -> Option<Stream> {
+        self.streams.get(name).cloned()
+    }
+
+    /// Changes a stream that exists.
+    pub fn change_stream(&mut self, name: &str, change: impl FnOnce(&mut Stream)) {
+        self.streams.get_mut(name).map(change);
+    }
+
+    /// What goes wrong with a request; faults are those of `PutRecords` alone.
+    pub fn plan(&mut self, head: &Parts) -> Plan {
+        if lists_shards(head) { FaultSource::calm() } else { self.faults.plan() }
+    }
+
     /// Answers a call, stores its records, and writes down how it ended.
     pub fn answer(&mut self, call: &Call<'_>, plan: &Plan) -> Answer {
+        if lists_shards(call.head) {
+            self.store.stats_mut().shard_lists += 1;
+            let answer = self.list_shards(call.head, call.body.unwrap_or_default());
+            return answer.unwrap_or_else(|error| Answer::refusal(Wire::Json, error));
+        }
         self.calls += 1;
         let content_type = text_of(call.head, "content-type");
         let answer = self.decide(Wire::of(&content_type), call, plan);
@@ -114,7 +135,7 @@ impl Service {
         self.authorize(head, body)?;
         let request = wire.decode(body)?;
         limits::check_request(&request)?;
-        let name = self.stream_name(&request)?;
+        let name = self.stream_name(request.stream_arn.as_deref(), request.stream_name.as_deref())?;
         let records = request.records.unwrap_or_default();
         let entries = self.store_records(&name, records, plan)?;
         let mut reply = Reply {
@@ -141,6 +162,22 @@ impl Service {
         })
     }
 
+    fn list_shards(&self, head: &Parts, body: &[u8]) -> Result<Answer, ServiceError> {
+        self.authorize(head, body)?;
+        let (request, from) = ListShards::read(body)?;
+        let name = self.stream_name(request.stream_arn.as_deref(), request.stream_name.as_deref())?;
+        if self.settings.denies_list_shards {
+            return Err(list_shards::denied(&name));
+        }
+        let Some(stream) = self.streams.get(&name) else { return Err(ServiceError::no_such_stream(&name)) };
+        Ok(Answer {
+            status: 200,
+            content_type: Wire::Json.content_type(),
+            body: Wire::Json.encode(&request.answer(stream, from, self.settings.most_listed_shards)),
+            outcome: "ok".to_owned(),
+        })
+    }
+
     fn authorize(&self, head: &Parts, body: &[u8]) -> Result<(), ServiceError> {
         signature::authorization(head)?;
         if self.token_expired {
@@ -154,9 +191,8 @@ impl Service {
     }
 
     /// The name of the stream that the request means, which exists.
-    fn stream_name(&self, request: &PutRecords) -> Result<Arc<str>, ServiceError> {
-        let by_arn = request.stream_arn.as_deref().and_then(limits::stream_of_arn);
-        let (account, name) = match (by_arn, request.stream_name.as_deref()) {
+    fn stream_name(&self, arn: Option<&str>, name: Option<&str>) -> Result<Arc<str>, ServiceError> {
+        let (account, name) = match (arn.and_then(limits::stream_of_arn), name) {
             (Some((account, name)), _) => (account, name),
             (None, Some(name)) => (ACCOUNT, name),
             (None, None) => {
@@ -202,6 +238,10 @@ impl Service {
         }
         Ok(entries)
     }
+}
+
+fn lists_shards(head: &Parts) -> bool {
+    text_of(head, "x-amz-target") == "Kinesis_20131202.ListShards"
 }
 
 fn shard_of(stream: &Stream, record: &Record) -> Result<u32, ServiceError> {

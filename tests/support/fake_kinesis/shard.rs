@@ -1,7 +1,8 @@
-//! Where a record goes: the stream's shards divide the range of MD5 into equal parts.
+//! Where a record goes: the stream's open shards divide the range of MD5, in equal parts at first.
 //!
 //! <https://docs.aws.amazon.com/streams/latest/dev/key-concepts.html#partition-key>
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
@@ -13,18 +14,43 @@ use super::limits;
 pub struct Stream {
     pub(super) name: Arc<str>,
     pub(super) max_record_size: usize,
-    /// How many sequence numbers each shard has given out.
-    sequences: Vec<u64>,
+    /// All that it ever had; a shard's number is its place.
+    pub shards: Vec<Shard>,
+}
+
+/// A part of a stream.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// The hash keys that belong to it.
+    pub range: RangeInclusive<u128>,
+    /// The shards that it was made of: one by a split, two by a merge.
+    pub parents: Vec<u32>,
+    /// A shard that was split or merged takes no more records.
+    pub closed: bool,
+    /// How many sequence numbers it has given out.
+    pub sequences: u64,
+}
+
+impl Shard {
+    fn new(range: RangeInclusive<u128>, parents: Vec<u32>) -> Shard {
+        Shard { range, parents, closed: false, sequences: 0 }
+    }
 }
 
 impl Stream {
-    /// A stream of that many shards (at least one) with records of up to 1 MiB.
+    /// A stream of that many shards (at least one) with records of up to 1 MiB. Shard `n` of `count` begins at
+    /// `n * floor(2^128 / count)`; the last one takes the remainder too.
     pub fn new(name: &str, shards: u32) -> Stream {
-        Stream {
-            name: Arc::from(name),
-            max_record_size: limits::DEFAULT_RECORD_SIZE,
-            sequences: vec![0; shards.max(1) as usize],
-        }
+        let count = u128::from(shards.max(1));
+        // floor(2^128 / count), from 2^128 - 1, which is the largest number there is.
+        let width = match u128::MAX % count == count - 1 {
+            true if count == 1 => u128::MAX,
+            true => u128::MAX / count + 1,
+            false => u128::MAX / count,
+        };
+        let end = |number: u128| if number == count - 1 { u128::MAX } else { (number + 1) * width - 1 };
+        let shards = (0..count).map(|number| Shard::new(number * width..=end(number), Vec::new())).collect();
+        Stream { name: Arc::from(name), max_record_size: limits::DEFAULT_RECORD_SIZE, shards }
     }
 
     /// The same stream with another limit on data plus partition key, in bytes, as `UpdateMaxRecordSize` sets it.
@@ -32,30 +58,63 @@ impl Stream {
         Stream { max_record_size: bytes, ..self }
     }
 
-    /// The shard whose part of the range holds `hash`. Shard `n` of `count` begins at `n * floor(2^128 / count)`; the
-    /// last one takes the remainder too.
+    /// The open shard whose range holds `hash`.
     pub fn shard_of(&self, hash: u128) -> u32 {
-        let last = u32::try_from(self.sequences.len() - 1).unwrap_or(u32::MAX);
-        if last == 0 {
-            return 0;
-        }
-        let count = u128::from(last) + 1;
-        // floor(2^128 / count), from 2^128 - 1, which is the largest number there is.
-        let width = match u128::MAX % count == count - 1 {
-            true => u128::MAX / count + 1,
-            false => u128::MAX / count,
+        let place = self.shards.iter().position(|shard| !shard.closed && shard.range.contains(&hash));
+        place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
+    }
+
+    /// The numbers of the open shards, by range.
+    pub fn open_shards(&self) -> Vec<u32> {
+        let mut open: Vec<_> = (0..).zip(&self.shards).filter(|(_, shard)| !shard.closed).collect();
+        open.sort_by_key(|(_, shard)| *shard.range.start());
+        open.into_iter().map(|(number, _)| number).collect()
+    }
+
+    /// Splits an open shard into halves.
+    pub fn split(&mut self, number: u32) {
+        let Some(shard) = self.shards.get_mut(number as usize).filter(|shard| !shard.closed) else { return };
+        let (start, end) = (*shard.range.start(), *shard.range.end());
+        let middle = start.midpoint(end);
+        shard.closed = true;
+        self.shards.push(Shard::new(start..=middle, vec![number]));
+        self.shards.push(Shard::new(middle + 1..=end, vec![number]));
+    }
+
+    /// Merges an open shard with the one whose range follows.
+    pub fn merge(&mut self, number: u32) {
+        let open = self.open_shards();
+        let Some([left, right]) = open.windows(2).find_map(|pair| pair.first_chunk().filter(|pair| pair[0] == number))
+        else {
+            return;
         };
-        u32::try_from(hash / width).unwrap_or(last).min(last)
+        let mut range = 0..=u128::MAX;
+        for (number, shard) in (0..).zip(&mut self.shards) {
+            if number == *left {
+                shard.closed = true;
+                range = *shard.range.start()..=*range.end();
+            }
+            if number == *right {
+                shard.closed = true;
+                range = *range.start()..=*shard.range.end();
+            }
+        }
+        self.shards.push(Shard::new(range, vec![*left, *right]));
     }
 
     /// The next sequence number of a shard: 56 digits, growing.
     pub(super) fn next_sequence(&mut self, shard: u32) -> String {
-        let count = self.sequences.get_mut(shard as usize).map_or(0, |sequence| {
-            *sequence += 1;
-            *sequence
+        let count = self.shards.get_mut(shard as usize).map_or(0, |shard| {
+            shard.sequences += 1;
+            shard.sequences
         });
-        format!("496590338271490256608559692{shard:05}{count:024}")
+        sequence_number(shard, count)
     }
+}
+
+/// A sequence number of a shard.
+pub(super) fn sequence_number(shard: u32, count: u64) -> String {
+    format!("496590338271490256608559692{shard:05}{count:024}")
 }
 
 /// The hash of a partition key.

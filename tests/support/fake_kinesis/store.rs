@@ -64,6 +64,8 @@ pub struct Stats {
     pub connections: u64,
     /// `PutRecords` calls, however they ended.
     pub requests: u64,
+    /// `ListShards` calls, however they ended.
+    pub shard_lists: u64,
     /// Bytes of their bodies.
     pub body_bytes: u64,
     /// Calls by their end: `ok`, `partial`, an exception's name, or the name of a fault.
