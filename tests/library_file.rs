@@ -4,7 +4,7 @@
 //! everything. That is `dist/kinesis.so` and `dist/arm64/kinesis.so`, or the file that `KINESIS_SO` names. Where there
 //! is none, its tests are reported as ignored: `make dist` builds it, and runs them.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! THIRD-PARTY names every crate whose code is in the library, with its licence. `UPDATE=1 cargo test --test third_party`
 //! writes it from the sources that cargo keeps.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::sources::{files, read, root};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn() -> Result<(), Failed>); 6] = [
+    let tests: [(&str, Test); 6] = [
         ("the_image_is_built_of_files_that_are_there", copied_files_exist),
         ("the_build_is_given_what_it_copies", nothing_needed_is_ignored),
         ("the_library_is_where_it_is_loaded_from", paths_agree),
@@ -18,6 +18,8 @@ pub fn trials() -> Vec<Trial> {
     ];
     tests.map(|(name, test)| Trial::test(name, test)).into()
 }
+
+type Test = fn() -> Result<(), Failed>;
 
 const DOCKERFILE: &str = "deploy/docker/Dockerfile";
 
