@@ -1,6 +1,6 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and Node.
 
-.PHONY: help build demo test check bench fuzz peers bindings clean
+.PHONY: help build dist demo test check bench fuzz peers bindings clean
 
 help: ## lists the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -9,6 +9,13 @@ help: ## lists the commands
 build: ## builds kinesis.so, the file Fluent Bit loads
 	cargo rustc --release --lib --crate-type cdylib
 	cp target/release/libkinesis.so kinesis.so
+
+# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it.
+dist: .cargo-tools/zig/installed ## builds dist/kinesis.so, which runs wherever glibc is 2.17 or newer, and tests it
+	scripts/dist
+	cargo test --test library_file
+	KINESIS_SO=dist/kinesis.so cargo test --test load_unload
+	KINESIS_SO=dist/kinesis.so scripts/demo
 
 demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived
 	scripts/demo
@@ -37,6 +44,15 @@ fuzz: .cargo-tools/bin/cargo-fuzz ## fuzzes chunks, records and replies, each fo
 .cargo-tools/bin/cargo-fuzz:
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .cargo-tools
 
+# Linker and C compiler, with the symbols of every glibc since 2.17.
+.cargo-tools/zig/installed: deploy/dist.txt
+	@python3 -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo 'make: the released file is built with tools from PyPI, by python3 with venv' >&2; exit 1; }
+	rm -rf .cargo-tools/zig .cargo-tools/python
+	python3 -m venv .cargo-tools/python
+	.cargo-tools/python/bin/python -m pip install --quiet --require-hashes --target .cargo-tools/zig --requirement $<
+	touch $@
+
 peers: .venv/installed node_modules/installed ## installs the servers for the tests into this folder
 
 bindings: .venv/installed ## writes the generated files anew (bindings of the host, header of the exports)
@@ -44,7 +60,7 @@ bindings: .venv/installed ## writes the generated files anew (bindings of the ho
 
 clean: ## removes everything that was built or installed
 	cargo clean
-	rm -rf .venv node_modules kinesis.so fuzz/target .cargo-tools
+	rm -rf .venv node_modules kinesis.so dist fuzz/target .cargo-tools
 
 # Each stamp is newer than the list it was installed from.
 .venv/installed: tests/peers/requirements.txt

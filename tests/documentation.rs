@@ -256,7 +256,8 @@ fn every_file_that_is_named_exists() {
         for path in quoted(&document.text.replace("```", "")) {
             let folder = path.split('/').next().unwrap();
             let is_ours =
-                ["src", "tests", "examples", "include", "fluent-bit-conf", "scripts", ".ci"].contains(&folder);
+                ["src", "tests", "examples", "include", "fluent-bit-conf", "scripts", "deploy", ".ci", ".github"]
+                    .contains(&folder);
             if is_ours && path.contains('/') {
                 assert!(root().join(path).exists(), "{}: there is no {path}", document.path);
             }

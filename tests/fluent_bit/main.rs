@@ -9,6 +9,7 @@
 
 mod configuration;
 mod delivery;
+mod deployed;
 mod host;
 mod log;
 mod shipped;
@@ -60,10 +61,17 @@ fn main() -> ExitCode {
 }
 
 fn claims() -> Vec<Claim> {
-    [shipped::claims(), configuration::claims(), log::claims(), delivery::claims(), stopping::claims()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        shipped::claims(),
+        deployed::claims(),
+        configuration::claims(),
+        log::claims(),
+        delivery::claims(),
+        stopping::claims(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn trials_with(binary: &Binary) -> Vec<Trial> {

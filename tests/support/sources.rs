@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What building and installing leaves in the project's folder.
-const NOT_OURS: [&str; 5] = ["target", "dist", "node_modules", ".venv", ".git"];
+const NOT_OURS: [&str; 6] = ["target", "dist", "node_modules", ".venv", ".cargo-tools", ".git"];
 
 /// A file of the project.
 pub struct File {

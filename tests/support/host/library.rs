@@ -95,8 +95,11 @@ impl Drop for Definition {
     }
 }
 
-/// The plugin that cargo built together with the running test or example.
+/// The plugin that cargo built together with the running test or example, or the one that `KINESIS_SO` names.
 pub fn built_plugin() -> Result<PathBuf, Box<dyn Error>> {
+    if let Some(named) = std::env::var_os("KINESIS_SO") {
+        return PathBuf::from(&named).canonicalize().map_err(|error| format!("{}: {error}", named.display()).into());
+    }
     let program = std::env::current_exe()?;
     let profile = program.parent().and_then(Path::parent).ok_or("the program lies in no target directory")?;
     let found =

@@ -1,0 +1,116 @@
+//! What is under `deploy/`, `.github/` and `deny.toml` is right by the tools and the schemas of those it is meant for,
+//! as far as that shows without a cluster, an account or a container engine; and its files agree with each other.
+//!
+//! The tools come with `make peers`. A test whose tool is missing is reported as ignored, with the reason. That each
+//! configuration passes in Fluent Bit, `tests/fluent_bit/` tests.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+#![allow(unreachable_pub, reason = "a test is no library")]
+
+mod agreement;
+#[path = "../support/sources.rs"]
+mod sources;
+mod systemd;
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use sources::root;
+
+fn main() -> ExitCode {
+    let python = ["python", "tests/deploy/check.py"];
+    let mut trials = vec![
+        passes("the_dockerfile_passes_hadolint", &["hadolint"], &["deploy/docker/Dockerfile"]),
+        passes("the_workflows_pass_actionlint", &["actionlint", "-shellcheck=", "-pyflakes="], &[".github/workflows/"]),
+        passes(
+            "the_manifests_are_those_of_kubernetes",
+            &[&python[..], &["kubernetes"]].concat(),
+            &["deploy/kubernetes/.yaml"],
+        ),
+        passes("the_values_are_those_of_the_chart", &[&python[..], &["helm"]].concat(), &["deploy/helm/values.yaml"]),
+        passes(
+            "what_is_given_to_aws_is_what_it_takes",
+            &[&python[..], &["aws"]].concat(),
+            &["deploy/ecs/task-definition.json", "deploy/kubernetes/pod-identity-association.json"],
+        ),
+        passes(
+            "the_policies_are_valid_and_give_no_more_than_needed",
+            &[&python[..], &["iam"]].concat(),
+            &["deploy/iam/.json"],
+        ),
+        passes(
+            "the_crates_have_licences_and_sources_that_are_allowed",
+            &["cargo-deny", "--offline", "--log-level=error", "check", "licenses", "bans", "sources"],
+            &[],
+        ),
+    ];
+    trials.push(advisories());
+    trials.extend(systemd::trials());
+    trials.extend(agreement::trials());
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A program of `.venv/bin` accepts files. A path such as `deploy/iam/.json` stands for all files of that folder whose
+/// names end so.
+fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
+    let program = root().join(".venv/bin").join(command[0]);
+    let mut arguments: Vec<String> = command[1..].iter().map(|argument| (*argument).to_owned()).collect();
+    arguments.extend(files.iter().flat_map(|file| expanded(file)));
+    unless_missing(name, missing(program.clone()), move || {
+        let mut command = Command::new(&program);
+        let ran = command.args(&arguments).current_dir(root()).stdin(Stdio::null()).output()?;
+        match ran.status.success() {
+            true => Ok(()),
+            false => {
+                Err([ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat().into())
+            }
+        }
+    })
+}
+
+/// The database of vulnerabilities is on GitHub, so this looks only where it was fetched before; a workflow does each week.
+fn advisories() -> Trial {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let databases = home.and_then(|home| home.join("advisory-dbs").read_dir().ok());
+    // A fetch that failed leaves a file for its lock.
+    let fetched = databases.into_iter().flatten().flatten().any(|entry| entry.path().join(".git").exists());
+    let name = "no_crate_has_a_known_vulnerability";
+    if !fetched {
+        let reason = "no database of vulnerabilities: `cargo deny fetch` gets it from GitHub";
+        return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)));
+    }
+    passes(name, &["cargo-deny", "--offline", "--log-level=error", "check", "advisories"], &[])
+}
+
+fn expanded(path: &str) -> Vec<String> {
+    let (folder, suffix) = path.rsplit_once('/').unwrap();
+    if !suffix.is_empty() && !suffix.starts_with('.') {
+        return vec![path.to_owned()];
+    }
+    let files = sources::files(folder, suffix).into_iter().map(|file| file.path).collect::<Vec<_>>();
+    assert!(!files.is_empty(), "nothing is in {path}");
+    files
+}
+
+fn missing(program: PathBuf) -> Option<String> {
+    let name = program.file_name().unwrap().display().to_string();
+    (!program.exists()).then(|| format!("{name} is not installed: `make peers` does that"))
+}
+
+/// A test that is reported as ignored for a reason, if there is one; where the tools were just installed, that is a
+/// failure.
+fn unless_missing(
+    name: &str,
+    missing: Option<String>,
+    test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(name, move || match missing {
+        Some(reason) if env::var_os("PEERS").is_some() => Err(reason.into()),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => test().map(|()| Completion::Completed),
+    })
+}
