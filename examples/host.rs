@@ -152,6 +152,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     // SAFETY: as above.
     unsafe { (library.output_pre_exit)(0) };
     output.exit(&library);
+    metrics::free();
     library.unregister(definition);
     drop(library);
 

@@ -78,7 +78,7 @@ fn the_table_of_metrics_is_that_of_the_code() {
     };
     let list = |values: &[&str]| values.iter().map(|value| format!("- `{value}`\n")).collect::<String>();
     let mut metrics = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
-    for family in &TABLE {
+    for family in TABLE {
         let label = family.label.map_or(String::new(), |(label, _)| format!(" by `{label}`"));
         let kind = format!("{:?}", family.kind).to_lowercase();
         metrics += &format!("| `{PREFIX}{}`{label} | {kind} | {} |\n", family.name, family.help);

@@ -91,7 +91,7 @@ const fn by(label: &'static str, values: &'static [&'static str], family: Family
 }
 
 /// All metrics, in the order of [`Metric`].
-pub static TABLE: [Family; 23] = [
+pub const TABLE: &[Family] = &[
     counter(
         Metric::RecordsReceived,
         "records_received_total",

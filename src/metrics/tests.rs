@@ -37,7 +37,7 @@ fn the_table_is_in_the_order_of_its_metrics() {
 #[test]
 fn names_are_as_prometheus_wants_them() {
     let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    for family in &TABLE {
+    for family in TABLE {
         assert!(is_word(family.name), "{}", family.name);
         assert_eq!(family.kind == Kind::Counter, family.name.ends_with("_total"), "{}", family.name);
         assert!(family.kind != Kind::Histogram || family.name.ends_with("_seconds"), "{}", family.name);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -24,7 +25,15 @@ pub fn offences() -> Vec<String> {
     state().offences.clone()
 }
 
+/// Frees the metrics, as the host does when an output has left; their values can still be looked at.
+pub fn free() {
+    state().metrics.clear();
+}
+
 struct State {
+    /// Boxed, because the plugin keeps their addresses.
+    #[allow(clippy::vec_box, reason = "as said")]
+    metrics: Vec<Box<Metric>>,
     values: BTreeMap<String, f64>,
     kinds: BTreeMap<String, &'static str>,
     offences: Vec<String>,
@@ -33,12 +42,17 @@ struct State {
 }
 
 fn state() -> MutexGuard<'static, State> {
-    static STATE: Mutex<State> =
-        Mutex::new(State { values: BTreeMap::new(), kinds: BTreeMap::new(), offences: Vec::new(), thread: None });
+    static STATE: Mutex<State> = Mutex::new(State {
+        metrics: Vec::new(),
+        values: BTreeMap::new(),
+        kinds: BTreeMap::new(),
+        offences: Vec::new(),
+        thread: None,
+    });
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A counter, gauge or histogram. Never freed, like the state.
+/// A counter, gauge or histogram.
 struct Metric {
     name: String,
     kind: &'static str,
@@ -209,7 +223,8 @@ unsafe fn create(
     let mut state = state();
     state.thread.get_or_insert(thread::current().id());
     state.kinds.insert(name.clone(), kind);
-    Box::into_raw(Box::new(Metric { name, kind, keys, bounds })).cast()
+    state.metrics.push(Box::new(Metric { name, kind, keys, bounds }));
+    state.metrics.last().map_or(ptr::null_mut(), |metric| ptr::from_ref(&**metric).cast_mut().cast())
 }
 
 /// # Safety
