@@ -11,6 +11,7 @@ mod configuration;
 mod delivery;
 mod host;
 mod log;
+mod metrics;
 mod shipped;
 mod stand_in;
 mod stopping;
@@ -60,10 +61,17 @@ fn main() -> ExitCode {
 }
 
 fn claims() -> Vec<Claim> {
-    [shipped::claims(), configuration::claims(), log::claims(), delivery::claims(), stopping::claims()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        shipped::claims(),
+        configuration::claims(),
+        log::claims(),
+        delivery::claims(),
+        stopping::claims(),
+        metrics::claims(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn trials_with(binary: &Binary) -> Vec<Trial> {
