@@ -136,3 +136,27 @@ fn a_throttled_run_has_few_lines() {
     let lines = String::from_utf8_lossy(&output.stderr).lines().count();
     assert!(lines < 10, "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn at_the_level_debug_each_request_is_explained_and_nothing_of_its_records_is_told() {
+    let kinesis = FakeKinesis::start(Settings::default());
+    let output = host(
+        &kinesis,
+        &["--lines", "700", "-p", "log_level=debug", "-p", "aws_key_id=AKIDEXAMPLE", "-p", "aws_sec_key=s3cret"],
+    );
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    // They fly side by side.
+    let mut sizes: Vec<usize> = kinesis.requests().iter().map(|request| request.body_size).collect();
+    assert_eq!(sizes.len(), 2);
+    sizes.sort_by_key(|size| std::cmp::Reverse(*size));
+    for (records, bytes) in [500, 200].into_iter().zip(sizes) {
+        let request = format!(": {records} records as {records} in {bytes} bytes, after 0 pauses: ok in ");
+        let line = log.lines().find(|line| line.contains("flush 1, request ") && line.contains(&request));
+        assert!(
+            line.is_some_and(|line| line.contains(" s; HTTP 200, request id ") && !line.ends_with("none")),
+            "{log}"
+        );
+    }
+    assert!(!log.contains("HTTP/1.1") && !log.contains("s3cret"), "content or a secret: {log}");
+    assert!(log.contains("aws_sec_key the value (not shown)"), "{log}");
+}
