@@ -28,6 +28,7 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use host::access_log::AccessLog;
 use host::chunk::{Chunk, Chunks};
 use host::library::{Library, built_plugin};
+use host::metrics;
 use host::output::Output;
 
 const HELP: &str = "\
@@ -43,6 +44,7 @@ usage: host [options] [FILE|-]
   --repeat N           read FILE N times (1)
   --chunk-bytes N      size of a chunk (2000000)
   --workers N          threads that flush at once; 0 flushes on the thread that initialized the plugin (1)
+  --metrics            print the metrics that the plugin shows its host, at the end, in Prometheus's form
   --retries N          how often a chunk is brought again when the plugin answers \"retry\" (20)
 ";
 
@@ -56,6 +58,7 @@ struct Options {
     chunk_bytes: usize,
     workers: usize,
     retries: u32,
+    metrics: bool,
     file: Option<String>,
 }
 
@@ -96,6 +99,7 @@ fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
         chunk_bytes: 2_000_000,
         workers: 1,
         retries: 20,
+        metrics: false,
         file: None,
     };
     while let Some(argument) = arguments.next()? {
@@ -114,6 +118,7 @@ fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
             Long("chunk-bytes") => options.chunk_bytes = arguments.value()?.parse()?,
             Long("workers") => options.workers = arguments.value()?.parse()?,
             Long("retries") => options.retries = arguments.value()?.parse()?,
+            Long("metrics") => options.metrics = true,
             Value(file) if options.file.is_none() => options.file = Some(file.string()?).filter(|file| file != "-"),
             _ => return Err(argument.unexpected().into()),
         }
@@ -147,10 +152,15 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     // SAFETY: as above.
     unsafe { (library.output_pre_exit)(0) };
     output.exit(&library);
+    metrics::free();
     library.unregister(definition);
     drop(library);
 
     tally.print(seconds);
+    if options.metrics {
+        print!("{}", metrics::exposition());
+        metrics::offences().iter().for_each(|offence| println!("offence: {offence}"));
+    }
     Ok(tally.chunks.load(Ordering::Relaxed) == tally.delivered.load(Ordering::Relaxed))
 }
 

@@ -13,6 +13,7 @@
 /* For bindgen: libclang alone, as PyPI has it, brings none. */
 typedef __SIZE_TYPE__ size_t;
 typedef __UINTPTR_TYPE__ uintptr_t;
+typedef __UINT64_TYPE__ uint64_t;
 #else
 #include <stddef.h>
 #include <stdint.h>
@@ -145,5 +146,27 @@ typedef void *flb_engine_evl_get_fn(void);
 typedef int mk_event_add_fn(void *loop, int fd, int type, unsigned mask, void *event);
 /* Takes an event out of a loop; -1 when that fails. */
 typedef int mk_event_del_fn(void *loop, struct mk_event *event);
+
+/*
+ * Metrics. Texts are copied and not changed; the creating functions return NULL when they fail, the others -1.
+ */
+
+/* The metrics of the instance, a struct cmt; since 2.0. */
+typedef void *flb_output_get_cmt_instance_fn(void *instance);
+/* The version of the library that the functions below belong to, such as "2.2.1". */
+typedef const char *cmt_version_fn(void);
+/* cmt_counter_create and cmt_gauge_create: a metric without series. */
+typedef void *cmt_create_fn(void *cmt, char *ns, char *subsystem, char *name, char *help, int label_count,
+                            char **label_keys);
+/* cmt_counter_set and cmt_gauge_set: sets the value of a series, and creates it first when it is not there. */
+typedef int cmt_set_fn(void *metric, uint64_t timestamp, double value, int label_count, char **label_values);
+/* The upper bounds of a histogram, growing; the histogram has one bucket more. */
+typedef void *cmt_histogram_buckets_create_size_fn(double *bounds, size_t count);
+/* As cmt_counter_create; the histogram owns the buckets. */
+typedef void *cmt_histogram_create_fn(void *cmt, char *ns, char *subsystem, char *name, char *help, void *buckets,
+                                      int label_count, char **label_keys);
+/* Sets a series of a histogram: how many values are within each bound and how many there are, their sum, their number. */
+typedef int cmt_histogram_set_default_fn(void *histogram, uint64_t timestamp, uint64_t *buckets, double sum,
+                                         uint64_t count, int label_count, char **label_values);
 
 #endif

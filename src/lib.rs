@@ -14,7 +14,8 @@
 //!    what Kinesis took of a chunk that Fluent Bit will bring again.
 //! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
 //! 10. [`verdict`] — what a reply means.
-//! 11. [`outcome`], [`backoff`], [`clock`], [`environment`], [`log`], [`error`] — what they all speak in.
+//! 11. [`metrics`] — what is counted on the way, and shown by the host.
+//! 12. [`outcome`], [`backoff`], [`clock`], [`environment`], [`log`], [`error`] — what they all speak in.
 //!
 //! ARCHITECTURE.md tells why it is built this way.
 
@@ -44,6 +45,7 @@ pub mod clock;
 pub mod environment;
 pub mod error;
 pub mod log;
+pub mod metrics;
 pub mod outcome;
 pub mod redact;
 pub mod verdict;

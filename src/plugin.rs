@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -14,14 +15,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::abi::coroutine::Coroutine;
 use crate::abi::host;
 use crate::abi::loan::{Loan, Teller, lend};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::deliver::{Delivery, Totals};
+use crate::deliver::Delivery;
 use crate::environment;
 use crate::error::{ConfigError, Mistake};
 use crate::kinesis::aws_http::http_client;
@@ -30,6 +31,7 @@ use crate::kinesis::credentials::{self, CredentialsCache};
 use crate::kinesis::user_agent::user_agent;
 use crate::ledger::Ledger;
 use crate::log::{Level, Line, LogSink, Logger};
+use crate::metrics::{Exporter, Metric, Metrics};
 use crate::outcome::Outcome;
 
 /// Stack of the delivery thread, in bytes.
@@ -68,10 +70,16 @@ enum Job {
 impl Plugin {
     /// Reads the configuration through `property` (the value of an option by its name, `None` when unset) and starts
     /// the delivery thread. All mistakes are reported at once. Takes at most as long as fetching credentials may.
-    pub fn start(property: &dyn Fn(&str) -> Option<String>, log: Arc<dyn LogSink>) -> Result<Plugin, ConfigError> {
+    /// `exporter` makes what shows the metrics of an output to a stream, where the host has a place for them.
+    pub fn start(
+        property: &dyn Fn(&str) -> Option<String>,
+        log: Arc<dyn LogSink>,
+        exporter: &dyn Fn(&str) -> Option<Box<dyn Exporter>>,
+    ) -> Result<Plugin, ConfigError> {
         let config = Config::parse(property)?;
+        let exporter = exporter(config.stream.as_str());
         Self::start_with(log, host::is_stopping, move |logger| async move {
-            open(config, Arc::new(SystemClock), logger).await
+            open(config, Arc::new(SystemClock), logger, Metrics::new(exporter)).await
         })
     }
 
@@ -218,6 +226,7 @@ async fn serve<T: Transport>(
     let mut last_moments = LastMoments::default();
     let mut checks = tokio::time::interval(STOP_CHECK);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stats = delivery.stats_interval().map(|period| interval_at(Instant::now() + period, period));
     loop {
         tokio::select! {
             job = jobs.recv() => {
@@ -230,6 +239,7 @@ async fn serve<T: Transport>(
                 router.wake_lenders();
                 last_moments.look(&delivery, log);
             },
+            () = tick(&mut stats) => log.write(Level::Info, || delivery.metrics().line()),
         }
     }
     let deadline = Instant::now() + LEAVING_PATIENCE;
@@ -237,6 +247,14 @@ async fn serve<T: Transport>(
     // A little longer than the requests may take, so that each flush can say what it got done.
     let all_done = async { while flushes.join_next().await.is_some() {} };
     drop(tokio::time::timeout_at(deadline + LEAVING_PATIENCE, all_done).await);
+}
+
+/// Ends with the next tick, or never when there is none.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => pending().await,
+    }
 }
 
 /// What Kinesis did since the host was told to end. A flush that lasts beyond the host's `grace` holds up its exit for as long
@@ -334,7 +352,12 @@ impl Drop for Listening {
 }
 
 /// Connects a configuration to Kinesis. Missing credentials are not an error: they may come.
-async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<Delivery<Client>>, ConfigError> {
+async fn open(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    log: Logger,
+    metrics: Metrics,
+) -> Result<Rc<Delivery<Client>>, ConfigError> {
     let deadline = Instant::now() + credentials::FETCH_TIMEOUT;
     let mistake = |option: &'static str, text| ConfigError { mistakes: vec![Mistake { option: option.into(), text }] };
     let region = match config.region {
@@ -353,13 +376,15 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
         .map_err(|mistake| ConfigError { mistakes: vec![mistake] })?;
     let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let http = http_client(connector.clone());
-    let cache = CredentialsCache::open(config.identity, region.clone(), http, Arc::clone(&clock), log.clone());
+    let cache =
+        CredentialsCache::open(config.identity, region.clone(), http, Arc::clone(&clock), log.clone(), metrics.clone());
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     let agent = user_agent(&environment::variable);
     let requests = Requests::new(&endpoint, region, config.requests.protocol, agent)
         .with_proxy_authorization(connector.proxy_authorization(endpoint.uri()));
     let client = Client::new(connector, cache, clock, requests, config.request_timeout);
     log.write(Level::Info, || format!("version {}: {destination}{way}", env!("CARGO_PKG_VERSION")));
+    log.write(Level::Info, || format!("options: {}; all others as by default", config.set_options));
     if environment::variable("SEND_FAILURE_TIMEOUT").is_some() {
         log.write(Level::Warn, || "SEND_FAILURE_TIMEOUT is set and does nothing: this plugin never ends Fluent Bit");
     }
@@ -382,22 +407,24 @@ async fn open(config: Config, clock: Arc<dyn Clock>, log: Logger) -> Result<Rc<D
         ledger,
         rand::make_rng(),
         log,
+        metrics,
     ))
 }
 
 /// Says what was done and keeps what the next start needs.
 fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
-    let Totals { accepted, refused, left, spared, ambiguous, .. } = delivery.totals();
+    let count = |metric| delivery.metrics().get(metric);
     log.write(Level::Info, || {
         format!(
             "leaving: {} records accepted, {} refused, {} left to retries, {} of them spared from being sent twice, {} perhaps sent twice",
-            accepted.get(),
-            refused.total(),
-            left.get(),
-            spared.get(),
-            ambiguous.get()
+            count(Metric::RecordsDelivered),
+            count(Metric::RecordsRefused),
+            count(Metric::RecordsLeft),
+            count(Metric::RecordsDeduplicated),
+            count(Metric::RecordsAmbiguous),
         )
     });
+    log.write(Level::Info, || delivery.metrics().line());
     if let Err(reason) = delivery.ledger().save() {
         log.write(Level::Warn, || format!("{reason}; chunks that are in retry will be sent whole"));
     }

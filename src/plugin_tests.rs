@@ -89,6 +89,7 @@ fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Line
             Ledger::new(1 << 20),
             SmallRng::seed_from_u64(1),
             log,
+            Metrics::default(),
         ))
     });
     (plugin.unwrap(), lines, sent)
@@ -183,13 +184,15 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
         ("profile", "no such profile"),
     ];
     let property = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    let plugin = Plugin::start(&property, lines.clone()).unwrap();
+    let plugin = Plugin::start(&property, lines.clone(), &|_| None).unwrap();
     assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry);
     plugin.stop();
     let texts = lines.texts();
     assert!(texts[0].starts_with("Info version "), "{texts:?}");
-    assert!(texts[1].starts_with("Warn no credentials: profile 'no such profile': "), "{texts:?}");
-    assert!(texts[3].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
+    let options = "stream 'logs', region 'us-east-1', endpoint 'http://127.0.0.1:1', profile 'no such profile'";
+    assert_eq!(texts[1], format!("Info options: {options}; all others as by default"));
+    assert!(texts[2].starts_with("Warn no credentials: profile 'no such profile': "), "{texts:?}");
+    assert!(texts[4].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
 }
 
 #[test]

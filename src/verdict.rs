@@ -58,6 +58,8 @@ pub enum RecordVerdict {
     Again {
         /// `ErrorCode`.
         code: String,
+        /// The number of the shard that was named.
+        shard: Option<u64>,
     },
     /// Count and log it: no retry cures it.
     Refused {
@@ -102,10 +104,12 @@ fn judge_record(reply: RecordReply) -> RecordVerdict {
     match reply {
         RecordReply::Accepted => RecordVerdict::Accepted,
         // AWS never answers a single record so; stand-ins do, for records no retry makes acceptable.
-        RecordReply::Failed { code } if matches!(code.as_str(), "InvalidArgumentException" | "ValidationException") => {
+        RecordReply::Failed { code, .. }
+            if matches!(code.as_str(), "InvalidArgumentException" | "ValidationException") =>
+        {
             RecordVerdict::Refused { code }
         }
-        RecordReply::Failed { code } => RecordVerdict::Again { code },
+        RecordReply::Failed { code, shard } => RecordVerdict::Again { code, shard },
     }
 }
 
@@ -267,7 +271,7 @@ mod tests {
             judge(200, body),
             Verdict::Answered(vec![
                 RecordVerdict::Accepted,
-                RecordVerdict::Again { code: "Whatever".to_owned() },
+                RecordVerdict::Again { code: "Whatever".to_owned(), shard: None },
                 RecordVerdict::Refused { code: "InvalidArgumentException".to_owned() },
             ])
         );

@@ -27,6 +27,7 @@ use kinesis::kinesis::client::{Operation, Transport, TransportError};
 use kinesis::kinesis::reply::Response;
 use kinesis::ledger::Ledger;
 use kinesis::log::{Level, LogSink, Logger};
+use kinesis::metrics::{Metric, Metrics};
 use kinesis::outcome::Outcome;
 use kinesis::pack::RequestSettings;
 use kinesis::record::json;
@@ -165,6 +166,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         reset_backoff_on_success: true,
         immediate_retry: true,
         slow_flush: None,
+        stats_interval: None,
     };
     let stream = Stream::parse("logs").expect("a stream");
     let log = Logger::new(Arc::new(Silence), |_| {});
@@ -177,6 +179,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         Ledger::new(1 << 20),
         random(2),
         log,
+        Metrics::default(),
     );
     let mut outcome = Outcome::Retry;
     for _ in 0..20 {
@@ -186,7 +189,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         }
     }
     let stored = service.0.stored.borrow().len();
-    (outcome, stored, delivery.totals().refused.total())
+    (outcome, stored, delivery.metrics().get(Metric::RecordsRefused))
 }
 
 fn real_chunks() -> Vec<Vec<u8>> {

@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 use std::{env, fs};
 
 use kinesis::config::options::OPTIONS;
+use kinesis::deliver::RefusalReason;
+use kinesis::metrics::{OUTCOMES, PREFIX, TABLE};
 use sources::{code, files, read, root};
 
 const OPTIONS_BEGIN: &str = "<!-- options -->\n";
@@ -62,6 +64,33 @@ fn with_files(readme: &str) -> String {
         current += &[FILE_BEGIN, path, " -->\n", fence, "\n", &read(path), "```\n", after].concat();
     }
     current
+}
+
+/// docs/metrics.md has the code's table, and those of its labels' values.
+#[test]
+fn the_table_of_metrics_is_that_of_the_code() {
+    let current = read("docs/metrics.md");
+    let with = |document: String, name: &str, content: String| {
+        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+        let (before, rest) = document.split_once(&begin).unwrap();
+        let (_, after) = rest.split_once(&end).unwrap();
+        [before, &begin, "\n", &content, "\n", &end, after].concat()
+    };
+    let list = |values: &[&str]| values.iter().map(|value| format!("- `{value}`\n")).collect::<String>();
+    let mut metrics = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
+    for family in TABLE {
+        let label = family.label.map_or(String::new(), |(label, _)| format!(" by `{label}`"));
+        let kind = format!("{:?}", family.kind).to_lowercase();
+        metrics += &format!("| `{PREFIX}{}`{label} | {kind} | {} |\n", family.name, family.help);
+    }
+    let wanted = with(current.clone(), "metrics", metrics);
+    let wanted = with(wanted, "reasons", list(&RefusalReason::NAMES));
+    let wanted = with(wanted, "outcomes", list(&OUTCOMES));
+    if env::var_os("UPDATE").is_some() {
+        fs::write(root().join("docs/metrics.md"), wanted).unwrap();
+        return;
+    }
+    assert!(current == wanted, "docs/metrics.md is not current: UPDATE=1 cargo test --test documentation");
 }
 
 fn option_table() -> String {

@@ -43,7 +43,7 @@ fn bindings() -> Result<String, Box<dyn Error>> {
         .header(project().join("include/fluent_bit_proxy.h").to_string_lossy())
         .clang_arg("-DWITHOUT_SYSTEM_HEADERS")
         .allowlist_file(".*/fluent_bit_proxy\\.h")
-        .blocklist_type("size_t|uintptr_t")
+        .blocklist_type("size_t|uintptr_t|uint64_t")
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .derive_debug(true)
         .rust_target(bindgen::RustTarget::stable(94, 0).map_err(|error| error.to_string())?)

@@ -11,6 +11,7 @@ use kinesis::deliver::Delivery;
 use kinesis::kinesis::client::{Operation, Transport};
 use kinesis::ledger::{Ledger, RecordSet};
 use kinesis::log::{Level, LogSink, Logger};
+use kinesis::metrics::Metrics;
 use kinesis::outcome::Outcome;
 use kinesis::pack::{Packer, RequestSettings};
 use kinesis::verdict::{RecordVerdict, Verdict, verdict};
@@ -160,6 +161,7 @@ impl Output {
                     reset_backoff_on_success: fleet.reset_backoff,
                     immediate_retry: true,
                     slow_flush: None,
+                    stats_interval: None,
                 };
                 let log = Logger::new(Arc::new(Silence), |_| {});
                 let destination = "stream logs".to_owned();
@@ -173,6 +175,7 @@ impl Output {
                     ledger,
                     random,
                     log,
+                    Metrics::default(),
                 ))
             }
         }

@@ -193,3 +193,51 @@ pub type mk_event_add_fn = ::std::option::Option<
 pub type mk_event_del_fn = ::std::option::Option<
     unsafe extern "C" fn(loop_: *mut ::std::os::raw::c_void, event: *mut mk_event) -> ::std::os::raw::c_int,
 >;
+pub type flb_output_get_cmt_instance_fn =
+    ::std::option::Option<unsafe extern "C" fn(instance: *mut ::std::os::raw::c_void) -> *mut ::std::os::raw::c_void>;
+pub type cmt_version_fn = ::std::option::Option<unsafe extern "C" fn() -> *const ::std::os::raw::c_char>;
+pub type cmt_create_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        cmt: *mut ::std::os::raw::c_void,
+        ns: *mut ::std::os::raw::c_char,
+        subsystem: *mut ::std::os::raw::c_char,
+        name: *mut ::std::os::raw::c_char,
+        help: *mut ::std::os::raw::c_char,
+        label_count: ::std::os::raw::c_int,
+        label_keys: *mut *mut ::std::os::raw::c_char,
+    ) -> *mut ::std::os::raw::c_void,
+>;
+pub type cmt_set_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        metric: *mut ::std::os::raw::c_void,
+        timestamp: u64,
+        value: f64,
+        label_count: ::std::os::raw::c_int,
+        label_values: *mut *mut ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type cmt_histogram_buckets_create_size_fn =
+    ::std::option::Option<unsafe extern "C" fn(bounds: *mut f64, count: usize) -> *mut ::std::os::raw::c_void>;
+pub type cmt_histogram_create_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        cmt: *mut ::std::os::raw::c_void,
+        ns: *mut ::std::os::raw::c_char,
+        subsystem: *mut ::std::os::raw::c_char,
+        name: *mut ::std::os::raw::c_char,
+        help: *mut ::std::os::raw::c_char,
+        buckets: *mut ::std::os::raw::c_void,
+        label_count: ::std::os::raw::c_int,
+        label_keys: *mut *mut ::std::os::raw::c_char,
+    ) -> *mut ::std::os::raw::c_void,
+>;
+pub type cmt_histogram_set_default_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        histogram: *mut ::std::os::raw::c_void,
+        timestamp: u64,
+        buckets: *mut u64,
+        sum: f64,
+        count: u64,
+        label_count: ::std::os::raw::c_int,
+        label_values: *mut *mut ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int,
+>;

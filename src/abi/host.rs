@@ -3,7 +3,7 @@
 //! Fluent Bit's executable exports its functions, and each version has others. So none is linked against: they are
 //! looked up once, and each may be missing.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io::Write;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -39,17 +39,9 @@ impl HostLog {
     /// # Safety
     /// `instance` is the host's output instance, and outlives the log's use.
     pub unsafe fn new(instance: *mut c_void) -> HostLog {
-        let mut name = None;
-        if let Some(output_name) = functions().output_name {
-            // SAFETY: by this function's contract.
-            let text = unsafe { output_name(instance) };
-            if !text.is_null() {
-                // SAFETY: the host's names are NUL-terminated and live as long as the instance.
-                name = Some(unsafe { CStr::from_ptr(text) }.to_string_lossy());
-            }
-        }
-        let prefix = match name {
-            Some(name) => ["[output:kinesis:", &name, "] "].concat(),
+        // SAFETY: by this function's contract.
+        let prefix = match unsafe { output_name(instance) } {
+            Some(name) => ["[output:kinesis:", &name.to_string_lossy(), "] "].concat(),
             None => PREFIX.to_owned(),
         };
         HostLog { instance, prefix, service_level: service_level() }
@@ -81,6 +73,17 @@ pub fn report(level: Level, parts: &[&str]) {
         line.extend_from_slice(parts);
         print(level, &line);
     }
+}
+
+/// The alias of the output `instance`, or its numbered name.
+///
+/// # Safety
+/// `instance` is the host's output instance.
+pub(super) unsafe fn output_name(instance: *mut c_void) -> Option<CString> {
+    // SAFETY: by this function's contract.
+    let name = unsafe { functions().output_name?(instance) };
+    // SAFETY: the host's names are NUL-terminated.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_owned())
 }
 
 /// The bytes usable at an address that the host's allocator gave, or `None` when the host cannot tell.
@@ -204,14 +207,14 @@ fn address(name: &CStr) -> *mut c_void {
 
 /// Whether the symbol `name` is the host's: another library may have one of the same name.
 pub(super) fn is_hosts_own(name: &CStr) -> bool {
-    home(name) == home(c"flb_log_print")
+    home(name).is_some() && home(name) == home(c"flb_log_print")
 }
 
-/// The executable or library that the symbol `name` comes from.
-fn home(name: &CStr) -> *mut c_void {
+/// The executable or library that the symbol `name` comes from, or `None` when there is no such symbol.
+pub(super) fn home(name: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: the structure is plain pointers, for which zero is a value.
     let mut info: libc::Dl_info = unsafe { mem::zeroed() };
     // SAFETY: any address may be asked for, and `info` is ours.
     unsafe { libc::dladdr(address(name), &mut info) };
-    info.dli_fbase
+    NonNull::new(info.dli_fbase)
 }

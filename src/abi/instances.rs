@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
 use super::guard::guard;
 use super::host::{self, HostLog};
+use super::metrics;
 use crate::log::{Level, LogSink};
 use crate::outcome::Outcome;
 use crate::plugin::Plugin;
@@ -67,7 +68,9 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
     };
     // SAFETY: the host keeps the instance until it has called exit.
     let log = Arc::new(unsafe { HostLog::new(plugin.instance) });
-    match Plugin::start(&property, log.clone()) {
+    // SAFETY: as above, and this is the host's thread.
+    let exporter = |stream: &str| unsafe { metrics::open(plugin.instance, stream) };
+    match Plugin::start(&property, log.clone(), &exporter) {
         Ok(plugin) => {
             let instance = Arc::new(Instance { plugin, registration: REGISTRATION.load(Ordering::Relaxed) });
             context.remote_context = Arc::as_ptr(&instance).cast::<c_void>().cast_mut();

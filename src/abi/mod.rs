@@ -22,4 +22,5 @@ pub mod host;
 pub mod loan;
 
 mod instances;
+mod metrics;
 mod registration;

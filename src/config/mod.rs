@@ -45,6 +45,8 @@ pub struct Config {
     pub ledger_max_bytes: usize,
     /// Where the ledger is kept over a restart.
     pub ledger_path: Option<PathBuf>,
+    /// The options that the user set, for the log: on one line, without secrets.
+    pub set_options: String,
 }
 
 /// How records are sent.
@@ -60,6 +62,8 @@ pub struct Delivery {
     pub immediate_retry: bool,
     /// A flush that lasts longer is told about.
     pub slow_flush: Option<Duration>,
+    /// How often the counts are written into the log.
+    pub stats_interval: Option<Duration>,
 }
 
 impl Config {
@@ -89,6 +93,7 @@ impl Config {
         let immediate_retry = options.value("auto_retry_requests", parse::boolean);
         let request_timeout = options.value("http_request_timeout", parse::duration);
         let slow_flush = options.value("slow_flush_log_threshold", parse::duration);
+        let stats_interval = options.value("stats_interval", parse::duration);
         let ledger_max_bytes = options.value("ledger_max_bytes", parse::size(4 << 10..=64 << 20));
         let ledger_path = options.optional("ledger_path", |text| Ok(PathBuf::from(text)));
 
@@ -103,6 +108,7 @@ impl Config {
             options.mistake("region", text);
         }
 
+        let set_options = options.told();
         let mistakes = options.finish();
         let Some(stream) = stream.filter(|_| mistakes.is_empty()) else { return Err(ConfigError { mistakes }) };
         Ok(Config {
@@ -117,10 +123,12 @@ impl Config {
                 reset_backoff_on_success,
                 immediate_retry,
                 slow_flush: Some(slow_flush).filter(|time| !time.is_zero()),
+                stats_interval: Some(stats_interval).filter(|time| !time.is_zero()),
             },
             request_timeout: Some(request_timeout).filter(|time| !time.is_zero()),
             ledger_max_bytes,
             ledger_path,
+            set_options,
         })
     }
 }

@@ -299,6 +299,12 @@ pub static OPTIONS: &[OptionSpec] = &[
         doc: "A flush that lasts longer is warned of, in seconds or like 500ms, 1.5s, 2m; 0 means never.",
     },
     OptionSpec {
+        name: "stats_interval",
+        aliases: &[],
+        default: Some("0"),
+        doc: "Write all counts into the log so often, in seconds or like 500ms, 1.5s, 2m; 0 means at the end alone.",
+    },
+    OptionSpec {
         name: "ledger_max_bytes",
         aliases: &[],
         default: Some("1M"),

@@ -3,6 +3,7 @@
 use super::options::{OPTIONS, OptionSpec};
 use super::{identity, unknown};
 use crate::error::Mistake;
+use crate::redact::one_line;
 
 /// Reads options one by one and collects what is wrong with them.
 pub(super) struct Options<'a> {
@@ -68,6 +69,13 @@ impl<'a> Options<'a> {
             .filter_map(|name| Some((name, (self.property)(name)?.trim().to_owned())))
             .filter(|(_, text)| !text.is_empty())
             .collect()
+    }
+
+    /// The options that are set, as the log may show them.
+    pub(super) fn told(&self) -> String {
+        let values = OPTIONS.iter().flat_map(|option| self.values(option.name));
+        let told: Vec<String> = values.map(|(name, text)| format!("{name} {}", shown(name, &text))).collect();
+        one_line(&told.join(", "))
     }
 
     pub(super) fn mistake(&mut self, option: &'static str, text: String) {

@@ -31,7 +31,7 @@ async fn a_block_that_was_throttled_is_sent_again_whole_under_another_key() {
     let requests = bench.kinesis.state.borrow().requests.clone();
     assert_eq!(requests[1][0].0, requests[0][1].0);
     assert_ne!(requests[1][0].1, requests[0][1].1);
-    assert_eq!(bench.delivery.totals().accepted.get(), 8);
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsDelivered), 8);
     assert_eq!(bench.delivery.progress(), 8);
     let lines = bench.log.lines();
     assert!(lines[0].contains("3 of 8 records not accepted (ProvisionedThroughputExceededException)"), "{lines:?}");
@@ -41,10 +41,10 @@ async fn a_block_that_was_throttled_is_sent_again_whole_under_another_key() {
 async fn fluent_bits_retry_sends_the_records_of_the_failed_block_alone() {
     let bench = bench(vec![Answer::Fail(&[1], THROTTLED)], 0);
     assert_eq!(bench.flush(8).await, Outcome::Retry);
-    let totals = bench.delivery.totals();
-    assert_eq!((totals.accepted.get(), totals.left.get()), (5, 3));
+    let metrics = bench.delivery.metrics();
+    assert_eq!((metrics.get(Metric::RecordsDelivered), metrics.get(Metric::RecordsLeft)), (5, 3));
     assert_eq!(bench.flush(8).await, Outcome::Delivered);
-    assert_eq!((totals.accepted.get(), totals.spared.get()), (8, 5));
+    assert_eq!((metrics.get(Metric::RecordsDelivered), metrics.get(Metric::RecordsDeduplicated)), (8, 5));
     let requests = bench.kinesis.state.borrow().requests.clone();
     assert_eq!(requests[1].iter().map(|(block, _)| block.as_str()).collect::<Vec<_>>(), [ids(3..6).join("\n") + "\n"]);
 }
@@ -54,7 +54,7 @@ async fn what_was_not_made_into_a_request_is_left_too() {
     let bench = bench(vec![], 0);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "AccessDeniedException"));
     assert_eq!(bench.flush(100).await, Outcome::Retry);
-    assert_eq!(bench.delivery.totals().left.get(), 100);
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsLeft), 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,8 +70,14 @@ async fn the_records_of_a_refused_block_are_refused_and_counted_each() {
         bench.kinesis.state.borrow_mut().otherwise = otherwise;
         assert_eq!(bench.flush(8).await, Outcome::Delivered);
         assert_eq!(accepted(&bench), ids([0, 1, 2, 6, 7]));
-        let totals = bench.delivery.totals();
-        assert_eq!((totals.accepted.get(), totals.refused.by(RefusalReason::ByKinesis)), (5, 3));
+        let metrics = bench.delivery.metrics();
+        assert_eq!(
+            (
+                metrics.get(Metric::RecordsDelivered),
+                metrics.get_of(Metric::RecordsRefused, RefusalReason::ByKinesis as usize)
+            ),
+            (5, 3)
+        );
     }
 }
 
@@ -79,5 +85,5 @@ async fn the_records_of_a_refused_block_are_refused_and_counted_each() {
 async fn records_that_may_be_stored_twice_are_counted_each() {
     let bench = bench(vec![Answer::Mismatch], 8);
     assert_eq!(bench.flush(8).await, Outcome::Delivered);
-    assert_eq!(bench.delivery.totals().ambiguous.get(), 8);
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsAmbiguous), 8);
 }

@@ -9,31 +9,6 @@ use crate::backoff::Backoff;
 use crate::kinesis::request::Batch;
 use crate::ledger::RecordSet;
 
-/// Records of an instance since its start.
-#[derive(Debug, Default)]
-pub struct Totals {
-    /// Accepted by Kinesis.
-    pub accepted: Cell<u64>,
-    /// Never sent, or never accepted.
-    pub refused: Refused,
-    /// Left to Fluent Bit's retry.
-    pub left: Cell<u64>,
-    /// Not sent again in Fluent Bit's retry, because they were accepted or refused before.
-    pub spared: Cell<u64>,
-    /// Sent again although Kinesis may have had them already.
-    pub ambiguous: Cell<u64>,
-    /// Cut to the size that is allowed; counted each time the record is made.
-    pub truncated: Cell<u64>,
-    /// Given a random key because the event has none; counted each time the record is made.
-    pub keyed_at_random: Cell<u64>,
-    /// Flushes that lasted longer than `slow_flush_log_threshold`.
-    pub slow_flushes: Cell<u64>,
-}
-
-/// Records refused for good, by reason.
-#[derive(Debug, Default)]
-pub struct Refused([Cell<u64>; RefusalReason::ALL.len()]);
-
 /// Why a record is refused for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
@@ -52,32 +27,9 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    /// All of them.
-    pub const ALL: [RefusalReason; 6] = [
-        RefusalReason::TooDeep,
-        RefusalReason::TooLarge,
-        RefusalReason::NoLogKey,
-        RefusalReason::Compression,
-        RefusalReason::NotAnEvent,
-        RefusalReason::ByKinesis,
-    ];
-}
-
-impl Refused {
-    /// Counts one record.
-    pub(super) fn count(&self, reason: RefusalReason) {
-        self.0.get(reason as usize).iter().for_each(|count| count.set(count.get() + 1));
-    }
-
-    /// Those of one reason.
-    pub fn by(&self, reason: RefusalReason) -> u64 {
-        self.0.get(reason as usize).map_or(0, Cell::get)
-    }
-
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.0.iter().map(Cell::get).sum()
-    }
+    /// Their names as a metric's label, in order.
+    pub const NAMES: [&str; 6] =
+        ["too_deep", "too_large", "no_log_key", "compression", "not_an_event", "refused_by_kinesis"];
 }
 
 /// Where the time of a flush went. Requests fly side by side, so that the parts may be more than the whole.
@@ -105,6 +57,8 @@ pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
 /// What became of the records of one flush so far.
 #[derive(Default)]
 pub(super) struct Flush {
+    /// Counts the flushes of an output, for the log.
+    pub(super) number: u64,
     pub(super) accepted: Cell<usize>,
     pub(super) refused: Cell<usize>,
     pub(super) left: Cell<usize>,

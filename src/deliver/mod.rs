@@ -4,9 +4,11 @@
 //! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
 //! Bit's retry. The next request is written while others fly, as many as the [`window`] of the instance lets.
 
+mod exchange;
 mod flush;
 mod remarks;
 mod shards;
+mod troubles;
 mod window;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -20,19 +22,21 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::config::Stream;
-use crate::kinesis::client::{Operation, Transport, TransportError};
+use crate::kinesis::client::Transport;
 use crate::kinesis::request::{Batch, Entry};
 use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
+use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
 use crate::pack::{Packer, RequestSettings};
 use crate::partition::RandomKey;
-use crate::verdict::{RecordVerdict, Verdict, verdict};
+use crate::verdict::{RecordVerdict, Verdict};
 use flush::{Attempt, Flush, add_time};
 use shards::Shards;
+use troubles::Troubles;
 use window::{Place, Window};
 
-pub use flush::{RefusalReason, Refused, Totals};
+pub use flush::RefusalReason;
 
 /// When so many records were refused alone and none was accepted, no more are tried.
 const MAX_SUSPECTS: usize = 8;
@@ -54,9 +58,10 @@ pub struct Delivery<T> {
     ledger: RefCell<Ledger>,
     /// The stream's shards, when records are aggregated by them.
     shards: Option<Shards>,
-    totals: Totals,
-    /// Records accepted, counted with each reply.
-    progress: Cell<u64>,
+    metrics: Metrics,
+    troubles: Troubles,
+    /// Flushes so far.
+    flushes: Cell<u64>,
     /// Set when the host leaves: until when replies are waited for.
     leaving: watch::Sender<Option<Instant>>,
 }
@@ -73,6 +78,7 @@ impl<T: Transport> Delivery<T> {
         ledger: Ledger,
         random: SmallRng,
         log: Logger,
+        metrics: Metrics,
     ) -> Rc<Self> {
         Rc::new(Delivery {
             transport,
@@ -86,8 +92,9 @@ impl<T: Transport> Delivery<T> {
             random: RefCell::new(random),
             log,
             ledger: RefCell::new(ledger),
-            totals: Totals::default(),
-            progress: Cell::new(0),
+            metrics,
+            troubles: Troubles::default(),
+            flushes: Cell::new(0),
             leaving: watch::Sender::new(None),
         })
     }
@@ -98,7 +105,9 @@ impl<T: Transport> Delivery<T> {
         let known = self.ledger.borrow_mut().take(tag, chunk).unwrap_or_default();
         let spared = known.len();
         let started = Instant::now();
-        let flush = Rc::new(Flush { settled: RefCell::new(known.clone()), ..Flush::default() });
+        self.flushes.set(self.flushes.get() + 1);
+        let number = self.flushes.get();
+        let flush = Rc::new(Flush { number, settled: RefCell::new(known.clone()), ..Flush::default() });
         let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known).with_shards(self.shards());
         let mut requests = JoinSet::new();
         let waiting_since = Instant::now();
@@ -128,22 +137,30 @@ impl<T: Transport> Delivery<T> {
             Flush::count(&flush.left, packer.remaining());
         }
         self.judge_suspects(&flush);
-        self.remark_slowness(started.elapsed(), &flush);
+        let took = started.elapsed();
+        self.remark_slowness(took, &flush);
         let outcome = self.conclude(&flush, spared);
         if outcome == Outcome::Retry {
             self.ledger.borrow_mut().keep(tag, chunk, flush.settled.take());
         }
+        self.metrics.add(Metric::BytesReceived, chunk.len() as u64);
+        self.metrics.observe(Metric::FlushTime, took);
+        self.metrics.set(Metric::LedgerChunks, self.ledger.borrow().len() as u64);
+        self.metrics.set(Metric::LedgerBytes, self.ledger.borrow().bytes() as u64);
+        self.metrics.publish();
         outcome
     }
 
     fn conclude(&self, flush: &Flush, spared: usize) -> Outcome {
         let (accepted, refused, left) = (flush.accepted.get(), flush.refused.get(), flush.left.get());
-        let totals = &self.totals;
-        for (total, records) in [(&totals.accepted, accepted), (&totals.left, left), (&totals.spared, spared)] {
-            total.set(total.get() + records as u64);
-        }
+        self.metrics.add(Metric::RecordsReceived, (accepted + spared + refused + left) as u64);
+        self.metrics.add(Metric::RecordsDeduplicated, spared as u64);
+        self.metrics.add(Metric::RecordsLeft, left as u64);
         self.log.write(Level::Debug, || {
-            format!("flush: {accepted} records accepted, {spared} accepted before, {refused} refused, {left} left")
+            let number = flush.number;
+            format!(
+                "flush {number}: {accepted} records accepted, {spared} accepted before, {refused} refused, {left} left"
+            )
         });
         if left > 0 || flush.stopped.get() {
             Outcome::Retry
@@ -161,7 +178,7 @@ impl<T: Transport> Delivery<T> {
 
     /// Records accepted so far, those of flushes under way included.
     pub fn progress(&self) -> u64 {
-        self.progress.get()
+        self.metrics.get(Metric::RecordsDelivered)
     }
 
     /// What this instance remembers of chunks in retry.
@@ -169,9 +186,14 @@ impl<T: Transport> Delivery<T> {
         self.ledger.borrow()
     }
 
-    /// What became of all records so far.
-    pub fn totals(&self) -> &Totals {
-        &self.totals
+    /// What was counted so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How often the counts are written into the log.
+    pub fn stats_interval(&self) -> Option<Duration> {
+        self.settings.stats_interval
     }
 
     fn is_leaving(&self) -> bool {
@@ -195,21 +217,16 @@ impl<T: Transport> Delivery<T> {
     /// Sends a batch until each of its records is accepted, refused or left for Fluent Bit's retry.
     async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, _place: Place) {
         let mut attempts = vec![Attempt::new(batch)];
+        let mut again = false;
         while let Some(attempt) = attempts.pop() {
             if flush.stopped.get() || self.is_leaving() {
                 flush.stopped.set(true);
                 Flush::count(&flush.left, attempt.records());
                 continue;
             }
-            let sent_at = Instant::now();
-            let answer = tokio::select! {
-                answer = self.transport.send(Operation::PutRecords, attempt.batch.body()) => answer,
-                () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
-            };
-            add_time(&flush.times.network, sent_at);
-            flush.times.requests.set(flush.times.requests.get() + 1);
-            self.compare_shards(&attempt.batch, &answer);
-            match verdict(&answer, attempt.batch.entries().len()) {
+            let (sent_at, verdict) = self.exchange(&attempt, again, &flush).await;
+            again = true;
+            match verdict {
                 Verdict::Accepted => {
                     self.window.accepted();
                     self.accepted(&attempt.batch, attempt.batch.entries(), &flush);
@@ -217,14 +234,14 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {
                     if ambiguous {
-                        self.totals.ambiguous.set(self.totals.ambiguous.get() + attempt.records() as u64);
+                        self.metrics.add(Metric::RecordsAmbiguous, attempt.records() as u64);
                     }
                     attempts.extend(self.again(attempt, reason, after, network, &flush).await);
                 }
                 Verdict::Unauthorized { reason, server_time } if attempt.renewed => {
                     // New credentials did not help; more of them may, but not at once.
                     self.transport.renew(sent_at, server_time);
-                    attempts.extend(self.pause(attempt, reason, None, &flush).await);
+                    attempts.extend(self.pause(attempt, "unauthorized", reason, None, &flush).await);
                 }
                 Verdict::Unauthorized { reason, server_time } => {
                     if self.transport.renew(sent_at, server_time) {
@@ -251,7 +268,7 @@ impl<T: Transport> Delivery<T> {
             accepted += 1;
         }
         Flush::count(&flush.accepted, accepted);
-        self.progress.set(self.progress.get() + accepted as u64);
+        self.metrics.add(Metric::RecordsDelivered, accepted as u64);
     }
 
     /// Counts what was accepted and makes an attempt of what was not.
@@ -265,7 +282,7 @@ impl<T: Transport> Delivery<T> {
             match record {
                 RecordVerdict::Accepted => {}
                 RecordVerdict::Refused { code } => self.refused_by_kinesis(attempt.batch.records(entry), code, flush),
-                RecordVerdict::Again { code } => first_failure = first_failure.or(Some(code)),
+                RecordVerdict::Again { code, .. } => first_failure = first_failure.or(Some(code)),
             }
         }
         let code = first_failure?;
@@ -279,7 +296,7 @@ impl<T: Transport> Delivery<T> {
             |_| Some(RandomKey::draw(&mut self.random.borrow_mut())),
         );
         let reason = format!("{} of {sent} records not accepted ({code})", attempt.records());
-        self.pause(attempt, reason, None, flush).await
+        self.pause(attempt, "records not accepted", reason, None, flush).await
     }
 
     /// The whole batch again: at once after the first network failure, else after a pause.
@@ -296,13 +313,17 @@ impl<T: Transport> Delivery<T> {
             self.log.write(Level::Debug, || format!("{reason}: trying again at once"));
             return Some(attempt);
         }
-        self.pause(attempt, reason, after, flush).await
+        if network {
+            self.troubles.silent();
+        }
+        self.pause(attempt, if network { "no reply" } else { "refused for now" }, reason, after, flush).await
     }
 
-    /// Waits before another try, or leaves the batch to Fluent Bit when it had its tries.
+    /// Waits before another try, or leaves the batch to Fluent Bit when it had its tries. Lines of one `cause` are folded.
     async fn pause(
         &self,
         mut attempt: Attempt,
+        cause: &'static str,
         reason: String,
         after: Option<Duration>,
         flush: &Flush,
@@ -319,7 +340,7 @@ impl<T: Transport> Delivery<T> {
         attempt.retries += 1;
         self.window.failed();
         let pause = attempt.backoff.next(&mut self.random.borrow_mut(), after);
-        self.log.folded(Level::Warn, "sent again", || format!("{reason}: sending again after a pause"));
+        self.log.folded(Level::Warn, cause, || format!("{reason}: sending again after a pause"));
         let paused_at = Instant::now();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -374,7 +395,7 @@ impl<T: Transport> Delivery<T> {
     fn judge_suspects(&self, flush: &Flush) {
         let suspects = flush.suspects.take();
         let Some((_, reason)) = suspects.first() else { return };
-        let others_before = suspects.len() == 1 && self.totals.accepted.get() > 0;
+        let others_before = suspects.len() == 1 && self.metrics.get(Metric::RecordsDelivered) > 0;
         if flush.accepted.get() > 0 || others_before {
             suspects.iter().for_each(|(records, reason)| self.refused_by_kinesis(records, reason, flush));
             return;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Delivery;
 use super::flush::{Flush, RefusalReason};
 use crate::log::Level;
+use crate::metrics::Metric;
 use crate::pack::Remark;
 use crate::record::{Alterations, Refusal};
 
@@ -36,13 +37,13 @@ impl<T> Delivery<T> {
     fn altered(&self, alterations: Alterations) {
         let Alterations { cut_from, no_partition_key } = alterations;
         if let Some(bytes) = cut_from {
-            increase(&self.totals.truncated);
+            self.metrics.add(Metric::RecordsTruncated, 1);
             self.log.folded(Level::Warn, "truncated", || {
                 format!("a record of {bytes} bytes is cut to max_record_size, {}", self.requests.record.max_bytes)
             });
         }
         if no_partition_key {
-            increase(&self.totals.keyed_at_random);
+            self.metrics.add(Metric::RecordsKeyedAtRandom, 1);
             self.log.folded(Level::Warn, "random key", || {
                 "a record has no text, number or boolean under partition_key: it gets a random key".to_owned()
             });
@@ -66,7 +67,7 @@ impl<T> Delivery<T> {
         text: impl FnOnce() -> String,
     ) {
         Flush::count(&flush.refused, 1);
-        self.totals.refused.count(reason);
+        self.metrics.add_to(Metric::RecordsRefused, reason as usize, 1);
         flush.settled.borrow_mut().insert(record);
         self.log.folded(Level::Error, cause, text);
     }
@@ -76,7 +77,7 @@ impl<T> Delivery<T> {
         if self.settings.slow_flush.is_none_or(|threshold| took <= threshold) {
             return;
         }
-        increase(&self.totals.slow_flushes);
+        self.metrics.add(Metric::SlowFlushes, 1);
         let times = &flush.times;
         let seconds = |time: &Cell<Duration>| time.get().as_secs_f64();
         self.log.folded(Level::Warn, "slow flush", || {
@@ -92,8 +93,4 @@ impl<T> Delivery<T> {
             )
         });
     }
-}
-
-fn increase(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
 }

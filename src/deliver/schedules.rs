@@ -18,6 +18,7 @@ use crate::aggregate;
 use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
+use crate::metrics::Metrics;
 use crate::pack::Aggregation;
 
 /// Probabilities of what one schedule is like.
@@ -202,6 +203,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
             reset_backoff_on_success: true,
             immediate_retry: random.random_bool(0.5),
             slow_flush: None,
+            stats_interval: None,
         };
         let mut requests = RequestSettings {
             max_records: random.random_range(1..12),
@@ -223,6 +225,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
             ledger,
             SmallRng::seed_from_u64(seed ^ 2),
             log.logger(),
+            Metrics::default(),
         );
         let life = Duration::from_millis(random.random_range(100..30_000));
         LocalSet::new().run_until(live(&delivery, &chunks, &kinesis, life, &mut random)).await?;

@@ -8,9 +8,10 @@ use http::{HeaderMap, StatusCode};
 use rand::SeedableRng;
 
 use super::*;
-use crate::kinesis::client::Operation;
+use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
+use crate::metrics::Metrics;
 
 /// What the scripted Kinesis does with a request.
 pub(super) enum Answer {
@@ -142,6 +143,7 @@ impl Bench {
             reset_backoff_on_success: true,
             immediate_retry: true,
             slow_flush: Some(Duration::from_secs(20)),
+            stats_interval: None,
         };
         change(&mut settings, &mut requests);
         let state = State { script: script.into(), may_renew: true, ..State::default() };
@@ -158,6 +160,7 @@ impl Bench {
             Ledger::new(1 << 20),
             random,
             log.logger(),
+            Metrics::default(),
         );
         Bench { kinesis, delivery, log }
     }

@@ -6,6 +6,8 @@ use rand::SeedableRng;
 
 use super::scripted::{Answer, Bench, chunk, ids};
 use super::*;
+use crate::kinesis::client::TransportError;
+use crate::metrics::OUTCOMES;
 use crate::partition::PartitionKey;
 
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
@@ -70,7 +72,10 @@ async fn a_broken_connection_is_tried_again_at_once_one_time() {
     assert_eq!(bench.flush(2).await, Outcome::Delivered);
     let sent_at = bench.kinesis.state.borrow().sent_at.clone();
     assert_eq!(sent_at[0], sent_at[1]);
-    assert_eq!(bench.log.lines().len(), 1, "the first one is not worth a line");
+    let lines = bench.log.lines();
+    assert_eq!(lines.len(), 2, "the first failure is not worth a line: {lines:?}");
+    assert!(lines[0].ends_with("connection reset: sending again after a pause"), "{lines:?}");
+    assert!(lines[1].starts_with("Info Kinesis answers again, after 0."), "{lines:?}");
 
     let bench = Bench::with(vec![broken()], |settings, _| (settings.immediate_retry, settings.retries) = (false, 0));
     assert_eq!(bench.flush(2).await, Outcome::Retry);
@@ -108,7 +113,7 @@ async fn what_only_an_operator_can_cure_ends_the_flush_with_one_line_and_keeps_e
         assert_eq!(bench.flush(100).await, Outcome::Retry);
     }
     assert_eq!(bench.sizes(), [4, 4, 4], "no further request after the first answer");
-    assert_eq!(bench.delivery.totals().left.get(), 300);
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsLeft), 300);
     assert_eq!(
         bench.log.lines(),
         [
@@ -151,7 +156,7 @@ async fn several_records_may_be_poison_for_the_same_reason() {
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":0}"#, r#"{"i":1}"#], "too long"));
     assert_eq!(bench.flush(500).await, Outcome::Delivered);
     assert_eq!(bench.accepted(), ids(2..500));
-    assert_eq!(bench.delivery.totals().refused.total(), 2);
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsRefused), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +274,7 @@ async fn a_chunk_may_be_accepted_in_three_flushes() {
     assert_eq!(outcomes, [Outcome::Retry, Outcome::Retry, Outcome::Delivered]);
     assert_eq!(bench.sizes(), [4, 4, 4, 4, 2]);
     assert_eq!(bench.accepted(), ids(0..10));
-    assert_eq!(bench.delivery.totals().spared.get(), 8, "four records in each retry");
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsDeduplicated), 8, "four records in each retry");
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,8 +304,8 @@ async fn refused_records_are_not_counted_again_in_the_retry() {
     let chunk = chunk(12);
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
-    let totals = bench.delivery.totals();
-    assert_eq!((totals.accepted.get(), totals.refused.total()), (10, 2));
+    let metrics = bench.delivery.metrics();
+    assert_eq!((metrics.get(Metric::RecordsDelivered), metrics.get(Metric::RecordsRefused)), (10, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -356,10 +361,23 @@ async fn what_is_not_sent_as_it_came_is_counted_by_reason_and_told_once() {
     let long = body("a text that is too long to be sent");
     let chunk = [chunk(3), long.clone(), long, deep, b"\xa1x".to_vec()].concat();
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
-    let totals = bench.delivery.totals();
-    assert_eq!((totals.truncated.get(), totals.keyed_at_random.get(), totals.accepted.get()), (2, 3, 5));
-    assert_eq!((totals.refused.by(RefusalReason::TooDeep), totals.refused.by(RefusalReason::NotAnEvent)), (1, 1));
-    assert_eq!(totals.refused.total(), 2);
+    let metrics = bench.delivery.metrics();
+    assert_eq!(
+        (
+            metrics.get(Metric::RecordsTruncated),
+            metrics.get(Metric::RecordsKeyedAtRandom),
+            metrics.get(Metric::RecordsDelivered)
+        ),
+        (2, 3, 5)
+    );
+    assert_eq!(
+        (
+            metrics.get_of(Metric::RecordsRefused, RefusalReason::TooDeep as usize),
+            metrics.get_of(Metric::RecordsRefused, RefusalReason::NotAnEvent as usize)
+        ),
+        (1, 1)
+    );
+    assert_eq!(metrics.get(Metric::RecordsRefused), 2);
     assert!(bench.accepted().contains(&r#"{"key":"k","tex[Truncated...]"#.to_owned()), "{:?}", bench.accepted());
     let told = |text: &str| bench.log.lines().iter().filter(|line| line.contains(text)).count();
     assert_eq!(told("Warn a record of 56 bytes is cut to max_record_size, 30"), 1, "{:?}", bench.log.lines());
@@ -391,10 +409,55 @@ async fn a_slow_flush_is_one_warning_that_tells_where_its_time_went() {
         line.contains(": 0.0 s making requests, 0.0 s waiting for one of 8 to be free, 2.0 s in 2 requests, 0."),
         "{line}"
     );
-    assert_eq!(bench.delivery.totals().slow_flushes.get(), 1);
+    assert_eq!(bench.delivery.metrics().get(Metric::SlowFlushes), 1);
 
     let bench = Bench::new(vec![]);
     bench.kinesis.state.borrow_mut().latency = Duration::from_secs(19);
     assert_eq!(bench.flush(1).await, Outcome::Delivered);
-    assert_eq!(bench.delivery.totals().slow_flushes.get(), 0);
+    assert_eq!(bench.delivery.metrics().get(Metric::SlowFlushes), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_ends_with_a_line_once_nothing_was_throttled_for_a_while() {
+    let bench = Bench::new(vec![Answer::Fail(&[0, 2], THROTTLED), Answer::Fail(&[1], THROTTLED)]);
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    assert_eq!(bench.log.lines().len(), 1, "it may go on: {:?}", bench.log.lines());
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    let lines = bench.log.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].starts_with("Info throttling has ended: 3 records were throttled in 0 s"), "{lines:?}");
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsThrottled), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_number_is_that_of_the_requests() {
+    let script = vec![
+        Answer::Fail(&[0, 2], THROTTLED),
+        Answer::Status(500, "InternalFailure"),
+        Answer::Broken(TransportError::Ambiguous("connection reset".to_owned())),
+    ];
+    let bench = Bench::with(script, |settings, _| settings.concurrency = 1);
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    let metrics = bench.delivery.metrics();
+    let outcomes = OUTCOMES.iter().enumerate().filter(|(place, _)| metrics.get_of(Metric::Requests, *place) > 0);
+    let outcomes: Vec<_> = outcomes.map(|(place, name)| (*name, metrics.get_of(Metric::Requests, place))).collect();
+    assert_eq!(outcomes, [("ok", 1), ("partial", 1), ("InternalFailure", 1), ("no_reply", 1)]);
+    let counts = [
+        (Metric::RecordsReceived, 4),
+        (Metric::RecordsDelivered, 4),
+        (Metric::RecordsRetried, 6),
+        (Metric::RecordsThrottled, 2),
+        (Metric::RecordsAmbiguous, 2),
+        (Metric::RequestTime, 4),
+        (Metric::FlushTime, 1),
+        (Metric::RequestsInFlight, 0),
+        (Metric::RecordsLeft, 0),
+    ];
+    for (metric, expected) in counts {
+        assert_eq!(metrics.get(metric), expected, "{metric:?}");
+    }
 }

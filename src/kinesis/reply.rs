@@ -29,6 +29,8 @@ pub enum RecordReply {
     Failed {
         /// `ErrorCode`.
         code: String,
+        /// The number of the shard that `ErrorMessage` names, as that of a throttled record does.
+        shard: Option<u64>,
     },
 }
 
@@ -53,6 +55,8 @@ struct PutRecordsReply<'a> {
 struct RecordEntry<'a> {
     #[serde(borrow)]
     error_code: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    error_message: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
     sequence_number: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
@@ -186,7 +190,7 @@ fn cbor_records<'a>(body: &'a [u8], mut tell: impl FnMut(RecordEntry<'a>)) -> Op
 }
 
 fn cbor_entry<'a>(decoder: &mut minicbor::Decoder<'a>) -> Option<RecordEntry<'a>> {
-    let mut entry = RecordEntry { error_code: None, sequence_number: None, shard_id: None };
+    let mut entry = RecordEntry { error_code: None, error_message: None, sequence_number: None, shard_id: None };
     let mut members = Members::of(decoder.map().ok()?);
     while members.next(decoder)? {
         let key = decoder.str().ok()?;
@@ -196,6 +200,7 @@ fn cbor_entry<'a>(decoder: &mut minicbor::Decoder<'a>) -> Option<RecordEntry<'a>
         }
         match key {
             "ErrorCode" => entry.error_code = Some(decoder.str().ok()?.into()),
+            "ErrorMessage" => entry.error_message = Some(decoder.str().ok()?.into()),
             "SequenceNumber" => entry.sequence_number = Some(decoder.str().ok()?.into()),
             "ShardId" => entry.shard_id = Some(decoder.str().ok()?.into()),
             _ => decoder.skip().ok()?,
@@ -241,8 +246,15 @@ impl RecordEntry<'_> {
             return RecordReply::Accepted;
         }
         let code = self.error_code.map_or_else(|| "NoSequenceNumber".to_owned(), std::borrow::Cow::into_owned);
-        RecordReply::Failed { code }
+        RecordReply::Failed { code, shard: self.error_message.as_deref().and_then(named_shard) }
     }
+}
+
+/// "Rate exceeded for shard shardId-000000000004 in stream …" names the fourth.
+fn named_shard(message: &str) -> Option<u64> {
+    let (_, rest) = message.split_once("shardId-")?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    rest.get(..digits)?.parse().ok()
 }
 
 /// `com.amazonaws.kinesis#ValidationException:http://…` is `ValidationException`.
@@ -262,7 +274,7 @@ mod tests {
     }
 
     fn failed(code: &str) -> RecordReply {
-        RecordReply::Failed { code: code.to_owned() }
+        RecordReply::Failed { code: code.to_owned(), shard: None }
     }
 
     /// A reply in CBOR, its maps and arrays open-ended as Kinesis writes them, or not.
@@ -341,7 +353,7 @@ mod tests {
             response(body, &[]).records(3),
             Some(vec![
                 RecordReply::Accepted,
-                failed("ProvisionedThroughputExceededException"),
+                RecordReply::Failed { code: "ProvisionedThroughputExceededException".to_owned(), shard: Some(1) },
                 failed("InternalFailure")
             ])
         );

@@ -12,6 +12,7 @@ mod delivery;
 mod deployed;
 mod host;
 mod log;
+mod metrics;
 mod shipped;
 mod stand_in;
 mod stopping;
@@ -68,6 +69,7 @@ fn claims() -> Vec<Claim> {
         log::claims(),
         delivery::claims(),
         stopping::claims(),
+        metrics::claims(),
     ]
     .into_iter()
     .flatten()

@@ -16,6 +16,7 @@ use kinesis::kinesis::proxy::Proxies;
 use kinesis::kinesis::request::Protocol;
 use kinesis::kinesis::tls;
 use kinesis::log::{Level, LogSink, Logger};
+use kinesis::metrics::Metrics;
 use libtest_mimic::{Failed, Trial};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -114,7 +115,8 @@ pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, F
             Box::pin(async { Ok(Found { credentials, name: "from the test".to_owned(), passed_over: None }) })
         });
         let log = Logger::new(Arc::new(Silence), |_| {});
-        let cache = CredentialsCache::new(fetch, Arc::new(SystemClock), SmallRng::seed_from_u64(1), log);
+        let cache =
+            CredentialsCache::new(fetch, Arc::new(SystemClock), SmallRng::seed_from_u64(1), log, Metrics::default());
         let client = Client::new(connector, cache, Arc::new(SystemClock), requests, None);
         let (start, mut requests) = (Instant::now(), 0);
         while start.elapsed() < time {

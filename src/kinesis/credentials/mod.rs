@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::Identity;
 use crate::kinesis::endpoint::Region;
 use crate::log::{Level, Logger};
+use crate::metrics::{Metric, Metrics};
 use crate::partition::RandomKey;
 use crate::redact::one_line;
 use provider::{Attempts, Found, Settings};
@@ -72,6 +73,7 @@ struct Shared {
     fetch: Fetch,
     clock: Arc<dyn Clock>,
     log: Logger,
+    metrics: Metrics,
     random: RefCell<SmallRng>,
     attempts: Rc<Attempts>,
     current: RefCell<Option<Current>>,
@@ -111,6 +113,7 @@ impl CredentialsCache {
         http: SharedHttpClient,
         clock: Arc<dyn Clock>,
         log: Logger,
+        metrics: Metrics,
     ) -> Self {
         let mut random = rand::make_rng();
         let session_name = format!("fluent-bit-kinesis-{}", RandomKey::draw(&mut random).as_str());
@@ -119,18 +122,19 @@ impl CredentialsCache {
             let settings = Rc::clone(&settings);
             Box::pin(async move { settings.fetch(&attempts).await }) as Pin<Box<_>>
         });
-        Self::new(fetch, clock, random, log)
+        Self::new(fetch, clock, random, log, metrics)
     }
 
     /// A cache in front of `fetch`.
     ///
     /// # Panics
     /// Outside of a [`tokio::task::LocalSet`].
-    pub fn new(fetch: Fetch, clock: Arc<dyn Clock>, random: SmallRng, log: Logger) -> Self {
+    pub fn new(fetch: Fetch, clock: Arc<dyn Clock>, random: SmallRng, log: Logger, metrics: Metrics) -> Self {
         let shared = Rc::new(Shared {
             fetch,
             clock,
             log,
+            metrics,
             random: RefCell::new(random),
             attempts: Rc::default(),
             current: RefCell::default(),
@@ -187,6 +191,8 @@ impl CredentialsCache {
         self.shared.dropped_at.set(Some(now));
         self.shared.current.replace(None);
         self.shared.failure.replace(None);
+        self.shared.metrics.set_time(Metric::CredentialsFetched, None);
+        self.shared.metrics.set_time(Metric::CredentialsExpiry, None);
         true
     }
 }
@@ -261,6 +267,9 @@ impl Shared {
         let early = self.random.borrow_mut().random_range(RENEW_SPREAD..=1.0);
         let renew_in = life.map(|life| life - RENEW_BEFORE_EXPIRY.min(life.mul_f64(RENEW_PART_OF_LIFE)).mul_f64(early));
         self.tell(&found, life);
+        self.metrics.set_time(Metric::CredentialsFetched, Some(now));
+        self.metrics.set_time(Metric::CredentialsExpiry, found.credentials.expiry());
+        self.metrics.publish();
         self.failure.replace(None);
         self.current.replace(Some(Current {
             credentials: found.credentials,
@@ -285,6 +294,8 @@ impl Shared {
     }
 
     fn fail(&self, reason: String) {
+        self.metrics.add(Metric::CredentialsFailures, 1);
+        self.metrics.publish();
         let in_a_row = self.failure.borrow().as_ref().map_or(0, |failure| failure.in_a_row);
         let bound = SHORTEST_PAUSE.saturating_mul(2_u32.saturating_pow(in_a_row)).min(LONGEST_PAUSE);
         let pause = bound.mul_f64(self.random.borrow_mut().random_range(0.5..=1.0));

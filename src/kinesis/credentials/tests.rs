@@ -8,6 +8,7 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::log::tests::TestLog;
+use crate::metrics::Metrics;
 
 /// The time of day, which runs with tokio's.
 struct RunningClock(Instant);
@@ -76,7 +77,7 @@ async fn with_cache(answers: &[Answer], test: impl AsyncFnOnce(&CredentialsCache
         .run_until(async {
             let random = SmallRng::seed_from_u64(1);
             let clock = Arc::new(RunningClock(start));
-            let cache = CredentialsCache::new(script.fetch(start), clock, random, log.logger());
+            let cache = CredentialsCache::new(script.fetch(start), clock, random, log.logger(), Metrics::default());
             test(&cache, &script, &log).await;
         })
         .await;
@@ -120,7 +121,13 @@ async fn a_fleet_that_started_at_once_does_not_renew_at_once() {
             .run_until(async {
                 let clock = Arc::new(RunningClock(start));
                 let random = SmallRng::seed_from_u64(seed);
-                let cache = CredentialsCache::new(script.fetch(start), clock, random, TestLog::default().logger());
+                let cache = CredentialsCache::new(
+                    script.fetch(start),
+                    clock,
+                    random,
+                    TestLog::default().logger(),
+                    Metrics::default(),
+                );
                 cache.get().await.unwrap();
                 sleep(Duration::from_secs(3600)).await;
             })
@@ -266,7 +273,13 @@ async fn a_hundred_days_of_hour_long_credentials_with_outages_leave_no_gap() {
                 answers.answers.borrow_mut().push_back(answer);
                 answers.fetch(start)(attempts)
             });
-            let cache = CredentialsCache::new(fetch, clock, SmallRng::seed_from_u64(3), TestLog::default().logger());
+            let cache = CredentialsCache::new(
+                fetch,
+                clock,
+                SmallRng::seed_from_u64(3),
+                TestLog::default().logger(),
+                Metrics::default(),
+            );
             for _ in 0..2_400 {
                 cache.get().await.unwrap();
                 sleep(Duration::from_secs(3600)).await;

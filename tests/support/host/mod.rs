@@ -11,4 +11,5 @@ pub mod chunk;
 pub mod elf;
 pub mod library;
 pub mod log;
+pub mod metrics;
 pub mod output;

@@ -1,0 +1,111 @@
+//! One request and its reply: sent, judged, counted, and explained to whoever reads at the level "debug".
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Delivery;
+use super::flush::{Attempt, Flush, add_time};
+use crate::kinesis::client::{Operation, Transport, TransportError};
+use crate::kinesis::reply::Response;
+use crate::log::Level;
+use crate::metrics::{Metric, OUTCOMES, outcome};
+use crate::redact::one_line;
+use crate::verdict::{RecordVerdict, Verdict, verdict};
+
+/// How Kinesis says that a shard or a stream has too much to do.
+const THROTTLED: &str = "ProvisionedThroughputExceededException";
+
+impl<T: Transport> Delivery<T> {
+    /// Sends an attempt, `again` when its records were sent before in this flush. Returns when it was sent, and what the
+    /// reply means.
+    pub(super) async fn exchange(&self, attempt: &Attempt, again: bool, flush: &Rc<Flush>) -> (Instant, Verdict) {
+        let metrics = &self.metrics;
+        let body = attempt.batch.body();
+        if again {
+            metrics.add(Metric::RecordsRetried, attempt.records() as u64);
+        }
+        self.in_flight(1);
+        let bytes = body.len();
+        let sent_at = Instant::now();
+        let answer = tokio::select! {
+            answer = self.transport.send(Operation::PutRecords, body) => answer,
+            () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
+        };
+        let took = add_time(&flush.times.network, sent_at).duration_since(sent_at);
+        flush.times.requests.set(flush.times.requests.get() + 1);
+        self.compare_shards(&attempt.batch, &answer);
+        let verdict = verdict(&answer, attempt.batch.entries().len());
+        let outcome = outcome(&answer, &verdict);
+        metrics.add_to(Metric::Requests, outcome, 1);
+        metrics.observe(Metric::RequestTime, took);
+        if !matches!(answer, Err(TransportError::NoCredentials(_) | TransportError::Connect(_))) {
+            metrics.add(Metric::BytesSent, bytes as u64);
+        }
+        self.in_flight(-1);
+        let name = OUTCOMES.get(outcome).copied().unwrap_or_default();
+        self.log.write(Level::Debug, || explain(attempt, flush, bytes, name, took, &answer));
+        if answer.is_ok() {
+            self.troubles.answered(&self.log);
+        }
+        self.look_for_throttling(attempt, &verdict, name);
+        (sent_at, verdict)
+    }
+
+    /// Requests on their way, one more or one less.
+    fn in_flight(&self, change: i64) {
+        let requests = self.metrics.get(Metric::RequestsInFlight).saturating_add_signed(change);
+        self.metrics.set(Metric::RequestsInFlight, requests);
+        self.metrics.publish();
+    }
+
+    fn look_for_throttling(&self, attempt: &Attempt, verdict: &Verdict, outcome: &str) {
+        let records = match verdict {
+            Verdict::Accepted => 0,
+            Verdict::Answered(records) => {
+                let mut throttled = 0;
+                for (entry, record) in attempt.batch.entries().iter().zip(records) {
+                    if let RecordVerdict::Again { code, shard } = record
+                        && code == THROTTLED
+                    {
+                        let records = attempt.batch.records(entry).len() as u64;
+                        self.metrics.throttled(*shard, records);
+                        throttled += records;
+                    }
+                }
+                throttled
+            }
+            _ if outcome == THROTTLED || outcome.contains("Throttling") => attempt.records() as u64,
+            _ => return,
+        };
+        self.troubles.throttled(records, &self.metrics, &self.log);
+    }
+}
+
+/// A request in one line, without anything of its content.
+fn explain(
+    attempt: &Attempt,
+    flush: &Flush,
+    bytes: usize,
+    outcome: &str,
+    took: Duration,
+    answer: &Result<Response, TransportError>,
+) -> String {
+    let status = match answer {
+        Ok(response) => {
+            let id = response.request_id().map_or_else(|| "none".to_owned(), one_line);
+            format!("HTTP {}, request id {id}", response.status.as_u16())
+        }
+        Err(error) => one_line(&error.to_string()),
+    };
+    format!(
+        "flush {}, request {}: {} records as {} in {bytes} bytes, after {} pauses: {outcome} in {:.3} s; {status}",
+        flush.number,
+        flush.times.requests.get(),
+        attempt.records(),
+        attempt.batch.entries().len(),
+        attempt.retries,
+        took.as_secs_f64(),
+    )
+}

@@ -1,0 +1,205 @@
+//! The one table of metrics: the host's endpoint, the line with the counts and docs/metrics.md are fed by it.
+
+use super::requests::OUTCOMES;
+use crate::deliver::RefusalReason;
+
+/// What stands before each name.
+pub const PREFIX: &str = "fluentbit_output_kinesis_";
+
+/// A metric, by its place in [`TABLE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table explains each")]
+pub enum Metric {
+    RecordsReceived,
+    RecordsDelivered,
+    RecordsRefused,
+    RecordsLeft,
+    RecordsDeduplicated,
+    RecordsRetried,
+    RecordsAmbiguous,
+    RecordsThrottled,
+    ThrottledShards,
+    RecordsTruncated,
+    RecordsKeyedAtRandom,
+    BytesReceived,
+    BytesSent,
+    Requests,
+    RequestTime,
+    RequestsInFlight,
+    FlushTime,
+    SlowFlushes,
+    CredentialsFetched,
+    CredentialsExpiry,
+    CredentialsFailures,
+    LedgerChunks,
+    LedgerBytes,
+}
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Times in seconds, counted by [`BOUNDS`].
+    Histogram,
+}
+
+/// One metric, as it is shown.
+#[derive(Debug)]
+pub struct Family {
+    /// Which one.
+    pub metric: Metric,
+    /// Its name behind [`PREFIX`].
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Its label beside the output's name and the stream, if it has one, and all values of it.
+    pub label: Option<(&'static str, &'static [&'static str])>,
+    /// What it counts, in a sentence.
+    pub help: &'static str,
+}
+
+impl Family {
+    /// How many series it has in each output.
+    pub const fn series(&self) -> usize {
+        match self.label {
+            Some((_, values)) => values.len(),
+            None => 1,
+        }
+    }
+}
+
+/// Upper bounds of the classes of a histogram, in seconds; what is longer is in one more class.
+pub const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+const fn counter(metric: Metric, name: &'static str, help: &'static str) -> Family {
+    Family { metric, name, kind: Kind::Counter, label: None, help }
+}
+
+const fn gauge(metric: Metric, name: &'static str, help: &'static str) -> Family {
+    Family { metric, name, kind: Kind::Gauge, label: None, help }
+}
+
+const fn histogram(metric: Metric, name: &'static str, help: &'static str) -> Family {
+    Family { metric, name, kind: Kind::Histogram, label: None, help }
+}
+
+const fn by(label: &'static str, values: &'static [&'static str], family: Family) -> Family {
+    Family { label: Some((label, values)), ..family }
+}
+
+/// All metrics, in the order of [`Metric`].
+pub const TABLE: &[Family] = &[
+    counter(
+        Metric::RecordsReceived,
+        "records_received_total",
+        "Records of the chunks that Fluent Bit brought, counted again with each of its retries.",
+    ),
+    counter(Metric::RecordsDelivered, "records_delivered_total", "Records that Kinesis accepted."),
+    by(
+        "reason",
+        &RefusalReason::NAMES,
+        counter(
+            Metric::RecordsRefused,
+            "records_refused_total",
+            "Records that are lost, because they can never be sent or Kinesis refused them for good.",
+        ),
+    ),
+    counter(Metric::RecordsLeft, "records_left_total", "Records left to Fluent Bit's retry."),
+    counter(
+        Metric::RecordsDeduplicated,
+        "records_deduplicated_total",
+        "Records not sent again in Fluent Bit's retry, because the ledger knew that they are settled.",
+    ),
+    counter(Metric::RecordsRetried, "records_retried_total", "Records sent again within a flush, counted each time."),
+    counter(
+        Metric::RecordsAmbiguous,
+        "records_ambiguous_total",
+        "Records in requests without a reply that can be read: sent again, they may be stored twice.",
+    ),
+    counter(
+        Metric::RecordsThrottled,
+        "records_throttled_total",
+        "Records answered with ProvisionedThroughputExceededException, counted each time.",
+    ),
+    gauge(
+        Metric::ThrottledShards,
+        "throttled_shards",
+        "Shards that have throttled records since the start, 64 at most; the log names them.",
+    ),
+    counter(
+        Metric::RecordsTruncated,
+        "records_truncated_total",
+        "Records cut to max_record_size, counted each time they are made.",
+    ),
+    counter(
+        Metric::RecordsKeyedAtRandom,
+        "records_keyed_at_random_total",
+        "Records without a value under partition_key, counted each time they are made.",
+    ),
+    counter(
+        Metric::BytesReceived,
+        "bytes_received_total",
+        "Bytes of the chunks that Fluent Bit brought, as msgpack, counted again with each of its retries.",
+    ),
+    counter(Metric::BytesSent, "bytes_sent_total", "Bytes of request bodies, those sent again included."),
+    by("outcome", &OUTCOMES, counter(Metric::Requests, "requests_total", "PutRecords requests by their outcome.")),
+    histogram(
+        Metric::RequestTime,
+        "request_duration_seconds",
+        "Time of a request, from the signature to the whole reply.",
+    ),
+    gauge(Metric::RequestsInFlight, "requests_in_flight", "Requests on their way now."),
+    histogram(
+        Metric::FlushTime,
+        "flush_duration_seconds",
+        "Time of a flush, from Fluent Bit's call to the answer, retries within it included.",
+    ),
+    counter(Metric::SlowFlushes, "slow_flushes_total", "Flushes that lasted longer than slow_flush_log_threshold."),
+    gauge(
+        Metric::CredentialsFetched,
+        "credentials_fetched_timestamp_seconds",
+        "When the credentials in use were fetched, as Unix time; 0 while there are none.",
+    ),
+    gauge(
+        Metric::CredentialsExpiry,
+        "credentials_expiry_timestamp_seconds",
+        "When the credentials in use expire, as Unix time; 0 when they do not, or while there are none.",
+    ),
+    counter(Metric::CredentialsFailures, "credentials_failures_total", "Attempts to fetch credentials that failed."),
+    gauge(Metric::LedgerChunks, "ledger_chunks", "Chunks in retry that the ledger remembers."),
+    gauge(Metric::LedgerBytes, "ledger_bytes", "Memory of the ledger in bytes, roughly."),
+];
+
+const METRICS: usize = TABLE.len();
+
+/// Where the series of each metric begin, and at the end how many there are.
+#[expect(clippy::indexing_slicing, reason = "evaluated while compiling")]
+const BEGINNINGS: [usize; METRICS + 1] = {
+    let mut beginnings = [0; METRICS + 1];
+    let mut index = 0;
+    while index < METRICS {
+        beginnings[index + 1] = beginnings[index] + TABLE[index].series();
+        index += 1;
+    }
+    beginnings
+};
+
+/// How many series an output has.
+pub const SERIES: usize = BEGINNINGS[METRICS];
+
+/// The first series of a metric.
+pub(super) fn first(metric: Metric) -> usize {
+    BEGINNINGS.get(metric as usize).copied().unwrap_or(SERIES)
+}
+
+/// Every series in order: its metric and the value of that metric's label.
+pub fn series() -> impl Iterator<Item = (&'static Family, Option<&'static str>)> {
+    TABLE.iter().flat_map(|family| {
+        let values = family.label.map_or(&[][..], |(_, values)| values);
+        let labels = values.iter().map(|value| Some(*value)).chain(family.label.is_none().then_some(None));
+        labels.map(move |label| (family, label))
+    })
+}
