@@ -11,9 +11,10 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::aggregate::tests::user_records;
 use crate::aggregate::{MAGIC, hash_key};
-use crate::kinesis::client::Operation;
+use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
+use crate::metrics::Metrics;
 use crate::pack::Aggregation;
 use crate::partition::PartitionKey;
 
@@ -184,6 +185,7 @@ impl Bench {
             reset_backoff_on_success: true,
             immediate_retry: true,
             slow_flush: None,
+            stats_interval: None,
         };
         let transport = Simulated { kinesis: Rc::clone(kinesis), start: Instant::now() };
         let (stream, log) = (Stream::parse("logs").unwrap(), TestLog::default());
@@ -197,6 +199,7 @@ impl Bench {
             ledger,
             random,
             log.logger(),
+            Metrics::new(None),
         );
         Bench { kinesis: Rc::clone(kinesis), delivery, log, sent: Cell::new(0) }
     }
@@ -301,7 +304,7 @@ async fn no_record_is_lost_or_sent_twice_while_shards_split_and_merge_with_and_w
         bench.assert_all_consumed(50);
         let kinesis = bench.kinesis.borrow();
         assert_eq!(kinesis.puts, 120, "each request once");
-        assert_eq!(bench.delivery.totals().accepted.get(), 24_000);
+        assert_eq!(bench.delivery.metrics.get(Metric::RecordsDelivered), 24_000);
         let lists = kinesis.lists.len();
         assert!(if by_shard { (5..=11).contains(&lists) } else { lists == 0 }, "{lists}");
     }
