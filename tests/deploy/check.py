@@ -51,12 +51,12 @@ CHART = {
 def helm(path):
     with open(path) as file:
         values = yaml.safe_load(file)
-    for name, value in values.items():
-        if name not in CHART:
-            yield f"the chart has no value {name}"
-        elif CHART[name]:
-            yield from (f"the chart has no value {name}.{key}" for key in value if key not in CHART[name])
-    yield from resource_mistakes(daemon_set(values))
+    unknown = [name for name in values if name not in CHART]
+    for name in values.keys() & {name for name, keys in CHART.items() if keys}:
+        unknown += [f"{name}.{key}" for key in values[name] if key not in CHART[name]]
+    if unknown:
+        return [f"the chart has no value {name}" for name in unknown]
+    return resource_mistakes(daemon_set(values))
 
 
 def daemon_set(values):

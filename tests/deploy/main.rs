@@ -12,8 +12,9 @@ mod agreement;
 mod sources;
 mod systemd;
 
+use std::env;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use sources::root;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             &[],
         ),
     ];
+    trials.push(advisories());
     trials.extend(systemd::trials());
     trials.extend(agreement::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -58,7 +60,7 @@ fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
     arguments.extend(files.iter().flat_map(|file| expanded(file)));
     unless_missing(name, missing(program.clone()), move || {
         let mut command = Command::new(&program);
-        let ran = command.args(&arguments).current_dir(root()).stdin(std::process::Stdio::null()).output()?;
+        let ran = command.args(&arguments).current_dir(root()).stdin(Stdio::null()).output()?;
         match ran.status.success() {
             true => Ok(()),
             false => {
@@ -66,6 +68,22 @@ fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
             }
         }
     })
+}
+
+/// The database of vulnerabilities is on GitHub, so this looks only where it was fetched before; a workflow does each week.
+fn advisories() -> Trial {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let databases = home.and_then(|home| home.join("advisory-dbs").read_dir().ok());
+    // A fetch that failed leaves a file for its lock.
+    let fetched = databases.into_iter().flatten().flatten().any(|entry| entry.path().join(".git").exists());
+    let name = "no_crate_has_a_known_vulnerability";
+    if !fetched {
+        let reason = "no database of vulnerabilities: `cargo deny fetch` gets it from GitHub";
+        return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)));
+    }
+    passes(name, &["cargo-deny", "--offline", "--log-level=error", "check", "advisories"], &[])
 }
 
 fn expanded(path: &str) -> Vec<String> {
@@ -91,7 +109,7 @@ fn unless_missing(
     test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Trial {
     Trial::ignorable_test(name, move || match missing {
-        Some(reason) if std::env::var_os("PEERS").is_some() => Err(reason.into()),
+        Some(reason) if env::var_os("PEERS").is_some() => Err(reason.into()),
         Some(reason) => Ok(Completion::ignored_with(reason)),
         None => test().map(|()| Completion::Completed),
     })
