@@ -302,27 +302,6 @@ fn texts(code: &str) -> impl Iterator<Item = &str> {
     code.split('"').skip(1).step_by(2)
 }
 
-/// Costs that other documents tell are those of PERFORMANCE.md.
-#[test]
-fn measured_costs_are_those_of_the_performance_page() {
-    let measured: HashSet<&str> = numbers(document("PERFORMANCE.md")).collect();
-    for (path, heading) in [("docs/comparison.md", "## What they cost"), ("docs/tuning.md", "## Processor time")] {
-        let (_, section) = document(path).split_once(&format!("\n{heading}\n")).unwrap();
-        let section = section.split("\n## ").next().unwrap();
-        let costs: Vec<&str> = numbers(section).filter(|number| number.contains('.')).collect();
-        assert!(costs.len() >= 6, "{path}: {costs:?}");
-        for cost in costs {
-            assert!(measured.contains(cost), "{path}: {cost} is not in PERFORMANCE.md");
-        }
-    }
-}
-
-fn numbers(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .map(|number| number.trim_matches('.'))
-        .filter(|n| !n.is_empty())
-}
-
 #[test]
 fn json_in_the_documents_is_json() {
     let texts = documents().iter().flat_map(|document| document.text.split("```json\n").skip(1));
