@@ -264,8 +264,7 @@ fn the_progress_is_one_line_on_a_terminal_and_a_table_closes_it() {
     // It holds the terminal too, whose end is when nobody does.
     drop(host);
     let mut screen = Vec::new();
-    // Linux ends a terminal by an error.
-    let _ = shows.read_to_end(&mut screen);
+    shows.read_to_end(&mut screen).expect_err("Linux ends a terminal by an error");
     assert!(child.wait().unwrap().success());
     let screen = String::from_utf8(screen).unwrap();
     let (progress, table) = screen.rsplit_once("\x1b[2K").unwrap();

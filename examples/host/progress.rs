@@ -12,8 +12,9 @@ const CLEAR: &str = "\x1b[2K";
 
 /// Shows the progress since `begin` until the other end of `end` is gone: on a terminal one line that is written anew, else
 /// a line now and then.
-pub(crate) fn show(begin: Instant, end: &Receiver<()>) {
-    let is_terminal = io::stdout().is_terminal();
+pub(crate) fn show(begin: Instant, end: &Receiver<()>) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    let is_terminal = stdout.is_terminal();
     let interval = if is_terminal { Duration::from_millis(200) } else { Duration::from_secs(10) };
     let mut before = (begin, 0.0);
     while end.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
@@ -30,15 +31,12 @@ pub(crate) fn show(begin: Instant, end: &Receiver<()>) {
         );
         match is_terminal {
             // The cursor stays at the beginning: a line of the log takes the place of this one.
-            true => print!("{CLEAR}{line}\r"),
-            false => println!("{line}"),
+            true => write!(stdout, "{CLEAR}{line}\r")?,
+            false => writeln!(stdout, "{line}")?,
         }
-        // Nobody reads it any more: the end will tell.
-        let _ = io::stdout().flush();
+        stdout.flush()?;
     }
-    if is_terminal {
-        print!("{CLEAR}");
-    }
+    if is_terminal { write!(stdout, "{CLEAR}") } else { Ok(()) }
 }
 
 /// The plugin's metrics at one time.
