@@ -128,6 +128,16 @@ impl<'a> Reader<'a> {
                 0xcd | 0xd1 => 2,
                 0xce | 0xd2 | 0xca => 4,
                 0xcf | 0xd3 | 0xcb => 8,
+                0x80..=0x8f => {
+                    values += 2 * u64::from(first & 0x0f);
+                    0
+                }
+                // As Fluent Bit writes the body of every event.
+                0xdf => {
+                    let entries = rest.first_chunk().ok_or(Malformed::Truncated)?;
+                    values += 2 * u64::from(u32::from_be_bytes(*entries));
+                    4
+                }
                 _ => {
                     match self.token()? {
                         Token::Array(entries) => values += u64::from(entries),

@@ -215,7 +215,7 @@ const GO_KEY: usize = 8;
 /// C's have 12 to 18.
 const C_KEY: usize = 15;
 
-/// The rows of README.md's table: what is shown, and what it comes to.
+/// The rows of the table in docs/tuning.md: what is shown, and what it comes to.
 fn rows(corpus: Corpus) -> Vec<(&'static str, Load)> {
     let (kpl, lines, zstd) = (("aggregation", "kpl"), ("aggregation", "lines"), ("compression", "zstd"));
     let whole = |data: &[u8]| data.len();
@@ -240,7 +240,7 @@ fn rows(corpus: Corpus) -> Vec<(&'static str, Load)> {
 }
 
 #[test]
-fn compressed_lines_need_an_eighth_of_the_shards_and_the_readme_says_what_the_others_need() {
+fn compressed_lines_need_an_eighth_of_the_shards_and_tuning_says_what_the_others_need() {
     let [access, nested] = Corpus::ALL.map(rows);
     let [plain, kpl, zstd] = [0, 2, 5].map(|row| access[row].1);
     assert!(zstd.shards() * 8.0 <= plain.shards(), "{} of {}", zstd.shards(), plain.shards());
@@ -255,14 +255,14 @@ fn compressed_lines_need_an_eighth_of_the_shards_and_the_readme_says_what_the_ot
         });
         table += &format!("| {name} |{}\n", cells.concat());
     }
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let text = std::fs::read_to_string(readme).unwrap();
+    let tuning = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tuning.md");
+    let text = std::fs::read_to_string(tuning).unwrap();
     let (before, rest) = text.split_once("<!-- saved -->\n\n").unwrap();
     let (_, after) = rest.split_once("\n<!-- /saved -->").unwrap();
     let current = format!("{before}<!-- saved -->\n\n{table}\n<!-- /saved -->{after}");
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(readme, &current).unwrap();
+        std::fs::write(tuning, &current).unwrap();
     } else {
-        assert!(text == current, "README.md is not current: UPDATE=1 cargo test --test aggregation\n{table}");
+        assert!(text == current, "docs/tuning.md is not current: UPDATE=1 cargo test --test aggregation\n{table}");
     }
 }

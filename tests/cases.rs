@@ -1,7 +1,7 @@
 //! The predecessors' own test cases and what they were seen to send, as option values in and exact bytes out.
 //!
 //! Where this plugin does something else on purpose, the expectation is ours and the comment says theirs. The reasons
-//! are in README.md, "Migrating".
+//! are in docs/migration.md.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test ends by a panic")]
 

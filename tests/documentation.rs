@@ -1,6 +1,6 @@
 //! The documents are true: their tables are those of the code, their files exist, their log lines are the plugin's.
 //!
-//! `UPDATE=1 cargo test --test documentation` writes option table and configurations into README.md first.
+//! `UPDATE=1 cargo test --test documentation` first writes option table, metrics and configurations into them.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
 
@@ -15,55 +15,104 @@ use std::{env, fs};
 use kinesis::config::options::OPTIONS;
 use kinesis::deliver::RefusalReason;
 use kinesis::metrics::{OUTCOMES, PREFIX, TABLE};
-use sources::{code, files, read, root};
+use sources::{File, code, files, read, root};
 
 const OPTIONS_BEGIN: &str = "<!-- options -->\n";
 const OPTIONS_END: &str = "<!-- /options -->\n";
 const FILE_BEGIN: &str = "<!-- file ";
+const FILE_END: &str = " -->\n";
 
-/// README.md, brought up to date first when `UPDATE` is set.
-fn readme() -> &'static str {
-    static README: OnceLock<String> = OnceLock::new();
-    README.get_or_init(|| {
-        let mut readme = read("README.md");
+/// All documents, brought up to date first when `UPDATE` is set.
+fn documents() -> &'static [File] {
+    static DOCUMENTS: OnceLock<Vec<File>> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| {
+        let mut documents = files("", ".md");
         if env::var_os("UPDATE").is_some() {
-            readme = with_options(&with_files(&readme));
-            fs::write(root().join("README.md"), &readme).unwrap();
+            for document in &mut documents {
+                let current = with_options(&with_files(&document.text));
+                if current != document.text {
+                    fs::write(root().join(&document.path), &current).unwrap();
+                    document.text = current;
+                }
+            }
         }
-        readme
+        documents
     })
 }
 
-const UPDATE: &str = "README.md is not current: UPDATE=1 cargo test --test documentation";
-
-#[test]
-fn the_readmes_option_table_is_that_of_the_code() {
-    assert!(readme() == with_options(readme()), "{UPDATE}");
+fn document(path: &str) -> &'static str {
+    let found = documents().iter().find(|document| document.path == path);
+    &found.unwrap_or_else(|| panic!("there is no {path}")).text
 }
 
-fn with_options(readme: &str) -> String {
-    let (before, rest) = readme.split_once(OPTIONS_BEGIN).unwrap();
+const UPDATE: &str = "is not current: UPDATE=1 cargo test --test documentation";
+
+#[test]
+fn the_option_table_is_that_of_the_code() {
+    let options = document("docs/options.md");
+    assert!(options.contains(OPTIONS_BEGIN));
+    assert!(options == with_options(options), "docs/options.md {UPDATE}");
+}
+
+fn with_options(document: &str) -> String {
+    let Some((before, rest)) = document.split_once(OPTIONS_BEGIN) else { return document.to_owned() };
     let (_, after) = rest.split_once(OPTIONS_END).unwrap();
     [before, OPTIONS_BEGIN, &option_table(), OPTIONS_END, after].concat()
 }
 
 #[test]
-fn the_configurations_in_the_readme_are_those_of_the_files() {
-    assert_eq!(readme().matches(FILE_BEGIN).count(), 2);
-    assert!(readme() == with_files(readme()), "{UPDATE}");
+fn the_configurations_in_the_documents_are_those_of_the_files() {
+    let mut blocks = 0;
+    for document in documents() {
+        blocks += document.text.matches(FILE_BEGIN).count();
+        assert!(document.text == with_files(&document.text), "{} {UPDATE}", document.path);
+    }
+    assert!(blocks >= 8, "{blocks} were found");
 }
 
-/// Each block behind a file's name holds that file.
-fn with_files(readme: &str) -> String {
-    let mut blocks = readme.split(FILE_BEGIN);
+/// Each block behind a file's name holds that file, or a section of it: `<!-- file x.yaml, from "outputs:" -->`.
+fn with_files(document: &str) -> String {
+    let mut blocks = document.split(FILE_BEGIN);
     let mut current = blocks.next().unwrap().to_owned();
     for block in blocks {
-        let (path, rest) = block.split_once(" -->\n").unwrap();
+        let (source, rest) = block.split_once(FILE_END).unwrap();
         let (fence, rest) = rest.split_once('\n').unwrap();
         let (_, after) = rest.split_once("```\n").unwrap();
-        current += &[FILE_BEGIN, path, " -->\n", fence, "\n", &read(path), "```\n", after].concat();
+        let content = match source.split_once(", from ") {
+            Some((path, first)) => section_of(&read(path), first.trim_matches('"')),
+            None => read(source),
+        };
+        current += &[FILE_BEGIN, source, FILE_END, fence, "\n", &content, "```\n", after].concat();
     }
     current
+}
+
+/// The lines of a file from `first`, whatever its indent, up to an empty one.
+fn section_of(file: &str, first: &str) -> String {
+    let lines: Vec<&str> = file.lines().skip_while(|line| line.trim() != first).take_while(|l| !l.is_empty()).collect();
+    assert!(!lines.is_empty(), "no line {first}");
+    lines.join("\n") + "\n"
+}
+
+/// `tests/fluent_bit/` loads all files of fluent-bit-conf/, so what a document shows is loaded as well.
+#[test]
+fn no_document_has_a_configuration_of_its_own() {
+    let marks = ["[SERVICE]", "[INPUT]", "[OUTPUT]", "[PLUGINS]", "outputs:", "plugins:", "name: kinesis"];
+    let mut configurations = 0;
+    for document in documents() {
+        let mut before = "";
+        for (index, part) in document.text.split("```").enumerate() {
+            let is_block = index % 2 == 1;
+            if is_block && marks.iter().any(|mark| part.contains(mark)) {
+                configurations += 1;
+                let source = before.lines().next_back().unwrap_or_default();
+                let is_loaded = source.starts_with(&format!("{FILE_BEGIN}fluent-bit-conf/"));
+                assert!(is_loaded, "{}: a configuration that no test loads:\n{part}", document.path);
+            }
+            before = part;
+        }
+    }
+    assert!(configurations >= 6, "{configurations} were found");
 }
 
 /// docs/metrics.md has the code's table, and those of its labels' values.
@@ -90,7 +139,7 @@ fn the_table_of_metrics_is_that_of_the_code() {
         fs::write(root().join("docs/metrics.md"), wanted).unwrap();
         return;
     }
-    assert!(current == wanted, "docs/metrics.md is not current: UPDATE=1 cargo test --test documentation");
+    assert!(current == wanted, "docs/metrics.md {UPDATE}");
 }
 
 fn option_table() -> String {
@@ -129,7 +178,7 @@ fn the_migration_tables_promise_what_the_option_table_has() {
     for plugin in
         ["From AWS's Go plugin `kinesis`", "From the C plugin `kinesis_streams`", "From Fluentd's `kinesis_streams`"]
     {
-        let rows = rows(readme(), &format!("### {plugin}"));
+        let rows = rows(document("docs/migration.md"), &format!("## {plugin}"));
         assert!(rows.len() > 15, "{plugin}: {} rows", rows.len());
         for row in rows {
             let [there, here, note] = row.as_slice() else { panic!("{row:?}") };
@@ -161,7 +210,7 @@ fn fixed_parts<'a>(line: &'a str, mark: &[char]) -> Vec<&'a str> {
 #[test]
 fn each_quoted_log_line_is_one_of_the_plugins() {
     let sources: String = code().into_iter().map(|file| file.text).collect();
-    let rows = rows(readme(), "## Troubleshooting");
+    let rows = rows(document("docs/troubleshooting.md"), "## By log line");
     let lines: Vec<String> = rows
         .iter()
         .flatten()
@@ -185,7 +234,7 @@ fn each_quoted_log_line_is_one_of_the_plugins() {
 
 #[test]
 fn each_warning_and_error_of_the_plugin_is_explained() {
-    let rows = rows(readme(), "## Troubleshooting");
+    let rows = rows(document("docs/troubleshooting.md"), "## By log line");
     let explained = rows.concat().join("\n");
     let mut lines = 0;
     for file in code() {
@@ -194,11 +243,28 @@ fn each_warning_and_error_of_the_plugin_is_explained() {
             let Some(line) = texts(call).max_by_key(|text| text.len()) else { continue };
             lines += 1;
             for part in fixed_parts(&without_arguments(line), &['{']) {
-                assert!(explained.contains(part), "{}: README.md does not explain: {line}", file.path);
+                assert!(explained.contains(part), "{}: docs/troubleshooting.md does not explain: {line}", file.path);
             }
         }
     }
     assert!(lines >= 18, "{lines} lines were found");
+}
+
+/// A symptom names lines as the tables below it do, so that they are found there.
+#[test]
+fn each_line_that_a_symptom_names_is_explained() {
+    let troubleshooting = document("docs/troubleshooting.md");
+    let explained: HashSet<String> = rows(troubleshooting, "## By log line")
+        .iter()
+        .flatten()
+        .flat_map(|cell| quoted(cell).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let symptoms = rows(troubleshooting, "## By symptom");
+    let lines: Vec<&str> = symptoms.iter().flat_map(|row| quoted(&row[1])).filter(|text| text.contains('…')).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        assert!(explained.contains(line), "no table has: {line}");
+    }
 }
 
 /// A format string with `{` for each of its arguments.
@@ -238,7 +304,8 @@ fn texts(code: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn json_in_the_documents_is_json() {
-    let blocks: Vec<&str> = readme().split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let texts = documents().iter().flat_map(|document| document.text.split("```json\n").skip(1));
+    let blocks: Vec<&str> = texts.map(|rest| rest.split_once("```").unwrap().0).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
         assert!(serde_json::from_str::<serde_json::Value>(block).is_ok(), "{block}");
@@ -249,14 +316,14 @@ fn json_in_the_documents_is_json() {
 fn the_version_is_that_of_the_crate() {
     let version = env!("CARGO_PKG_VERSION");
     for sentence in [format!("\nVersion {version} takes"), format!("version {version}: stream logs")] {
-        assert!(readme().contains(&sentence), "{sentence}");
+        assert!(document("README.md").contains(&sentence), "{sentence}");
     }
     assert!(read("CHANGELOG.md").contains(&format!("\n## {version}")));
 }
 
 #[test]
 fn the_oldest_rust_is_that_of_the_crate() {
-    assert!(readme().contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
+    assert!(document("README.md").contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
 }
 
 #[test]
@@ -281,12 +348,11 @@ fn every_source_file_is_on_the_map() {
 /// Whatever stands between backticks and begins with a folder of ours is a file or a folder.
 #[test]
 fn every_file_that_is_named_exists() {
-    for document in files("", ".md") {
+    for document in documents() {
         for path in quoted(&document.text.replace("```", "")) {
             let folder = path.split('/').next().unwrap();
-            let is_ours =
-                ["src", "tests", "examples", "include", "fluent-bit-conf", "scripts", "deploy", ".ci", ".github"]
-                    .contains(&folder);
+            let ours = "src tests examples include fluent-bit-conf scripts deploy docs .ci .github";
+            let is_ours = ours.split(' ').any(|name| name == folder);
             if is_ours && path.contains('/') {
                 assert!(root().join(path).exists(), "{}: there is no {path}", document.path);
             }
@@ -297,7 +363,9 @@ fn every_file_that_is_named_exists() {
 #[test]
 fn every_command_that_is_named_is_in_the_makefile() {
     let makefile = read("Makefile");
-    let commands: HashSet<&str> = quoted(readme()).filter_map(|text| text.strip_prefix("make ")).collect();
+    let lines = documents().iter().flat_map(|document| quoted(&document.text)).flat_map(str::lines);
+    let commands: HashSet<&str> =
+        lines.filter_map(|line| line.strip_prefix("make ")?.split_whitespace().next()).collect();
     assert!(commands.len() >= 2, "{commands:?}");
     for command in commands {
         assert!(makefile.contains(&format!("\n{command}:")), "the Makefile has no {command}");
@@ -307,7 +375,7 @@ fn every_command_that_is_named_is_in_the_makefile() {
 #[test]
 fn every_link_leads_somewhere() {
     let mut links = 0;
-    for document in files("", ".md") {
+    for document in documents() {
         let folder = root().join(&document.path).parent().unwrap().to_owned();
         for link in document.text.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0) {
             if link.starts_with("https://") {
@@ -320,7 +388,7 @@ fn every_link_leads_somewhere() {
             assert!(anchor.is_empty() || anchors(&target).contains(anchor), "{}: no heading for {link}", document.path);
         }
     }
-    assert!(links >= 6, "{links} links were found");
+    assert!(links >= 60, "{links} links were found");
 }
 
 /// The anchors of a document's headings, as GitHub makes them.
@@ -334,7 +402,7 @@ fn anchors(document: &Path) -> HashSet<String> {
 /// A table's row cannot be broken.
 #[test]
 fn lines_fit_a_screen() {
-    for document in files("", ".md") {
+    for document in documents() {
         for (number, line) in (1..).zip(document.text.lines()) {
             let fits = line.chars().count() <= 120 || line.starts_with('|');
             assert!(fits, "{}:{number} has {} characters", document.path, line.chars().count());

@@ -31,10 +31,10 @@ use rand::rngs::SmallRng;
 /// that makes it cheaper lowers the number.
 const BUDGET: [(Work, u64); 3] = [
     // From msgpack to the body of a request.
-    (Work::Pack(Corpus::Access), 2_111),
-    (Work::Pack(Corpus::Nested), 13_441),
+    (Work::Pack(Corpus::Access), 2_101),
+    (Work::Pack(Corpus::Nested), 12_650),
     // Out of a reply to 500 that were all accepted.
-    (Work::Read, 466),
+    (Work::Read, 230),
 ];
 
 #[derive(Clone, Copy, Debug)]

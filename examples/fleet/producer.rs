@@ -156,7 +156,7 @@ impl Output {
             Resend::Chunk => Output::Chunk { line, stream: stream(), random: RefCell::new(random) },
             Resend::Records => {
                 let settings = Settings {
-                    concurrency: 8,
+                    concurrency: 256,
                     retries: fleet.retries,
                     reset_backoff_on_success: fleet.reset_backoff,
                     immediate_retry: true,

@@ -1,7 +1,7 @@
 //! The option table: the one source of every option's name, default and meaning.
 //!
 //! It feeds the parser ([`super::Config::parse`]), the host's config map (so that `fluent-bit -o kinesis -h` prints
-//! help and unknown keys are refused where the host can) and the table in README.md, which a test compares.
+//! help and unknown keys are refused where the host can) and the table in docs/options.md, which a test compares.
 
 /// One option as the user sees it.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct OptionSpec {
     pub aliases: &'static [&'static str],
     /// The value it has when unset, parsed like a user's; `None` where unset has a meaning of its own.
     pub default: Option<&'static str>,
-    /// A sentence or two for the help and the README.
+    /// A sentence or two for the help and docs/options.md.
     pub doc: &'static str,
 }
 
