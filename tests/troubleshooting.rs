@@ -64,12 +64,23 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("a request ended with a bug in this plugin: …", "src/deliver/tests.rs", "bug in this plugin"),
     ("internal error: …", "tests/stack.rs", "internal error"),
     ("HTTP … KMSAccessDeniedException: …", "src/verdict.rs", "KMSAccessDeniedException"),
+    (
+        "cannot list the shards of …: …; shard_map needs the permission kinesis:ListShards on it and … until they are known",
+        "src/deliver/shards_tests.rs",
+        "shard_map needs the permission kinesis:ListShards on it",
+    ),
+    ("HTTP … AccessDeniedException: …", "src/deliver/shards_tests.rs", "AccessDeniedException: "),
     ("HTTP … ExpiredTokenException: …", "src/deliver/tests.rs", "ExpiredTokenException"),
     ("the reply to ListShards …", "src/deliver/shards_tests.rs", "the reply to ListShards "),
     (
         "the certificate's authority is not trusted here; if it is yours, name its file in ca_bundle",
         "tests/network/trust.rs",
         "the certificate's authority is not trusted here; if it is yours",
+    ),
+    (
+        "the certificate's authority has the name of a trusted one, but another key; name its new file in ca_bundle",
+        "tests/end_to_end.rs",
+        "the certificate's authority has the name of a trusted one, but another key",
     ),
     (
         "the certificate is self-signed; if you trust it, name its file in ca_bundle",
