@@ -166,8 +166,8 @@ fn run(endpoint: &str, count: usize, arguments: &[&str], environment: &[(&str, &
     let endpoint = format!("endpoint={endpoint}");
     for default in ["stream=logs", "region=eu-west-1", &endpoint] {
         let name = default.split_once('=').unwrap().0;
-        let is_there = |argument: &&str| argument.trim_start_matches('-').split('=').next() == Some(name);
-        if !arguments.iter().any(|argument| is_there(&argument)) {
+        let is_there = |argument: &str| argument.trim_start_matches('-').split('=').next() == Some(name);
+        if !arguments.iter().any(|argument| is_there(argument)) {
             command.args(["-p", default]);
         }
     }
@@ -188,6 +188,9 @@ fn run(endpoint: &str, count: usize, arguments: &[&str], environment: &[(&str, &
     String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
 }
 
+/// Variables of the environment.
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
 /// Configurations that stop the start.
 fn mistakes() -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
@@ -198,7 +201,7 @@ fn mistakes() -> Vec<String> {
     std::fs::write(&empty, "").unwrap();
     let empty = [("SSL_CERT_FILE", empty.to_str().unwrap())];
     let tls = "endpoint=https://localhost:1";
-    let cases: &[(&[&str], &[(&str, &str)])] = &[
+    let cases: &[(&[&str], Environment<'_>)] = &[
         (&["-stream"], &[]),
         (&["concurrency=257"], &[]),
         (&["stream_name=b"], &[]),
