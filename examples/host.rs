@@ -10,6 +10,8 @@
 
 #[path = "../tests/support/host/mod.rs"]
 pub(crate) mod host;
+#[path = "host/progress.rs"]
+mod progress;
 
 use std::error::Error;
 use std::ffi::CString;
@@ -44,6 +46,7 @@ usage: host [options] [FILE|-]
   --repeat N           read FILE N times (1)
   --chunk-bytes N      size of a chunk (2000000)
   --workers N          threads that flush at once; 0 flushes on the thread that initialized the plugin (1)
+  --progress           show how far it is: one line written anew on a terminal, else a line every ten seconds
   --metrics            print the metrics that the plugin shows its host, at the end, in Prometheus's form
   --retries N          how often a chunk is brought again when the plugin answers \"retry\" (20)
 ";
@@ -59,6 +62,7 @@ struct Options {
     workers: usize,
     retries: u32,
     metrics: bool,
+    progress: bool,
     file: Option<String>,
 }
 
@@ -100,6 +104,7 @@ fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
         workers: 1,
         retries: 20,
         metrics: false,
+        progress: false,
         file: None,
     };
     while let Some(argument) = arguments.next()? {
@@ -119,6 +124,7 @@ fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
             Long("workers") => options.workers = arguments.value()?.parse()?,
             Long("retries") => options.retries = arguments.value()?.parse()?,
             Long("metrics") => options.metrics = true,
+            Long("progress") => options.progress = true,
             Value(file) if options.file.is_none() => options.file = Some(file.string()?).filter(|file| file != "-"),
             _ => return Err(argument.unexpected().into()),
         }
@@ -146,7 +152,15 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let tally = Tally::default();
     let begin = Instant::now();
     let chunks = Chunks { lines, key: options.log_key.clone(), bytes: options.chunk_bytes };
-    flush_all(chunks, options, &library, &output, &tally)?;
+    let (ended, end) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        if options.progress {
+            scope.spawn(move || progress::show(begin, &end));
+        }
+        // Moved in, so that the progress ends when this does.
+        let _ended = ended;
+        flush_all(chunks, options, &library, &output, &tally)
+    })?;
     let seconds = begin.elapsed().as_secs_f64();
 
     // SAFETY: as above.
@@ -277,6 +291,11 @@ impl Tally {
         println!("answered ok    {}", count(&self.delivered));
         println!("answered retry {}", count(&self.retries));
         println!("answered error {}", count(&self.errors));
+        let shown = progress::Shown::now();
+        println!("delivered      {:.0}", shown.total("records_delivered_total"));
+        println!("sent again     {:.0}", shown.total("records_retried_total"));
+        println!("throttled      {:.0}", shown.total("records_throttled_total"));
+        println!("requests       {:.0}", shown.total("requests_total"));
         println!("seconds        {seconds:.3}");
         println!("records/s      {:.0}", count(&self.records) as f64 / seconds);
         println!("MB/s           {:.1}", count(&self.bytes) as f64 / seconds / 1e6);

@@ -44,8 +44,15 @@ pub struct Line {
     pub text: Cow<'static, str>,
 }
 
-/// How long lines of one cause are folded into one.
+/// How long lines of one cause are folded into one, at first; with each line it is twice as long, while the cause lasts.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
+/// A cause that did not occur for so long is a new one.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
+/// The longest interval. Whoever corrects what an error asks for looks for the next line.
+fn longest_interval(level: Level) -> Duration {
+    Duration::from_secs(if level == Level::Error { 300 } else { 3600 })
+}
 
 /// The delivery thread's end of the log.
 #[derive(Clone)]
@@ -61,6 +68,9 @@ struct Inner {
 
 struct Fold {
     written_at: Instant,
+    /// How long nothing is written from then on.
+    interval: Duration,
+    occurred_at: Instant,
     left_out: u64,
 }
 
@@ -77,19 +87,22 @@ impl Logger {
         }
     }
 
-    /// Writes a line of something that may happen a thousand times: one line per `cause` in 30 seconds, the next one with
-    /// the number of those left out.
+    /// Writes a line of something that may happen a thousand times: at first one line per `cause` in 30 seconds, then ever
+    /// fewer, down to one in an hour, or in five minutes if it is an error. Each tells how many were left out before it.
     pub fn folded(&self, level: Level, cause: &'static str, text: impl FnOnce() -> String) {
         let now = Instant::now();
         let mut folds = self.inner.folds.borrow_mut();
-        let left_out = match folds.get_mut(cause) {
-            Some(fold) if now.duration_since(fold.written_at) < FOLD_INTERVAL => {
+        let (interval, left_out) = match folds.get_mut(cause) {
+            Some(fold) if now.duration_since(fold.occurred_at) >= FORGET_AFTER => (FOLD_INTERVAL, fold.left_out),
+            Some(fold) if now.duration_since(fold.written_at) < fold.interval => {
+                fold.occurred_at = now;
                 fold.left_out += 1;
                 return;
             }
-            fold => fold.map_or(0, |fold| fold.left_out),
+            Some(fold) => ((fold.interval * 2).min(longest_interval(level)), fold.left_out),
+            None => (FOLD_INTERVAL, 0),
         };
-        folds.insert(cause, Fold { written_at: now, left_out: 0 });
+        folds.insert(cause, Fold { written_at: now, interval, occurred_at: now, left_out: 0 });
         drop(folds);
         self.write(level, || match left_out {
             0 => text(),
@@ -147,6 +160,44 @@ pub(crate) mod tests {
                 "Warn throttled again (99 more like this since the last such line)"
             ]
         );
+    }
+
+    /// How many lines are written when something occurs every `period` seconds for 24 hours.
+    async fn lines_of_a_day(level: Level, period: u64) -> usize {
+        let log = TestLog::default();
+        let logger = log.logger();
+        for _ in (0..24 * 3600).step_by(period as usize) {
+            logger.folded(level, "cause", || "text".to_owned());
+            tokio::time::advance(Duration::from_secs(period)).await;
+        }
+        log.lines().len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_a_day_has_thirty_lines_at_most_however_often_it_occurs() {
+        for period in [1, 40, 61, 1800, 3599, 3600] {
+            let lines = lines_of_a_day(Level::Warn, period).await;
+            assert!((16..=30).contains(&lines), "every {period} s: {lines} lines");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_that_lasts_has_a_line_in_five_minutes() {
+        assert_eq!(lines_of_a_day(Level::Error, 1).await, 291);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_quiet_hour_lines_are_as_at_first() {
+        let log = TestLog::default();
+        let logger = log.logger();
+        let occur = |times: usize| (0..times).for_each(|_| logger.folded(Level::Warn, "cause", || "text".to_owned()));
+        for wait in [0, 30, 60, 3599, 3600, 30] {
+            tokio::time::advance(Duration::from_secs(wait)).await;
+            occur(3);
+        }
+        let more = |count: usize| format!("Warn text ({count} more like this since the last such line)");
+        let first = "Warn text".to_owned();
+        assert_eq!(log.lines(), [first, more(2), more(2), more(2), more(2), more(2)]);
     }
 
     #[test]

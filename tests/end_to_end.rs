@@ -8,9 +8,12 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::FromRawFd;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::ptr;
 use std::time::{Duration, Instant};
 
 use support::fake_kinesis::{Credential, FakeKinesis, Faults, Keep, Settings, Stats, Stream};
@@ -239,6 +242,48 @@ fn when_replies_are_lost_nothing_is_missing_and_only_their_records_may_be_there_
     let lost_replies = stats.outcomes["reset_after"];
     assert!(lost_replies > 0 && stats.duplicates > 0, "the faults were on: {stats:?}");
     assert!(stats.duplicates <= 500 * lost_replies, "{stats:?}");
+}
+
+/// A terminal: the end that shows what is written, and the end that a program writes to.
+#[allow(unsafe_code, reason = "the standard library opens none")]
+fn terminal() -> (File, File) {
+    let (mut shows, mut takes) = (0, 0);
+    // SAFETY: two places for descriptors, and no wishes for name, settings and size.
+    assert_eq!(unsafe { libc::openpty(&raw mut shows, &raw mut takes, ptr::null_mut(), ptr::null(), ptr::null()) }, 0);
+    // SAFETY: both are open, and nobody else's.
+    unsafe { (File::from_raw_fd(shows), File::from_raw_fd(takes)) }
+}
+
+#[test]
+fn the_progress_is_one_line_on_a_terminal_and_a_table_closes_it() {
+    let faults = Faults { seed: 9, throttle_records: 0.3, ..Faults::default() };
+    let kinesis = FakeKinesis::start(Settings { faults, ..checked(true) });
+    let (mut shows, takes) = terminal();
+    let mut host = host(&kinesis, &["--lines", "20000", "--chunk-bytes", "300000", "--progress"], &[]);
+    let mut child = host.stdout(takes).stderr(Stdio::null()).spawn().unwrap();
+    // It holds the terminal too, whose end is when nobody does.
+    drop(host);
+    let mut screen = Vec::new();
+    shows.read_to_end(&mut screen).expect_err("Linux ends a terminal by an error");
+    assert!(child.wait().unwrap().success());
+    let screen = String::from_utf8(screen).unwrap();
+    let (progress, table) = screen.rsplit_once("\x1b[2K").unwrap();
+    assert!(!progress.contains('\n') && progress.ends_with('\r'), "{progress:?}");
+    for part in ["records delivered", "MB/s", "requests in flight", "records sent again"] {
+        assert!(progress.contains(part), "{progress:?}");
+    }
+    let throttled = kinesis.stats().throttled_records;
+    for line in ["records        20000", "delivered      20000", &format!("throttled      {throttled}")] {
+        assert!(table.lines().any(|shown| shown == line), "{line}: {table}");
+    }
+}
+
+#[test]
+fn without_a_terminal_a_short_run_shows_its_table_alone() {
+    let kinesis = FakeKinesis::start(checked(true));
+    let output = send(&kinesis, 100, &["--progress"], &[]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.starts_with("chunks         1\n") && shown.contains("\ndelivered      100\n"), "{shown}");
 }
 
 /// Sends one chunk to `endpoint` with half a second for each request and one retry; returns how long it took.

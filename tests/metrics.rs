@@ -128,7 +128,7 @@ fn the_same_numbers_are_in_the_line_at_the_end() {
     assert!(line.contains(", throttled by shardId-"), "{line}");
 }
 
-/// Whatever their number: each cause has one line in thirty seconds.
+/// Whatever their number: each cause has one line in thirty seconds, and fewer if it lasts (src/log.rs).
 #[test]
 fn a_throttled_run_has_few_lines() {
     let (_, stats, output) = send(Faults { seed: 8, throttle_records: 0.05, ..Faults::default() }, &[]);

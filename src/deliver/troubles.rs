@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::log::{Level, Logger};
 use crate::metrics::Metrics;
 
-/// Throttling has ended when nothing was throttled for so long: as long as its lines are folded.
+/// Throttling has ended when nothing was throttled for so long: as long as its lines are folded at first.
 const QUIET: Duration = Duration::from_secs(30);
 
 /// What is not as it should be.
@@ -39,7 +39,7 @@ impl Troubles {
                 let Throttling { since, last, records } = throttling;
                 let seconds = last.duration_since(since).as_secs_f64();
                 let shards = metrics.shards();
-                log.write(Level::Info, || {
+                log.folded(Level::Info, "throttling has ended", || {
                     let shards = if shards.is_empty() { shards } else { format!("; since the start by {shards}") };
                     format!("throttling has ended: {records} records were throttled in {seconds:.0} s{shards}")
                 });

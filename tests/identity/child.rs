@@ -57,6 +57,12 @@ impl Setup {
         self
     }
 
+    /// Takes out an option that every instance has.
+    pub fn without(mut self, name: &str) -> Setup {
+        self.instances.last_mut().expect("there is one").remove(name);
+        self
+    }
+
     pub fn environment(self, name: &str, value: &str) -> Setup {
         self.environment_bytes(name, value.as_bytes())
     }

@@ -18,6 +18,7 @@ const ROLE: &str = "/latest/meta-data/iam/security-credentials/";
 pub fn trials() -> Vec<Trial> {
     vec![
         trial(credentials_of_an_instance),
+        trial(the_region_of_an_instance),
         trial(a_metadata_service_that_never_answers_does_not_hold_the_start_and_is_named),
         trial(attempts_are_bounded_by_the_option),
         trial(an_instance_without_a_role_is_said),
@@ -36,6 +37,7 @@ fn metadata(request: &Request, credentials: impl Fn() -> Reply) -> Reply {
         ("PUT", "/latest/api/token") if !request.header("x-aws-ec2-metadata-token-ttl-seconds").is_empty() => session(),
         ("GET", _) if !has_session => Reply::Status(401, String::new()),
         ("GET", ROLE) => Reply::Status(200, "node-role".to_owned()),
+        ("GET", "/latest/meta-data/placement/region") => Reply::Status(200, "eu-west-1".to_owned()),
         ("GET", path) if path == format!("{ROLE}node-role") => credentials(),
         _ => Reply::Status(404, String::new()),
     }
@@ -94,6 +96,16 @@ fn a_metadata_service_that_never_answers_does_not_hold_the_start_and_is_named() 
     assert!(plugin.started()? < Duration::from_secs(6));
     assert!(plugin.expect("Retry")? < Duration::from_secs(6));
     plugin.expect_line(&["Warn no credentials: environment: ", "instance: ", "hop limit", "starting anyway"])?;
+    plugin.stop()
+}
+
+/// aws-config has no HTTP client of its own, and panics where it is given none.
+fn the_region_of_an_instance() -> Result<(), Failed> {
+    let issuer = Issuer::new(LIFE);
+    let server = server(&issuer)?;
+    let plugin = setup(&issuer, &server).without("region").start()?;
+    plugin.started()?;
+    plugin.expect_line(&["stream logs in eu-west-1 at "])?;
     plugin.stop()
 }
 

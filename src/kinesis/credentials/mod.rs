@@ -15,6 +15,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::region::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rand::RngExt;
@@ -25,7 +30,11 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::Identity;
+use crate::kinesis::aws_http::http_client;
+use crate::kinesis::connect::Connector;
 use crate::kinesis::endpoint::Region;
+use crate::kinesis::proxy::Proxies;
+use crate::kinesis::tls;
 use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
 use crate::partition::RandomKey;
@@ -323,11 +332,17 @@ fn masked(id: &str) -> String {
 
 /// The region of the environment, the profile or the instance, in this order.
 pub async fn default_region(identity: &Identity) -> Option<Region> {
-    let mut chain = aws_config::default_provider::region::DefaultRegionChain::builder();
-    if let Some(profile) = identity.profile() {
-        chain = chain.profile_name(profile);
+    // The instance's metadata is served without TLS and without a proxy, and aws-config brings no HTTP of its own.
+    let (tls, proxies) = (tls::client_config(None, false).ok()?, Proxies::new(None, &|_| None).ok()?);
+    let provider = ProviderConfig::default().with_http_client(http_client(Connector::new(tls, proxies)));
+    let mut profile = ProfileFileRegionProvider::builder();
+    if let Some(name) = identity.profile() {
+        profile = profile.profile_name(name);
     }
-    let region = tokio::time::timeout(FETCH_TIMEOUT, chain.build().region()).await.ok().flatten()?;
+    let chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(profile.build())
+        .or_else(ImdsRegionProvider::builder().configure(&provider).build());
+    let region = tokio::time::timeout(FETCH_TIMEOUT, chain.region()).await.ok().flatten()?;
     Region::parse(region.as_ref()).ok()
 }
 
