@@ -30,6 +30,16 @@ pub fn free() {
     state().metrics.clear();
 }
 
+/// As [`free`], and forgets their values: the next output counts anew.
+pub fn forget() {
+    let mut state = state();
+    state.metrics.clear();
+    state.values.clear();
+    state.kinds.clear();
+    state.offences.clear();
+    state.thread = None;
+}
+
 struct State {
     /// Boxed, because the plugin keeps their addresses.
     #[allow(clippy::vec_box, reason = "as said")]
