@@ -2,7 +2,7 @@
 //!
 //! Each request is a task that settles its own records (`settle`): it sends, judges the reply
 //! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
-//! Bit's retry. The next request is written while others fly, as many as the [`window`] of the instance lets.
+//! Bit's retry. The next request is written while others fly, as many as the `window` of the instance lets.
 
 mod exchange;
 mod flush;
