@@ -6,29 +6,20 @@
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
 
+#[allow(unreachable_pub, reason = "other programs include it too")]
+#[path = "support/host/elf.rs"]
+mod elf;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
+use elf::{EXPORTS, dynamic_flags_1, exported_symbols};
 use goblin::elf::dynamic::{DF_1_NODELETE, DF_1_NOW, DF_BIND_NOW, DF_STATIC_TLS, DF_TEXTREL, DT_TEXTREL};
 use goblin::elf::note::NT_GNU_BUILD_ID;
 use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_RELRO, PT_GNU_STACK, PT_LOAD};
 use goblin::elf::{Elf, Sym};
 use libtest_mimic::{Arguments, Failed, Trial};
-
-/// The functions of the host's interface, which are all that the library exports.
-const EXPORTS: [&str; 10] = [
-    "FLBPluginExit",
-    "FLBPluginExitCtx",
-    "FLBPluginFlush",
-    "FLBPluginFlushCtx",
-    "FLBPluginInit",
-    "FLBPluginOutputPreExit",
-    "FLBPluginOutputPreRun",
-    "FLBPluginPreRegister",
-    "FLBPluginRegister",
-    "FLBPluginUnregister",
-];
 
 /// The C library's own files; the last two are its dynamic linker. No libgcc_s: minimal images do not have it.
 const LIBRARIES: [&str; 6] =
@@ -110,9 +101,7 @@ fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 fn exports_the_interface(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
-    let defined = elf.dynsyms.iter().filter(|symbol| !symbol.is_import() && symbol.st_shndx != 0);
-    let mut names: Vec<&str> = defined.filter_map(|symbol| elf.dynstrtab.get_at(symbol.st_name)).collect();
-    names.sort_unstable();
+    let names = exported_symbols(elf);
     must(names == EXPORTS, || format!("it exports {names:?}"))
 }
 
@@ -145,8 +134,7 @@ fn loads_at_any_time(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
 
 fn stays_mapped(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
     must(elf.soname == Some("kinesis.so"), || format!("its name is {:?}", elf.soname))?;
-    let flags = elf.dynamic.as_ref().map_or(0, |dynamic| dynamic.info.flags_1);
-    must(flags & DF_1_NODELETE != 0, || "dlclose unmaps it".to_owned())
+    must(dynamic_flags_1(elf) & DF_1_NODELETE != 0, || "dlclose unmaps it".to_owned())
 }
 
 fn has_no_search_path(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {

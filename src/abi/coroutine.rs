@@ -15,7 +15,7 @@ use super::bindings::{
     MK_EVENT_CUSTOM, MK_EVENT_NONE, MK_EVENT_READ, co_active_fn, co_switch_fn, flb_coro, flb_coro_get_fn,
     flb_coro_set_fn, flb_engine_evl_get_fn, mk_event, mk_event_add_fn, mk_event_del_fn,
 };
-use super::host::{self, find, is_hosts_own};
+use super::host::{self, find_hosts_own};
 
 /// The coroutine that a flush runs on. It must not move while it is suspended: the event loop knows its address.
 #[repr(C)]
@@ -178,21 +178,17 @@ impl Host {
     fn get() -> Option<&'static Host> {
         static HOST: OnceLock<Option<Host>> = OnceLock::new();
         HOST.get_or_init(|| {
-            // Another library may have coroutines of its own.
-            if ![c"co_active", c"co_switch", c"flb_coro_get", c"mk_event_add"].into_iter().all(is_hosts_own) {
-                return None;
-            }
             // SAFETY: the types are those of the host's functions of these names, the same in all versions from 1.9 to
             // 5.1 (include/fluent_bit_proxy.h).
             unsafe {
                 Some(Host {
-                    active_context: find::<co_active_fn>(c"co_active")?,
-                    switch: find::<co_switch_fn>(c"co_switch")?,
-                    coroutine: find::<flb_coro_get_fn>(c"flb_coro_get")?,
-                    set_coroutine: find::<flb_coro_set_fn>(c"flb_coro_set")?,
-                    event_loop: find::<flb_engine_evl_get_fn>(c"flb_engine_evl_get")?,
-                    add_event: find::<mk_event_add_fn>(c"mk_event_add")?,
-                    delete_event: find::<mk_event_del_fn>(c"mk_event_del")?,
+                    active_context: find_hosts_own::<co_active_fn>(c"co_active")?,
+                    switch: find_hosts_own::<co_switch_fn>(c"co_switch")?,
+                    coroutine: find_hosts_own::<flb_coro_get_fn>(c"flb_coro_get")?,
+                    set_coroutine: find_hosts_own::<flb_coro_set_fn>(c"flb_coro_set")?,
+                    event_loop: find_hosts_own::<flb_engine_evl_get_fn>(c"flb_engine_evl_get")?,
+                    add_event: find_hosts_own::<mk_event_add_fn>(c"mk_event_add")?,
+                    delete_event: find_hosts_own::<mk_event_del_fn>(c"mk_event_del")?,
                 })
             }
         })

@@ -199,6 +199,15 @@ pub(super) unsafe fn find<F: Copy>(name: &CStr) -> F {
     unsafe { mem::transmute_copy::<*mut c_void, F>(&address(name)) }
 }
 
+/// As [`find`], but `None` when the function is not the host's.
+///
+/// # Safety
+/// As of [`find`].
+pub(super) unsafe fn find_hosts_own<F: Copy + Default>(name: &CStr) -> F {
+    // SAFETY: by this function's contract.
+    if is_hosts_own(name) { unsafe { find(name) } } else { F::default() }
+}
+
 /// The address of the symbol `name`, searched as the process itself would resolve it: the executable first.
 fn address(name: &CStr) -> *mut c_void {
     // SAFETY: the name is NUL-terminated.
@@ -211,7 +220,7 @@ pub(super) fn is_hosts_own(name: &CStr) -> bool {
 }
 
 /// The executable or library that the symbol `name` comes from, or `None` when there is no such symbol.
-pub(super) fn home(name: &CStr) -> Option<NonNull<c_void>> {
+fn home(name: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: the structure is plain pointers, for which zero is a value.
     let mut info: libc::Dl_info = unsafe { mem::zeroed() };
     // SAFETY: any address may be asked for, and `info` is ours.

@@ -78,9 +78,10 @@ pub(super) unsafe fn open(instance: *mut c_void, stream: &str) -> Option<Box<dyn
 
 const REGISTRY: &CStr = c"flb_output_get_cmt_instance";
 
-/// The functions, if all of them are there, come from one program, and are not newer than what we know.
+/// The functions, if all of them are there, are the host's, and are not newer than what we know.
 fn known_functions() -> Option<Functions> {
     let names = [
+        REGISTRY,
         c"cmt_version",
         c"cmt_counter_create",
         c"cmt_counter_set",
@@ -90,9 +91,9 @@ fn known_functions() -> Option<Functions> {
         c"cmt_histogram_create",
         c"cmt_histogram_set_default",
     ];
-    let of_the_host =
-        host::home(REGISTRY).filter(|program| names.iter().all(|name| host::home(name) == Some(*program)));
-    of_the_host?;
+    if !names.into_iter().all(host::is_hosts_own) {
+        return None;
+    }
     // SAFETY: the types are those of the host's functions of these names, the same in all versions (the header).
     let (version, functions) = unsafe {
         let version: cmt_version_fn = host::find(c"cmt_version");

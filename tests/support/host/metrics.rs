@@ -32,12 +32,7 @@ pub fn free() {
 
 /// As [`free`], and forgets their values: the next output counts anew.
 pub fn forget() {
-    let mut state = state();
-    state.metrics.clear();
-    state.values.clear();
-    state.kinds.clear();
-    state.offences.clear();
-    state.thread = None;
+    *state() = State::new();
 }
 
 struct State {
@@ -51,14 +46,20 @@ struct State {
     thread: Option<ThreadId>,
 }
 
+impl State {
+    const fn new() -> State {
+        State {
+            metrics: Vec::new(),
+            values: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            offences: Vec::new(),
+            thread: None,
+        }
+    }
+}
+
 fn state() -> MutexGuard<'static, State> {
-    static STATE: Mutex<State> = Mutex::new(State {
-        metrics: Vec::new(),
-        values: BTreeMap::new(),
-        kinds: BTreeMap::new(),
-        offences: Vec::new(),
-        thread: None,
-    });
+    static STATE: Mutex<State> = Mutex::new(State::new());
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
