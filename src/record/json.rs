@@ -4,7 +4,8 @@
 //! infinities become null, a key that is no string becomes its text, an extension becomes base64 text, and of several
 //! equal keys the last one counts and stands where it stood.
 
-use crate::msgpack::{Malformed, Reader, Token};
+use crate::msgpack::{Malformed, Reader, ShortString, Token};
+use crate::record::json_string as string;
 use crate::record::{Refusal, deeper};
 
 /// How deep maps and arrays may stand in each other. The encoder recurses, and the delivery thread's stack of 2 MiB
@@ -17,9 +18,6 @@ pub const KEY_LEVELS: u32 = 250;
 
 /// Maps with more entries than this are searched for equal keys by sorting instead of by the filter.
 const FILTER_MAX_ENTRIES: u32 = 64;
-
-/// Strings are escaped in pieces of this many bytes, because the escaper reserves six times its input.
-const ESCAPE_PIECE: usize = 64 * 1024;
 
 /// How many times its own length may be read again of a value in search of equal keys, before all maps are sorted.
 const REREADS: usize = 16;
@@ -74,35 +72,34 @@ impl From<Refusal> for Stop {
 }
 
 fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys) -> Result<(), Stop> {
-    let mut reader = Reader::new(value);
-    let token = reader.token()?;
-    write_value(token, &mut reader, out, keys, MAX_DEPTH)
+    write_value(&mut Reader::new(value), out, keys, MAX_DEPTH)
 }
 
-fn write_value(
-    token: Token<'_>,
-    reader: &mut Reader<'_>,
-    out: &mut Vec<u8>,
-    keys: &mut Keys,
-    depth: u32,
-) -> Result<(), Stop> {
-    match token {
-        Token::Map(entries) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Sort) => {
+/// Writes the next value.
+fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys, depth: u32) -> Result<(), Stop> {
+    if let Some(string) = string::short_and_plain(reader) {
+        string::write_short(string, b"\"", out);
+        return Ok(());
+    }
+    // The token is not bound by `?`: that would copy it, which is dear at once after it was written.
+    match reader.token() {
+        Ok(Token::Map(entries)) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Sort) => {
             write_map_by_sorting(entries, reader, out, keys, deeper(depth, 1)?)
         }
-        Token::Map(entries) => write_map(entries, reader, out, keys, deeper(depth, 1)?),
-        Token::Array(entries) => write_array(entries, reader, out, keys, deeper(depth, 1)?),
-        scalar => {
-            write_scalar(scalar, out);
+        Ok(Token::Map(entries)) => write_map(entries, reader, out, keys, deeper(depth, 1)?),
+        Ok(Token::Array(entries)) => write_array(entries, reader, out, keys, deeper(depth, 1)?),
+        Ok(scalar) => {
+            write_scalar(&scalar, out);
             Ok(())
         }
+        Err(reason) => Err(reason.into()),
     }
 }
 
 /// Writes what has no entries; not in [`write_value`], whose place on the stack is needed once for each level.
-fn write_scalar(token: Token<'_>, out: &mut Vec<u8>) {
-    match token {
-        Token::String(bytes) | Token::Binary(bytes) => write_string(bytes, out),
+fn write_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
+    match *token {
+        Token::String(bytes) | Token::Binary(bytes) => string::write(bytes, out),
         Token::Extension(_, bytes) => {
             out.push(b'"');
             base64_simd::STANDARD.encode_append(bytes, out);
@@ -131,8 +128,7 @@ fn write_array(
         if entry > 0 {
             out.push(b',');
         }
-        let token = reader.token()?;
-        write_value(token, reader, out, keys, depth)?;
+        write_value(reader, out, keys, depth)?;
     }
     out.push(b']');
     Ok(())
@@ -154,21 +150,21 @@ fn write_map(
             out.push(b',');
         }
         let position = *reader;
-        let Token::String(key) = reader.token()? else { return Err(Stop::Undecided) };
-        let text = match is_short_and_plain(key) {
-            true => None,
-            false => Some(simdutf8::basic::from_utf8(key).map_err(|_| Stop::Undecided)?),
-        };
-        if !filter.is_new(key) && !keys.is_missing(key, contents, position)? {
-            return Err(Stop::Undecided);
+        if let Some(key) = string::short_and_plain(reader) {
+            if !filter.is_new(short_edges(key), key.length) && !keys.is_missing(contents, position)? {
+                return Err(Stop::Undecided);
+            }
+            string::write_short(key, b"\":", out);
+        } else {
+            let Token::String(key) = reader.token()? else { return Err(Stop::Undecided) };
+            let text = simdutf8::basic::from_utf8(key).map_err(|_| Stop::Undecided)?;
+            if !filter.is_new(edges(key), key.len()) && !keys.is_missing(contents, position)? {
+                return Err(Stop::Undecided);
+            }
+            string::write_text(text, out);
+            out.push(b':');
         }
-        match text {
-            None => write_plain(key, out),
-            Some(text) => write_text(text, out),
-        }
-        out.push(b':');
-        let token = reader.token()?;
-        write_value(token, reader, out, keys, depth)?;
+        write_value(reader, out, keys, depth)?;
     }
     out.push(b'}');
     Ok(())
@@ -200,8 +196,7 @@ fn write_map_by_sorting(
         first = false;
         out.extend_from_slice(key);
         out.push(b':');
-        let token = reader.token()?;
-        write_value(token, reader, out, keys, depth)?;
+        write_value(reader, out, keys, depth)?;
     }
     out.push(b'}');
     Ok(())
@@ -216,9 +211,8 @@ fn last_of_each_key(
 ) -> Result<Vec<(Vec<u8>, u32)>, Stop> {
     let mut last: Vec<(Vec<u8>, u32)> = Vec::new();
     for entry in 0..entries {
-        let token = contents.token()?;
         let mut key = Vec::new();
-        write_key(token, &mut contents, &mut key, keys, depth)?;
+        write_key(&mut contents, &mut key, keys, depth)?;
         contents.skip()?;
         last.push((key, entry));
     }
@@ -235,123 +229,37 @@ fn last_of_each_key(
 }
 
 /// Writes a key of any kind as a JSON string: strings as they are, everything else as its JSON text.
-fn write_key(
-    token: Token<'_>,
-    reader: &mut Reader<'_>,
-    out: &mut Vec<u8>,
-    keys: &mut Keys,
-    depth: u32,
-) -> Result<(), Stop> {
+fn write_key(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys, depth: u32) -> Result<(), Stop> {
+    let mut behind = *reader;
     let mut text = Vec::new();
-    match token {
-        Token::String(_) | Token::Binary(_) | Token::Extension(..) => {
-            write_scalar(token, out);
+    match behind.token()? {
+        Token::Map(_) | Token::Array(_) => {
+            write_value(reader, &mut text, keys, deeper(depth, KEY_LEVELS)?)?;
+            string::write(&text, out);
             return Ok(());
         }
-        Token::Map(_) | Token::Array(_) => {
-            write_value(token, reader, &mut text, keys, deeper(depth, KEY_LEVELS)?)?;
+        key @ (Token::String(_) | Token::Binary(_) | Token::Extension(..)) => write_scalar(&key, out),
+        scalar => {
+            write_scalar(&scalar, &mut text);
+            string::write(&text, out);
         }
-        scalar => write_scalar(scalar, &mut text),
     }
-    write_string(&text, out);
+    *reader = behind;
     Ok(())
 }
 
-/// Writes a JSON string, quotes included.
-#[inline]
-fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
-    if is_short_and_plain(bytes) {
-        return write_plain(bytes, out);
-    }
-    match simdutf8::basic::from_utf8(bytes) {
-        Ok(text) => write_text(text, out),
-        Err(_) => write_long_string(&replace_bad_bytes(bytes), out),
-    }
-}
-
-#[inline]
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    if text.len() <= ESCAPE_PIECE { json_escape_simd::escape_into(text, out) } else { write_long_string(text, out) }
-}
-
-#[inline]
-fn write_plain(text: &[u8], out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    out.extend_from_slice(text);
-    out.push(b'"');
-}
-
-/// Whether a string is ASCII without anything that JSON escapes, and too short for the vector code to be worth its calls:
-/// so are most keys and most values of nested records.
-#[inline]
-fn is_short_and_plain(bytes: &[u8]) -> bool {
-    const LONGEST: usize = 32;
-    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(_), Some(last)) if bytes.len() <= LONGEST => {
-            bytes.as_chunks::<8>().0.iter().chain([last]).all(|eight| are_plain(u64::from_le_bytes(*eight)))
-        }
-        (None, _) => bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')),
-        _ => false,
-    }
-}
-
-/// Whether none of eight bytes is a control character, a quote, a backslash or beyond ASCII. The bit arithmetic is that of
-/// "determine if a word has a byte less than n" (<https://graphics.stanford.edu/~seander/bithacks.html>, read 2026-11).
-#[inline]
-fn are_plain(eight: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let is_control = eight.wrapping_sub(ONES * b' ' as u64) & !eight;
-    let is_quote = has_zero(eight ^ (ONES * b'"' as u64));
-    let is_backslash = has_zero(eight ^ (ONES * b'\\' as u64));
-    (eight | is_control | is_quote | is_backslash) & HIGHS == 0
-}
-
-#[cold]
-#[inline(never)]
-fn write_long_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(rest.floor_char_boundary(ESCAPE_PIECE));
-        // The escaper writes quotes. The closing one is taken back, the opening one replaces the byte before it,
-        // which is put back.
-        let before = out.pop();
-        let position = out.len();
-        json_escape_simd::escape_into(piece, out);
-        if let (Some(byte), Some(before)) = (out.get_mut(position), before) {
-            *byte = before;
-        }
-        out.pop();
-        rest = behind;
-    }
-    out.push(b'"');
-}
-
-/// Each byte that is not UTF-8 becomes one U+FFFD, as the plugins this one replaces do it.
-#[cold]
-#[inline(never)]
-fn replace_bad_bytes(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() + 16);
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(std::iter::repeat_n(char::REPLACEMENT_CHARACTER, chunk.invalid().len()));
-    }
-    text
-}
-
 impl Keys {
-    /// Whether `key` is not among the keys of a map from the start of its `contents` up to `position`.
+    /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there.
     #[cold]
     #[inline(never)]
-    fn is_missing(&mut self, key: &[u8], mut contents: Reader<'_>, position: Reader<'_>) -> Result<bool, Stop> {
+    fn is_missing(&mut self, mut contents: Reader<'_>, mut position: Reader<'_>) -> Result<bool, Stop> {
         let Keys::Filter { rereads } = self else { return Ok(false) };
         let length = contents.rest().len().saturating_sub(position.rest().len());
         *rereads = rereads.checked_sub(length).ok_or(Stop::Undecided)?;
-        while contents.rest().len() > position.rest().len() {
-            if contents.token()? == Token::String(key) {
+        let before = position.rest().len();
+        let key = position.token()?;
+        while contents.rest().len() > before {
+            if contents.token()? == key {
                 return Ok(false);
             }
             contents.skip()?;
@@ -368,9 +276,8 @@ struct KeyFilter {
 
 impl KeyFilter {
     #[inline]
-    fn is_new(&mut self, key: &[u8]) -> bool {
-        let hash = (edge(key.first_chunk(), key) ^ edge(key.last_chunk(), key).rotate_left(29) ^ key.len() as u64)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fn is_new(&mut self, (head, tail): (u64, u64), length: usize) -> bool {
+        let hash = (head ^ tail.rotate_left(29) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let bit = 1 << ((hash >> 58) & 63);
         let Some(word) = self.bits.get_mut((hash >> 56) as usize & 3) else { return false };
         let is_new = *word & bit == 0;
@@ -379,12 +286,32 @@ impl KeyFilter {
     }
 }
 
-/// Eight bytes of the key's edge, or a key that is shorter than that, as a number.
+/// The first and the last eight bytes of a key as numbers; of one that is shorter, twice what it has.
 #[inline]
-fn edge(eight: Option<&[u8; 8]>, key: &[u8]) -> u64 {
-    match eight {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => key.iter().fold(0, |number, &byte| (number << 8) | u64::from(byte)),
+fn edges(key: &[u8]) -> (u64, u64) {
+    match (key.first_chunk(), key.last_chunk()) {
+        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+        _ => {
+            let all = key.iter().rev().fold(0, |number, &byte| (number << 8) | u64::from(byte));
+            (all, all)
+        }
+    }
+}
+
+/// The same.
+#[inline]
+fn short_edges(key: ShortString<'_>) -> (u64, u64) {
+    let (head, _) = key.block.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    let head = u64::from_le_bytes(*head);
+    match key.length.checked_sub(8) {
+        Some(start) => {
+            let tail = key.block.get(start..).and_then(<[u8]>::first_chunk);
+            (head, tail.map_or(0, |tail| u64::from_le_bytes(*tail)))
+        }
+        None => {
+            let all = head & !(u64::MAX << (8 * key.length));
+            (all, all)
+        }
     }
 }
 

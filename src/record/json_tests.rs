@@ -238,7 +238,7 @@ fn keys_that_look_alike_to_the_filter_are_not_searched_without_end() {
     let mut look_alikes: Vec<Vec<u8>> = Vec::new();
     let bits = |key: &[u8]| {
         let mut filter = KeyFilter::default();
-        filter.is_new(key);
+        filter.is_new(edges(key), key.len());
         filter.bits
     };
     let keys = (0..u16::MAX).map(|number| [&b"\xa2"[..], &[(number >> 8) as u8 & 0x7f, number as u8 & 0x7f]].concat());
@@ -273,20 +273,59 @@ fn keys_in_keys_are_refused_before_their_escapes_grow_without_end() {
     assert!(json_of_bytes(&nested(100, b"\x81\x01", b"\xc0")).is_ok());
 }
 
+/// `text` as a msgpack string, in its shortest form.
+fn string_of(text: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    let head = if length < 32 { vec![0xa0 | length] } else { vec![0xd9, length] };
+    [&head, text].concat()
+}
+
 #[test]
-fn a_short_string_is_plain_when_nothing_in_it_is_escaped_wherever_it_stands() {
+fn a_short_string_is_written_as_any_other_whatever_it_holds_and_whatever_stands_behind_it() {
     for length in 0..=40 {
-        let plain = vec![b'a'; length];
-        assert_eq!(is_short_and_plain(&plain), length <= 32, "{length}");
-        for position in 0..length {
-            for byte in 0..=255u8 {
-                let mut text = plain.clone();
-                text[position] = byte;
-                // DEL is not escaped, but whoever takes it for special is not wrong either.
-                let expected = length <= 32 && (0x20..0x7f).contains(&byte) && !b"\"\\".contains(&byte);
-                let is_plain = is_short_and_plain(&text);
-                assert!(is_plain == expected || byte == 0x7f, "{length} {position} {byte:#x}");
+        for (position, byte) in (0..length.max(1)).flat_map(|position| (0..=255).map(move |byte| (position, byte))) {
+            let mut text = vec![b'a'; length];
+            text.splice(position..length.min(position + 1), (length > 0).then_some(byte));
+            let valid: String = text.iter().map(|&byte| if byte < 0x80 { byte as char } else { '\u{fffd}' }).collect();
+            let expected = serde_json::to_string(&valid).unwrap();
+            let string = string_of(&text);
+            for behind in [&b""[..], b"\"", &[b'"'; 40], &[b'z'; 40]] {
+                let value = [&b"\x92"[..], &string, &string_of(behind)].concat();
+                let behind = serde_json::to_string(std::str::from_utf8(behind).unwrap()).unwrap();
+                assert_eq!(
+                    json_of_bytes(&value).unwrap(),
+                    format!("[{expected},{behind}]"),
+                    "{length} {position} {byte:#x}"
+                );
             }
         }
+    }
+}
+
+#[test]
+fn a_short_string_is_plain_exactly_when_nothing_in_it_is_escaped() {
+    for length in 0..=40 {
+        for (position, byte) in (0..length.max(1)).flat_map(|position| (0..=255).map(move |byte| (position, byte))) {
+            let mut text = vec![b'a'; length];
+            text.splice(position..length.min(position + 1), (length > 0).then_some(byte));
+            let is_plain =
+                length <= 32 && text.iter().all(|byte| (0x20..0x80).contains(byte) && !b"\"\\".contains(byte));
+            let bytes = [string_of(&text), vec![b'"'; 40]].concat();
+            let mut reader = Reader::new(&bytes);
+            let found = string::short_and_plain(&mut reader);
+            assert_eq!(found.is_some(), is_plain, "{length} {position} {byte:#x}");
+            assert_eq!(reader.rest().len(), if is_plain { 40 } else { bytes.len() });
+        }
+    }
+    assert!(string::short_and_plain(&mut Reader::new(&[&b"\xa1a"[..], &[0; 30]].concat())).is_none(), "31 bytes left");
+}
+
+#[test]
+fn a_key_looks_the_same_to_the_filter_whichever_way_it_was_read() {
+    let text: Vec<u8> = (b'A'..=b'`').collect();
+    for length in 0..=32 {
+        let bytes = [string_of(&text[..length]), vec![b'"'; 40]].concat();
+        let key = Reader::new(&bytes).short_string().unwrap();
+        assert_eq!(short_edges(key), edges(&text[..length]), "{length}");
     }
 }

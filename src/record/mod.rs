@@ -6,6 +6,7 @@
 
 pub mod formats;
 pub mod json;
+mod json_string;
 pub mod path;
 pub mod shape;
 pub mod size;
