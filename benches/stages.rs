@@ -80,7 +80,7 @@ fn stages(c: &mut Criterion) {
         group.bench_function("request: write records into bodies", |b| {
             b.iter(|| {
                 for records in records.chunks(requests.max_records) {
-                    let mut batch = BatchBuilder::new(&stream, Protocol::Json, 0);
+                    let mut batch = BatchBuilder::new(&stream, Protocol::Json, Vec::new());
                     for (index, record) in (0..).zip(records) {
                         batch.push(index, record, "k1k2k3k4k", true);
                     }

@@ -118,6 +118,9 @@ impl<T: Transport> Delivery<T> {
             let mut place = self.window.place().await;
             let packing_since = add_time(&flush.times.waiting, waiting_since);
             let mut remark = |record, remark| self.remark(record, remark, &flush);
+            if let Some(body) = flush.spare_bodies.borrow_mut().pop() {
+                packer.reuse(body);
+            }
             let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut remark);
             add_time(&flush.times.packing, packing_since);
             let Some(batch) = batch else { break };
@@ -230,6 +233,7 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Accepted => {
                     self.window.accepted();
                     self.accepted(&attempt.batch, attempt.batch.entries(), &flush);
+                    flush.spare_bodies.borrow_mut().extend(attempt.batch.into_body());
                 }
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {

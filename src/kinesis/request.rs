@@ -128,9 +128,9 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch for `stream`, whose body will probably have so many bytes.
-    pub fn new(stream: &Stream, protocol: Protocol, capacity: usize) -> Self {
-        let mut body = Vec::with_capacity(capacity);
+    /// An empty batch for `stream`, whose body is written over `body`.
+    pub fn new(stream: &Stream, protocol: Protocol, mut body: Vec<u8>) -> Self {
+        body.clear();
         let stream_name = stream.as_str();
         match protocol {
             Protocol::Json => {
@@ -150,6 +150,11 @@ impl BatchBuilder {
     fn behind(prefix: Vec<u8>, protocol: Protocol) -> Self {
         let (prefix_length, entries, groups, data) = (prefix.len(), Vec::new(), Vec::new(), Vec::new());
         BatchBuilder { protocol, prefix_length, body: prefix, entries, groups, bytes: 0, head: prefix_length, data }
+    }
+
+    /// Makes room for so many records more.
+    pub fn reserve(&mut self, records: usize) {
+        self.entries.reserve(records);
     }
 
     /// How many records are in it.
@@ -378,6 +383,11 @@ impl Batch {
     /// The request's body; cloning it copies nothing.
     pub fn body(&self) -> Bytes {
         self.body.clone()
+    }
+
+    /// The memory of its body, for another batch; `None` while a request still has it.
+    pub fn into_body(self) -> Option<Vec<u8>> {
+        self.body.try_into_mut().ok().map(Vec::from)
     }
 
     /// A batch of those entries for which `keep` says so, by their index in this batch. `new_key` may give an entry

@@ -15,7 +15,7 @@ use super::lines::Lines;
 use super::{Packer, Remark};
 use crate::aggregate::ShardMap;
 use crate::chunk::Event;
-use crate::kinesis::request::{Batch, BatchBuilder, Group};
+use crate::kinesis::request::{Batch, Group};
 use crate::record::{Alterations, Encoder, Refusal};
 
 /// How several records become one Kinesis record.
@@ -143,7 +143,7 @@ impl Packer<'_> {
         random: &mut SmallRng,
         remark: &mut dyn FnMut(u32, Remark),
     ) -> Option<Batch> {
-        let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, self.body_bytes);
+        let mut batch = self.begin();
         while let Some(group) = self.next_group(random, remark) {
             let bytes = batch.bytes() + group.data.len() + group.key.len();
             let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;

@@ -89,6 +89,10 @@ pub struct Packer<'a> {
     groups: Option<Groups>,
     /// Bytes of the largest body so far: the next one will need about as many.
     body_bytes: usize,
+    /// Records of the last batch.
+    records: usize,
+    /// The body of a batch that is not needed any more.
+    spare: Vec<u8>,
 }
 
 /// The events of a chunk that need sending, with their indexes.
@@ -137,7 +141,7 @@ impl<'a> Packer<'a> {
         let encoder = Encoder::new(&settings.record, tag);
         let groups = settings.aggregation.map(Groups::new);
         let body_bytes = if groups.is_some() { settings.body_bytes(chunk) } else { 0 };
-        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes }
+        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes, records: 0, spare: Vec::new() }
     }
 
     /// The same, by the shards that the stream has, as far as they are known.
@@ -154,7 +158,7 @@ impl<'a> Packer<'a> {
         if self.groups.is_some() {
             return self.next_batch_of_groups(random, remark);
         }
-        let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, self.body_bytes);
+        let mut batch = self.begin();
         if let Some(carried) = self.carried.take() {
             batch.push(carried.index, &carried.data, &carried.key, carried.random_key);
         }
@@ -175,9 +179,24 @@ impl<'a> Packer<'a> {
         self.finish(batch)
     }
 
+    /// Lets the next batch be written where another's body was.
+    pub fn reuse(&mut self, body: Vec<u8>) {
+        self.spare = body;
+    }
+
+    fn begin(&mut self) -> BatchBuilder {
+        let mut body = std::mem::take(&mut self.spare);
+        body.clear();
+        body.reserve(self.body_bytes);
+        let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, body);
+        batch.reserve(self.records);
+        batch
+    }
+
     fn finish(&mut self, batch: BatchBuilder) -> Option<Batch> {
         let batch = (!batch.is_empty()).then(|| batch.finish())?;
         self.body_bytes = self.body_bytes.max(batch.body().len());
+        self.records = batch.entries().len();
         Some(batch)
     }
 
