@@ -218,7 +218,7 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Sends a batch until each of its records is accepted, refused or left for Fluent Bit's retry.
-    async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, _place: Place) {
+    async fn settle(self: Rc<Self>, batch: Batch, flush: Rc<Flush>, place: Place) {
         let mut attempts = vec![Attempt::new(batch)];
         let mut again = false;
         while let Some(attempt) = attempts.pop() {
@@ -231,7 +231,7 @@ impl<T: Transport> Delivery<T> {
             again = true;
             match verdict {
                 Verdict::Accepted => {
-                    self.window.accepted();
+                    place.accepted();
                     self.accepted(&attempt.batch, attempt.batch.entries(), &flush);
                     flush.spare_bodies.borrow_mut().extend(attempt.batch.into_body());
                 }

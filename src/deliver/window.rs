@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 const FEWEST: usize = 8;
 
 /// Bytes of bodies beyond which no further request is made; what many large ones would take of the node's memory.
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 32 << 20;
 
 /// The requests in flight of one instance, those that pause before a retry included.
 pub(super) struct Window {
@@ -21,14 +21,18 @@ pub(super) struct Window {
     limit: Cell<usize>,
     requests: Cell<usize>,
     bytes: Cell<usize>,
-    /// The last one that asked for a place had to wait for another's reply.
-    used_up: Cell<bool>,
+    /// How many places were given so far.
+    given: Cell<u64>,
+    /// As many were given when one last had to wait for a place: these used the window up.
+    used_up: Cell<u64>,
     freed: Notify,
 }
 
 /// Room for one request; free again when this is dropped.
 pub(super) struct Place {
     window: Rc<Window>,
+    /// Which one it is, counted from 1.
+    number: u64,
     bytes: usize,
 }
 
@@ -36,31 +40,27 @@ impl Window {
     /// One for at most `most` requests.
     pub(super) fn new(most: usize) -> Rc<Self> {
         let limit = Cell::new(FEWEST.min(most));
-        let (requests, bytes, used_up) = (Cell::default(), Cell::default(), Cell::default());
-        Rc::new(Window { most, limit, requests, bytes, used_up, freed: Notify::new() })
+        let (requests, bytes) = (Cell::default(), Cell::default());
+        let (given, used_up) = (Cell::default(), Cell::default());
+        Rc::new(Window { most, limit, requests, bytes, given, used_up, freed: Notify::new() })
     }
 
     /// Waits until one more request may be made. To be called by one task at a time.
     pub(super) async fn place(self: &Rc<Self>) -> Place {
-        self.used_up.set(self.requests.get() >= self.limit.get());
+        if self.requests.get() >= self.limit.get() {
+            self.used_up.set(self.given.get());
+        }
         while !self.is_open() {
             self.freed.notified().await;
         }
         self.requests.set(self.requests.get() + 1);
-        Place { window: Rc::clone(self), bytes: 0 }
+        self.given.set(self.given.get() + 1);
+        Place { window: Rc::clone(self), number: self.given.get(), bytes: 0 }
     }
 
     /// How many may fly now.
     pub(super) fn limit(&self) -> usize {
         self.limit.get()
-    }
-
-    /// Notes a request that Kinesis accepted as a whole.
-    pub(super) fn accepted(&self) {
-        if self.used_up.get() {
-            self.limit.set(self.most.min(self.limit.get() + 1));
-            self.tell();
-        }
     }
 
     /// Notes a request that has to be sent again.
@@ -81,6 +81,15 @@ impl Window {
 }
 
 impl Place {
+    /// Notes that Kinesis accepted all of the request.
+    pub(super) fn accepted(&self) {
+        let window = &self.window;
+        if self.number <= window.used_up.get() {
+            window.limit.set(window.most.min(window.limit.get() + 1));
+            window.tell();
+        }
+    }
+
     /// Notes the size of the request's body, in bytes.
     pub(super) fn fill(&mut self, bytes: usize) {
         self.bytes += bytes;
@@ -121,10 +130,22 @@ mod tests {
         let window = Window::new(100);
         let flown = [(); 5].map(|()| {
             let places = fill(&window);
-            places.iter().for_each(|_| window.accepted());
+            places.iter().for_each(Place::accepted);
             places.len()
         });
         assert_eq!(flown, [8, 16, 32, 64, 100]);
+    }
+
+    /// Of a burst of replies only the first counted: the places that it freed were taken again before the next was read.
+    #[test]
+    fn replies_count_though_places_are_taken_again_between_them() {
+        let window = Window::new(100);
+        let mut flying = fill(&window);
+        for _ in 0..8 {
+            flying.remove(0).accepted();
+            flying.push(place(&window));
+        }
+        assert_eq!(window.limit(), 16);
     }
 
     #[test]
@@ -132,7 +153,7 @@ mod tests {
         let window = Window::new(100);
         for _ in 0..1000 {
             let flying = place(&window);
-            window.accepted();
+            flying.accepted();
             drop(flying);
         }
         assert_eq!(window.limit(), 8);
@@ -166,7 +187,7 @@ mod tests {
             large.fill(5 << 20);
             places.push(large);
         }
-        assert_eq!(places.len(), 4);
+        assert_eq!(places.len(), 7);
         drop(places.pop());
         assert!(window.is_open());
     }
