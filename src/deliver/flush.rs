@@ -69,8 +69,6 @@ pub(super) struct Flush {
     /// Records that were refused alone, or only with those they are aggregated with, and the service's words.
     pub(super) suspects: RefCell<Vec<(Vec<u32>, String)>>,
     pub(super) times: Times,
-    /// Bodies that Kinesis has taken, for the next batches.
-    pub(super) spare_bodies: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Flush {

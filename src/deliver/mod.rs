@@ -41,6 +41,9 @@ pub use flush::RefusalReason;
 /// When so many records were refused alone and none was accepted, no more are tried.
 const MAX_SUSPECTS: usize = 8;
 
+/// Bytes that are kept of bodies that were sent, so that most bodies of lines are written where others were.
+const SPARE_BYTES: usize = 1 << 20;
+
 /// Sends chunks over one transport.
 pub struct Delivery<T> {
     transport: T,
@@ -53,6 +56,7 @@ pub struct Delivery<T> {
     /// Held by the flush whose requests are being made: one chunk after the other, in the order they came, so that the
     /// first is done first and the host can free it.
     turn: Mutex<()>,
+    spare_bodies: RefCell<Vec<Vec<u8>>>,
     random: RefCell<SmallRng>,
     log: Logger,
     ledger: RefCell<Ledger>,
@@ -88,6 +92,7 @@ impl<T: Transport> Delivery<T> {
             requests,
             window: Window::new(settings.concurrency),
             turn: Mutex::new(()),
+            spare_bodies: RefCell::default(),
             settings,
             random: RefCell::new(random),
             log,
@@ -118,9 +123,7 @@ impl<T: Transport> Delivery<T> {
             let mut place = self.window.place().await;
             let packing_since = add_time(&flush.times.waiting, waiting_since);
             let mut remark = |record, remark| self.remark(record, remark, &flush);
-            if let Some(body) = flush.spare_bodies.borrow_mut().pop() {
-                packer.reuse(body);
-            }
+            packer.reuse(self.spare_bodies.borrow_mut().pop().unwrap_or_default());
             let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut remark);
             add_time(&flush.times.packing, packing_since);
             let Some(batch) = batch else { break };
@@ -233,7 +236,7 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Accepted => {
                     place.accepted();
                     self.accepted(&attempt.batch, attempt.batch.entries(), &flush);
-                    flush.spare_bodies.borrow_mut().extend(attempt.batch.into_body());
+                    self.keep_body(attempt.batch);
                 }
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {
@@ -261,6 +264,13 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Poison { reason, index } => attempts.extend(self.poison(attempt, &reason, index, &flush)),
             }
         }
+    }
+
+    /// Keeps the memory of a batch for others to come, if it is not too much.
+    fn keep_body(&self, batch: Batch) {
+        let mut spare = self.spare_bodies.borrow_mut();
+        let kept: usize = spare.iter().map(Vec::capacity).sum();
+        spare.extend(batch.into_body().filter(|body| kept + body.capacity() <= SPARE_BYTES));
     }
 
     /// Counts records that Kinesis has.

@@ -216,18 +216,19 @@ impl<'a> Packer<'a> {
     ) -> Option<u32> {
         loop {
             let (record, event) = self.events.next()?;
-            let encoded = event
-                .map_err(Remark::NotAnEvent)
-                .and_then(|event| self.encoder.encode(&event, random, batch.open()).map_err(Remark::Refused));
-            match encoded {
-                Ok(alterations) => {
-                    if alterations != Alterations::default() {
-                        remark(record, Remark::Altered(alterations));
+            let loss = match &event {
+                Ok(event) => match self.encoder.encode(event, random, batch.open()) {
+                    Ok(alterations) => {
+                        if alterations != Alterations::default() {
+                            remark(record, Remark::Altered(alterations));
+                        }
+                        return Some(record);
                     }
-                    return Some(record);
-                }
-                Err(loss) => remark(record, loss),
-            }
+                    Err(refusal) => Remark::Refused(refusal),
+                },
+                Err(no_event) => Remark::NotAnEvent(*no_event),
+            };
+            remark(record, loss);
         }
     }
 }
