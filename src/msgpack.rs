@@ -161,22 +161,34 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// A string of up to 255 bytes, if that is what comes: a short way for what most of a log is made of.
+    #[inline]
+    pub fn line(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.line_head()?;
+        let (line, rest) = rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(line)
+    }
+
     /// A string of up to 32 bytes, if that is what comes, and the block that begins with it. `None` also where fewer than
-    /// 32 bytes are left: this is a short way for what most of a log is made of, and not the only one.
+    /// 32 bytes are left.
     #[inline]
     pub fn short_string(&mut self) -> Option<ShortString<'a>> {
-        let (&first, rest) = self.rest.split_first()?;
-        let (length, rest) = match first {
-            0xa0..=0xbf => (usize::from(first & 0x1f), rest),
-            0xd9 => {
-                let (&length, rest) = rest.split_first()?;
-                (usize::from(length), rest)
-            }
-            _ => return None,
-        };
+        let (length, rest) = self.line_head()?;
         let block = rest.first_chunk()?;
         self.rest = rest.get(length..).filter(|_| length <= block.len())?;
         Some(ShortString { block, length })
+    }
+
+    /// The length of a string of up to 255 bytes and what stands behind its head.
+    #[inline]
+    fn line_head(&self) -> Option<(usize, &'a [u8])> {
+        let (&first, rest) = self.rest.split_first()?;
+        match first {
+            0xa0..=0xbf => Some((usize::from(first & 0x1f), rest)),
+            0xd9 => rest.split_first().map(|(&length, rest)| (usize::from(length), rest)),
+            _ => None,
+        }
     }
 
     /// Skips one value with everything in it and returns its bytes.

@@ -31,10 +31,10 @@ use rand::rngs::SmallRng;
 /// that makes it cheaper lowers the number.
 const BUDGET: [(Work, u64); 3] = [
     // From msgpack to the body of a request.
-    (Work::Pack(Corpus::Access), 2_101),
-    (Work::Pack(Corpus::Nested), 12_650),
+    (Work::Pack(Corpus::Access), 1_998),
+    (Work::Pack(Corpus::Nested), 9_094),
     // Out of a reply to 500 that were all accepted.
-    (Work::Read, 230),
+    (Work::Read, 112),
 ];
 
 #[derive(Clone, Copy, Debug)]

@@ -28,7 +28,7 @@ use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
-use crate::pack::{Packer, RequestSettings};
+use crate::pack::{Packer, RequestSettings, SpareBodies};
 use crate::partition::RandomKey;
 use crate::verdict::{RecordVerdict, Verdict};
 use flush::{Attempt, Flush, add_time};
@@ -40,9 +40,6 @@ pub use flush::RefusalReason;
 
 /// When so many records were refused alone and none was accepted, no more are tried.
 const MAX_SUSPECTS: usize = 8;
-
-/// Bytes that are kept of bodies that were sent, so that most bodies of lines are written where others were.
-const SPARE_BYTES: usize = 1 << 20;
 
 /// Sends chunks over one transport.
 pub struct Delivery<T> {
@@ -56,7 +53,7 @@ pub struct Delivery<T> {
     /// Held by the flush whose requests are being made: one chunk after the other, in the order they came, so that the
     /// first is done first and the host can free it.
     turn: Mutex<()>,
-    spare_bodies: RefCell<Vec<Vec<u8>>>,
+    spare_bodies: SpareBodies,
     random: RefCell<SmallRng>,
     log: Logger,
     ledger: RefCell<Ledger>,
@@ -92,7 +89,7 @@ impl<T: Transport> Delivery<T> {
             requests,
             window: Window::new(settings.concurrency),
             turn: Mutex::new(()),
-            spare_bodies: RefCell::default(),
+            spare_bodies: SpareBodies::default(),
             settings,
             random: RefCell::new(random),
             log,
@@ -113,7 +110,9 @@ impl<T: Transport> Delivery<T> {
         self.flushes.set(self.flushes.get() + 1);
         let number = self.flushes.get();
         let flush = Rc::new(Flush { number, settled: RefCell::new(known.clone()), ..Flush::default() });
-        let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known).with_shards(self.shards());
+        let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known)
+            .with_shards(self.shards())
+            .with_spare_bodies(&self.spare_bodies);
         let mut requests = JoinSet::new();
         let waiting_since = Instant::now();
         let turn = self.turn.lock().await;
@@ -123,7 +122,6 @@ impl<T: Transport> Delivery<T> {
             let mut place = self.window.place().await;
             let packing_since = add_time(&flush.times.waiting, waiting_since);
             let mut remark = |record, remark| self.remark(record, remark, &flush);
-            packer.reuse(self.spare_bodies.borrow_mut().pop().unwrap_or_default());
             let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut remark);
             add_time(&flush.times.packing, packing_since);
             let Some(batch) = batch else { break };
@@ -236,7 +234,7 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Accepted => {
                     place.accepted();
                     self.accepted(&attempt.batch, attempt.batch.entries(), &flush);
-                    self.keep_body(attempt.batch);
+                    self.spare_bodies.keep(attempt.batch);
                 }
                 Verdict::Answered(records) => attempts.extend(self.answered(attempt, &records, &flush).await),
                 Verdict::Again { reason, after, network, ambiguous } => {
@@ -264,13 +262,6 @@ impl<T: Transport> Delivery<T> {
                 Verdict::Poison { reason, index } => attempts.extend(self.poison(attempt, &reason, index, &flush)),
             }
         }
-    }
-
-    /// Keeps the memory of a batch for others to come, if it is not too much.
-    fn keep_body(&self, batch: Batch) {
-        let mut spare = self.spare_bodies.borrow_mut();
-        let kept: usize = spare.iter().map(Vec::capacity).sum();
-        spare.extend(batch.into_body().filter(|body| kept + body.capacity() <= SPARE_BYTES));
     }
 
     /// Counts records that Kinesis has.

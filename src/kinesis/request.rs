@@ -323,6 +323,11 @@ impl BatchBuilder {
         self.end_of_entry();
     }
 
+    /// The memory of its body.
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     /// The batch, complete.
     pub fn finish(mut self) -> Batch {
         self.body.truncate(self.head);
@@ -385,9 +390,12 @@ impl Batch {
         self.body.clone()
     }
 
-    /// The memory of its body, for another batch; `None` while a request still has it.
+    /// The memory of its body; `None` while a request or another batch still has it.
     pub fn into_body(self) -> Option<Vec<u8>> {
-        self.body.try_into_mut().ok().map(Vec::from)
+        let mut body = self.body.try_into_mut().ok()?;
+        // What is in it would be copied onto itself.
+        body.clear();
+        Some(body.into())
     }
 
     /// A batch of those entries for which `keep` says so, by their index in this batch. `new_key` may give an entry

@@ -7,6 +7,7 @@ mod group;
 mod kpl;
 mod lines;
 mod open;
+mod spare;
 
 use std::rc::Rc;
 
@@ -22,6 +23,7 @@ use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
 use group::Groups;
 
 pub use group::Aggregation;
+pub use spare::SpareBodies;
 
 /// What requests look like.
 #[derive(Clone, Debug)]
@@ -91,8 +93,8 @@ pub struct Packer<'a> {
     body_bytes: usize,
     /// Records of the last batch.
     records: usize,
-    /// The body of a batch that is not needed any more.
-    spare: Vec<u8>,
+    /// Where bodies come from.
+    spare: Option<&'a SpareBodies>,
 }
 
 /// The events of a chunk that need sending, with their indexes.
@@ -141,7 +143,7 @@ impl<'a> Packer<'a> {
         let encoder = Encoder::new(&settings.record, tag);
         let groups = settings.aggregation.map(Groups::new);
         let body_bytes = if groups.is_some() { settings.body_bytes(chunk) } else { 0 };
-        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes, records: 0, spare: Vec::new() }
+        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes, records: 0, spare: None }
     }
 
     /// The same, by the shards that the stream has, as far as they are known.
@@ -149,6 +151,12 @@ impl<'a> Packer<'a> {
         if let (Some(groups), Some(shards)) = (&mut self.groups, shards) {
             groups.set_shards(shards);
         }
+        self
+    }
+
+    /// The same, with bodies written over those that are not needed any more.
+    pub fn with_spare_bodies(mut self, spare: &'a SpareBodies) -> Self {
+        self.spare = Some(spare);
         self
     }
 
@@ -179,14 +187,8 @@ impl<'a> Packer<'a> {
         self.finish(batch)
     }
 
-    /// Lets the next batch be written where another's body was.
-    pub fn reuse(&mut self, body: Vec<u8>) {
-        self.spare = body;
-    }
-
-    fn begin(&mut self) -> BatchBuilder {
-        let mut body = std::mem::take(&mut self.spare);
-        body.clear();
+    fn begin(&self) -> BatchBuilder {
+        let mut body = self.spare.map(SpareBodies::take).unwrap_or_default();
         body.reserve(self.body_bytes);
         let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, body);
         batch.reserve(self.records);
@@ -194,7 +196,13 @@ impl<'a> Packer<'a> {
     }
 
     fn finish(&mut self, batch: BatchBuilder) -> Option<Batch> {
-        let batch = (!batch.is_empty()).then(|| batch.finish())?;
+        if batch.is_empty() {
+            if let Some(spare) = self.spare {
+                spare.give_back(batch.into_body());
+            }
+            return None;
+        }
+        let batch = batch.finish();
         self.body_bytes = self.body_bytes.max(batch.body().len());
         self.records = batch.entries().len();
         Some(batch)

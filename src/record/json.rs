@@ -81,6 +81,10 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys, dept
         string::write_short(string, b"\"", out);
         return Ok(());
     }
+    if let Some(line) = reader.line() {
+        string::write(line, out);
+        return Ok(());
+    }
     // The token is not bound by `?`: that would copy it, which is dear at once after it was written.
     match reader.token() {
         Ok(Token::Map(entries)) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Sort) => {

@@ -1,0 +1,69 @@
+//! The memory of bodies that were sent, for others to come.
+
+use std::cell::RefCell;
+
+use crate::kinesis::request::Batch;
+
+/// Bytes that are kept, however long nothing comes: bodies of a few requests of 500 usual lines.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Bodies that are not needed any more.
+#[derive(Debug, Default)]
+pub struct SpareBodies(RefCell<Vec<Vec<u8>>>);
+
+impl SpareBodies {
+    /// One of them, if there are any.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps one, if it is not too much.
+    pub(super) fn give_back(&self, body: Vec<u8>) {
+        let mut kept = self.0.borrow_mut();
+        if body.capacity() + kept.iter().map(Vec::capacity).sum::<usize>() <= MOST_BYTES {
+            kept.push(body);
+        }
+    }
+
+    /// Keeps the body of a batch that is done, unless a request still has it.
+    pub fn keep(&self, batch: Batch) {
+        if let Some(body) = batch.into_body() {
+            self.give_back(body);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Stream;
+    use crate::kinesis::request::{BatchBuilder, Protocol};
+
+    fn batch(body: Vec<u8>) -> Batch {
+        BatchBuilder::new(&Stream::parse("logs").unwrap(), Protocol::Json, body).finish()
+    }
+
+    #[test]
+    fn a_body_that_is_done_is_written_over_and_one_in_use_is_left_alone() {
+        let spare = SpareBodies::default();
+        let body = Vec::with_capacity(1000);
+        let memory = body.as_ptr();
+        let done = batch(body);
+        let in_use = done.body();
+        spare.keep(done.clone());
+        assert_eq!(spare.take().capacity(), 0, "{in_use:?} is in use");
+        drop((in_use, done.clone()));
+        spare.keep(done);
+        let again = spare.take();
+        assert_eq!((again.as_ptr(), again.len()), (memory, 0));
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_bound() {
+        let spare = SpareBodies::default();
+        spare.keep(batch(Vec::with_capacity(2 * MOST_BYTES)));
+        assert_eq!(spare.take().capacity(), 0);
+        (0..1000).for_each(|_| spare.keep(batch(Vec::with_capacity(MOST_BYTES / 8))));
+        assert_eq!(spare.0.borrow().len(), 8);
+    }
+}
