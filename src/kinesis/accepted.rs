@@ -23,7 +23,7 @@ fn records(body: &[u8]) -> Option<(usize, &[u8])> {
     let mut rest = literal(body, b"[")?;
     let mut records = 0;
     loop {
-        let behind = usual_record(rest).or_else(|| record(rest))?;
+        let behind = behind_usual(USUAL, rest).or_else(|| record(rest))?;
         records += 1;
         match behind.split_first()? {
             (b',', behind) => rest = behind,
@@ -36,13 +36,16 @@ fn records(body: &[u8]) -> Option<(usize, &[u8])> {
 /// An accepted record as nearly every one is written, with any digit for a 0.
 const USUAL: &[u8; 110] =
     br#"{"SequenceNumber":"00000000000000000000000000000000000000000000000000000000","ShardId":"shardId-000000000000"}"#;
+/// The same in CBOR, as Java's generator writes it.
+const USUAL_IN_CBOR: &[u8; 104] =
+    b"\xbf\x6eSequenceNumber\x78\x3800000000000000000000000000000000000000000000000000000000\x67ShardId\x74shardId-000000000000\xff";
 
-/// What stands behind a record of that form. All of it is compared, without a branch, which compilers make a few vector
+/// What stands behind a record of a usual form. All of it is compared, without a branch, which compilers make a few vector
 /// instructions of.
 #[inline]
-fn usual_record(body: &[u8]) -> Option<&[u8]> {
-    let (record, rest) = body.split_first_chunk()?;
-    let is_usual = USUAL.iter().zip::<&[u8; USUAL.len()]>(record).fold(true, |so_far, (&usual, &byte)| {
+fn behind_usual<'a, const N: usize>(usual: &[u8; N], body: &'a [u8]) -> Option<&'a [u8]> {
+    let (record, rest) = body.split_first_chunk::<N>()?;
+    let is_usual = usual.iter().zip(record).fold(true, |so_far, (&usual, &byte)| {
         let fits = if usual == b'0' { byte.is_ascii_digit() } else { byte == usual };
         so_far & fits
     });
@@ -109,7 +112,7 @@ pub(super) fn all_accepted_in_cbor(body: &[u8], count: usize) -> bool {
                 let mut accepted = 0;
                 let rest = entries(rest, ARRAY, |rest| {
                     accepted += 1;
-                    accepted_in_cbor(rest)
+                    behind_usual(USUAL_IN_CBOR, rest).or_else(|| accepted_in_cbor(rest))
                 })?;
                 records = Some(accepted);
                 Some(rest)
@@ -201,6 +204,24 @@ mod tests {
         let turned =
             r#"{"Records":[{"ShardId":"s","SequenceNumber":"1"}],"FailedRecordCount":0,"EncryptionType":"NONE"}"#;
         assert!(all_accepted(turned.as_bytes(), 1));
+    }
+
+    #[test]
+    fn the_usual_form_is_known_by_each_of_its_bytes() {
+        fn look_at<const N: usize>(usual: &[u8; N]) {
+            for (position, byte) in (0..N).flat_map(|position| (0..=255).map(move |byte| (position, byte))) {
+                let mut record = *usual;
+                record[position] = byte;
+                let fits = byte == usual[position] || usual[position] == b'0' && byte.is_ascii_digit();
+                let body = [&record[..], b"behind"].concat();
+                assert_eq!(behind_usual(usual, &body), fits.then_some(&b"behind"[..]), "{position} {byte:#x}");
+            }
+            assert_eq!(behind_usual(usual, &usual[1..]), None);
+        }
+        look_at(USUAL);
+        look_at(USUAL_IN_CBOR);
+        assert_eq!(behind_usual(USUAL, RECORD.as_bytes()), Some(&[][..]));
+        assert!(accepted_in_cbor(USUAL_IN_CBOR).is_some_and(<[u8]>::is_empty));
     }
 
     #[test]
