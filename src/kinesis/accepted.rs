@@ -38,7 +38,8 @@ const USUAL: &[u8; 110] =
     br#"{"SequenceNumber":"00000000000000000000000000000000000000000000000000000000","ShardId":"shardId-000000000000"}"#;
 /// The same in CBOR, as Java's generator writes it.
 const USUAL_IN_CBOR: &[u8; 104] =
-    b"\xbf\x6eSequenceNumber\x78\x3800000000000000000000000000000000000000000000000000000000\x67ShardId\x74shardId-000000000000\xff";
+    b"\xbf\x6eSequenceNumber\x78\x3800000000000000000000000000000000000000000000000000000000\
+      \x67ShardId\x74shardId-000000000000\xff";
 
 /// What stands behind a record of a usual form. All of it is compared, without a branch, which compilers make a few vector
 /// instructions of.
