@@ -302,7 +302,7 @@ fn edges(key: &[u8]) -> (u64, u64) {
     }
 }
 
-/// The same.
+/// The same of a short key.
 #[inline]
 fn short_edges(key: ShortString<'_>) -> (u64, u64) {
     let (head, _) = key.block.split_first_chunk().unwrap_or((&[0; 8], &[]));
