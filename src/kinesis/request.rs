@@ -152,9 +152,10 @@ impl BatchBuilder {
         BatchBuilder { protocol, prefix_length, body: prefix, entries, groups, bytes: 0, head: prefix_length, data }
     }
 
-    /// Makes room for so many records more.
-    pub fn reserve(&mut self, records: usize) {
+    /// Makes room for so many records more, and so many bytes of the body.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
         self.entries.reserve(records);
+        self.body.reserve(bytes);
     }
 
     /// How many records are in it.

@@ -188,10 +188,9 @@ impl<'a> Packer<'a> {
     }
 
     fn begin(&self) -> BatchBuilder {
-        let mut body = self.spare.map(SpareBodies::take).unwrap_or_default();
-        body.reserve(self.body_bytes);
+        let body = self.spare.map(SpareBodies::take).unwrap_or_default();
         let mut batch = BatchBuilder::new(self.stream, self.settings.protocol, body);
-        batch.reserve(self.records);
+        batch.reserve(self.records, self.body_bytes);
         batch
     }
 

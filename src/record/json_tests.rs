@@ -280,42 +280,39 @@ fn string_of(text: &[u8]) -> Vec<u8> {
     [&head, text].concat()
 }
 
+/// Texts of up to 40 bytes: for each place in one, each byte there.
+fn texts_with_each_byte_everywhere() -> impl Iterator<Item = Vec<u8>> {
+    let places = (0..=40).flat_map(|length: usize| (0..length.max(1)).map(move |place| (length, place)));
+    places.flat_map(|place| (0..=255).map(move |byte| (place, byte))).map(|((length, place), byte)| {
+        let mut text = vec![b'a'; length];
+        text.splice(place..length.min(place + 1), (length > 0).then_some(byte));
+        text
+    })
+}
+
 #[test]
 fn a_short_string_is_written_as_any_other_whatever_it_holds_and_whatever_stands_behind_it() {
-    for length in 0..=40 {
-        for (position, byte) in (0..length.max(1)).flat_map(|position| (0..=255).map(move |byte| (position, byte))) {
-            let mut text = vec![b'a'; length];
-            text.splice(position..length.min(position + 1), (length > 0).then_some(byte));
-            let valid: String = text.iter().map(|&byte| if byte < 0x80 { byte as char } else { '\u{fffd}' }).collect();
-            let expected = serde_json::to_string(&valid).unwrap();
-            let string = string_of(&text);
-            for behind in [&b""[..], b"\"", &[b'"'; 40], &[b'z'; 40]] {
-                let value = [&b"\x92"[..], &string, &string_of(behind)].concat();
-                let behind = serde_json::to_string(std::str::from_utf8(behind).unwrap()).unwrap();
-                assert_eq!(
-                    json_of_bytes(&value).unwrap(),
-                    format!("[{expected},{behind}]"),
-                    "{length} {position} {byte:#x}"
-                );
-            }
+    for text in texts_with_each_byte_everywhere() {
+        let valid: String = text.iter().map(|&byte| if byte < 0x80 { byte as char } else { '\u{fffd}' }).collect();
+        let expected = serde_json::to_string(&valid).unwrap();
+        for behind in [&b""[..], b"\"", &[b'"'; 40], &[b'z'; 40]] {
+            let value = [&b"\x92"[..], &string_of(&text), &string_of(behind)].concat();
+            let behind = serde_json::to_string(std::str::from_utf8(behind).unwrap()).unwrap();
+            assert_eq!(json_of_bytes(&value).unwrap(), format!("[{expected},{behind}]"), "{text:?}");
         }
     }
 }
 
 #[test]
 fn a_short_string_is_plain_exactly_when_nothing_in_it_is_escaped() {
-    for length in 0..=40 {
-        for (position, byte) in (0..length.max(1)).flat_map(|position| (0..=255).map(move |byte| (position, byte))) {
-            let mut text = vec![b'a'; length];
-            text.splice(position..length.min(position + 1), (length > 0).then_some(byte));
-            let is_plain =
-                length <= 32 && text.iter().all(|byte| (0x20..0x80).contains(byte) && !b"\"\\".contains(byte));
-            let bytes = [string_of(&text), vec![b'"'; 40]].concat();
-            let mut reader = Reader::new(&bytes);
-            let found = string::short_and_plain(&mut reader);
-            assert_eq!(found.is_some(), is_plain, "{length} {position} {byte:#x}");
-            assert_eq!(reader.rest().len(), if is_plain { 40 } else { bytes.len() });
-        }
+    for text in texts_with_each_byte_everywhere() {
+        let is_plain =
+            text.len() <= 32 && text.iter().all(|byte| (0x20..0x80).contains(byte) && !b"\"\\".contains(byte));
+        let bytes = [string_of(&text), vec![b'"'; 40]].concat();
+        let mut reader = Reader::new(&bytes);
+        let found = string::short_and_plain(&mut reader);
+        assert_eq!(found.is_some(), is_plain, "{text:?}");
+        assert_eq!(reader.rest().len(), if is_plain { 40 } else { bytes.len() });
     }
     assert!(string::short_and_plain(&mut Reader::new(&[&b"\xa1a"[..], &[0; 30]].concat())).is_none(), "31 bytes left");
 }
