@@ -41,8 +41,8 @@ pub const STACK_BYTES: usize = 2 << 20;
 /// 5 s by default.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often the host is asked whether it is about to leave, while flushes are under way.
-const STOP_CHECK: Duration = Duration::from_millis(250);
+/// How often the host is shown the metrics, and asked whether it is about to leave, while flushes are under way.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long the exit waits for a name server that does not answer. A thread that waits for it longer touches nothing of
 /// ours but code, which stays mapped (build.rs).
@@ -224,7 +224,7 @@ async fn serve<T: Transport>(
     let keeper = Rc::clone(&delivery);
     background.spawn_local(async move { keeper.keep_shards().await });
     let mut last_moments = LastMoments::default();
-    let mut checks = tokio::time::interval(STOP_CHECK);
+    let mut checks = tokio::time::interval(CHECK_INTERVAL);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stats = delivery.stats_interval().map(|period| interval_at(Instant::now() + period, period));
     loop {
@@ -235,10 +235,13 @@ async fn serve<T: Transport>(
                 flushes.spawn_local(flush(Rc::clone(&delivery), loan, listening, log.clone()));
             }
             Some(_) = flushes.join_next() => {}
-            _ = checks.tick(), if !flushes.is_empty() => if host_stops() {
-                router.wake_lenders();
-                last_moments.look(&delivery, log);
-            },
+            _ = checks.tick(), if !flushes.is_empty() => {
+                delivery.metrics().publish();
+                if host_stops() {
+                    router.wake_lenders();
+                    last_moments.look(&delivery, log);
+                }
+            }
             () = tick(&mut stats) => log.write(Level::Info, || delivery.metrics().line()),
         }
     }
@@ -268,14 +271,14 @@ struct LastMoments {
 }
 
 impl LastMoments {
-    /// To be called every [`STOP_CHECK`] while flushes are under way. Leaves them and all later ones to the next start when
+    /// To be called every [`CHECK_INTERVAL`] while flushes are under way. Leaves them and all later ones to the next start when
     /// Kinesis has accepted nothing for a while.
     fn look<T: Transport>(&mut self, delivery: &Delivery<T>, log: &Logger) {
         if self.progress != delivery.progress() {
             self.progress = delivery.progress();
             self.waited = Duration::ZERO;
         }
-        self.waited += STOP_CHECK;
+        self.waited += CHECK_INTERVAL;
         if self.waited > LEAVING_PATIENCE && !self.over {
             self.over = true;
             log.write(

@@ -221,7 +221,7 @@ fn a_host_that_was_told_to_end_is_not_held_up_by_a_kinesis_that_is_away() {
 fn a_host_that_was_told_to_end_still_delivers() {
     let (plugin, _lines, _sent) = start_in(Behaviour::Accept, || true);
     let began = std::time::Instant::now();
-    while began.elapsed() < LEAVING_PATIENCE + STOP_CHECK + STOP_CHECK {
+    while began.elapsed() < LEAVING_PATIENCE + CHECK_INTERVAL + CHECK_INTERVAL {
         assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
         thread::sleep(Duration::from_millis(100));
     }

@@ -57,7 +57,6 @@ impl<T: Transport> Delivery<T> {
     fn in_flight(&self, change: i64) {
         let requests = self.metrics.get(Metric::RequestsInFlight).saturating_add_signed(change);
         self.metrics.set(Metric::RequestsInFlight, requests);
-        self.metrics.publish();
     }
 
     fn look_for_throttling(&self, attempt: &Attempt, verdict: &Verdict, outcome: &str) {

@@ -1,8 +1,8 @@
 //! What operators see of an output: its numbers.
 //!
 //! They are plain cells on the delivery thread, counted whether anybody looks or not. Where the host has an endpoint for
-//! metrics, an [`Exporter`] shows them there: after each request and each flush, and only those that changed. So a record
-//! costs an addition at most, and no lock is taken.
+//! metrics, an [`Exporter`] shows them there: four times a second during a flush and at its end, and only those that
+//! changed. So a request costs a few additions, and no lock is taken.
 
 mod requests;
 mod table;
