@@ -73,8 +73,9 @@ fn write_text(text: &[u8], out: &mut String) -> bool {
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Characters of a random key: nine of 62 kinds are 53 bits, and every byte of a key is billed.
-pub const RANDOM_KEY_LENGTH: usize = 9;
+/// Characters of a random key: six of 62 kinds are 35 bits, more than any number of shards needs to be loaded evenly, and
+/// every byte of a key is billed.
+pub const RANDOM_KEY_LENGTH: usize = 6;
 
 /// A key that spreads records evenly over the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

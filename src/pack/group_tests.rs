@@ -105,7 +105,8 @@ fn inflated(data: &[u8]) -> String {
 /// Texts that do not shrink.
 fn noise(length: usize, seed: u64) -> String {
     let mut random = SmallRng::seed_from_u64(seed);
-    let text: String = (0..length.div_ceil(9)).map(|_| RandomKey::draw(&mut random).as_str().to_owned()).collect();
+    let text: String =
+        (0..length.div_ceil(RANDOM_KEY_LENGTH)).map(|_| RandomKey::draw(&mut random).as_str().to_owned()).collect();
     text[..length].to_owned()
 }
 
