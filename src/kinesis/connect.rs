@@ -1,5 +1,6 @@
 //! Connections: straight or through a proxy, plain or TLS, each for a limited time.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -12,12 +13,14 @@ use http::uri::Scheme;
 use http::{Extensions, HeaderValue, Uri};
 use http_body_util::Full;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::io::BufReader;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::kinesis::credentials::with_causes;
@@ -33,6 +36,12 @@ const MAX_AGE: Duration = Duration::from_secs(120);
 
 /// The pool of one instance's connections.
 pub type Pool = Client<Connector, Full<Bytes>>;
+
+/// TLS is read from the socket in pieces of so many bytes, which is all of most replies. rustls by itself asks for 4 KiB, and
+/// each piece is a call of the system.
+const TLS_READ_BYTES: usize = 32 << 10;
+/// And written in pieces of so many bytes, which is all of most requests; rustls's own limit is 64 KiB.
+const TLS_WRITE_BYTES: usize = 128 << 10;
 
 /// A pool without connections; they are opened as needed.
 ///
@@ -96,30 +105,67 @@ impl Connector {
     }
 
     async fn open(self, to: Uri) -> Result<OpenConnection, ConnectError> {
-        let mut straight = HttpsConnector::from((self.tcp.clone(), Arc::clone(&self.tls)));
+        let mut straight = Straight { tcp: self.tcp.clone(), tls: Arc::clone(&self.tls) };
         let age = Age { opened: Instant::now(), max: self.max_age };
         let Some(proxy) = self.proxy(&to) else {
             let stream = straight.call(to).await.map_err(|error| ConnectError(reason(error.as_ref())))?;
-            return Ok(OpenConnection { stream: Box::new(stream), asks_proxy: false, age });
+            return Ok(OpenConnection { stream, asks_proxy: false, age });
         };
+        let failed = |place, error: &(dyn Error + 'static)| ConnectError(format!("{place} {proxy}: {}", reason(error)));
         if to.scheme() == Some(&Scheme::HTTP) {
             let stream = straight.call(proxy.uri().clone()).await;
-            let stream =
-                stream.map_err(|error| ConnectError(format!("the proxy {proxy}: {}", reason(error.as_ref()))))?;
-            return Ok(OpenConnection { stream: Box::new(stream), asks_proxy: true, age });
+            let stream = stream.map_err(|error| failed("the proxy", error.as_ref()))?;
+            return Ok(OpenConnection { stream, asks_proxy: true, age });
         }
         let mut tunnel = Tunnel::new(proxy.uri().clone(), straight);
         if let Some(authorization) = proxy.authorization() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
-        let stream = HttpsConnector::from((tunnel, self.tls.clone())).call(to).await.map_err(|error| {
-            let reason = reason(error.as_ref());
-            // TLS with the server behind the proxy fails as I/O does.
-            let place = if error.is::<io::Error>() { "through the proxy" } else { "the proxy" };
-            ConnectError(format!("{place} {proxy}: {reason}"))
-        })?;
-        Ok(OpenConnection { stream: Box::new(stream), asks_proxy: false, age })
+        let stream = tunnel.call(to.clone()).await.map_err(|error| failed("the proxy", &error))?;
+        let stream =
+            secure(stream, &to, Arc::clone(&self.tls)).await.map_err(|error| failed("through the proxy", &error))?;
+        Ok(OpenConnection { stream, asks_proxy: false, age })
     }
+}
+
+/// Connects to a server or a proxy, over TLS when its URL says so.
+struct Straight {
+    tcp: HttpConnector,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Service<Uri> for Straight {
+    type Response = Box<dyn Stream>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let (connecting, tls) = (self.tcp.call(to.clone()), Arc::clone(&self.tls));
+        Box::pin(async move {
+            let stream = connecting.await?;
+            match to.scheme() {
+                Some(scheme) if *scheme == Scheme::HTTPS => Ok(secure(stream, &to, tls).await?),
+                _ => Ok(Box::new(stream) as Box<dyn Stream>),
+            }
+        })
+    }
+}
+
+/// Speaks TLS with the server that a URL names, through `stream`.
+async fn secure(
+    stream: impl Stream + 'static,
+    to: &Uri,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<Box<dyn Stream>, io::Error> {
+    let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    let stream = BufReader::with_capacity(TLS_READ_BYTES, TokioIo::new(stream));
+    let limit_writes = |session: &mut rustls::ClientConnection| session.set_buffer_limit(Some(TLS_WRITE_BYTES));
+    Ok(Box::new(TokioIo::new(TlsConnector::from(tls).connect_with(name, stream, limit_writes).await?)))
 }
 
 impl Service<Uri> for Connector {
@@ -142,7 +188,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+fn reason(error: &(dyn Error + 'static)) -> String {
     tls::certificate_refusal(error).unwrap_or_else(|| with_causes(error))
 }
 
@@ -156,7 +202,7 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl Error for ConnectError {}
 
 /// Keeps a connection from being used again when it is old.
 pub fn retire_if_old(connection: &CaptureConnection) {
