@@ -34,11 +34,14 @@ pub(super) fn mistakes(property: &dyn Fn(&str) -> Option<String>) -> Vec<Mistake
         .iter()
         .filter(|(name, _)| property(name).is_some())
         .map(|(name, instead)| mistake((*name).to_owned(), format!("there is no such option here: {instead}")));
-    let slips = names().flat_map(|name| {
-        let slips = slips(name).into_iter().filter(|slip| property(slip).is_some() && !is_known(slip));
-        slips.map(move |slip| mistake(slip, format!("there is no such option: did you mean {name}?")))
-    });
-    let mut mistakes: Vec<Mistake> = elsewhere.chain(slips).collect();
+    let mut mistakes: Vec<Mistake> = elsewhere.collect();
+    for name in names() {
+        for_each_slip(name, |slip| {
+            if property(slip).is_some() && !is_known(slip) {
+                mistakes.push(mistake(slip.to_owned(), format!("there is no such option: did you mean {name}?")));
+            }
+        });
+    }
     mistakes.sort_by(|a, b| a.option.cmp(&b.option));
     mistakes.dedup_by(|a, b| a.option == b.option);
     mistakes
@@ -56,23 +59,30 @@ fn is_known(name: &str) -> bool {
     names().any(|known| known == name) || ELSEWHERE.iter().any(|(known, _)| *known == name)
 }
 
-/// Every name that becomes `name` when one character is put in, taken out, exchanged, or changes places with its
-/// neighbour; and the name with other words' borders.
-fn slips(name: &str) -> Vec<String> {
+/// Tells every name that becomes `name` when one character is put in, taken out, exchanged, or changes places with its
+/// neighbour; and the name with other words' borders. There are tens of thousands, so all are written into one text.
+fn for_each_slip(name: &str, mut tell: impl FnMut(&str)) {
     const CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz_-";
-    let mut slips = vec![name.replace('_', "-"), name.replace('_', "")];
+    let mut slip = String::new();
+    let mut tell = |parts: [&str; 4]| {
+        slip.clear();
+        slip.extend(parts);
+        tell(&slip);
+    };
+    let single = |c: usize| CHARACTERS.get(c..=c).unwrap_or_default();
+    tell([&name.replace('_', "-"), "", "", ""]);
+    tell([&name.replace('_', ""), "", "", ""]);
     // Names are ASCII, so each byte is a character.
     for (head, tail) in (0..=name.len()).map(|position| name.split_at(position)) {
-        slips.extend(CHARACTERS.chars().map(|inserted| format!("{head}{inserted}{tail}")));
-        let mut behind = tail.chars();
-        let Some(first) = behind.next() else { continue };
-        slips.push(format!("{head}{}", behind.as_str()));
-        slips.extend(CHARACTERS.chars().map(|other| format!("{head}{other}{}", behind.as_str())));
-        if let Some(second) = behind.next() {
-            slips.push(format!("{head}{second}{first}{}", behind.as_str()));
+        let others = (0..CHARACTERS.len()).map(single);
+        others.clone().for_each(|inserted| tell([head, inserted, tail, ""]));
+        let Some((first, behind)) = tail.split_at_checked(1) else { continue };
+        tell([head, behind, "", ""]);
+        others.for_each(|other| tell([head, other, behind, ""]));
+        if let Some((second, behind)) = behind.split_at_checked(1) {
+            tell([head, second, first, behind]);
         }
     }
-    slips
 }
 
 #[cfg(test)]
