@@ -77,6 +77,20 @@ impl<'a> Events<'a> {
     pub fn new(chunk: &'a [u8]) -> Self {
         Events { reader: Reader::new(chunk), chunk_length: chunk.len() }
     }
+
+    /// A reader that stands before the next event's body, a map whose end is not known yet. `None` where something else
+    /// than an event with the usual head comes. Nothing is passed over before [`Events::go_on`].
+    #[inline]
+    pub fn body(&self) -> Option<Reader<'a>> {
+        let (time, body) = usual_head(self.reader.rest())?;
+        (!is_group_marker(time) && begins_a_map(body)).then(|| Reader::new(body))
+    }
+
+    /// Goes on with what stands behind a body; `behind` is what [`Events::body`] gave and has read all of it.
+    #[inline]
+    pub fn go_on(&mut self, behind: Reader<'a>) {
+        self.reader = behind;
+    }
 }
 
 impl<'a> Iterator for Events<'a> {
@@ -132,14 +146,22 @@ fn read_event<'a>(reader: &mut Reader<'a>) -> Result<Found<'a>, Malformed> {
         },
     };
     let body = reader.value()?;
-    if matches!(time.seconds, GROUP_START | GROUP_END) {
-        return Ok(Found::GroupMarker);
-    }
-    match body {
-        // The three forms of a map.
-        [0x80..=0x8f | 0xde | 0xdf, ..] => Ok(Found::Event(Event { time, body })),
-        _ => Ok(Found::WrongShape),
-    }
+    Ok(match is_group_marker(time) {
+        true => Found::GroupMarker,
+        false if begins_a_map(body) => Found::Event(Event { time, body }),
+        false => Found::WrongShape,
+    })
+}
+
+#[inline]
+fn is_group_marker(time: EventTime) -> bool {
+    matches!(time.seconds, GROUP_START | GROUP_END)
+}
+
+/// Whether it starts with one of the three forms of a map.
+#[inline]
+fn begins_a_map(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x80..=0x8f | 0xde | 0xdf, ..])
 }
 
 /// What stands before nearly every body: `[[time, {}], ` as Fluent Bit 5 and as 2.1 to 4.2 write it, and `[time, ` of older

@@ -158,7 +158,7 @@ impl Options {
             Output::Go => _ = command.arg("-e").arg(self.go_plugin.as_deref().unwrap_or(Path::new(""))),
             Output::Null | Output::C => {}
         }
-        command.args(["-c", "main.conf"]).current_dir(home).envs(ENVIRONMENT).env("SSL_CERT_FILE", &sink.ca_file);
+        sink.trusted_by(command.args(["-c", "main.conf"]).current_dir(home).envs(ENVIRONMENT));
         let log = File::create(home.join("fluent-bit.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let usage = wait(command.spawn()?)?;

@@ -58,6 +58,11 @@ impl Sink {
         format!("https://127.0.0.1:{}", self.port)
     }
 
+    /// Lets a program trust it, and nothing else: to read the system's certificates is not what is measured.
+    pub fn trusted_by<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("SSL_CERT_FILE", &self.ca_file).env_remove("SSL_CERT_DIR")
+    }
+
     /// Ends it and returns what it counted.
     pub fn stop(mut self) -> Result<Counts, Box<dyn Error>> {
         let child = self.child.take().ok_or("the sink was stopped before")?;
@@ -108,7 +113,7 @@ impl PluginRun<'_> {
         for property in self.properties {
             command.args(["-p", property]);
         }
-        command.args(["-p", "log_level=warn"]).envs(ENVIRONMENT).env("SSL_CERT_FILE", &sink.ca_file);
+        sink.trusted_by(command.args(["-p", "log_level=warn"]).envs(ENVIRONMENT));
         let cost: Cost = answer(command)?;
         let counts = sink.stop()?;
         // What several records became is one to the sink; that each was accepted is what the plugin answers.

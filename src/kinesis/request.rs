@@ -40,6 +40,8 @@ mod json {
     pub(super) const DATA: &[u8] = b"{\"Data\":\"";
     pub(super) const PARTITION_KEY: &[u8] = b"\",\"PartitionKey\":";
     pub(super) const EXPLICIT_HASH_KEY: &[u8] = b",\"ExplicitHashKey\":";
+    /// The last entry's comma is taken back.
+    pub(super) const END_OF_ENTRY: &[u8] = b"},";
     pub(super) const END: &[u8] = b"]}";
 }
 
@@ -222,7 +224,7 @@ impl BatchBuilder {
     /// Writes what ends an entry.
     fn end_of_entry(&mut self) {
         if self.protocol == Protocol::Json {
-            self.body.push(b'}');
+            self.body.extend_from_slice(json::END_OF_ENTRY);
         }
         self.head = self.body.len();
     }
@@ -283,7 +285,6 @@ impl BatchBuilder {
         let data_bytes = self.data().len();
         match self.protocol {
             Protocol::Json => {
-                self.separate();
                 self.body.extend_from_slice(json::DATA);
                 base64_simd::STANDARD.encode_append(&self.data, &mut self.body);
                 self.body.extend_from_slice(json::PARTITION_KEY);
@@ -298,14 +299,6 @@ impl BatchBuilder {
             }
         }
         data_bytes
-    }
-
-    /// Puts a comma behind the entry before.
-    fn separate(&mut self) {
-        if self.protocol == Protocol::Json && !self.entries.is_empty() {
-            self.body.push(b',');
-            self.head = self.body.len();
-        }
     }
 
     fn end_entry(&mut self, record: u32, data_bytes: usize, key: &str, random_key: bool) {
@@ -332,10 +325,13 @@ impl BatchBuilder {
     /// The batch, complete.
     pub fn finish(mut self) -> Batch {
         self.body.truncate(self.head);
-        self.body.extend_from_slice(match self.protocol {
-            Protocol::Json => json::END,
-            Protocol::Cbor => cbor::END,
-        });
+        match self.protocol {
+            Protocol::Json => {
+                self.body.pop_if(|last| *last == b',');
+                self.body.extend_from_slice(json::END);
+            }
+            Protocol::Cbor => self.body.extend_from_slice(cbor::END),
+        }
         let BatchBuilder { protocol, body, prefix_length, entries, groups, bytes, .. } = self;
         Batch { protocol, body: body.into(), prefix_length, entries, groups: groups.into(), bytes }
     }
@@ -421,7 +417,6 @@ impl Batch {
                 kept.push(entry.record, &data, key.as_str(), true);
                 continue;
             }
-            kept.separate();
             kept.body.extend_from_slice(part(entry.head.clone()));
             match key {
                 Some(key) => kept.end_entry(entry.record, entry.bytes - RANDOM_KEY_LENGTH, key.as_str(), true),

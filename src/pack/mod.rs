@@ -19,6 +19,7 @@ use crate::config::Stream;
 use crate::kinesis::limits;
 use crate::kinesis::request::{Batch, BatchBuilder, Protocol};
 use crate::ledger::RecordSet;
+use crate::msgpack::Reader;
 use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
 use group::Groups;
 
@@ -104,6 +105,23 @@ struct Unsettled<'a> {
     /// Records that need no sending any more.
     settled: RecordSet,
     next: u32,
+}
+
+impl<'a> Unsettled<'a> {
+    /// [`Events::body`] of an event that needs sending.
+    #[inline]
+    fn body(&self) -> Option<Reader<'a>> {
+        if self.settled.contains(self.next) { None } else { self.events.body() }
+    }
+
+    /// [`Events::go_on`], with the index of the event.
+    #[inline]
+    fn go_on(&mut self, behind: Reader<'a>) -> u32 {
+        let record = self.next;
+        self.next += 1;
+        self.events.go_on(behind);
+        record
+    }
 }
 
 impl<'a> Iterator for Unsettled<'a> {
@@ -222,6 +240,11 @@ impl<'a> Packer<'a> {
         remark: &mut dyn FnMut(u32, Remark),
     ) -> Option<u32> {
         loop {
+            if let Some(mut body) = self.events.body()
+                && self.encoder.encode_in_one_pass(&mut body, random, batch.open()).is_some()
+            {
+                return Some(self.events.go_on(body));
+            }
             let (record, event) = self.events.next()?;
             let loss = match &event {
                 Ok(event) => match self.encoder.encode(event, random, batch.open()) {
@@ -242,6 +265,9 @@ impl<'a> Packer<'a> {
 
 #[cfg(test)]
 mod group_tests;
+
+#[cfg(test)]
+mod one_pass_tests;
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,16 @@ const FILTER_MAX_ENTRIES: u32 = 64;
 /// How many times its own length may be read again of a value in search of equal keys, before all maps are sorted.
 const REREADS: usize = 16;
 
+/// Bytes that may be read again in search of equal keys where the length of the value is not known yet.
+const REREADS_IN_ONE_PASS: usize = 16 * 1024;
+
+/// Appends the next value to `out` as JSON and passes over it, if that can be done in one pass, which is nearly always so.
+/// `None` leaves `reader` and `out` somewhere in the value.
+#[inline]
+pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
+    write_value(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }, MAX_DEPTH).ok()
+}
+
 /// Appends `value`, one complete msgpack value, to `out` as JSON. On an error `out` may hold a part of it.
 pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();

@@ -19,7 +19,7 @@ use rand::rngs::SmallRng;
 use crate::chunk::Event;
 use crate::compress::{CompressError, Compressor, Kind};
 use crate::kinesis::limits;
-use crate::msgpack::Malformed;
+use crate::msgpack::{Malformed, Reader};
 use crate::partition::{PartitionKey, RANDOM_KEY_LENGTH, RandomKey};
 use crate::record::formats::Format;
 use crate::record::json::{KEY_LEVELS, MAX_DEPTH};
@@ -127,6 +127,8 @@ fn deeper(depth: u32, levels: u32) -> Result<u32, Refusal> {
 pub struct Encoder<'a> {
     settings: &'a RecordSettings,
     tag: &'a [u8],
+    /// Whether [`Encoder::encode_in_one_pass`] can do what the settings say.
+    in_one_pass: bool,
     times: TimeWriter<'a>,
     time: Vec<u8>,
     shaped: Vec<u8>,
@@ -154,6 +156,10 @@ impl<'a> Encoder<'a> {
         Encoder {
             settings,
             tag,
+            in_one_pass: settings.shape.is_identity()
+                && matches!(settings.format, Format::Json)
+                && settings.compression.is_none()
+                && settings.partition_key == PartitionKey::Random,
             times: TimeWriter::new(&settings.time_format),
             time: Vec::new(),
             shaped: Vec::new(),
@@ -218,6 +224,28 @@ impl<'a> Encoder<'a> {
         };
         let cut_from = is_cut.then_some(bytes + self.key_length());
         Ok(Alterations { cut_from, no_partition_key })
+    }
+
+    /// As [`Encoder::encode`], for what nearly all records are: written as the event is, in JSON, uncompressed, with a
+    /// random key. The `body` is passed over by writing it. `None` where something else is wanted, or comes, or has an
+    /// effect on more than this record; then `body` and `out` may be left somewhere in it.
+    #[inline]
+    pub fn encode_in_one_pass(
+        &mut self,
+        body: &mut Reader<'_>,
+        random: &mut SmallRng,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        if !self.in_one_pass {
+            return None;
+        }
+        let start = out.len();
+        json::write_in_one_pass(body, out)?;
+        if self.settings.newline {
+            out.push(b'\n');
+        }
+        self.random_key = Some(RandomKey::draw(random));
+        (out.len() - start + RANDOM_KEY_LENGTH <= self.settings.max_bytes).then_some(())
     }
 
     /// As [`Encoder::encode`], but the record is neither compressed nor cut: it is the caller's to do that, with
