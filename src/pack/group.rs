@@ -16,6 +16,7 @@ use super::{Packer, Remark};
 use crate::aggregate::ShardMap;
 use crate::chunk::Event;
 use crate::kinesis::request::{Batch, Group};
+use crate::msgpack::Reader;
 use crate::record::{Alterations, Encoder, Refusal};
 
 /// How several records become one Kinesis record.
@@ -101,30 +102,40 @@ impl Groups {
         open + self.ready.groups.iter().map(|group| group.records.len()).sum::<usize>()
     }
 
-    /// Puts an event into a group.
-    fn add(
+    /// Writes an event's record.
+    fn write(
         &mut self,
-        index: u32,
         event: &Event<'_>,
         encoder: &mut Encoder<'_>,
         random: &mut SmallRng,
-        remark: &mut dyn FnMut(u32, Remark),
-    ) -> Result<(), Refusal> {
+    ) -> Result<Alterations, Refusal> {
         self.record.clear();
-        let alterations = match &self.open {
+        match &self.open {
             Open::Lines(_) if encoder.compresses() => encoder.encode_whole(event, random, &mut self.record),
             _ => encoder.encode(event, random, &mut self.record),
-        }?;
-        if alterations != Alterations::default() {
-            remark(index, Remark::Altered(alterations));
         }
+    }
+
+    /// The same by [`Encoder::encode_in_one_pass`].
+    fn write_in_one_pass(&mut self, body: &mut Reader<'_>, encoder: &mut Encoder<'_>, random: &mut SmallRng) -> bool {
+        self.record.clear();
+        encoder.encode_in_one_pass(body, random, &mut self.record).is_some()
+    }
+
+    /// Puts the record that was written into a group.
+    fn add(
+        &mut self,
+        index: u32,
+        encoder: &mut Encoder<'_>,
+        random: &mut SmallRng,
+        remark: &mut dyn FnMut(u32, Remark),
+    ) {
         match &mut self.open {
             Open::Kpl(kpl) => kpl.add(index, &self.record, encoder, &mut self.ready),
             Open::Lines(lines) => {
                 lines.add(index, &self.record, &mut Tools { encoder, random, remark, ready: &mut self.ready });
             }
         }
-        Ok(())
     }
 
     /// Completes all groups.
@@ -164,15 +175,26 @@ impl Packer<'_> {
     fn next_group(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Group> {
         let groups = self.groups.as_mut()?;
         while groups.ready.groups.is_empty() {
+            let encoder = &mut self.encoder;
+            if let Some(mut body) = self.events.body()
+                && groups.write_in_one_pass(&mut body, encoder, random)
+            {
+                groups.add(self.events.go_on(body), encoder, random, remark);
+                continue;
+            }
             let Some((index, event)) = self.events.next() else {
-                groups.close(&mut self.encoder, random, remark);
+                groups.close(encoder, random, remark);
                 break;
             };
-            let added = event.map_err(Remark::NotAnEvent).and_then(|event| {
-                groups.add(index, &event, &mut self.encoder, random, remark).map_err(Remark::Refused)
-            });
-            if let Err(loss) = added {
-                remark(index, loss);
+            let event = event.map_err(Remark::NotAnEvent);
+            match event.and_then(|event| groups.write(&event, encoder, random).map_err(Remark::Refused)) {
+                Ok(alterations) => {
+                    if alterations != Alterations::default() {
+                        remark(index, Remark::Altered(alterations));
+                    }
+                    groups.add(index, encoder, random, remark);
+                }
+                Err(loss) => remark(index, loss),
             }
         }
         groups.ready.groups.pop_front()

@@ -61,9 +61,9 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-type Packed = (Vec<(u32, String)>, Vec<(u32, Remark)>);
+type Packed = (Vec<(Vec<u32>, String)>, Vec<(u32, Remark)>);
 
-/// The records and what is said about them.
+/// What is sent, with the records in it, and what is said about them.
 fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, settled.clone());
@@ -78,9 +78,8 @@ fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed
         let body: serde_json::Value = serde_json::from_slice(&batch.body()).unwrap();
         let sent = body["Records"].as_array().unwrap();
         assert_eq!(sent.len(), batch.entries().len());
-        records.extend(
-            batch.entries().iter().zip(sent).map(|(entry, sent)| (entry.record, sent["Data"].as_str().unwrap().into())),
-        );
+        let data = sent.iter().map(|sent| sent["Data"].as_str().unwrap().to_owned());
+        records.extend(batch.entries().iter().map(|entry| batch.records(entry).to_vec()).zip(data));
     }
     (records, remarks)
 }
@@ -92,12 +91,13 @@ proptest! {
         newline in any::<bool>(),
         max_bytes in prop_oneof![Just(1 << 20), 40usize..400],
         oversize in prop_oneof![Just(Oversize::Truncate), Just(Oversize::Discard)],
+        aggregation in prop_oneof![Just(None), Just(Some(Aggregation::Lines))],
         settled in proptest::collection::vec(0u32..20, 0..5),
     ) {
         let chunk = pieces.concat();
         let settled = RecordSet::from_iter(settled);
         let record = RecordSettings { newline, max_bytes, oversize, ..RecordSettings::default() };
-        let one_pass = RequestSettings { max_records: 7, record, ..RequestSettings::default() };
+        let one_pass = RequestSettings { max_records: 7, aggregation, record, ..RequestSettings::default() };
         let mut two = one_pass.clone();
         two.record.partition_key = PartitionKey::parse("no such key").unwrap();
         prop_assert_eq!(pack(&chunk, &one_pass, &settled), pack(&chunk, &two, &settled));
