@@ -60,7 +60,7 @@ impl Sink {
 
     /// Lets a program trust it, and nothing else: to read the system's certificates is not what is measured.
     pub fn trusted_by<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("SSL_CERT_FILE", &self.ca_file).env_remove("SSL_CERT_DIR")
+        command.env("SSL_CERT_FILE", &self.ca_file).env_remove("SSL_CERT_DIR").env_remove("AWS_CA_BUNDLE")
     }
 
     /// Ends it and returns what it counted.
