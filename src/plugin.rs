@@ -271,8 +271,8 @@ struct LastMoments {
 }
 
 impl LastMoments {
-    /// To be called every [`CHECK_INTERVAL`] while flushes are under way. Leaves them and all later ones to the next start when
-    /// Kinesis has accepted nothing for a while.
+    /// To be called every [`CHECK_INTERVAL`] while flushes are under way. Leaves them and all later ones to the next start
+    /// when Kinesis has accepted nothing for a while.
     fn look<T: Transport>(&mut self, delivery: &Delivery<T>, log: &Logger) {
         if self.progress != delivery.progress() {
             self.progress = delivery.progress();

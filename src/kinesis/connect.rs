@@ -34,14 +34,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection older than this is not used again, so that a change of the name's addresses is followed.
 const MAX_AGE: Duration = Duration::from_secs(120);
 
-/// The pool of one instance's connections.
-pub type Pool = Client<Connector, Full<Bytes>>;
-
-/// TLS is read from the socket in pieces of so many bytes, which is all of most replies. rustls by itself asks for 4 KiB, and
-/// each piece is a call of the system.
+/// TLS is read from the socket in pieces of so many bytes, which is all of most replies. rustls by itself asks for 4 KiB,
+/// and each piece is a call of the system.
 const TLS_READ_BYTES: usize = 32 << 10;
 /// And written in pieces of so many bytes, which is all of most requests; rustls's own limit is 64 KiB.
 const TLS_WRITE_BYTES: usize = 128 << 10;
+
+/// The pool of one instance's connections.
+pub type Pool = Client<Connector, Full<Bytes>>;
 
 /// A pool without connections; they are opened as needed.
 ///
