@@ -13,6 +13,7 @@ use crate::config;
 use crate::config::Stream;
 use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
+use crate::metrics::{BOUNDS, series};
 
 #[derive(Default)]
 struct Lines(Mutex<Vec<(String, thread::ThreadId)>>);
@@ -72,6 +73,15 @@ fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId
 
 /// As [`start`], in a host that was told to end when `host_stops` says so.
 fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
+    start_shown(behaviour, host_stops, None)
+}
+
+/// As [`start_in`], with metrics that are shown.
+fn start_shown(
+    behaviour: Behaviour,
+    host_stops: fn() -> bool,
+    exporter: Option<Box<dyn Exporter>>,
+) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
     let lines = Arc::new(Lines::default());
     let (sending, sent) = channel();
     let plugin = Plugin::start_with(lines.clone(), host_stops, move |log| async move {
@@ -89,7 +99,7 @@ fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Line
             Ledger::new(1 << 20),
             SmallRng::seed_from_u64(1),
             log,
-            Metrics::default(),
+            Metrics::new(exporter),
         ))
     });
     (plugin.unwrap(), lines, sent)
@@ -127,6 +137,30 @@ fn a_panic_while_sending_is_a_retry_with_its_message_in_the_log() {
     assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "the delivery thread lives on");
     let texts = lines.texts();
     assert!(texts[2].contains("injected into a request"), "{texts:?}");
+}
+
+struct Told(Sender<(usize, u64)>);
+
+impl Exporter for Told {
+    fn set(&self, series: usize, value: u64) {
+        self.0.send((series, value)).ok();
+    }
+
+    fn set_histogram(&self, _: usize, _: &[u64; BOUNDS.len() + 1], _: f64) {}
+}
+
+#[test]
+fn a_request_that_hangs_is_shown_in_flight() {
+    let (tell, told) = channel();
+    let (plugin, _lines, _sent) = start_shown(Behaviour::Hang, || false, Some(Box::new(Told(tell))));
+    let in_flight = series().position(|(family, _)| family.metric == Metric::RequestsInFlight).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
+        let within = Duration::from_secs(20);
+        let is_shown = std::iter::from_fn(|| told.recv_timeout(within).ok()).any(|shown| shown == (in_flight, 1));
+        plugin.stop();
+        assert!(is_shown);
+    });
 }
 
 #[test]
