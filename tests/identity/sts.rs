@@ -123,7 +123,7 @@ fn a_session_without_a_name_gets_a_random_one() -> Result<(), Failed> {
     assert!(names.len() == 2 && names[0] != names[1], "{names:?}");
     for name in names {
         let word = name.strip_prefix("fluent-bit-kinesis-").unwrap_or_default();
-        assert!(word.len() == 9 && word.chars().all(|c| c.is_ascii_alphanumeric()), "{name}");
+        assert!(word.len() == 12 && word.chars().all(|c| c.is_ascii_alphanumeric()), "{name}");
     }
     plugin.stop()
 }

@@ -125,7 +125,8 @@ impl CredentialsCache {
         metrics: Metrics,
     ) -> Self {
         let mut random = rand::make_rng();
-        let session_name = format!("fluent-bit-kinesis-{}", RandomKey::draw(&mut random).as_str());
+        let [first, second] = [(); 2].map(|()| RandomKey::draw(&mut random));
+        let session_name = format!("fluent-bit-kinesis-{}{}", first.as_str(), second.as_str());
         let settings = Rc::new(Settings::new(identity, region, http, session_name));
         let fetch = Box::new(move |attempts: Rc<Attempts>| {
             let settings = Rc::clone(&settings);
