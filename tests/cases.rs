@@ -7,7 +7,6 @@
 
 use kinesis::chunk::{Event, EventTime};
 use kinesis::config::Config;
-use kinesis::partition::RANDOM_KEY_LENGTH;
 use kinesis::record::{Alterations, Encoder, Refusal};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -113,8 +112,7 @@ mod formats {
         // Fluentd's plugin does not send it.
         let body = rmp_serde::to_vec(json!({"a": 1})).unwrap();
         let sent = send(&[("partition_key", "partition_key")], TIME, &body).unwrap();
-        assert_eq!((sent.data.as_slice(), sent.key_is_random), (&b"{\"a\":1}"[..], true));
-        assert_eq!(sent.key.len(), RANDOM_KEY_LENGTH);
+        assert_eq!((sent.data.as_slice(), sent.key.len(), sent.key_is_random), (&b"{\"a\":1}"[..], 6, true));
         assert!(sent.alterations.no_partition_key);
     }
 
@@ -193,9 +191,8 @@ mod sizes {
 
     #[test]
     fn case_10_a_record_of_exactly_the_limit_is_sent_and_one_byte_more_is_not() {
-        // Fluentd's test counts the data alone; here as at Kinesis the key counts.
-        let limit = (30 + RANDOM_KEY_LENGTH).to_string();
-        let options = [("data_key", "a"), ("max_record_size", limit.as_str()), ("oversize", "discard")];
+        // Fluentd's test counts the data alone; here as at Kinesis the key counts, six bytes when it is random.
+        let options = [("data_key", "a"), ("max_record_size", "36"), ("oversize", "discard")];
         for (value, fits) in
             [("a".repeat(30), true), ("a".repeat(31), false), ("あ".repeat(10), true), ("あ".repeat(11), false)]
         {
@@ -254,12 +251,10 @@ mod sizes {
     #[test]
     fn what_has_no_room_for_the_mark_is_refused() {
         let body = rmp_serde::to_vec(json!({"v": "x".repeat(50)})).unwrap();
-        let of = |size: usize| send(&[("max_record_size", &size.to_string())], TIME, &body);
-        let enough = "[Truncated...]".len() + RANDOM_KEY_LENGTH;
-        for size in [1, RANDOM_KEY_LENGTH, enough - 1] {
-            assert_eq!(of(size), Err(Refusal::TooLarge), "{size}");
+        for size in ["1", "6", "19"] {
+            assert_eq!(send(&[("max_record_size", size)], TIME, &body), Err(Refusal::TooLarge), "{size}");
         }
-        assert_eq!(of(enough).unwrap().data, b"[Truncated...]");
+        assert_eq!(send(&[("max_record_size", "20")], TIME, &body).unwrap().data, b"[Truncated...]");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::scripted::{Answer, Bench, chunk, ids};
 use super::*;
 use crate::kinesis::client::TransportError;
 use crate::metrics::OUTCOMES;
-use crate::partition::{PartitionKey, RANDOM_KEY_LENGTH};
+use crate::partition::PartitionKey;
 
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
@@ -299,8 +299,7 @@ async fn many_chunks_in_retry_at_once_are_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn refused_records_are_not_counted_again_in_the_retry() {
     let bench = Bench::with(vec![Answer::Fail(&[0], THROTTLED)], |settings, requests| {
-        // Two digits are one too many.
-        (settings.retries, requests.record.max_bytes) = (0, "{\"i\":0}".len() + RANDOM_KEY_LENGTH);
+        (settings.retries, requests.record.max_bytes) = (0, 13);
     });
     let chunk = chunk(12);
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
