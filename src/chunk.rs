@@ -78,18 +78,18 @@ impl<'a> Events<'a> {
         Events { reader: Reader::new(chunk), chunk_length: chunk.len() }
     }
 
-    /// A reader that stands before the next event's body, a map whose end is not known yet. `None` where something else
-    /// than an event with the usual head comes. Nothing is passed over before [`Events::go_on`].
+    /// Passes over the next event by reading its body, a map whose end is not known yet: `read` has to read all of it.
+    /// `None` when that fails, or when something else than an event with the usual head comes; then nothing is passed over.
     #[inline]
-    pub fn body(&self) -> Option<Reader<'a>> {
+    pub fn pass(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<()>) -> Option<()> {
         let (time, body) = usual_head(self.reader.rest())?;
-        (!is_group_marker(time) && begins_a_map(body)).then(|| Reader::new(body))
-    }
-
-    /// Goes on with what stands behind a body; `behind` is what [`Events::body`] gave and has read all of it.
-    #[inline]
-    pub fn go_on(&mut self, behind: Reader<'a>) {
-        self.reader = behind;
+        if is_group_marker(time) || !begins_a_map(body) {
+            return None;
+        }
+        let mut body = Reader::new(body);
+        read(&mut body)?;
+        self.reader = body;
+        Some(())
     }
 }
 

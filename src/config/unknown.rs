@@ -69,12 +69,11 @@ fn for_each_slip(name: &str, mut tell: impl FnMut(&str)) {
         slip.extend(parts);
         tell(&slip);
     };
-    let single = |c: usize| CHARACTERS.get(c..=c).unwrap_or_default();
     tell([&name.replace('_', "-"), "", "", ""]);
     tell([&name.replace('_', ""), "", "", ""]);
     // Names are ASCII, so each byte is a character.
     for (head, tail) in (0..=name.len()).map(|position| name.split_at(position)) {
-        let others = (0..CHARACTERS.len()).map(single);
+        let others = CHARACTERS.split_inclusive(|_| true);
         others.clone().for_each(|inserted| tell([head, inserted, tail, ""]));
         let Some((first, behind)) = tail.split_at_checked(1) else { continue };
         tell([head, behind, "", ""]);

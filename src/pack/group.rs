@@ -117,9 +117,14 @@ impl Groups {
     }
 
     /// The same by [`Encoder::encode_in_one_pass`].
-    fn write_in_one_pass(&mut self, body: &mut Reader<'_>, encoder: &mut Encoder<'_>, random: &mut SmallRng) -> bool {
+    fn write_in_one_pass(
+        &mut self,
+        body: &mut Reader<'_>,
+        encoder: &mut Encoder<'_>,
+        random: &mut SmallRng,
+    ) -> Option<()> {
         self.record.clear();
-        encoder.encode_in_one_pass(body, random, &mut self.record).is_some()
+        encoder.encode_in_one_pass(body, random, &mut self.record)
     }
 
     /// Puts the record that was written into a group.
@@ -176,10 +181,10 @@ impl Packer<'_> {
         let groups = self.groups.as_mut()?;
         while groups.ready.groups.is_empty() {
             let encoder = &mut self.encoder;
-            if let Some(mut body) = self.events.body()
-                && groups.write_in_one_pass(&mut body, encoder, random)
+            if encoder.can_in_one_pass()
+                && let Some(index) = self.events.pass(|body| groups.write_in_one_pass(body, encoder, random))
             {
-                groups.add(self.events.go_on(body), encoder, random, remark);
+                groups.add(index, encoder, random, remark);
                 continue;
             }
             let Some((index, event)) = self.events.next() else {

@@ -108,19 +108,16 @@ struct Unsettled<'a> {
 }
 
 impl<'a> Unsettled<'a> {
-    /// [`Events::body`] of an event that needs sending.
+    /// [`Events::pass`] over an event that needs sending, with its index.
     #[inline]
-    fn body(&self) -> Option<Reader<'a>> {
-        if self.settled.contains(self.next) { None } else { self.events.body() }
-    }
-
-    /// [`Events::go_on`], with the index of the event.
-    #[inline]
-    fn go_on(&mut self, behind: Reader<'a>) -> u32 {
+    fn pass(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<()>) -> Option<u32> {
         let record = self.next;
+        if self.settled.contains(record) {
+            return None;
+        }
+        self.events.pass(read)?;
         self.next += 1;
-        self.events.go_on(behind);
-        record
+        Some(record)
     }
 }
 
@@ -240,10 +237,11 @@ impl<'a> Packer<'a> {
         remark: &mut dyn FnMut(u32, Remark),
     ) -> Option<u32> {
         loop {
-            if let Some(mut body) = self.events.body()
-                && self.encoder.encode_in_one_pass(&mut body, random, batch.open()).is_some()
+            if self.encoder.can_in_one_pass()
+                && let Some(record) =
+                    self.events.pass(|body| self.encoder.encode_in_one_pass(body, random, batch.open()))
             {
-                return Some(self.events.go_on(body));
+                return Some(record);
             }
             let (record, event) = self.events.next()?;
             let loss = match &event {

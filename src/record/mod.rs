@@ -226,9 +226,15 @@ impl<'a> Encoder<'a> {
         Ok(Alterations { cut_from, no_partition_key })
     }
 
-    /// As [`Encoder::encode`], for what nearly all records are: written as the event is, in JSON, uncompressed, with a
-    /// random key. The `body` is passed over by writing it. `None` where something else is wanted, or comes, or has an
-    /// effect on more than this record; then `body` and `out` may be left somewhere in it.
+    /// Whether the settings want what [`Encoder::encode_in_one_pass`] does: records as the events are, in JSON, uncompressed,
+    /// with a random key.
+    #[inline]
+    pub fn can_in_one_pass(&self) -> bool {
+        self.in_one_pass
+    }
+
+    /// As [`Encoder::encode`], but the end of the `body` is found by writing it. `None` where that is not enough, and
+    /// always where [`Encoder::can_in_one_pass`] says no; then `body` and `out` may be left somewhere in it.
     #[inline]
     pub fn encode_in_one_pass(
         &mut self,
