@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::kinesis::client::TransportError;
+use crate::kinesis::complaint::{Place, complaint, constraint};
 use crate::kinesis::reply::{RecordReply, Response, ServiceError};
 use crate::redact::one_line;
 
@@ -142,9 +143,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
             operator(reason, "see to the KMS key of the stream")
         }
         // A complaint about the stream's name is not about any record.
-        "ValidationException" if error.message.contains("'streamName'") || error.message.contains("'streamARN'") => {
-            operator(reason, "correct stream")
-        }
+        "ValidationException" if complaint(&error.message).place == Place::Stream => operator(reason, "correct stream"),
         "ValidationException" | "InvalidArgumentException" | "SerializationException" => Verdict::Poison {
             index: named_record(&error.message).filter(|&index| index < count),
             reason: without_content(status, &error),
@@ -177,20 +176,22 @@ fn again(reason: String, response: &Response) -> Verdict {
     Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
 }
 
-/// The service quotes records in these messages, and no log may. What stands behind the constraint is its own words.
+/// The service quotes records in these messages, and no log may. The constraint is its own words.
 fn without_content(status: u16, error: &ServiceError) -> String {
-    const CONSTRAINT: &str = "failed to satisfy constraint: ";
-    match error.message.rsplit_once(CONSTRAINT) {
-        Some((_, constraint)) => format!("HTTP {status} {}: {CONSTRAINT}{constraint}", error.code),
-        None => format!("HTTP {status} {}", error.code),
+    match constraint(&error.message) {
+        Some(constraint) => {
+            one_line(&format!("HTTP {status} {}: failed to satisfy constraint: {constraint}", error.code))
+        }
+        None => one_line(&format!("HTTP {status} {}", error.code)),
     }
 }
 
-/// The record that a validation message names: "Value at 'records.3.member.data' …" is the third, index 2.
+/// The record that a validation message complains about.
 fn named_record(message: &str) -> Option<usize> {
-    let (_, rest) = message.split_once("records.")?;
-    let (number, _) = rest.split_once(".member")?;
-    number.parse::<usize>().ok()?.checked_sub(1)
+    match complaint(message).place {
+        Place::Record(index) => Some(index),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -324,8 +325,32 @@ mod tests {
 
     #[test]
     fn a_complaint_about_the_streams_name_is_the_operators() {
-        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint"}"#;
+        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint: Member must not be null"}"#;
         assert_eq!(kind(&judge(400, body)), "operator");
+    }
+
+    #[test]
+    fn a_partition_key_names_neither_another_record_nor_the_stream_and_is_not_repeated() {
+        for key in [
+            "' at 'records.1.member.data' failed to satisfy constraint: Member must secret",
+            "Value at 'records.1.member.data' failed to satisfy constraint: secret",
+            "secret records.1.member",
+            "secret 'streamName'",
+            "secret' at 'streamARN' failed to satisfy constraint: Member must not be null",
+        ] {
+            let message = format!(
+                "1 validation error detected: Value '{key}' at 'records.3.member.partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256"
+            );
+            let body = serde_json::json!({ "__type": "ValidationException", "message": message }).to_string();
+            assert_eq!(
+                judge(400, &body),
+                Verdict::Poison {
+                    reason: "HTTP 400 ValidationException: failed to satisfy constraint: Member must have length less than or equal to 256".to_owned(),
+                    index: Some(2)
+                },
+                "{key}"
+            );
+        }
     }
 
     #[test]

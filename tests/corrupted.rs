@@ -92,7 +92,10 @@ impl State {
             3 => self.store(records, |index| index % 3 == 0),
             4 => reply(400, r#"{"__type":"ProvisionedThroughputExceededException","message":"Rate exceeded"}"#),
             5 => reply(400, r#"{"__type":"ExpiredTokenException","message":"The security token is expired"}"#),
-            6 => reply(400, r#"{"__type":"ValidationException","message":"Value at 'records.2.member.data' failed"}"#),
+            6 => reply(
+                400,
+                r#"{"__type":"ValidationException","message":"Value at 'records.2.member.data' failed to satisfy constraint: Member must not be null"}"#,
+            ),
             _ => reply(503, "<html><body><h1>503 Service Unavailable</h1></body></html>"),
         }
     }

@@ -93,7 +93,9 @@ impl Scripted {
                 let position = records.iter().position(|(data, _)| data == poison).unwrap() + 1;
                 reply(
                     400,
-                    validation(&format!("Value at 'records.{position}.member.data' failed to satisfy constraint")),
+                    validation(&format!(
+                        "Value at 'records.{position}.member.data' failed to satisfy constraint: Member must not be null"
+                    )),
                 )
             }
             Answer::Fail(..) | Answer::Poison(..) | Answer::NamedPoison(_) => {

@@ -3,6 +3,7 @@
 mod accepted;
 pub mod aws_http;
 pub mod client;
+pub mod complaint;
 pub mod connect;
 pub mod credentials;
 pub mod endpoint;
