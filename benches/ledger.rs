@@ -9,8 +9,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kinesis::config::Stream;
-use kinesis::ledger::{Ledger, RecordSet};
+use kinesis::ledger::Ledger;
 use kinesis::pack::{Packer, RequestSettings};
+use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 

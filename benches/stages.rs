@@ -20,9 +20,9 @@ use kinesis::chunk::{Event, Events};
 use kinesis::config::Stream;
 use kinesis::kinesis::reply::Response;
 use kinesis::kinesis::request::{Batch, BatchBuilder, Protocol};
-use kinesis::ledger::RecordSet;
 use kinesis::pack::{Packer, RequestSettings};
 use kinesis::record::{Encoder, RecordSettings};
+use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 

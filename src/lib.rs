@@ -37,6 +37,7 @@ pub mod pack;
 
 pub mod deliver;
 pub mod ledger;
+pub mod record_set;
 
 pub mod kinesis;
 

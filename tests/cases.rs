@@ -545,8 +545,8 @@ mod bounds {
 mod requests {
     use super::*;
     use kinesis::config::Stream;
-    use kinesis::ledger::RecordSet;
     use kinesis::pack::Packer;
+    use kinesis::record_set::RecordSet;
 
     /// The data of each record of each request.
     fn requests(options: &[(&str, &str)], bodies: &[serde_json::Value]) -> Vec<Vec<Vec<u8>>> {

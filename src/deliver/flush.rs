@@ -1,13 +1,14 @@
 //! What is counted while a chunk is delivered.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::kinesis::request::Batch;
-use crate::ledger::RecordSet;
+use crate::ledger::Progress;
 
 /// Why a record is refused for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +63,8 @@ pub(super) struct Flush {
     pub(super) accepted: Cell<usize>,
     pub(super) refused: Cell<usize>,
     pub(super) left: Cell<usize>,
-    /// What need not be sent again when Fluent Bit brings the chunk again.
-    pub(super) settled: RefCell<RecordSet>,
+    /// What is known of the chunk.
+    pub(super) progress: Rc<Progress>,
     /// No further request makes sense in this flush.
     pub(super) stopped: Cell<bool>,
     /// Records that were refused alone, or only with those they are aggregated with, and the service's words.

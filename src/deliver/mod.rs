@@ -11,7 +11,7 @@ mod shards;
 mod troubles;
 mod window;
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub struct Delivery<T> {
     spare_bodies: SpareBodies,
     random: RefCell<SmallRng>,
     log: Logger,
-    ledger: RefCell<Ledger>,
+    ledger: Rc<Ledger>,
     /// The stream's shards, when records are aggregated by them.
     shards: Option<Shards>,
     metrics: Metrics,
@@ -93,7 +93,7 @@ impl<T: Transport> Delivery<T> {
             settings,
             random: RefCell::new(random),
             log,
-            ledger: RefCell::new(ledger),
+            ledger: Rc::new(ledger),
             metrics,
             troubles: Troubles::default(),
             flushes: Cell::new(0),
@@ -104,12 +104,13 @@ impl<T: Transport> Delivery<T> {
     /// Sends every record of `chunk`, but those that Kinesis already took when Fluent Bit brought it before. Must run in a
     /// [`tokio::task::LocalSet`].
     pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
-        let known = self.ledger.borrow_mut().take(tag, chunk).unwrap_or_default();
+        let open = self.ledger.begin(tag, chunk);
+        let known = open.progress().settled().clone();
         let spared = known.len();
         let started = Instant::now();
         self.flushes.set(self.flushes.get() + 1);
         let number = self.flushes.get();
-        let flush = Rc::new(Flush { number, settled: RefCell::new(known.clone()), ..Flush::default() });
+        let flush = Rc::new(Flush { number, progress: Rc::clone(open.progress()), ..Flush::default() });
         let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known)
             .with_shards(self.shards())
             .with_spare_bodies(&self.spare_bodies);
@@ -144,13 +145,14 @@ impl<T: Transport> Delivery<T> {
         let took = started.elapsed();
         self.remark_slowness(took, &flush);
         let outcome = self.conclude(&flush, spared);
-        if outcome == Outcome::Retry {
-            self.ledger.borrow_mut().keep(tag, chunk, flush.settled.take());
+        match outcome {
+            Outcome::Retry => drop(open),
+            Outcome::Delivered | Outcome::Hopeless => open.done(),
         }
         self.metrics.add(Metric::BytesReceived, chunk.len() as u64);
         self.metrics.observe(Metric::FlushTime, took);
-        self.metrics.set(Metric::LedgerChunks, self.ledger.borrow().len() as u64);
-        self.metrics.set(Metric::LedgerBytes, self.ledger.borrow().bytes() as u64);
+        self.metrics.set(Metric::LedgerChunks, self.ledger.len() as u64);
+        self.metrics.set(Metric::LedgerBytes, self.ledger.bytes() as u64);
         self.metrics.publish();
         outcome
     }
@@ -186,8 +188,8 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// What this instance remembers of chunks in retry.
-    pub fn ledger(&self) -> Ref<'_, Ledger> {
-        self.ledger.borrow()
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// What was counted so far.
@@ -266,12 +268,9 @@ impl<T: Transport> Delivery<T> {
 
     /// Counts records that Kinesis has.
     fn accepted<'a>(&self, batch: &'a Batch, entries: impl IntoIterator<Item = &'a Entry>, flush: &Flush) {
-        let mut settled = flush.settled.borrow_mut();
         let mut accepted = 0;
-        for &record in entries.into_iter().flat_map(|entry| batch.records(entry)) {
-            settled.insert(record);
-            accepted += 1;
-        }
+        let records = entries.into_iter().flat_map(|entry| batch.records(entry)).copied();
+        flush.progress.settle(records.inspect(|_| accepted += 1));
         Flush::count(&flush.accepted, accepted);
         self.metrics.add(Metric::RecordsDelivered, accepted as u64);
     }

@@ -68,7 +68,7 @@ impl<T> Delivery<T> {
     ) {
         Flush::count(&flush.refused, 1);
         self.metrics.add_to(Metric::RecordsRefused, reason as usize, 1);
-        flush.settled.borrow_mut().insert(record);
+        flush.progress.settle([record]);
         self.log.folded(Level::Error, cause, text);
     }
 

@@ -18,9 +18,9 @@ use crate::chunk::{Event, Events, NotAnEvent};
 use crate::config::Stream;
 use crate::kinesis::limits;
 use crate::kinesis::request::{Batch, BatchBuilder, Protocol};
-use crate::ledger::RecordSet;
 use crate::msgpack::Reader;
 use crate::record::{Alterations, Encoder, RecordSettings, Refusal};
+use crate::record_set::RecordSet;
 use group::Groups;
 
 pub use group::Aggregation;

@@ -1,0 +1,116 @@
+//! A set of a chunk's records, by their indexes.
+
+/// A set of record indexes, one bit for each.
+#[derive(Clone, Debug, Default)]
+pub struct RecordSet {
+    words: Vec<u64>,
+}
+
+impl RecordSet {
+    /// Adds a record; tells whether it was missing.
+    pub fn insert(&mut self, record: u32) -> bool {
+        let (word, bit) = Self::place(record);
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        let Some(word) = self.words.get_mut(word) else { return false };
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    /// Takes a record out; tells whether it was there.
+    pub fn remove(&mut self, record: u32) -> bool {
+        let (word, bit) = Self::place(record);
+        let Some(word) = self.words.get_mut(word) else { return false };
+        let was_there = *word & bit != 0;
+        *word &= !bit;
+        was_there
+    }
+
+    /// Whether a record is in it.
+    pub fn contains(&self, record: u32) -> bool {
+        let (word, bit) = Self::place(record);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// How many records are in it.
+    pub fn len(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether no record is in it.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&word| word == 0)
+    }
+
+    /// Its records, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..).step_by(64).zip(&self.words).flat_map(|(first, &word): (u32, _)| {
+            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| first + bit)
+        })
+    }
+
+    /// What it takes on the heap.
+    pub fn bytes(&self) -> usize {
+        8 * self.words.capacity()
+    }
+
+    fn place(record: u32) -> (usize, u64) {
+        ((record / 64) as usize, 1 << (record % 64))
+    }
+}
+
+/// The same records, whatever was taken out.
+impl PartialEq for RecordSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for RecordSet {}
+
+impl FromIterator<u32> for RecordSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(records: I) -> Self {
+        let mut set = RecordSet::default();
+        set.extend(records);
+        set
+    }
+}
+
+impl Extend<u32> for RecordSet {
+    fn extend<I: IntoIterator<Item = u32>>(&mut self, records: I) {
+        for record in records {
+            self.insert(record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_record_set_holds_what_was_inserted_and_not_removed(
+            steps in proptest::collection::vec((any::<bool>(), 0u32..2000), 0..600),
+        ) {
+            let (mut set, mut expected) = (RecordSet::default(), BTreeSet::new());
+            for (inserts, record) in steps {
+                if inserts {
+                    prop_assert_eq!(set.insert(record), expected.insert(record));
+                } else {
+                    prop_assert_eq!(set.remove(record), expected.remove(&record));
+                }
+            }
+            prop_assert_eq!(set.len(), expected.len());
+            prop_assert_eq!(set.is_empty(), expected.is_empty());
+            prop_assert!((0..2100).all(|record| set.contains(record) == expected.contains(&record)));
+            prop_assert!(set.iter().eq(expected.iter().copied()));
+            prop_assert_eq!(&set, &expected.into_iter().collect());
+        }
+    }
+}
