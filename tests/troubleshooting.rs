@@ -61,6 +61,17 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/plugin_tests.rs",
         "about to end",
     ),
+    (
+        "… are too large for what stands between here and the stream: … bytes at most from now on",
+        "src/deliver/refusals_tests.rs",
+        "too large for what stands between",
+    ),
+    (
+        "nothing was accepted after that, so perhaps it is not the records",
+        "src/deliver/refusals_tests.rs",
+        "nothing was accepted after that, so perhaps it is not the records",
+    ),
+    ("the flush has taken flush_timeout", "src/deliver/tests.rs", "the flush has taken flush_timeout"),
     ("a request ended with a bug in this plugin: …", "src/deliver/tests.rs", "bug in this plugin"),
     ("internal error: …", "tests/stack.rs", "internal error"),
     ("HTTP … KMSAccessDeniedException: …", "src/verdict.rs", "KMSAccessDeniedException"),

@@ -60,6 +60,8 @@ pub struct Delivery {
     pub reset_backoff_on_success: bool,
     /// Whether a network failure is followed by one more try at once.
     pub immediate_retry: bool,
+    /// Longest time of one flush.
+    pub flush_timeout: Option<Duration>,
     /// A flush that lasts longer is told about.
     pub slow_flush: Option<Duration>,
     /// How often the counts are written into the log.
@@ -92,6 +94,7 @@ impl Config {
         let reset_backoff_on_success = options.value("reset_backoff_if_success", parse::boolean);
         let immediate_retry = options.value("auto_retry_requests", parse::boolean);
         let request_timeout = options.value("http_request_timeout", parse::duration);
+        let flush_timeout = options.value("flush_timeout", parse::duration);
         let slow_flush = options.value("slow_flush_log_threshold", parse::duration);
         let stats_interval = options.value("stats_interval", parse::duration);
         let ledger_max_bytes = options.value("ledger_max_bytes", parse::size(4 << 10..=64 << 20));
@@ -122,6 +125,7 @@ impl Config {
                 retries,
                 reset_backoff_on_success,
                 immediate_retry,
+                flush_timeout: Some(flush_timeout).filter(|time| !time.is_zero()),
                 slow_flush: Some(slow_flush).filter(|time| !time.is_zero()),
                 stats_interval: Some(stats_interval).filter(|time| !time.is_zero()),
             },

@@ -293,6 +293,12 @@ pub static OPTIONS: &[OptionSpec] = &[
         doc: "Longest time of one request, in seconds or like 500ms, 1.5s, 2m; 0 means none.",
     },
     OptionSpec {
+        name: "flush_timeout",
+        aliases: &[],
+        default: Some("300"),
+        doc: "Longest time of one flush, in seconds or like 500ms, 1.5s, 2m; 0 means none. What is not delivered by then is left to Fluent Bit's retry.",
+    },
+    OptionSpec {
         name: "slow_flush_log_threshold",
         aliases: &[],
         default: Some("20"),

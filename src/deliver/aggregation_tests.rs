@@ -58,25 +58,22 @@ async fn what_was_not_made_into_a_request_is_left_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_records_of_a_refused_block_are_refused_and_counted_each() {
-    const CULPRIT: &str = "{\"i\":3}\n{\"i\":4}\n{\"i\":5}\n";
-    let by_halving: fn() -> Answer = || Answer::Poison(&[CULPRIT], "said so");
-    for (script, otherwise) in [
-        (vec![], Some(by_halving)),
-        (vec![Answer::NamedPoison(CULPRIT)], None),
-        (vec![Answer::Fail(&[1], "InvalidArgumentException")], None),
-    ] {
-        let bench = bench(script, 8);
-        bench.kinesis.state.borrow_mut().otherwise = otherwise;
+async fn of_a_refused_block_only_the_record_at_fault_is_refused() {
+    let unnamed: fn() -> Answer = || Answer::PoisonInside("{\"i\":4}\n", false);
+    let named: fn() -> Answer = || Answer::PoisonInside("{\"i\":4}\n", true);
+    let by_record: fn() -> Answer = || Answer::FailInside("{\"i\":4}\n", "InvalidArgumentException");
+    for otherwise in [unnamed, named, by_record] {
+        let bench = bench(vec![], 8);
+        bench.kinesis.state.borrow_mut().otherwise = Some(otherwise);
         assert_eq!(bench.flush(8).await, Outcome::Delivered);
-        assert_eq!(accepted(&bench), ids([0, 1, 2, 6, 7]));
+        assert_eq!(accepted(&bench), ids([0, 1, 2, 3, 5, 6, 7]));
         let metrics = bench.delivery.metrics();
         assert_eq!(
             (
                 metrics.get(Metric::RecordsDelivered),
                 metrics.get_of(Metric::RecordsRefused, RefusalReason::ByKinesis as usize)
             ),
-            (5, 3)
+            (7, 1)
         );
     }
 }

@@ -10,7 +10,7 @@ use super::flush::{Attempt, Flush, add_time};
 use crate::kinesis::client::{Operation, Transport, TransportError};
 use crate::kinesis::reply::Response;
 use crate::log::Level;
-use crate::metrics::{Metric, OUTCOMES, outcome};
+use crate::metrics::{Metric, Metrics, OUTCOMES, outcome};
 use crate::redact::one_line;
 use crate::verdict::{RecordVerdict, Verdict, verdict};
 
@@ -18,45 +18,45 @@ use crate::verdict::{RecordVerdict, Verdict, verdict};
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
 impl<T: Transport> Delivery<T> {
-    /// Sends an attempt, `again` when its records were sent before in this flush. Returns when it was sent, and what the
-    /// reply means.
-    pub(super) async fn exchange(&self, attempt: &Attempt, again: bool, flush: &Rc<Flush>) -> (Instant, Verdict) {
+    /// Sends an attempt, `again` when its records were sent before in this flush.
+    pub(super) async fn exchange(&self, attempt: &Attempt, again: bool, flush: &Rc<Flush>) -> Exchange {
         let metrics = &self.metrics;
         let body = attempt.batch.body();
         if again {
             metrics.add(Metric::RecordsRetried, attempt.records() as u64);
         }
-        self.in_flight(1);
+        let in_flight = InFlight::new(metrics);
         let bytes = body.len();
         let sent_at = Instant::now();
+        let number = self.evidence.number();
         let answer = tokio::select! {
             answer = self.transport.send(Operation::PutRecords, body) => answer,
-            () = self.until_deadline() => Err(TransportError::Ambiguous("Fluent Bit is leaving".to_owned())),
+            reason = self.until_deadline(flush) => Err(TransportError::Ambiguous(reason.to_owned())),
         };
+        drop(in_flight);
         let took = add_time(&flush.times.network, sent_at).duration_since(sent_at);
         flush.times.requests.set(flush.times.requests.get() + 1);
         self.compare_shards(&attempt.batch, &answer);
         let verdict = verdict(&answer, attempt.batch.entries().len());
+        if verdict.accepts_any() {
+            self.evidence.accepted(number);
+        }
+        if verdict == Verdict::Accepted {
+            self.request_size.accepted(attempt.batch.bytes());
+        }
         let outcome = outcome(&answer, &verdict);
         metrics.add_to(Metric::Requests, outcome, 1);
         metrics.observe(Metric::RequestTime, took);
         if !matches!(answer, Err(TransportError::NoCredentials(_) | TransportError::Connect(_))) {
             metrics.add(Metric::BytesSent, bytes as u64);
         }
-        self.in_flight(-1);
         let name = OUTCOMES.get(outcome).copied().unwrap_or_default();
         self.log.write(Level::Debug, || explain(attempt, flush, bytes, name, took, &answer));
         if answer.is_ok() {
             self.troubles.answered(&self.log);
         }
         self.look_for_throttling(attempt, &verdict, name);
-        (sent_at, verdict)
-    }
-
-    /// Requests on their way, one more or one less.
-    fn in_flight(&self, change: i64) {
-        let requests = self.metrics.get(Metric::RequestsInFlight).saturating_add_signed(change);
-        self.metrics.set(Metric::RequestsInFlight, requests);
+        Exchange { number, sent_at, verdict }
     }
 
     fn look_for_throttling(&self, attempt: &Attempt, verdict: &Verdict, outcome: &str) {
@@ -82,6 +82,31 @@ impl<T: Transport> Delivery<T> {
     }
 }
 
+/// A request that has ended.
+pub(super) struct Exchange {
+    /// By [`super::evidence::Evidence`].
+    pub(super) number: u64,
+    pub(super) sent_at: Instant,
+    /// What the reply means.
+    pub(super) verdict: Verdict,
+}
+
+/// Counts a request among those on their way, until it is dropped, also by a panic.
+struct InFlight<'a>(&'a Metrics);
+
+impl<'a> InFlight<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.set(Metric::RequestsInFlight, metrics.get(Metric::RequestsInFlight) + 1);
+        InFlight(metrics)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.set(Metric::RequestsInFlight, self.0.get(Metric::RequestsInFlight).saturating_sub(1));
+    }
+}
+
 /// A request in one line, without anything of its content.
 fn explain(
     attempt: &Attempt,
@@ -104,7 +129,7 @@ fn explain(
         flush.times.requests.get(),
         attempt.records(),
         attempt.batch.entries().len(),
-        attempt.retries,
+        attempt.tries.retries,
         took.as_secs_f64(),
     )
 }

@@ -1,6 +1,7 @@
 //! Thousands of random schedules of faults in virtual time, each checked for the promise: nothing lost, nothing twice.
 //!
 //! A simulated Kinesis throttles, fails, breaks connections before and after it took the records, and answers nonsense;
+//! For a while something on the way refuses every request, and some records are at fault for good;
 //! a simulated Fluent Bit flushes several chunks at once, retries what is answered "retry", and restarts. A failing
 //! schedule prints the line that repeats it.
 
@@ -11,7 +12,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use rand::{RngExt, SeedableRng};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use super::*;
 use crate::aggregate;
@@ -31,11 +32,22 @@ struct Weather {
     reset_after: f64,
     mismatch: f64,
     expired: f64,
+    /// From when until when every request is refused, and how.
+    outage: Option<(Duration, Duration, u16)>,
+    /// Every so many-th record is refused for good.
+    at_fault: Option<u32>,
 }
 
 impl Weather {
     fn draw(random: &mut SmallRng) -> Self {
         // Each fault is absent in half of the schedules, so that they are met alone and together.
+        let outage = random.random_bool(0.3).then(|| {
+            let start = random.random_range(0..20_000);
+            let end = start + random.random_range(0..20_000);
+            let status = if random.random_bool(0.5) { 413 } else { 400 };
+            (Duration::from_millis(start), Duration::from_millis(end), status)
+        });
+        let at_fault = random.random_bool(0.3).then(|| random.random_range(2..20));
         let mut chance = |most: f64| if random.random_bool(0.5) { 0.0 } else { random.random_range(0.0..most) };
         Weather {
             throttled_record: chance(0.7),
@@ -46,12 +58,15 @@ impl Weather {
             reset_after: chance(0.2),
             mismatch: chance(0.1),
             expired: chance(0.1),
+            outage,
+            at_fault,
         }
     }
 }
 
 struct Kinesis {
     random: SmallRng,
+    start: Instant,
     weather: Weather,
     stored: HashMap<String, u32>,
     /// How often a record was stored without the plugin being told.
@@ -94,6 +109,15 @@ fn user_records(data: &[u8], key: &str) -> Vec<String> {
 impl Kinesis {
     fn put(&mut self, records: &[Vec<String>]) -> Result<Response, TransportError> {
         let weather = &self.weather;
+        let refusal = |status| reply(status, r#"{"__type":"SerializationException","message":"m"}"#.to_owned());
+        if let Some((start, end, status)) = weather.outage
+            && (start..end).contains(&self.start.elapsed())
+        {
+            return refusal(status);
+        }
+        if records.iter().flatten().any(|record| is_at_fault(record, weather)) {
+            return refusal(400);
+        }
         let faults = [
             weather.throttled_call,
             weather.server_error,
@@ -142,6 +166,12 @@ impl Kinesis {
     }
 }
 
+/// Whether Kinesis never takes a record, which is `{"id":number}`.
+fn is_at_fault(record: &str, weather: &Weather) -> bool {
+    let id = record.trim_start_matches("{\"id\":").trim_end_matches('}').parse::<u32>().unwrap();
+    weather.at_fault.is_some_and(|every| id.is_multiple_of(every))
+}
+
 fn reply(status: u16, body: String) -> Result<Response, TransportError> {
     let status = StatusCode::from_u16(status).unwrap();
     Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
@@ -156,20 +186,27 @@ struct Chunk {
 }
 
 fn chunks(random: &mut SmallRng) -> Vec<Rc<Chunk>> {
-    let mut next_id = 0_u32;
-    let mut chunk = || {
-        let (mut bytes, mut records) = (Vec::new(), Vec::new());
-        for _ in 0..random.random_range(1..25) {
-            next_id += 1;
-            let body = rmpv::Value::Map(vec![("id".into(), next_id.into())]);
-            rmpv::encode::write_value(&mut bytes, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
-            records.push(format!(r#"{{"id":{next_id}}}"#));
-        }
-        let tag: &[u8] = if random.random_bool(0.5) { b"app" } else { b"web" };
-        Rc::new(Chunk { tag, bytes, records, delivered: Cell::new(false) })
+    let mut next_id = 1_u32;
+    let mut next = || {
+        let ids: Vec<u32> = (next_id..).take(random.random_range(1..25)).collect();
+        next_id += ids.len() as u32;
+        Rc::new(chunk(if random.random_bool(0.5) { b"app" } else { b"web" }, &ids))
     };
-    (0..6).map(|_| chunk()).collect()
+    (0..6).map(|_| next()).collect()
 }
+
+fn chunk(tag: &'static [u8], ids: &[u32]) -> Chunk {
+    let mut bytes = Vec::new();
+    for &id in ids {
+        let body = rmpv::Value::Map(vec![("id".into(), id.into())]);
+        rmpv::encode::write_value(&mut bytes, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
+    }
+    let records = ids.iter().map(|id| format!(r#"{{"id":{id}}}"#)).collect();
+    Chunk { tag, bytes, records, delivered: Cell::new(false) }
+}
+
+/// No number up to 20 divides it.
+const NEVER_AT_FAULT: u32 = 232_792_561;
 
 /// None in a third of the lives, so that a chunk may be retried with another than it was sent with.
 fn aggregation(random: &mut SmallRng) -> Option<Aggregation> {
@@ -183,6 +220,9 @@ fn aggregation(random: &mut SmallRng) -> Option<Aggregation> {
     }
 }
 
+/// Far more than the worst schedule needs.
+const MOST_LIVES: usize = 300;
+
 const LEDGER_BYTES: usize = 64 << 10;
 
 /// Plays one schedule; the error is the broken promise.
@@ -190,11 +230,21 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     let mut random = SmallRng::seed_from_u64(seed);
     let weather = Weather::draw(&mut random);
     let chunks = chunks(&mut random);
-    let kinesis =
-        Kinesis { random: SmallRng::seed_from_u64(seed ^ 1), weather, stored: HashMap::new(), untold: HashMap::new() };
+    let kinesis = Kinesis {
+        random: SmallRng::seed_from_u64(seed ^ 1),
+        start: Instant::now(),
+        weather,
+        stored: HashMap::new(),
+        untold: HashMap::new(),
+    };
     let kinesis = Simulated(Rc::new(RefCell::new(kinesis)));
 
+    let mut lives = 0;
     while chunks.iter().any(|chunk| !chunk.delivered.get()) {
+        lives += 1;
+        if lives > MOST_LIVES {
+            return Err("chunks are retried for ever".to_owned());
+        }
         let (ledger, loaded) = Ledger::with_file(LEDGER_BYTES, file.to_owned(), "logs".to_owned());
         loaded?;
         let settings = config::Delivery {
@@ -202,6 +252,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
             retries: random.random_range(0..5),
             reset_backoff_on_success: true,
             immediate_retry: random.random_bool(0.5),
+            flush_timeout: None,
             slow_flush: None,
             stats_interval: None,
         };
@@ -235,7 +286,8 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     for record in chunks.iter().flat_map(|chunk| &chunk.records) {
         let stored = kinesis.stored.get(record).copied().unwrap_or_default();
         let untold = kinesis.untold.get(record).copied().unwrap_or_default();
-        if stored == 0 || stored > 1 + untold {
+        let wanted = u32::from(!is_at_fault(record, &kinesis.weather));
+        if stored < wanted || stored > wanted + untold {
             return Err(format!("record {record} is stored {stored} times, {untold} of them untold"));
         }
     }
@@ -256,11 +308,14 @@ async fn live(
         let (delivery, kinesis) = (Rc::clone(delivery), kinesis.clone());
         let mine: Vec<Rc<Chunk>> = chunks.iter().skip(worker).step_by(2).cloned().collect();
         let mut random = SmallRng::seed_from_u64(random.random());
+        // Records at fault are known by others that are accepted after them.
+        let other = chunk(b"app", &[NEVER_AT_FAULT]);
         workers.spawn_local(async move {
             while Instant::now() < end && mine.iter().any(|chunk| !chunk.delivered.get()) {
                 for chunk in mine.iter().filter(|chunk| !chunk.delivered.get()) {
                     flush(&delivery, chunk, &kinesis).await?;
                 }
+                flush(&delivery, &other, &kinesis).await?;
                 tokio::time::sleep(Duration::from_millis(random.random_range(0..3000))).await;
             }
             Ok::<(), String>(())
@@ -286,12 +341,17 @@ async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simu
         return Err("the ledger is larger than its bound".to_owned());
     }
     match outcome {
-        Outcome::Hopeless => return Err("hopeless".to_owned()),
         Outcome::Retry => return Ok(()),
-        Outcome::Delivered => chunk.delivered.set(true),
+        Outcome::Delivered | Outcome::Hopeless => chunk.delivered.set(true),
     }
     let kinesis = kinesis.0.borrow();
-    match chunk.records.iter().find(|record| !kinesis.stored.contains_key(*record)) {
+    let is_lost = |record: &&String| !kinesis.stored.contains_key(*record) && !is_at_fault(record, &kinesis.weather);
+    match chunk.records.iter().find(is_lost) {
+        _ if outcome == Outcome::Hopeless
+            && chunk.records.iter().any(|record| !is_at_fault(record, &kinesis.weather)) =>
+        {
+            Err("hopeless".to_owned())
+        }
         Some(record) => Err(format!("answered OK without record {record}")),
         None => Ok(()),
     }
@@ -308,7 +368,7 @@ fn in_every_schedule_nothing_is_lost_and_nothing_is_stored_twice_but_what_was_am
     let directory = tempfile::tempdir().unwrap();
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let file = directory.path().join("ledger");
+        let file = directory.path().join(seed.to_string());
         let played = runtime.block_on(play(seed, &file));
         if let Err(broken) = played {
             panic!("{broken}; repeat it with: SEED={seed} cargo test --lib in_every_schedule");

@@ -23,9 +23,21 @@ pub(super) enum Answer {
     Poison(&'static [&'static str], &'static str),
     /// As `Poison`, naming the record.
     NamedPoison(&'static str),
+    /// Refuses a call in which a record has this text inside; names it, or not.
+    PoisonInside(&'static str, bool),
+    /// Answers each record with its code; accepts those with an empty one.
+    Codes(&'static [&'static str]),
+    /// Refuses the records that have this text inside, each by itself.
+    FailInside(&'static str, &'static str),
+    /// Has no room for a body of more bytes (413), as a proxy may.
+    BodyLimit(usize),
+    /// Has no room for data of more bytes, and names the first that has.
+    DataLimit(usize),
     Broken(TransportError),
     /// Answers with one entry too few.
     Mismatch,
+    /// Never answers.
+    Silence,
     Panic,
 }
 
@@ -63,8 +75,11 @@ impl Transport for Scripted {
             (answer.unwrap_or(Answer::Fail(&[], "")), state.latency)
         };
         tokio::time::sleep(latency).await;
+        if matches!(answer, Answer::Silence) {
+            std::future::pending::<()>().await;
+        }
         self.state.borrow_mut().in_flight -= 1;
-        self.answer(answer, &records)
+        self.answer(answer, &records, body.len())
     }
 
     fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
@@ -75,7 +90,12 @@ impl Transport for Scripted {
 }
 
 impl Scripted {
-    fn answer(&self, answer: Answer, records: &[(String, String)]) -> Result<Response, TransportError> {
+    fn answer(
+        &self,
+        answer: Answer,
+        records: &[(String, String)],
+        body_bytes: usize,
+    ) -> Result<Response, TransportError> {
         let reply = |status: u16, body: String| {
             let status = StatusCode::from_u16(status).unwrap();
             Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
@@ -98,19 +118,38 @@ impl Scripted {
                     )),
                 )
             }
-            Answer::Fail(..) | Answer::Poison(..) | Answer::NamedPoison(_) => {
-                let (failing, code) =
-                    if let Answer::Fail(failing, code) = answer { (failing, code) } else { (&[][..], "") };
-                let mut entries = Vec::new();
+            Answer::PoisonInside(text, named) if records.iter().any(|(data, _)| data.contains(text)) => {
+                let position = records.iter().position(|(data, _)| data.contains(text)).unwrap() + 1;
+                let (place, why) = (format!("records.{position}.member.data"), "Member must not be null");
+                let message = format!("Value at '{place}' failed to satisfy constraint: {why}");
+                reply(400, validation(if named { &message } else { "said so" }))
+            }
+            Answer::BodyLimit(most) if body_bytes > most => reply(413, "<html>too large</html>".to_owned()),
+            Answer::DataLimit(most) if records.iter().any(|(data, _)| data.len() > most) => {
+                let position = records.iter().position(|(data, _)| data.len() > most).unwrap() + 1;
+                let too_long = format!(
+                    "1 validation error detected: Value at 'records.{position}.member.data' failed to satisfy constraint: Member must have length less than or equal to {most}"
+                );
+                reply(400, validation(&too_long))
+            }
+            _ => {
+                let code = |index: usize, data: &str| match answer {
+                    Answer::Fail(failing, code) if failing.contains(&index) => code,
+                    Answer::FailInside(text, code) if data.contains(text) => code,
+                    Answer::Codes(codes) => codes[index],
+                    _ => "",
+                };
+                let (mut entries, mut failed) = (Vec::new(), 0);
                 for (index, (data, _)) in records.iter().enumerate() {
-                    if failing.contains(&index) {
-                        entries.push(format!(r#"{{"ErrorCode":"{code}","ErrorMessage":"m"}}"#));
-                    } else {
+                    if code(index, data).is_empty() {
                         self.state.borrow_mut().accepted.push(data.clone());
                         entries.push(r#"{"SequenceNumber":"1","ShardId":"s"}"#.to_owned());
+                    } else {
+                        failed += 1;
+                        entries.push(format!(r#"{{"ErrorCode":"{}","ErrorMessage":"m"}}"#, code(index, data)));
                     }
                 }
-                reply(200, format!(r#"{{"FailedRecordCount":{},"Records":[{}]}}"#, failing.len(), entries.join(",")))
+                reply(200, format!(r#"{{"FailedRecordCount":{failed},"Records":[{}]}}"#, entries.join(",")))
             }
         }
     }
@@ -144,6 +183,7 @@ impl Bench {
             retries: 8,
             reset_backoff_on_success: true,
             immediate_retry: true,
+            flush_timeout: None,
             slow_flush: Some(Duration::from_secs(20)),
             stats_interval: None,
         };

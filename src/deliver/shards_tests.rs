@@ -184,6 +184,7 @@ impl Bench {
             retries: 8,
             reset_backoff_on_success: true,
             immediate_retry: true,
+            flush_timeout: None,
             slow_flush: None,
             stats_interval: None,
         };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rand::SeedableRng;
+use tokio::task::JoinSet;
 
 use super::scripted::{Answer, Bench, chunk, ids};
 use super::*;
@@ -138,7 +139,7 @@ async fn a_record_that_the_service_names_is_refused_without_search() {
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::NamedPoison(r#"{"i":7}"#));
     assert_eq!(bench.flush(100).await, Outcome::Delivered);
     assert_eq!(bench.accepted(), ids((0..100).filter(|&id| id != 7)));
-    assert_eq!(bench.sizes(), [100, 99]);
+    assert_eq!(bench.sizes(), [100, 99, 1], "and once more, after others were accepted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,8 +173,6 @@ async fn a_lone_record_is_not_thrown_away_before_kinesis_ever_took_one() {
     let bench = Bench::new(vec![Answer::Status(400, "ValidationException")]);
     assert_eq!(bench.flush(1).await, Outcome::Retry);
     assert_eq!(bench.flush(1).await, Outcome::Delivered);
-    bench.kinesis.state.borrow_mut().script.push_back(Answer::Status(400, "ValidationException"));
-    assert_eq!(bench.flush(1).await, Outcome::Hopeless, "now it is known to take others");
 }
 
 #[tokio::test(start_paused = true)]
@@ -460,4 +459,134 @@ async fn each_number_is_that_of_the_requests() {
     for (metric, expected) in counts {
         assert_eq!(metrics.get(metric), expected, "{metric:?}");
     }
+}
+
+/// A chunk waited 101 seconds behind 100 others that were throttled: requests that paused held all places.
+#[tokio::test(start_paused = true)]
+async fn what_can_be_delivered_does_not_wait_behind_what_is_throttled() {
+    let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::FailInside("hot", THROTTLED));
+    bench.kinesis.state.borrow_mut().latency = Duration::from_millis(10);
+    let hot: Vec<Vec<u8>> = (0..100).map(|id| chunk_of_text(&format!("hot {id}"), 10_000)).collect();
+    let set = tokio::task::LocalSet::new();
+    for chunk in hot {
+        let delivery = Rc::clone(&bench.delivery);
+        set.spawn_local(async move { delivery.deliver(&chunk, b"app").await });
+    }
+    let cold = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let started = Instant::now();
+        assert_eq!(bench.delivery.deliver(&chunk_of_text("cold", 10_000), b"app").await, Outcome::Delivered);
+        started.elapsed()
+    };
+    let took = set.run_until(cold).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// Records of so many bytes, a megabyte in all.
+fn chunk_of_text(text: &str, bytes: usize) -> Vec<u8> {
+    let record = rmp_serde::to_vec(&(1, serde_json::json!({ "text": text, "log": "x".repeat(bytes) }))).unwrap();
+    record.repeat(1_000_000 / record.len())
+}
+
+/// Bodies that pause have a bound too; beyond it they are made anew, and nothing is lost or sent twice by that.
+#[tokio::test(start_paused = true)]
+async fn throttled_bodies_that_there_is_no_room_for_are_made_anew() {
+    let bench = Bench::with(vec![], |settings, requests| {
+        (requests.max_records, settings.retries) = (500, 100);
+        requests.record.max_bytes = 1 << 20;
+    });
+    bench.kinesis.state.borrow_mut().latency = Duration::from_millis(10);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::FailInside("hot", THROTTLED));
+    let set = tokio::task::LocalSet::new();
+    let mut flushes = JoinSet::new();
+    for id in 0..40 {
+        let delivery = Rc::clone(&bench.delivery);
+        let chunk = chunk_of_text(&format!("hot {id}"), 100_000);
+        flushes.spawn_local_on(async move { delivery.deliver(&chunk, b"app").await }, &set);
+    }
+    set.run_until(async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        bench.kinesis.state.borrow_mut().otherwise = None;
+        while let Some(outcome) = flushes.join_next().await {
+            assert_eq!(outcome.unwrap(), Outcome::Delivered);
+        }
+    })
+    .await;
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for record in bench.kinesis.state.borrow().accepted.iter() {
+        *times.entry(record.clone()).or_default() += 1;
+    }
+    assert_eq!(times.len(), 40);
+    assert!(times.values().all(|&times| times == 9), "each chunk has nine equal records: {:?}", times.values());
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsDelivered), 360);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_pauses_halves_the_window() {
+    let bench = Bench::with(vec![], |settings, _| settings.concurrency = 256);
+    bench.kinesis.state.borrow_mut().latency = Duration::from_millis(10);
+    assert_eq!(bench.flush(1000).await, Outcome::Delivered);
+    let open = bench.delivery.window.limit();
+    bench.kinesis.state.borrow_mut().script.push_back(Answer::Fail(&[0], THROTTLED));
+    assert_eq!(bench.flush(2).await, Outcome::Delivered);
+    assert_eq!(bench.delivery.window.limit(), open / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_ends_when_its_time_is_over_and_keeps_what_it_got_done() {
+    let bench = Bench::with(vec![Answer::Fail(&[], "")], |settings, _| {
+        settings.concurrency = 1;
+        settings.flush_timeout = Some(Duration::from_secs(60));
+    });
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Silence);
+    assert_eq!(bench.flush(12).await, Outcome::Retry);
+    assert_eq!(bench.kinesis.start.elapsed().as_secs(), 60);
+    assert_eq!((bench.accepted(), bench.sizes()), (ids(0..4), vec![4, 4]));
+    assert!(bench.log.lines().concat().contains("the flush has taken flush_timeout"), "{:?}", bench.log.lines());
+    // Throttled for longer than that.
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0, 1, 2, 3], THROTTLED));
+    let started = Instant::now();
+    let bench_with_patience = Bench::with(vec![], |settings, _| {
+        (settings.retries, settings.flush_timeout) = (100, Some(Duration::from_secs(60)));
+    });
+    bench_with_patience.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0, 1, 2, 3], THROTTLED));
+    assert_eq!(bench_with_patience.flush(12).await, Outcome::Retry);
+    assert_eq!(started.elapsed().as_secs(), 60);
+    bench.kinesis.state.borrow_mut().otherwise = None;
+    assert_eq!(bench.flush(12).await, Outcome::Delivered);
+    assert_eq!(bench.accepted(), ids(0..12));
+}
+
+/// Flushes that waited for their turn went on packing, so that the entries they had taken were gone when time was up.
+#[tokio::test(start_paused = true)]
+async fn no_flush_begins_after_the_host_began_to_leave_and_all_entries_stay() {
+    let bench = Bench::with(vec![], |settings, _| (settings.retries, settings.concurrency) = (0, 4));
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0], THROTTLED));
+    let chunks: Vec<Vec<u8>> = (2..130).map(chunk).collect();
+    for chunk in &chunks {
+        assert_eq!(bench.flush_chunk(chunk).await, Outcome::Retry);
+    }
+    assert_eq!(bench.delivery.ledger().len(), 128);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Silence);
+    let set = tokio::task::LocalSet::new();
+    let mut flushes = JoinSet::new();
+    for chunk in chunks {
+        let delivery = Rc::clone(&bench.delivery);
+        flushes.spawn_local_on(async move { delivery.deliver(&chunk, b"app").await }, &set);
+    }
+    set.run_until(async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let requests = bench.sizes().len();
+        bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let over = std::iter::from_fn(|| flushes.try_join_next()).count();
+        assert!(over >= 124, "{over} of 128 are over, and all but those that wait for replies should be");
+        while let Some(outcome) = flushes.join_next().await {
+            assert_eq!(outcome.unwrap(), Outcome::Retry);
+        }
+        assert_eq!(bench.sizes().len(), requests, "nothing is sent any more");
+    })
+    .await;
+    assert_eq!(bench.delivery.ledger().len(), 128);
 }

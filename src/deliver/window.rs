@@ -13,14 +13,18 @@ const FEWEST: usize = 8;
 
 /// Bytes of bodies beyond which no further request is made; what many large ones would take of the node's memory.
 const MOST_BYTES: usize = 32 << 20;
+/// Bytes of bodies that may pause before a retry. What exceeds it is made anew from its chunk.
+const MOST_PARKED_BYTES: usize = 16 << 20;
 
-/// The requests in flight of one instance, those that pause before a retry included.
+/// The requests in flight of one instance. Those that pause before a retry are not: they would hold up all others.
 pub(super) struct Window {
     /// The user's `concurrency`.
     most: usize,
     limit: Cell<usize>,
     requests: Cell<usize>,
     bytes: Cell<usize>,
+    /// Bytes of bodies that pause.
+    parked_bytes: Cell<usize>,
     /// How many places were given so far.
     given: Cell<u64>,
     /// As many were given when one last had to wait for a place: these used the window up.
@@ -40,12 +44,12 @@ impl Window {
     /// One for at most `most` requests.
     pub(super) fn new(most: usize) -> Rc<Self> {
         let limit = Cell::new(FEWEST.min(most));
-        let (requests, bytes) = (Cell::default(), Cell::default());
+        let (requests, bytes, parked_bytes) = (Cell::default(), Cell::default(), Cell::default());
         let (given, used_up) = (Cell::default(), Cell::default());
-        Rc::new(Window { most, limit, requests, bytes, given, used_up, freed: Notify::new() })
+        Rc::new(Window { most, limit, requests, bytes, parked_bytes, given, used_up, freed: Notify::new() })
     }
 
-    /// Waits until one more request may be made. To be called by one task at a time.
+    /// Waits until one more request may be sent. Whoever waits longest is first.
     pub(super) async fn place(self: &Rc<Self>) -> Place {
         if self.requests.get() >= self.limit.get() {
             self.used_up.set(self.given.get());
@@ -55,7 +59,19 @@ impl Window {
         }
         self.requests.set(self.requests.get() + 1);
         self.given.set(self.given.get() + 1);
+        // One large body that ended may have made room for several.
+        self.tell();
         Place { window: Rc::clone(self), number: self.given.get(), bytes: 0 }
+    }
+
+    /// Room for a body of so many bytes that pauses; `None` where too many do.
+    pub(super) fn park(self: &Rc<Self>, bytes: usize) -> Option<Parked> {
+        let parked = self.parked_bytes.get() + bytes;
+        if parked > MOST_PARKED_BYTES {
+            return None;
+        }
+        self.parked_bytes.set(parked);
+        Some(Parked { window: Rc::clone(self), bytes })
     }
 
     /// How many may fly now.
@@ -72,11 +88,23 @@ impl Window {
         self.requests.get() < self.limit.get() && self.bytes.get() < MOST_BYTES
     }
 
-    /// Wakes the one that waits.
+    /// Wakes one that waits, if it would not wait again.
     fn tell(&self) {
         if self.is_open() {
             self.freed.notify_one();
         }
+    }
+}
+
+/// Room for the body of a request that pauses; free again when this is dropped.
+pub(super) struct Parked {
+    window: Rc<Window>,
+    bytes: usize,
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.window.parked_bytes.set(self.window.parked_bytes.get().saturating_sub(self.bytes));
     }
 }
 
@@ -176,6 +204,30 @@ mod tests {
         assert_eq!(fill(&window).len(), 3);
         window.failed();
         assert_eq!(window.limit(), 3);
+    }
+
+    #[test]
+    fn what_pauses_has_a_bound_of_its_own() {
+        let window = Window::new(100);
+        let mut parked: Vec<Parked> = std::iter::from_fn(|| window.park(5 << 20)).collect();
+        assert_eq!(parked.len(), 3);
+        assert!(window.is_open());
+        parked.pop();
+        assert!(window.park(5 << 20).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_that_ends_lets_as_many_go_on_as_there_is_room_for() {
+        let window = Window::new(100);
+        let mut large = window.place().await;
+        large.fill(MOST_BYTES);
+        let free = async {
+            tokio::task::yield_now().await;
+            drop(large);
+        };
+        let all = async { tokio::join!(window.place(), window.place(), window.place(), free) };
+        let (one, two, three, ()) = tokio::time::timeout(std::time::Duration::from_secs(1), all).await.unwrap();
+        assert_eq!([one.number, two.number, three.number], [2, 3, 4]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 
 use super::kpl::Kpl;
 use super::lines::Lines;
-use super::{Packer, Remark};
+use super::{Limits, Packer, Remark};
 use crate::aggregate::ShardMap;
 use crate::chunk::Event;
 use crate::kinesis::request::{Batch, Group};
@@ -57,6 +57,7 @@ impl Ready {
 /// Collects records in groups.
 pub(super) struct Groups {
     open: Open,
+    limits: Limits,
     ready: Ready,
     /// The record that is being written.
     record: Vec<u8>,
@@ -73,17 +74,22 @@ pub(super) struct Tools<'t, 'a> {
     pub(super) encoder: &'t mut Encoder<'a>,
     pub(super) random: &'t mut SmallRng,
     pub(super) remark: &'t mut dyn FnMut(u32, Remark),
+    pub(super) limits: Limits,
     /// Where complete groups go.
     pub(super) ready: &'t mut Ready,
 }
 
 impl Groups {
-    pub(super) fn new(aggregation: Aggregation) -> Self {
+    pub(super) fn new(aggregation: Aggregation, limits: Limits) -> Self {
         let open = match aggregation {
             Aggregation::Kpl { max_bytes, max_records, .. } => Open::Kpl(Kpl::new(max_bytes, max_records)),
             Aggregation::Lines => Open::Lines(Lines::default()),
         };
-        Groups { open, ready: Ready::default(), record: Vec::new() }
+        Groups { open, limits, ready: Ready::default(), record: Vec::new() }
+    }
+
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// The shards, by which records of different keys may share an aggregate of [`Aggregation::Kpl`].
@@ -91,15 +97,6 @@ impl Groups {
         if let Open::Kpl(kpl) = &mut self.open {
             kpl.set_shards(shards);
         }
-    }
-
-    /// How many records are in groups that are not yet in a batch.
-    pub(super) fn remaining(&self) -> usize {
-        let open = match &self.open {
-            Open::Kpl(kpl) => kpl.len(),
-            Open::Lines(lines) => lines.len(),
-        };
-        open + self.ready.groups.iter().map(|group| group.records.len()).sum::<usize>()
     }
 
     /// Writes an event's record.
@@ -136,9 +133,10 @@ impl Groups {
         remark: &mut dyn FnMut(u32, Remark),
     ) {
         match &mut self.open {
-            Open::Kpl(kpl) => kpl.add(index, &self.record, encoder, &mut self.ready),
+            Open::Kpl(kpl) => kpl.add(index, &self.record, encoder, self.limits, &mut self.ready),
             Open::Lines(lines) => {
-                lines.add(index, &self.record, &mut Tools { encoder, random, remark, ready: &mut self.ready });
+                let limits = self.limits;
+                lines.add(index, &self.record, &mut Tools { encoder, random, remark, limits, ready: &mut self.ready });
             }
         }
     }
@@ -147,7 +145,9 @@ impl Groups {
     fn close(&mut self, encoder: &mut Encoder<'_>, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) {
         match &mut self.open {
             Open::Kpl(kpl) => kpl.close(&mut self.ready),
-            Open::Lines(lines) => lines.close(&mut Tools { encoder, random, remark, ready: &mut self.ready }),
+            Open::Lines(lines) => {
+                lines.close(&mut Tools { encoder, random, remark, limits: self.limits, ready: &mut self.ready });
+            }
         }
     }
 }
@@ -162,8 +162,7 @@ impl Packer<'_> {
         let mut batch = self.begin();
         while let Some(group) = self.next_group(random, remark) {
             let bytes = batch.bytes() + group.data.len() + group.key.len();
-            let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
-            if is_full && !batch.is_empty() {
+            if self.is_full(&batch, bytes) {
                 if let Some(groups) = &mut self.groups {
                     groups.ready.groups.push_front(group);
                 }

@@ -68,7 +68,6 @@ fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, Rema
     while let Some(batch) = packer.next_batch(&mut random, &mut |index, remark| remarks.push((index, remark))) {
         batches.push(batch);
     }
-    assert_eq!(packer.remaining(), 0);
     (batches, remarks)
 }
 
@@ -345,7 +344,7 @@ fn records(batches: &[Batch]) -> Vec<u32> {
 }
 
 #[test]
-fn what_waits_in_groups_is_still_to_be_sent() {
+fn the_events_of_a_chunk_are_as_many_whatever_is_packed() {
     let chunk: Vec<u8> = (0..10).flat_map(|_| event("", &"x".repeat(50))).collect();
     let stream = Stream::parse("logs").unwrap();
     for settings in [kpl(200), lines(200), compressed(lines(200), Kind::Zstd)] {
@@ -354,11 +353,54 @@ fn what_waits_in_groups_is_still_to_be_sent() {
         let mut packer = Packer::new(&chunk, b"app", &stream, &settings, settled);
         let mut left = 8;
         loop {
-            assert_eq!(packer.remaining(), left);
+            assert_eq!(packer.events(), 10);
             let Some(batch) = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, _| {}) else { break };
             left -= batch.record_count();
         }
         assert_eq!(left, 0);
+    }
+}
+
+fn batches(mut packer: Packer<'_>) -> Vec<Batch> {
+    std::iter::from_fn(|| packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, _| {})).collect()
+}
+
+#[test]
+fn only_the_records_that_are_chosen_are_packed() {
+    let chunk: Vec<u8> = (0..10).flat_map(|_| event("", &"x".repeat(50))).collect();
+    let stream = Stream::parse("logs").unwrap();
+    for settings in [RequestSettings::default(), kpl(200), lines(200), compressed(lines(200), Kind::Zstd)] {
+        let packer = Packer::new(&chunk, b"app", &stream, &settings, RecordSet::from_iter([3, 4]));
+        let chosen = batches(packer.only(RecordSet::from_iter([2, 3, 9])));
+        assert_eq!(records(&chosen), [2, 3, 9]);
+    }
+}
+
+#[test]
+fn smaller_limits_make_smaller_groups_and_requests_and_cut_no_record() {
+    let long = noise(300, 1);
+    let chunk: Vec<u8> = (0..10).flat_map(|_| event("", &long)).collect();
+    let stream = Stream::parse("logs").unwrap();
+    for settings in [kpl(10_000), lines(10_000), compressed(lines(10_000), Kind::Zstd)] {
+        let pack = |limits: Limits| {
+            let mut packer = Packer::new(&chunk, b"app", &stream, &settings, RecordSet::default());
+            packer.set_limits(limits);
+            let packed = batches(packer);
+            assert_eq!(records(&packed), (0..10).collect::<Vec<_>>());
+            packed
+        };
+        let most = Limits::of(&settings);
+        let groups = |batches: &[Batch]| -> Vec<Vec<usize>> {
+            let of = |batch: &Batch| batch.entries().iter().map(|entry| batch.records(entry).len()).collect();
+            batches.iter().map(of).collect()
+        };
+        assert_eq!(groups(&pack(most)), [[10]], "{:?}", settings.aggregation);
+        assert_eq!(groups(&pack(Limits { group_records: 4, ..most })), [[4, 4, 2]], "{:?}", settings.aggregation);
+        assert_eq!(groups(&pack(most.alone())), vec![vec![1]; 10], "{:?}", settings.aggregation);
+        let tiny = pack(Limits { group_bytes: 50, ..most });
+        assert_eq!(groups(&tiny), [[1; 10]], "{:?}", settings.aggregation);
+        let pairs = pack(Limits { group_records: 1, request_bytes: 2 * tiny[0].entries()[0].bytes + 50, ..most });
+        assert_eq!(groups(&pairs), [[1, 1]; 5], "{:?}", settings.aggregation);
     }
 }
 

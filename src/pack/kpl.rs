@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::Limits;
 use super::group::Ready;
 use super::open::OpenByKey;
 use crate::aggregate::{Aggregate, Shard, ShardMap, hash_key};
@@ -42,11 +43,11 @@ struct Record<'a> {
 }
 
 /// How large an aggregate may be.
-struct Limits {
-    max_records: usize,
-    max_bytes: usize,
-    /// Most bytes of a Kinesis record, its key included.
-    max_record_bytes: usize,
+struct Most {
+    records: usize,
+    bytes: usize,
+    /// The key included.
+    bytes_with_key: usize,
 }
 
 impl Kpl {
@@ -60,26 +61,24 @@ impl Kpl {
         self.shards = shards;
     }
 
-    /// How many records are in open aggregates.
-    pub(super) fn len(&self) -> usize {
-        self.by_key.iter().chain(self.by_shard.values()).map(|open| open.records.len()).sum()
-    }
-
     /// Puts the record that `encoder` made last into an aggregate. One that is too large for any goes alone, behind
     /// those before it.
-    pub(super) fn add(&mut self, index: u32, data: &[u8], encoder: &Encoder<'_>, ready: &mut Ready) {
+    pub(super) fn add(&mut self, index: u32, data: &[u8], encoder: &Encoder<'_>, limits: Limits, ready: &mut Ready) {
         let record = Record { index, key: encoder.key(), random_key: encoder.random_key().is_some(), data };
-        let (max_records, max_bytes) = (self.max_records, self.max_bytes);
-        let limits = Limits { max_records, max_bytes, max_record_bytes: encoder.max_bytes() };
+        let most = Most {
+            records: self.max_records.min(limits.group_records),
+            bytes: self.max_bytes,
+            bytes_with_key: encoder.max_bytes().min(limits.group_bytes),
+        };
         if let Some(shard) = self.shard_of(&record) {
             let open = self.by_shard.entry(shard.start).or_default();
-            return open.add(&record, Some(shard), &limits, ready);
+            return open.add(&record, Some(shard), &most, ready);
         }
         let name = if record.random_key { "" } else { record.key };
         if let Some(mut oldest) = self.by_key.make_room(name) {
             oldest.close(ready);
         }
-        self.by_key.with(name, |open| open.add(&record, None, &limits, ready));
+        self.by_key.with(name, |open| open.add(&record, None, &most, ready));
     }
 
     /// The shard of a record, where the map has one. A record without a key may go to any.
@@ -98,14 +97,14 @@ impl Kpl {
 }
 
 impl OpenAggregate {
-    fn add(&mut self, record: &Record<'_>, shard: Option<Rc<Shard>>, limits: &Limits, ready: &mut Ready) {
-        let mut fits = self.records.len() < limits.max_records && self.fits(record, limits);
+    fn add(&mut self, record: &Record<'_>, shard: Option<Rc<Shard>>, most: &Most, ready: &mut Ready) {
+        let mut fits = self.records.len() < most.records && self.fits(record, most);
         if !fits || self.records.is_empty() {
             self.close(ready);
             self.key.push_str(record.key);
             self.random_key = record.random_key;
             self.shard = shard;
-            fits = self.fits(record, limits);
+            fits = self.fits(record, most);
         }
         if fits {
             let hash_key = self.shard.as_ref().map(|shard| shard.explicit_hash_key.as_str());
@@ -120,11 +119,11 @@ impl OpenAggregate {
         }
     }
 
-    fn fits(&self, record: &Record<'_>, limits: &Limits) -> bool {
+    fn fits(&self, record: &Record<'_>, most: &Most) -> bool {
         let hash_key = self.shard.as_ref().map(|shard| shard.explicit_hash_key.as_str());
         let key = if hash_key.is_some() { record.key } else { &self.key };
         let size = self.aggregate.size_with(key, hash_key, record.data.len());
-        size <= limits.max_bytes.min(limits.max_record_bytes.saturating_sub(self.key.len()))
+        size <= most.bytes.min(most.bytes_with_key.saturating_sub(self.key.len()))
     }
 
     /// Makes a group of its records, and starts over.

@@ -31,11 +31,6 @@ struct Block {
 }
 
 impl Lines {
-    /// How many records are in open blocks.
-    pub(super) fn len(&self) -> usize {
-        self.open.iter().map(|block| block.records.len()).sum()
-    }
-
     /// Puts the record that the encoder made last into a block.
     pub(super) fn add(&mut self, index: u32, line: &[u8], tools: &mut Tools<'_, '_>) {
         // The name outlives the borrow of the encoder that may compress.
@@ -59,7 +54,7 @@ impl Block {
     fn add(&mut self, index: u32, line: &[u8], tools: &mut Tools<'_, '_>) {
         let limit = self.limit(tools);
         let compresses = tools.encoder.compresses();
-        if !compresses && self.text.len() + line.len() > limit {
+        if self.records.len() >= tools.limits.group_records || !compresses && self.text.len() + line.len() > limit {
             self.close(tools);
         }
         self.text.extend_from_slice(line);
@@ -70,10 +65,13 @@ impl Block {
         }
     }
 
-    /// Most bytes of data.
+    /// Most bytes of data of several lines.
     fn limit(&self, tools: &Tools<'_, '_>) -> usize {
-        let key = if self.key.is_empty() { RANDOM_KEY_LENGTH } else { self.key.len() };
-        tools.encoder.max_bytes().saturating_sub(key)
+        tools.encoder.max_bytes().min(tools.limits.group_bytes).saturating_sub(self.key_bytes())
+    }
+
+    fn key_bytes(&self) -> usize {
+        if self.key.is_empty() { RANDOM_KEY_LENGTH } else { self.key.len() }
     }
 
     /// Makes groups of all of its lines.
@@ -98,6 +96,8 @@ impl Block {
         if count == 0 {
             count = 1;
             data.clear();
+            // Alone it may have all of a Kinesis record, whatever groups are held to.
+            let limit = tools.encoder.max_bytes().saturating_sub(self.key_bytes());
             let line = self.text.get(..self.end_of(1)).unwrap_or_default();
             let index = self.records.first().copied().unwrap_or_default();
             match tools.encoder.compress_to_fit(line, limit, &mut data) {

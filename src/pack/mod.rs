@@ -80,11 +80,61 @@ pub enum Remark {
     Altered(Alterations),
 }
 
+/// Which records of a chunk are packed.
+#[derive(Clone, Debug)]
+enum Selection {
+    /// All but these.
+    Except(RecordSet),
+    /// These alone.
+    Only(RecordSet),
+}
+
+impl Selection {
+    #[inline]
+    fn contains(&self, record: u32) -> bool {
+        match self {
+            Selection::Except(records) => !records.contains(record),
+            Selection::Only(records) => records.contains(record),
+        }
+    }
+}
+
+/// How large requests and groups may become, where less than the settings allow has proven right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most records of a request.
+    pub request_records: usize,
+    /// Most bytes of a request, data and partition keys. A single record above it goes alone.
+    pub request_bytes: usize,
+    /// Most records of the chunk that share one of the request.
+    pub group_records: usize,
+    /// Most bytes that several of them take together. A single one above it goes alone.
+    pub group_bytes: usize,
+}
+
+impl Limits {
+    /// Those of the settings.
+    pub fn of(settings: &RequestSettings) -> Limits {
+        Limits {
+            request_records: settings.max_records,
+            request_bytes: settings.max_bytes,
+            group_records: usize::MAX,
+            group_bytes: settings.record.max_bytes,
+        }
+    }
+
+    /// Each record of the chunk in a request of its own.
+    pub fn alone(self) -> Limits {
+        Limits { request_records: 1, group_records: 1, ..self }
+    }
+}
+
 /// Makes batches of a chunk's events.
 pub struct Packer<'a> {
-    events: Unsettled<'a>,
+    events: Selected<'a>,
     stream: &'a Stream,
     settings: &'a RequestSettings,
+    limits: Limits,
     encoder: Encoder<'a>,
     /// The record that found the last batch full.
     carried: Option<Record>,
@@ -98,21 +148,20 @@ pub struct Packer<'a> {
     spare: Option<&'a SpareBodies>,
 }
 
-/// The events of a chunk that need sending, with their indexes.
+/// The events of a chunk that are packed, with their indexes.
 #[derive(Clone)]
-struct Unsettled<'a> {
+struct Selected<'a> {
     events: Events<'a>,
-    /// Records that need no sending any more.
-    settled: RecordSet,
+    selection: Selection,
     next: u32,
 }
 
-impl<'a> Unsettled<'a> {
-    /// [`Events::pass`] over an event that needs sending, with its index.
+impl<'a> Selected<'a> {
+    /// [`Events::pass`] over an event that is packed, with its index.
     #[inline]
     fn pass(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<()>) -> Option<u32> {
         let record = self.next;
-        if self.settled.contains(record) {
+        if !self.selection.contains(record) {
             return None;
         }
         self.events.pass(read)?;
@@ -121,7 +170,7 @@ impl<'a> Unsettled<'a> {
     }
 }
 
-impl<'a> Iterator for Unsettled<'a> {
+impl<'a> Iterator for Selected<'a> {
     type Item = (u32, Result<Event<'a>, NotAnEvent>);
 
     #[inline]
@@ -130,7 +179,7 @@ impl<'a> Iterator for Unsettled<'a> {
             let event = self.events.next()?;
             let record = self.next;
             self.next += 1;
-            if !self.settled.contains(record) {
+            if self.selection.contains(record) {
                 return Some((record, event));
             }
         }
@@ -154,11 +203,26 @@ impl<'a> Packer<'a> {
         settings: &'a RequestSettings,
         settled: RecordSet,
     ) -> Self {
-        let events = Unsettled { events: Events::new(chunk), settled, next: 0 };
+        let events = Selected { events: Events::new(chunk), selection: Selection::Except(settled), next: 0 };
         let encoder = Encoder::new(&settings.record, tag);
-        let groups = settings.aggregation.map(Groups::new);
+        let limits = Limits::of(settings);
+        let groups = settings.aggregation.map(|aggregation| Groups::new(aggregation, limits));
         let body_bytes = if groups.is_some() { settings.body_bytes(chunk) } else { 0 };
-        Packer { events, stream, settings, encoder, carried: None, groups, body_bytes, records: 0, spare: None }
+        Packer { events, stream, settings, limits, encoder, carried: None, groups, body_bytes, records: 0, spare: None }
+    }
+
+    /// The same for these records of the chunk alone.
+    pub fn only(mut self, records: RecordSet) -> Self {
+        self.events.selection = Selection::Only(records);
+        self
+    }
+
+    /// Keeps to other limits from here on. Groups that are complete stay as they are.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        if let Some(groups) = &mut self.groups {
+            groups.set_limits(limits);
+        }
     }
 
     /// The same, by the shards that the stream has, as far as they are known.
@@ -188,8 +252,7 @@ impl<'a> Packer<'a> {
         while let Some(index) = self.next_record(&mut batch, random, remark) {
             let random_key = self.encoder.random_key();
             let bytes = batch.bytes() + batch.data().len() + self.encoder.key_length();
-            let is_full = batch.len() >= self.settings.max_records || bytes > self.settings.max_bytes;
-            if is_full && !batch.is_empty() {
+            if self.is_full(&batch, bytes) {
                 let (data, key) = (batch.data().to_vec(), self.encoder.key().to_owned());
                 self.carried = Some(Record { index, data, key, random_key: random_key.is_some() });
                 break;
@@ -200,6 +263,13 @@ impl<'a> Packer<'a> {
             }
         }
         self.finish(batch)
+    }
+
+    /// Whether a batch takes no further record, with which it would have so many bytes. An empty one takes any.
+    #[inline]
+    fn is_full(&self, batch: &BatchBuilder, bytes: usize) -> bool {
+        let Limits { request_records, request_bytes, .. } = self.limits;
+        !batch.is_empty() && (batch.len() >= request_records || bytes > request_bytes)
     }
 
     fn begin(&self) -> BatchBuilder {
@@ -222,10 +292,9 @@ impl<'a> Packer<'a> {
         Some(batch)
     }
 
-    /// How many records are not yet in a batch, those that cannot be sent among them.
-    pub fn remaining(&self) -> usize {
-        let made = usize::from(self.carried.is_some()) + self.groups.as_ref().map_or(0, Groups::remaining);
-        made + self.events.clone().count()
+    /// How many events the chunk has, whether they are packed or not.
+    pub fn events(&self) -> usize {
+        self.events.next as usize + self.events.events.clone().count()
     }
 
     /// Writes the next event that can be sent into an entry of `batch`, which stays open, and returns its index.
@@ -350,10 +419,9 @@ mod tests {
         let chunk = chunk_of(&[20, 20, 20, 2_000_000, 20]);
         let settings = limits(500, 5 << 20, 1000);
         let mut packer = Packer::new(&chunk, b"app", &stream, &settings, settled);
-        assert_eq!(packer.remaining(), 2);
         let batch = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, remark| panic!("{remark:?}"));
         assert_eq!(records(&[batch.unwrap()]), [vec![1, 4]]);
-        assert_eq!(packer.remaining(), 0);
+        assert_eq!(packer.events(), 5);
     }
 
     #[test]

@@ -41,10 +41,6 @@ impl<T: Default> OpenByKey<T> {
         work(&mut slot.open)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.values().map(|slot| &slot.open)
-    }
-
     /// Takes out everything, what was not used for the longest time first.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         let mut slots: Vec<Slot<T>> = self.slots.drain().map(|(_, slot)| slot).collect();

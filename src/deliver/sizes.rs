@@ -1,0 +1,99 @@
+//! How large requests and groups may be on the way to Kinesis, found out where it is less than the settings allow.
+//!
+//! Proxies and load balancers have limits of their own, and a stream may take smaller records than `max_record_size`
+//! says. What is refused for its size is sent in smaller pieces, and later ones are made no larger than what passed.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// After this time without a refusal a limit is raised by a quarter: whoever set it may have changed it.
+const PROBE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// One limit, in bytes.
+pub(super) struct SizeLimit {
+    /// What the settings allow.
+    most: usize,
+    now: Cell<usize>,
+    /// The largest that was accepted since it was lowered.
+    passed: Cell<usize>,
+    changed_at: Cell<Option<Instant>>,
+}
+
+impl SizeLimit {
+    pub(super) fn new(most: usize) -> Self {
+        SizeLimit { most, now: Cell::new(most), passed: Cell::new(0), changed_at: Cell::new(None) }
+    }
+
+    /// Most bytes at present.
+    pub(super) fn get(&self) -> usize {
+        if let Some(changed_at) = self.changed_at.get()
+            && changed_at.elapsed() >= PROBE_INTERVAL
+        {
+            let now = self.now.get();
+            let raised = now.saturating_add((now / 4).max(1)).min(self.most);
+            self.now.set(raised);
+            self.changed_at.set((raised < self.most).then(Instant::now));
+        }
+        self.now.get()
+    }
+
+    /// Notes that so many bytes passed.
+    pub(super) fn accepted(&self, bytes: usize) {
+        if self.now.get() < self.most {
+            self.passed.set(self.passed.get().max(bytes));
+        }
+    }
+
+    /// Notes that so many bytes were too many, and `allowed` would not have been, where that was said. Returns whether they
+    /// were within the limit, so that it had to be lowered.
+    pub(super) fn refused(&self, bytes: usize, allowed: Option<usize>) -> bool {
+        if bytes > self.now.get() {
+            return false;
+        }
+        if self.passed.get() >= bytes {
+            self.passed.set(0);
+        }
+        let lower = allowed.filter(|&allowed| allowed < bytes).unwrap_or(bytes / 2);
+        self.now.set(lower.max(self.passed.get()).max(1));
+        self.changed_at.set(Some(Instant::now()));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_halves_until_something_passes_and_creeps_up_again() {
+        let limit = SizeLimit::new(1000);
+        assert!(limit.refused(900, None));
+        assert!(!limit.refused(800, None), "made before the limit was lowered");
+        assert!(limit.refused(450, None));
+        assert_eq!(limit.get(), 225);
+        limit.accepted(220);
+        tokio::time::advance(PROBE_INTERVAL).await;
+        assert_eq!(limit.get(), 281);
+        assert!(limit.refused(270, None));
+        assert_eq!(limit.get(), 220, "what passed before, not half of what did not");
+        for _ in 0..7 {
+            tokio::time::advance(PROBE_INTERVAL).await;
+            limit.get();
+        }
+        assert_eq!(limit.get(), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_follows_what_the_service_says_and_what_passed_before_may_not_pass_now() {
+        let limit = SizeLimit::new(1000);
+        assert!(limit.refused(1000, Some(700)));
+        assert_eq!(limit.get(), 700);
+        limit.accepted(690);
+        assert!(limit.refused(600, Some(900)));
+        assert_eq!(limit.get(), 300);
+        assert!(limit.refused(1, None));
+        assert_eq!(limit.get(), 1);
+    }
+}
