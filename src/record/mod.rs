@@ -8,6 +8,7 @@ pub mod formats;
 pub mod json;
 mod json_string;
 pub mod path;
+mod repeats;
 pub mod shape;
 pub mod size;
 pub mod time;
