@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::compress::SharedCompressor;
 use crate::config;
 use crate::config::Stream;
 use crate::kinesis::client::Transport;
@@ -54,6 +55,7 @@ pub struct Delivery<T> {
     /// first is done first and the host can free it.
     turn: Mutex<()>,
     spare_bodies: SpareBodies,
+    compressor: SharedCompressor,
     random: RefCell<SmallRng>,
     log: Logger,
     ledger: RefCell<Ledger>,
@@ -90,6 +92,7 @@ impl<T: Transport> Delivery<T> {
             window: Window::new(settings.concurrency),
             turn: Mutex::new(()),
             spare_bodies: SpareBodies::default(),
+            compressor: SharedCompressor::default(),
             settings,
             random: RefCell::new(random),
             log,
@@ -112,7 +115,8 @@ impl<T: Transport> Delivery<T> {
         let flush = Rc::new(Flush { number, settled: RefCell::new(known.clone()), ..Flush::default() });
         let mut packer = Packer::new(chunk, tag, &self.stream, &self.requests, known)
             .with_shards(self.shards())
-            .with_spare_bodies(&self.spare_bodies);
+            .with_spare_bodies(&self.spare_bodies)
+            .with_compressor(&self.compressor);
         let mut requests = JoinSet::new();
         let waiting_since = Instant::now();
         let turn = self.turn.lock().await;
