@@ -1,19 +1,41 @@
-//! Making a record costs no memory of its own: buffers are used again.
+//! Making a record costs no memory of its own: buffers are used again. What is made holds little more than its bytes, and
+//! what is hostile costs a small multiple of its size.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe to write")]
-#![allow(clippy::unwrap_used, reason = "a test ends by a panic")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test ends by a panic")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::VecDeque;
 
 use kinesis::chunk::{Event, EventTime};
 use kinesis::config::Config;
-use kinesis::record::Encoder;
+use kinesis::kinesis::request::Batch;
+use kinesis::ledger::RecordSet;
+use kinesis::pack::{Packer, SpareBodies};
+use kinesis::record::{Encoder, json};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that are allocated now, from a number on that is far from zero, because a thread frees what others made; and
+    /// the most that ever were.
+    static LIVE: Cell<usize> = const { Cell::new(1 << 40) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+fn allocated(bytes: usize) {
+    ALLOCATIONS.with(|count| count.set(count.get() + 1));
+    let live = LIVE.with(|live| {
+        live.set(live.get() + bytes);
+        live.get()
+    });
+    PEAK.with(|peak| peak.set(peak.get().max(live)));
+}
+
+fn freed(bytes: usize) {
+    LIVE.with(|live| live.set(live.get() - bytes));
 }
 
 struct Counting;
@@ -21,18 +43,20 @@ struct Counting;
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        allocated(layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        freed(layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        freed(layout.size());
+        allocated(size);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -41,13 +65,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations while a thousand records are made, after the first ones have sized the buffers.
-fn allocations(options: &[(&str, &str)]) -> usize {
+fn config(options: &[(&str, &str)]) -> Config {
     let property = |name: &str| match options.iter().find(|(key, _)| *key == name) {
         Some((_, value)) => Some((*value).to_owned()),
         None => (name == "stream").then(|| "logs".to_owned()),
     };
-    let config = Config::parse(&property).unwrap();
+    Config::parse(&property).unwrap()
+}
+
+/// Allocations while a thousand records are made, after the first ones have sized the buffers.
+fn allocations(options: &[(&str, &str)]) -> usize {
+    let config = config(options);
     let event = serde_json::json!({
         "log": "10.0.0.1 - - \"GET /a?b=c%20d HTTP/1.1\" 200 ☕\n",
         "kubernetes": {"pod_name": "web-1", "labels": {"app.kubernetes.io/name": "web"}, "ports": [80, 443]},
@@ -92,9 +120,94 @@ fn a_record_is_made_without_allocating_whatever_is_set() {
     }
 }
 
+/// Bytes that batches in flight hold, and bytes that are their due: four times their bodies and half a KiB for each. `kept` says
+/// how many fly at once.
+fn in_flight(options: &[(&str, &str)], chunks: &[&[u8]], kept: usize) -> (usize, usize) {
+    let config = config(options);
+    let (spare, mut random) = (SpareBodies::default(), SmallRng::seed_from_u64(1));
+    let mut flying = VecDeque::new();
+    let before = LIVE.get();
+    for chunk in chunks {
+        let mut packer = Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default())
+            .with_spare_bodies(&spare);
+        while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
+            flying.push_back(batch);
+            if flying.len() > kept {
+                spare.keep(flying.pop_front().unwrap());
+            }
+        }
+    }
+    let due = flying.iter().map(|batch| 4 * batch.body().len() + 512).sum();
+    let held = LIVE.get() - before - flying.capacity() * size_of::<Batch>();
+    (held, due)
+}
+
+fn chunk(lines: usize, bytes: usize) -> Vec<u8> {
+    let body = rmp_serde::to_vec(&serde_json::json!({ "log": "x".repeat(bytes) })).unwrap();
+    [b"\x92\xd7\0\x5f\x5e\x10\0\0\0\0\0", body.as_slice()].concat().repeat(lines)
+}
+
+#[test]
+fn a_small_request_in_flight_holds_a_small_body() {
+    let (large, small) = (chunk(2000, 134), chunk(1, 134));
+    let one_by_one = ("batch_request_max_count", "1");
+    for options in [
+        &[one_by_one][..],
+        &[one_by_one, ("protocol", "cbor")],
+        &[one_by_one, ("compression", "gzip")],
+        &[one_by_one, ("aggregation", "kpl"), ("aggregation_max_size", "1000")],
+        &[one_by_one, ("aggregation", "lines"), ("max_record_size", "1000")],
+    ] {
+        let (held, due) = in_flight(options, &[&large], usize::MAX);
+        assert!(held < due, "{options:?}: {held} bytes, {due} allowed");
+    }
+    // Behind requests of half a megabyte, whose bodies they are written over; so much is kept for that.
+    const SPARE: usize = 1 << 20;
+    let large = chunk(500, 4000);
+    let small = [small.as_slice(); 64];
+    for options in [&[][..], &[("aggregation", "kpl")], &[("aggregation", "lines")], &[("compression", "gzip")]] {
+        let chunks: Vec<&[u8]> = small.iter().flat_map(|small| [large.as_slice(), small]).collect();
+        let (held, due) = in_flight(options, &chunks, 1);
+        assert!(held < SPARE + due, "{options:?}: {held} bytes, {due} allowed");
+    }
+}
+
+/// The JSON of a hostile event, and the most memory beside it that making it took, as a multiple of the event.
+fn cost(event: &[u8]) -> f64 {
+    let mut out = Vec::with_capacity(8 << 20);
+    let before = LIVE.get();
+    PEAK.set(before);
+    json::write(event, &mut out).unwrap();
+    assert!(out.capacity() == 8 << 20, "the memory of the JSON itself is not counted");
+    (PEAK.get() - before) as f64 / event.len() as f64
+}
+
+#[test]
+fn equal_keys_are_found_in_a_small_multiple_of_the_event_whatever_it_is() {
+    let map = |entries: u32| [&b"\xdf"[..], &entries.to_be_bytes()].concat();
+    let entries =
+        |count: u32, entry: &dyn Fn(u32) -> Vec<u8>| [map(count), (0..count).flat_map(entry).collect()].concat();
+    let number = |number: u32| [&b"\xce"[..], &number.to_be_bytes(), b"\xc0"].concat();
+    let in_the_end = |number: u32| [&b"\xd9\x30"[..], format!("{number:048}").as_bytes(), b"\xc0"].concat();
+    for (name, event) in [
+        ("numbers", entries(50_000, &|index| number(index + 1_000_000))),
+        ("a few numbers", entries(200_000, &|index| vec![(index % 128) as u8, 0xc0])),
+        ("one key", entries(100_000, &|_| b"\xa1k\xc0".to_vec())),
+        ("keys that differ in the end", entries(10_000, &in_the_end)),
+        ("maps as keys", entries(50_000, &|index| [b"\x81".as_slice(), &number(index), b"\xc0"].concat())),
+        ("maps in each other", [b"\x82\xa1k\xc0\xa1k".repeat(1000), entries(50_000, &number)].concat()),
+    ] {
+        let cost = cost(&event);
+        assert!(cost < 9.0, "{name}: {cost:.1} times the event");
+    }
+}
+
 #[test]
 fn the_allocator_counts() {
     let before = ALLOCATIONS.get();
     drop(std::hint::black_box(vec![1]));
     assert_eq!(ALLOCATIONS.get() - before, 1);
+    let (live, kept) = (LIVE.get(), Vec::<u8>::with_capacity(1000));
+    assert_eq!(LIVE.get() - live, kept.capacity());
+    assert!(PEAK.get() >= LIVE.get());
 }

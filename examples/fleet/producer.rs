@@ -161,6 +161,7 @@ impl Output {
                     retries: fleet.retries,
                     reset_backoff_on_success: fleet.reset_backoff,
                     immediate_retry: true,
+                    flush_timeout: None,
                     slow_flush: None,
                     stats_interval: None,
                 };

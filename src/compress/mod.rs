@@ -8,6 +8,7 @@
 
 mod fit;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::Cursor;
 use std::ops::RangeInclusive;
@@ -23,6 +24,13 @@ const DEFLATE_WINDOW_BITS: u8 = 15;
 const ZSTD_HIGH_LEVEL: i32 = 17;
 /// Instead it looks back 2 MiB, about as much as a chunk of Fluent Bit's holds.
 const ZSTD_WINDOW_LOG: u32 = 21;
+/// Before the first block is known, input that does not shrink is expected: then it fits for sure.
+pub const UNKNOWN_RATIO: f64 = 1.0;
+/// From here on zstd would keep tables of 16 to 64 MiB for a chunk of Fluent Bit's.
+const ZSTD_LEVEL_OF_LARGE_TABLES: i32 = 10;
+/// Instead its tables have 2^20 places, 4 MiB each: the last half mebibyte at least is searched as thoroughly, and the
+/// output is larger by a thousandth or two.
+const ZSTD_TABLE_LOG: u32 = 20;
 /// Where the header of gzip has the effort that was made, and after it the system that it was made on.
 const GZIP_EFFORT: usize = 8;
 
@@ -61,7 +69,7 @@ pub enum CompressError {
 /// An encoder with its memory, kept from record to record.
 ///
 /// gzip and zlib hold about 300 KiB, snappy 32 KiB. What zstd holds grows with the largest input so far: to 2 MiB at level
-/// 3, 12 MiB at level 9, and from level 16 on 18 MiB with an input of 1 MiB, but never to more than 35 MiB.
+/// 3, and to 11 MiB at any (tests/memory.rs measures it).
 pub struct Compressor {
     kind: Kind,
     encoder: Encoder,
@@ -74,6 +82,23 @@ enum Encoder {
     Deflate(Compress),
     Zstd(zstd::bulk::Compressor<'static>),
     Snappy(Box<snap::raw::Encoder>),
+}
+
+/// The one compressor of all who compress alike, but never at the same time. Who works has it, and gives it back when there
+/// is nothing to do for the moment, so that none waits with the memory of an encoder.
+#[derive(Default)]
+pub struct SharedCompressor(RefCell<Option<Compressor>>);
+
+impl SharedCompressor {
+    /// The compressor, unless somebody has it or there was none yet.
+    pub fn take(&self) -> Option<Compressor> {
+        self.0.take()
+    }
+
+    /// Takes it back. Of two the later one stays.
+    pub fn give_back(&self, compressor: Compressor) {
+        self.0.replace(Some(compressor));
+    }
 }
 
 impl Kind {
@@ -149,8 +174,17 @@ impl Compressor {
             Kind::Zstd => Encoder::Zstd(zstd_encoder(level).map_err(|error| refused(kind, error))?),
             Kind::Snappy => Encoder::Snappy(Box::new(snap::raw::Encoder::new())),
         };
-        // Before the first block is known, input that does not shrink is expected: then it fits for sure.
-        Ok(Compressor { kind, encoder, ratio: 1.0, work: 0 })
+        Ok(Compressor { kind, encoder, ratio: UNKNOWN_RATIO, work: 0 })
+    }
+
+    /// Bytes out for each byte in, of the last block of lines.
+    pub fn ratio(&self) -> f64 {
+        self.ratio
+    }
+
+    /// The same, to begin with.
+    pub fn with_ratio(self, ratio: f64) -> Self {
+        Compressor { ratio, ..self }
     }
 
     /// Bytes that went through the encoder since it was made, those of guesses that did not fit included.
@@ -191,6 +225,10 @@ fn refused(kind: Kind, reason: impl fmt::Display) -> CompressError {
 
 fn zstd_encoder(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> {
     let mut encoder = zstd::bulk::Compressor::new(level)?;
+    if level >= ZSTD_LEVEL_OF_LARGE_TABLES {
+        encoder.set_parameter(CParameter::HashLog(ZSTD_TABLE_LOG))?;
+        encoder.set_parameter(CParameter::ChainLog(ZSTD_TABLE_LOG))?;
+    }
     if level >= ZSTD_HIGH_LEVEL {
         encoder.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
     }

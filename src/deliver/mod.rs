@@ -25,6 +25,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
+use crate::compress::SharedCompressor;
 use crate::config;
 use crate::config::Stream;
 use crate::kinesis::client::Transport;
@@ -59,6 +60,7 @@ pub struct Delivery<T> {
     /// first is done first and the host can free it.
     turn: Mutex<()>,
     spare_bodies: SpareBodies,
+    compressor: SharedCompressor,
     random: RefCell<SmallRng>,
     log: Logger,
     ledger: Rc<Ledger>,
@@ -98,6 +100,7 @@ impl<T: Transport> Delivery<T> {
             window: Window::new(settings.concurrency),
             turn: Mutex::new(()),
             spare_bodies: SpareBodies::default(),
+            compressor: SharedCompressor::default(),
             settings,
             random: RefCell::new(random),
             log,

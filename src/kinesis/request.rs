@@ -12,6 +12,10 @@ use crate::aggregate::{self, Shard};
 use crate::config::Stream;
 use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 
+/// A batch that uses less than this part of its memory gives the rest back: a request of few records that is written over
+/// the body of a large one, or behind it, would hold as much while it flies.
+const LEAST_USE: usize = 4;
+
 /// How requests and replies are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -332,8 +336,16 @@ impl BatchBuilder {
             }
             Protocol::Cbor => self.body.extend_from_slice(cbor::END),
         }
-        let BatchBuilder { protocol, body, prefix_length, entries, groups, bytes, .. } = self;
+        let BatchBuilder { protocol, mut body, prefix_length, mut entries, groups, bytes, .. } = self;
+        shrink(&mut body);
+        shrink(&mut entries);
         Batch { protocol, body: body.into(), prefix_length, entries, groups: groups.into(), bytes }
+    }
+}
+
+fn shrink<T>(items: &mut Vec<T>) {
+    if items.capacity() / LEAST_USE > items.len() {
+        items.shrink_to_fit();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::record::path::KeyPath;
 use crate::record::size::Oversize;
 
 /// An event `{"k":key,"v":value}`; without a key `{"v":value}`.
-fn event(key: &str, value: &str) -> Vec<u8> {
+pub(super) fn event(key: &str, value: &str) -> Vec<u8> {
     let key = (!key.is_empty()).then(|| ("k".into(), key.into()));
     let body = rmpv::Value::Map(key.into_iter().chain([("v".into(), value.into())]).collect());
     let mut out = Vec::new();
@@ -20,16 +20,16 @@ fn event(key: &str, value: &str) -> Vec<u8> {
     out
 }
 
-fn json(key: &str, value: &str) -> String {
+pub(super) fn json(key: &str, value: &str) -> String {
     if key.is_empty() { format!(r#"{{"v":"{value}"}}"#) } else { format!(r#"{{"k":"{key}","v":"{value}"}}"#) }
 }
 
 /// A Kinesis record: the records of the chunk in it, its data, its key.
 #[derive(Clone, Debug, PartialEq)]
-struct Sent {
-    records: Vec<u32>,
-    data: Vec<u8>,
-    key: String,
+pub(super) struct Sent {
+    pub(super) records: Vec<u32>,
+    pub(super) data: Vec<u8>,
+    pub(super) key: String,
 }
 
 #[derive(serde::Deserialize)]
@@ -45,7 +45,7 @@ struct RequestRecord {
     partition_key: String,
 }
 
-fn sent(batch: &Batch) -> Vec<Sent> {
+pub(super) fn sent(batch: &Batch) -> Vec<Sent> {
     let request: Request = serde_json::from_slice(&batch.body()).unwrap();
     assert_eq!(request.records.len(), batch.entries().len());
     let decode = |text: &str| base64_simd::STANDARD.decode_to_vec(text).unwrap();
@@ -61,7 +61,7 @@ fn sent(batch: &Batch) -> Vec<Sent> {
 }
 
 /// The batches of a chunk, what was remarked, and the packer at its end.
-fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, Remark)>) {
+pub(super) fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, Remark)>) {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, RecordSet::default());
     let (mut random, mut remarks, mut batches) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
@@ -71,28 +71,28 @@ fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, Rema
     (batches, remarks)
 }
 
-fn all_sent(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
+pub(super) fn all_sent(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
     let (batches, remarks) = pack(chunk, settings);
     assert_eq!(remarks, []);
     batches.iter().flat_map(sent).collect()
 }
 
-fn kpl(max_bytes: usize) -> RequestSettings {
+pub(super) fn kpl(max_bytes: usize) -> RequestSettings {
     let aggregation = Some(Aggregation::Kpl { max_bytes, max_records: usize::MAX, by_shard: false });
     RequestSettings { aggregation, ..RequestSettings::default() }
 }
 
-fn lines(max_bytes: usize) -> RequestSettings {
+pub(super) fn lines(max_bytes: usize) -> RequestSettings {
     let record = RecordSettings { newline: true, max_bytes, ..RecordSettings::default() };
     RequestSettings { aggregation: Some(Aggregation::Lines), record, ..RequestSettings::default() }
 }
 
-fn compressed(mut settings: RequestSettings, kind: Kind) -> RequestSettings {
+pub(super) fn compressed(mut settings: RequestSettings, kind: Kind) -> RequestSettings {
     settings.record.compression = Some(Compression { kind, level: None });
     settings
 }
 
-fn keyed(mut settings: RequestSettings) -> RequestSettings {
+pub(super) fn keyed(mut settings: RequestSettings) -> RequestSettings {
     settings.record.partition_key = PartitionKey::Value(KeyPath::parse("k").unwrap());
     settings
 }
@@ -102,7 +102,7 @@ fn inflated(data: &[u8]) -> String {
 }
 
 /// Texts that do not shrink.
-fn noise(length: usize, seed: u64) -> String {
+pub(super) fn noise(length: usize, seed: u64) -> String {
     let mut random = SmallRng::seed_from_u64(seed);
     let text: String =
         (0..length.div_ceil(RANDOM_KEY_LENGTH)).map(|_| RandomKey::draw(&mut random).as_str().to_owned()).collect();
@@ -144,7 +144,7 @@ fn different_keys_never_share_an_aggregate_and_each_keeps_its_order() {
 }
 
 /// Records without a key are remarked, and sent.
-fn all_sent_but_keyless(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
+pub(super) fn all_sent_but_keyless(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
     let (batches, remarks) = pack(chunk, settings);
     let keyless = Remark::Altered(Alterations { cut_from: None, no_partition_key: true });
     assert!(remarks.iter().all(|(_, remark)| *remark == keyless), "{remarks:?}");

@@ -15,6 +15,7 @@ use rand::rngs::SmallRng;
 
 use crate::aggregate::ShardMap;
 use crate::chunk::{Event, Events, NotAnEvent};
+use crate::compress::SharedCompressor;
 use crate::config::Stream;
 use crate::kinesis::limits;
 use crate::kinesis::request::{Batch, BatchBuilder, Protocol};
@@ -239,6 +240,12 @@ impl<'a> Packer<'a> {
         self
     }
 
+    /// The same, with a compressor that packers use in turns: one has it only while it makes a batch.
+    pub fn with_compressor(mut self, shared: &'a SharedCompressor) -> Self {
+        self.encoder = self.encoder.with_compressor(shared);
+        self
+    }
+
     /// The next batch, as full as the limits allow; `None` when the chunk is done. What is not sent, or not as it came, is
     /// told to `remark`, with its index.
     pub fn next_batch(&mut self, random: &mut SmallRng, remark: &mut dyn FnMut(u32, Remark)) -> Option<Batch> {
@@ -280,6 +287,7 @@ impl<'a> Packer<'a> {
     }
 
     fn finish(&mut self, batch: BatchBuilder) -> Option<Batch> {
+        self.encoder.pause();
         if batch.is_empty() {
             if let Some(spare) = self.spare {
                 spare.give_back(batch.into_body());
@@ -331,7 +339,13 @@ impl<'a> Packer<'a> {
 }
 
 #[cfg(test)]
+mod compressor_tests;
+
+#[cfg(test)]
 mod group_tests;
+
+#[cfg(test)]
+mod kpl_tests;
 
 #[cfg(test)]
 mod one_pass_tests;
@@ -397,6 +411,17 @@ mod tests {
         let (batches, remarks) = pack(&chunk_of(&[100, 101, 99]), &limits(500, 5 << 20, 100 + RANDOM_KEY_LENGTH));
         assert_eq!(records(&batches), [vec![0, 2]]);
         assert_eq!(remarks, [Remark::Refused(Refusal::TooLarge)]);
+    }
+
+    #[test]
+    fn a_record_that_found_a_request_full_has_its_own_kind_of_key_in_the_next() {
+        use crate::partition::PartitionKey;
+        let mut settings = limits(1, 5 << 20, 1000);
+        for (key, is_random) in [("no such key", true), ("k", false)] {
+            settings.record.partition_key = PartitionKey::parse(key).unwrap();
+            let (batches, _) = pack(&chunk_of(&[20; 3]), &settings);
+            assert_eq!(batches.iter().map(|b| b.entries()[0].random_key).collect::<Vec<_>>(), [is_random; 3], "{key}");
+        }
     }
 
     #[test]

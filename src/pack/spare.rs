@@ -39,8 +39,12 @@ mod tests {
     use crate::config::Stream;
     use crate::kinesis::request::{BatchBuilder, Protocol};
 
+    /// A batch that fills its memory.
     fn batch(body: Vec<u8>) -> Batch {
-        BatchBuilder::new(&Stream::parse("logs").unwrap(), Protocol::Json, body).finish()
+        let data = vec![b'x'; body.capacity() / 2];
+        let mut builder = BatchBuilder::new(&Stream::parse("logs").unwrap(), Protocol::Json, body);
+        builder.push(0, &data, "key", false);
+        builder.finish()
     }
 
     #[test]

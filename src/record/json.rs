@@ -4,8 +4,10 @@
 //! infinities become null, a key that is no string becomes its text, an extension becomes base64 text, and of several
 //! equal keys the last one counts and stands where it stood.
 
+use crate::kinesis::limits;
 use crate::msgpack::{Malformed, Reader, ShortString, Token};
 use crate::record::json_string as string;
+use crate::record::repeats::Repeats;
 use crate::record::{Refusal, deeper};
 
 /// How deep maps and arrays may stand in each other. The encoder recurses, and the delivery thread's stack of 2 MiB
@@ -16,10 +18,14 @@ pub const MAX_DEPTH: u32 = 1024;
 /// doubles the backslashes before its quotes. Four of them may stand in each other.
 pub const KEY_LEVELS: u32 = 250;
 
-/// Maps with more entries than this are searched for equal keys by sorting instead of by the filter.
+/// Most bytes of the text of a map or an array that is a key: as much as a record has, as a rule. Backslashes are doubled
+/// with each level of keys in keys, so that 2 MB of quotes would become a hundred.
+const MOST_KEY_BYTES: usize = limits::DEFAULT_RECORD_BYTES;
+
+/// Maps with more entries than this are searched for equal keys by [`Repeats`] instead of by the filter.
 const FILTER_MAX_ENTRIES: u32 = 64;
 
-/// How many times its own length may be read again of a value in search of equal keys, before all maps are sorted.
+/// How many times its own length may be read again of a value in search of equal keys, before [`Repeats`] are sought.
 const REREADS: usize = 16;
 
 /// Bytes that may be read again in search of equal keys where the length of the value is not known yet.
@@ -40,30 +46,31 @@ pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         // Once for the whole value: if each map were begun anew for itself, the time would double with each level.
         Err(Stop::Undecided) => {
             out.truncate(start);
-            write_all(value, out, &mut Keys::Sort)
+            Repeats::of_value(Reader::new(value), MAX_DEPTH)
+                .and_then(|repeats| write_all(value, out, &mut Keys::Known(&repeats)))
         }
         written => written,
     };
     written.map_err(|stop| match stop {
         Stop::Refused(refusal) => refusal,
-        // Cannot be: sorting decides about all keys.
+        // Cannot be: all repeats are known.
         Stop::Undecided => Refusal::TooDeep,
     })
 }
 
 /// How equal keys of a map are found.
-enum Keys {
+pub(super) enum Keys<'r> {
     /// In one pass, as long as keys are strings and no two of them are equal.
     Filter {
         /// Bytes that may be read again to see whether two keys are equal or only look so to the filter.
         rereads: usize,
     },
-    /// By sorting the keys of each map.
-    Sort,
+    /// They were, of any kind and in any number.
+    Known(&'r Repeats),
 }
 
 /// Why writing ends early.
-enum Stop {
+pub(super) enum Stop {
     Refused(Refusal),
     /// [`Keys::Filter`] is not enough for this value.
     Undecided,
@@ -81,12 +88,12 @@ impl From<Refusal> for Stop {
     }
 }
 
-fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys) -> Result<(), Stop> {
+fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys<'_>) -> Result<(), Stop> {
     write_value(&mut Reader::new(value), out, keys, MAX_DEPTH)
 }
 
 /// Writes the next value.
-fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys, depth: u32) -> Result<(), Stop> {
+fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, depth: u32) -> Result<(), Stop> {
     if let Some(string) = string::short_and_plain(reader) {
         string::write_short(string, b"\"", out);
         return Ok(());
@@ -97,8 +104,8 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys, dept
     }
     // The token is not bound by `?`: that would copy it, which is dear at once after it was written.
     match reader.token() {
-        Ok(Token::Map(entries)) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Sort) => {
-            write_map_by_sorting(entries, reader, out, keys, deeper(depth, 1)?)
+        Ok(Token::Map(entries)) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Known(_)) => {
+            write_map_of_any_keys(entries, reader, out, keys, deeper(depth, 1)?)
         }
         Ok(Token::Map(entries)) => write_map(entries, reader, out, keys, deeper(depth, 1)?),
         Ok(Token::Array(entries)) => write_array(entries, reader, out, keys, deeper(depth, 1)?),
@@ -134,7 +141,7 @@ fn write_array(
     entries: u32,
     reader: &mut Reader<'_>,
     out: &mut Vec<u8>,
-    keys: &mut Keys,
+    keys: &mut Keys<'_>,
     depth: u32,
 ) -> Result<(), Stop> {
     out.push(b'[');
@@ -153,7 +160,7 @@ fn write_map(
     entries: u32,
     reader: &mut Reader<'_>,
     out: &mut Vec<u8>,
-    keys: &mut Keys,
+    keys: &mut Keys<'_>,
     depth: u32,
 ) -> Result<(), Stop> {
     let contents = *reader;
@@ -187,28 +194,42 @@ fn write_map(
 /// Writes a map of any keys, but only the last entry of each.
 #[cold]
 #[inline(never)]
-fn write_map_by_sorting(
+fn write_map_of_any_keys(
     entries: u32,
     reader: &mut Reader<'_>,
     out: &mut Vec<u8>,
-    keys: &mut Keys,
+    keys: &Keys<'_>,
     depth: u32,
 ) -> Result<(), Stop> {
-    let kept = last_of_each_key(entries, *reader, keys, depth)?;
-    let mut kept = kept.iter().peekable();
+    match keys {
+        Keys::Known(repeats) => write_map_without(repeats, entries, reader, out, depth),
+        Keys::Filter { .. } => {
+            write_map_without(&Repeats::of_map(entries, *reader, depth)?, entries, reader, out, depth)
+        }
+    }
+}
+
+fn write_map_without(
+    repeats: &Repeats,
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    depth: u32,
+) -> Result<(), Stop> {
+    let keys = &mut Keys::Known(repeats);
     let mut first = true;
     out.push(b'{');
-    for entry in 0..entries {
-        reader.skip()?;
-        let Some((key, _)) = kept.next_if(|&&(_, kept)| kept == entry) else {
+    for _ in 0..entries {
+        if repeats.contain(reader) {
+            reader.skip()?;
             reader.skip()?;
             continue;
-        };
+        }
         if !first {
             out.push(b',');
         }
         first = false;
-        out.extend_from_slice(key);
+        write_key(reader, out, keys, depth)?;
         out.push(b':');
         write_value(reader, out, keys, depth)?;
     }
@@ -216,53 +237,37 @@ fn write_map_by_sorting(
     Ok(())
 }
 
-/// The keys of a map as JSON strings, each once, with the last entry that has it; in the order of the entries.
-fn last_of_each_key(
-    entries: u32,
-    mut contents: Reader<'_>,
-    keys: &mut Keys,
-    depth: u32,
-) -> Result<Vec<(Vec<u8>, u32)>, Stop> {
-    let mut last: Vec<(Vec<u8>, u32)> = Vec::new();
-    for entry in 0..entries {
-        let mut key = Vec::new();
-        write_key(&mut contents, &mut key, keys, depth)?;
-        contents.skip()?;
-        last.push((key, entry));
-    }
-    last.sort_unstable();
-    last.dedup_by(|later, earlier| {
-        let equal = later.0 == earlier.0;
-        if equal {
-            earlier.1 = later.1;
-        }
-        equal
-    });
-    last.sort_unstable_by_key(|&(_, entry)| entry);
-    Ok(last)
-}
-
 /// Writes a key of any kind as a JSON string: strings as they are, everything else as its JSON text.
-fn write_key(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys, depth: u32) -> Result<(), Stop> {
+pub(super) fn write_key(
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys<'_>,
+    depth: u32,
+) -> Result<(), Stop> {
     let mut behind = *reader;
-    let mut text = Vec::new();
     match behind.token()? {
         Token::Map(_) | Token::Array(_) => {
+            let mut text = Vec::new();
             write_value(reader, &mut text, keys, deeper(depth, KEY_LEVELS)?)?;
+            if text.len() > MOST_KEY_BYTES {
+                return Err(Refusal::TooLarge.into());
+            }
             string::write(&text, out);
             return Ok(());
         }
         key @ (Token::String(_) | Token::Binary(_) | Token::Extension(..)) => write_scalar(&key, out),
+        // Nothing in the text of a number or a word is escaped.
         scalar => {
-            write_scalar(&scalar, &mut text);
-            string::write(&text, out);
+            out.push(b'"');
+            write_scalar(&scalar, out);
+            out.push(b'"');
         }
     }
     *reader = behind;
     Ok(())
 }
 
-impl Keys {
+impl Keys<'_> {
     /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there.
     #[cold]
     #[inline(never)]

@@ -78,6 +78,15 @@ proptest! {
     }
 
     #[test]
+    fn of_equal_keys_the_last_counts_whatever_they_are_and_wherever_they_stand(value in value_with_equal_keys()) {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, &value).unwrap();
+        if let Ok(json) = json_of_bytes(&bytes) {
+            prop_assert_eq!(json, model(&value));
+        }
+    }
+
+    #[test]
     fn bad_utf8_becomes_one_replacement_character_per_bad_byte(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
         let expected: String = bytes
             .utf8_chunks()
@@ -86,6 +95,49 @@ proptest! {
         let ours: String = serde_json::from_str(&json_of(&Value::Binary(bytes))).unwrap();
         prop_assert_eq!(ours, expected);
     }
+}
+
+/// A value as JSON by the rules alone: of equal texts of keys the last entry counts.
+fn model(value: &Value) -> String {
+    match value {
+        Value::Map(entries) => {
+            let texts: Vec<String> = entries.iter().map(|(key, _)| model_key(key)).collect();
+            let counts = |&(index, _): &(usize, &(Value, Value))| !texts[index + 1..].contains(&texts[index]);
+            let members = entries.iter().enumerate().filter(counts);
+            let members: Vec<String> =
+                members.map(|(index, (_, value))| format!("{}:{}", texts[index], model(value))).collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(values) => format!("[{}]", values.iter().map(model).collect::<Vec<_>>().join(",")),
+        scalar => json_of(scalar),
+    }
+}
+
+fn model_key(key: &Value) -> String {
+    match key {
+        Value::String(_) | Value::Binary(_) | Value::Ext(..) => model(key),
+        other => serde_json::to_string(&model(other)).unwrap(),
+    }
+}
+
+/// Values whose maps have few different keys, of any kind: most come again.
+fn value_with_equal_keys() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        (0i64..4).prop_map(Value::from),
+        (0i64..4).prop_map(|number| Value::from(number.to_string())),
+        "[ab\"]{0,2}".prop_map(Value::from),
+        "[ab\"]{0,2}".prop_map(|text| Value::Binary(text.into_bytes())),
+        Just(Value::Nil),
+        Just(Value::F64(1.0)),
+    ];
+    leaf.prop_recursive(6, 256, 12, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            proptest::collection::vec((inner.clone(), inner.clone()), 0..12).prop_map(Value::Map),
+            proptest::collection::vec(("[a-c]", inner.clone()), 0..100)
+                .prop_map(|pairs| Value::Map(pairs.into_iter().map(|(k, v)| (Value::from(k), v)).collect())),
+        ]
+    })
 }
 
 /// Counts the members of all objects: colons outside strings.
@@ -271,6 +323,32 @@ fn keys_in_keys_are_refused_before_their_escapes_grow_without_end() {
     }
     // Depth in a value is counted as ever.
     assert!(json_of_bytes(&nested(100, b"\x81\x01", b"\xc0")).is_ok());
+}
+
+#[test]
+fn a_key_of_maps_whose_text_is_larger_than_a_record_is_refused_before_it_grows_further() {
+    let quotes = |bytes: u32| [&b"\xdb"[..], &bytes.to_be_bytes(), &vec![b'"'; bytes as usize]].concat();
+    let keys_in_keys = |bytes: u32| [&[0x81; 5][..], &quotes(bytes), &[0xc0; 5]].concat();
+    // Each level of keys doubles the quotes and escapes what it doubled.
+    assert!(json_of_bytes(&keys_in_keys(50_000)).is_ok());
+    let mut out = Vec::new();
+    assert_eq!(write(&keys_in_keys(2_000_000), &mut out), Err(Refusal::TooLarge));
+    assert!(out.capacity() < 20_000_000, "{}", out.capacity());
+}
+
+/// Each level had all entries within it read again, in search of equal keys: 1,000 times two megabytes of numbers.
+#[test]
+fn maps_in_each_other_are_read_once_in_search_of_equal_keys() {
+    let levels = 1000;
+    let innermost = [&b"\xdd\0\x1e\0\0"[..], &[1; 0x1e0000]].concat();
+    let wide =
+        [&b"\xde\0\x42"[..], &(0..65u8).flat_map(|key| [0xa1, key, 0xc0]).collect::<Vec<_>>(), b"\xa2in"].concat();
+    for open in [&b"\x82\xa1k\xc0\xa1k"[..], b"\x81\x01", &wide] {
+        let value = nested(levels, open, &innermost);
+        ends_within_seconds(move || {
+            json_of_bytes(&value).unwrap();
+        });
+    }
 }
 
 /// `text` as a msgpack string, in its shortest form.

@@ -8,6 +8,7 @@ pub mod formats;
 pub mod json;
 mod json_string;
 pub mod path;
+mod repeats;
 pub mod shape;
 pub mod size;
 pub mod time;
@@ -17,7 +18,7 @@ use std::fmt;
 use rand::rngs::SmallRng;
 
 use crate::chunk::Event;
-use crate::compress::{CompressError, Compressor, Kind};
+use crate::compress::{CompressError, Compressor, Kind, SharedCompressor, UNKNOWN_RATIO};
 use crate::kinesis::limits;
 use crate::msgpack::{Malformed, Reader};
 use crate::partition::{PartitionKey, RANDOM_KEY_LENGTH, RandomKey};
@@ -134,6 +135,10 @@ pub struct Encoder<'a> {
     shaped: Vec<u8>,
     open: Vec<Open>,
     compressor: Option<Compressor>,
+    /// Where the compressor comes from, and goes when there is nothing to do.
+    shared: Option<&'a SharedCompressor>,
+    /// How blocks of lines shrank so far.
+    ratio: f64,
     /// The record before it is compressed.
     plain: Vec<u8>,
     /// The key that the user's configuration gives the last record, unless it has a random one.
@@ -165,9 +170,26 @@ impl<'a> Encoder<'a> {
             shaped: Vec::new(),
             open: Vec::new(),
             compressor: None,
+            shared: None,
+            ratio: UNKNOWN_RATIO,
             plain: Vec::new(),
             key: String::new(),
             random_key: None,
+        }
+    }
+
+    /// The same, with a compressor that others use too, in turns.
+    pub fn with_compressor(self, shared: &'a SharedCompressor) -> Self {
+        Encoder { shared: Some(shared), ..self }
+    }
+
+    /// Gives the shared compressor back until there is a record again.
+    pub fn pause(&mut self) {
+        if let Some(shared) = self.shared
+            && let Some(compressor) = self.compressor.take()
+        {
+            self.ratio = compressor.ratio();
+            shared.give_back(compressor);
         }
     }
 
@@ -363,7 +385,13 @@ impl<'a> Encoder<'a> {
         let compression = self.settings.compression.ok_or(Refusal::Compression)?;
         match &mut self.compressor {
             Some(compressor) => Ok(compressor),
-            none => Ok(none.insert(Compressor::new(compression.kind, compression.level)?)),
+            none => {
+                let compressor = match self.shared.and_then(SharedCompressor::take) {
+                    Some(shared) => shared.with_ratio(self.ratio),
+                    None => Compressor::new(compression.kind, compression.level)?,
+                };
+                Ok(none.insert(compressor))
+            }
         }
     }
 }
