@@ -26,8 +26,10 @@ use crate::deliver::Delivery;
 use crate::environment;
 use crate::error::{ConfigError, Mistake};
 use crate::kinesis::aws_http::http_client;
+use crate::kinesis::blocking::Blocking;
 use crate::kinesis::client::{Client, Requests, Transport};
 use crate::kinesis::credentials::{self, CredentialsCache};
+use crate::kinesis::shared_config::SharedFiles;
 use crate::kinesis::user_agent::user_agent;
 use crate::ledger::Ledger;
 use crate::log::{Level, Line, LogSink, Logger};
@@ -43,10 +45,6 @@ const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the host is shown the metrics, and asked whether it is about to leave, while flushes are under way.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// How long the exit waits for a name server that does not answer. A thread that waits for it longer touches nothing of
-/// ours but code, which stays mapped (build.rs).
-const RESOLVER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lines that are kept while no thread of the host waits; the oldest go first.
 const MAX_WAITING_LINES: usize = 200;
@@ -205,8 +203,8 @@ where
             Err(mistakes) => drop(ready.send(Err(mistakes))),
         }
     });
-    // Only a name's resolution can still run, in the C library and on a thread of the runtime.
-    runtime.shutdown_timeout(RESOLVER_PATIENCE);
+    // With it goes what still holds threads for calls that hang; the last to go waits for them.
+    drop(runtime);
     router.take()
 }
 
@@ -363,9 +361,11 @@ async fn open(
 ) -> Result<Rc<Delivery<Client>>, ConfigError> {
     let deadline = Instant::now() + credentials::FETCH_TIMEOUT;
     let mistake = |option: &'static str, text| ConfigError { mistakes: vec![Mistake { option: option.into(), text }] };
+    let blocking = Blocking::start();
+    let files = SharedFiles::read(&blocking).await.map_err(|reason| mistake("profile", reason))?;
     let region = match config.region {
         Some(region) => region,
-        None => credentials::default_region(&config.identity).await.ok_or_else(|| {
+        None => credentials::default_region(&config.identity, &files, &blocking).await.ok_or_else(|| {
             mistake(
                 "region",
                 "it is not set, and neither the stream's ARN, AWS_REGION, AWS_DEFAULT_REGION, the profile nor the instance tells it".to_owned(),
@@ -374,13 +374,20 @@ async fn open(
     };
     let (endpoint, connector) = config
         .network
-        .resolve(config.identity.profile(), &region, &environment::variable)
+        .resolve(config.identity.profile(), &files, &blocking, &region, &environment::variable)
         .await
         .map_err(|mistake| ConfigError { mistakes: vec![mistake] })?;
     let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let http = http_client(connector.clone());
-    let cache =
-        CredentialsCache::open(config.identity, region.clone(), http, Arc::clone(&clock), log.clone(), metrics.clone());
+    let cache = CredentialsCache::open(
+        config.identity,
+        region.clone(),
+        http,
+        blocking,
+        Arc::clone(&clock),
+        log.clone(),
+        metrics.clone(),
+    );
     let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
     let agent = user_agent(&environment::variable);
     let requests = Requests::new(&endpoint, region, config.requests.protocol, agent)

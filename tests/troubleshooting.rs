@@ -50,6 +50,20 @@ fn is_line_of(line: &str, entry: &str) -> bool {
 /// What other tests bring about: an entry, the test's file, a text of the entry that it expects.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("plugin: it cannot start: …", "src/plugin_tests.rs", "plugin: it cannot start: "),
+    ("profile: … is …, not a file", "tests/identity/files.rs", ", not a file"),
+    ("… is …, not a file", "tests/identity/files.rs", ", not a file"),
+    ("… is larger than … KiB", "src/kinesis/files.rs", " is larger than "),
+    ("profile: … cannot be read: …", "tests/network/shortages.rs", " cannot be read: "),
+    ("cannot resolve …: …", "tests/silent_dns.rs", "cannot resolve "),
+    ("no thread to be had: …", "tests/network/shortages.rs", "no thread to be had: "),
+    (
+        "too many open files: this process may have no more than …",
+        "tests/network/shortages.rs",
+        "too many open files: this process may have no more than ",
+    ),
+    ("the reply is longer than … KiB", "tests/identity/endless.rs", "the reply is longer than "),
+    ("the process ended with …: …", "tests/identity/process.rs", "the process ended with "),
+    ("the process printed more than … KiB", "tests/identity/process.rs", "the process printed more than "),
     ("throttling has ended: … records were throttled in … s…", "src/deliver/tests.rs", "records were throttled in "),
     (
         "…; those that are there go on being used and expire in … s",

@@ -20,6 +20,7 @@ pub mod exports;
 pub mod guard;
 pub mod host;
 pub mod loan;
+pub mod system;
 
 mod instances;
 mod metrics;

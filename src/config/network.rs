@@ -1,14 +1,20 @@
 //! The options that say how AWS is reached.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Options, any_text, parse};
 use crate::error::Mistake;
+use crate::kinesis::blocking::Blocking;
 use crate::kinesis::connect::Connector;
 use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::proxy::{Proxies, Proxy};
-use crate::kinesis::shared_config::SharedConfig;
+use crate::kinesis::resolver::Resolver;
+use crate::kinesis::shared_config::{SharedConfig, SharedFiles};
 use crate::kinesis::tls;
+
+/// Longest time to read the certificates that are trusted.
+const CERTIFICATES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How AWS is reached. What is `None` is as the environment has it.
 #[derive(Clone, Debug)]
@@ -48,23 +54,29 @@ impl Network {
     }
 
     /// The endpoint, and what opens connections to it: the options, and where they are unset, AWS's shared configuration of
-    /// `profile` and the environment. Reads files, asks no server.
+    /// `profile` and the environment. Reads files, on threads of `blocking`; asks no server.
     pub async fn resolve(
         self,
         profile: Option<&str>,
+        files: &SharedFiles,
+        blocking: &Blocking,
         region: &Region,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Endpoint, Connector), Mistake> {
         let mistake = |option: &'static str, text| Mistake { option: option.into(), text };
-        let shared = SharedConfig::load(profile, region).await;
+        let shared = SharedConfig::load(files, profile, region).await;
         let (use_fips, use_dual_stack) = (self.use_fips_endpoint, self.use_dualstack_endpoint);
         let endpoint = Endpoint::choose(self.endpoint, use_fips, use_dual_stack, &shared, region)?;
         let proxies = Proxies::new(self.http_proxy, environment)
             .map_err(|(variable, allowed)| mistake("http_proxy", format!("{variable} is not valid: {allowed}")))?;
         let ca_bundle = self.ca_bundle.or_else(|| environment("AWS_CA_BUNDLE").map(PathBuf::from));
-        let tls = tls::client_config(ca_bundle.as_deref(), endpoint.is_https())
-            .map_err(|reason| mistake("ca_bundle", reason))?;
-        Ok((endpoint, Connector::new(tls, proxies)))
+        let needed = endpoint.is_https();
+        let read = move || tls::client_config(ca_bundle.as_deref(), needed);
+        let tls = match blocking.run(CERTIFICATES_PATIENCE, read).await {
+            Ok(read) => read.map_err(|reason| mistake("ca_bundle", reason))?,
+            Err(reason) => return Err(mistake("ca_bundle", format!("certificates cannot be read: {reason}"))),
+        };
+        Ok((endpoint, Connector::new(tls, proxies, Resolver::new(blocking.clone()))))
     }
 }
 

@@ -14,10 +14,19 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http::header::PROXY_AUTHORIZATION;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::kinesis::connect::Connector;
+
+/// Largest reply that is read, in bytes: credentials have some 2 KiB, and nothing else is asked for.
+const MAX_BODY_BYTES: usize = 256 << 10;
+/// And its head, interim replies included as far as they come together.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// Longest time of an exchange whose caller sets none, beside the connection's. STS has 20 s for all its tries.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client for `aws-config` and STS whose connections `connector` opens.
 pub fn http_client(connector: Connector) -> SharedHttpClient {
@@ -26,15 +35,15 @@ pub fn http_client(connector: Connector) -> SharedHttpClient {
             Some(limit) => connector.clone().with_connect_timeout(limit),
             None => connector.clone(),
         };
-        SharedHttpConnector::new(OneCall { connector, read_timeout: settings.read_timeout() })
+        SharedHttpConnector::new(OneCall { connector, read_timeout: settings.read_timeout().unwrap_or(READ_TIMEOUT) })
     })
 }
 
 #[derive(Clone)]
 struct OneCall {
     connector: Connector,
-    /// Longest time from the connection to the head of the reply.
-    read_timeout: Option<Duration>,
+    /// Longest time from the connection to the end of the reply, however often something of it arrives.
+    read_timeout: Duration,
 }
 
 impl fmt::Debug for OneCall {
@@ -55,18 +64,29 @@ impl OneCall {
         if let Some(authorization) = self.connector.proxy_authorization(request.uri()) {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
-        let limit = self.read_timeout.map(|limit| limit + self.connector.connect_timeout());
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(self.connector);
-        let exchange = client.request(request);
-        let reply = match limit {
-            Some(limit) => tokio::time::timeout(limit, exchange).await.map_err(|_| {
-                let text = format!("no reply within {limit:?}");
-                ConnectorError::timeout(io::Error::new(io::ErrorKind::TimedOut, text).into())
-            })?,
-            None => exchange.await,
+        let limit = self.read_timeout + self.connector.connect_timeout();
+        let mut client = Client::builder(TokioExecutor::new());
+        let client = client.pool_max_idle_per_host(0).http1_max_buf_size(MAX_HEAD_BYTES).build(self.connector);
+        let exchange = async {
+            let reply = client.request(request).await.map_err(|error| ConnectorError::io(error.into()))?;
+            let (head, body) = reply.into_parts();
+            let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(unread)?;
+            HttpResponse::try_from(http::Response::from_parts(head, SdkBody::from(body.to_bytes())))
+                .map_err(|error| ConnectorError::other(error.into(), None))
         };
-        let reply = reply.map_err(|error| ConnectorError::io(error.into()))?;
-        HttpResponse::try_from(reply.map(SdkBody::from_body_1_x))
-            .map_err(|error| ConnectorError::other(error.into(), None))
+        tokio::time::timeout(limit, exchange).await.map_err(|_| {
+            let text = format!("no reply within {limit:?}");
+            ConnectorError::timeout(io::Error::new(io::ErrorKind::TimedOut, text).into())
+        })?
+    }
+}
+
+/// Another try would end no other way when the reply is too long.
+fn unread(error: Box<dyn std::error::Error + Send + Sync>) -> ConnectorError {
+    if error.is::<LengthLimitError>() {
+        let text = format!("the reply is longer than {} KiB", MAX_BODY_BYTES >> 10);
+        ConnectorError::other(text.into(), None)
+    } else {
+        ConnectorError::io(error)
     }
 }

@@ -8,26 +8,29 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, PROXY_AUTHORIZATION,
     USER_AGENT,
 };
 use http::{Method, Request, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::kinesis::connect::{Connector, Pool, pool, retire_if_old};
+use crate::kinesis::connect::{Connector, Pool, place, pool, retire_if_old};
 use crate::kinesis::credentials::{CredentialsCache, with_causes};
 use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Protocol;
 use crate::kinesis::signature::{Signature, Signer};
 
-/// Largest reply that is read, in bytes; one to 500 records has about 100 KiB.
+/// Largest reply that is read, in bytes. One to 500 records has about 100 KiB, a page of 10,000 shards some 4 MiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
+/// So much is read of a reply that is an error: its status says enough, and who sends a page with it may be no AWS.
+const MAX_ERROR_BYTES: usize = 256 << 10;
 /// A clock that is off by less than this is not corrected: AWS allows five minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
@@ -131,12 +134,11 @@ impl Client {
             _ => TransportError::Ambiguous(with_causes(&error)),
         })?;
         let (head, body) = reply.into_parts();
-        let body = Limited::new(body, MAX_REPLY_BYTES)
-            .collect()
-            .await
-            .map_err(|error| TransportError::Ambiguous(with_causes(error.as_ref())))?
-            .to_bytes();
-        Ok(Response { status: head.status, headers: head.headers, body })
+        let body = match head.status.is_success() {
+            true => whole(body).await,
+            false => beginning(body).await,
+        };
+        Ok(Response { status: head.status, headers: head.headers, body: body.map_err(TransportError::Ambiguous)? })
     }
 
     async fn exchange_in_time(
@@ -148,7 +150,7 @@ impl Client {
         match tokio::time::timeout(limit, self.exchange(request)).await {
             Ok(result) => result,
             Err(_) if connection.connection_metadata().is_none() => {
-                Err(TransportError::Connect(format!("no connection within {limit:?}")))
+                Err(TransportError::Connect(format!("no connection to {} within {limit:?}", place(&self.requests.uri))))
             }
             Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
         }
@@ -159,6 +161,28 @@ impl Client {
         let distance = Duration::from_secs(offset.unsigned_abs());
         if offset < 0 { self.clock.now() - distance } else { self.clock.now() + distance }
     }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, String> {
+    let read = Limited::new(body, MAX_REPLY_BYTES).collect().await;
+    read.map(Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
+        true => format!("it is longer than {} KiB", MAX_REPLY_BYTES >> 10),
+        false => with_causes(error.as_ref()),
+    })
+}
+
+async fn beginning(mut body: Incoming) -> Result<Bytes, String> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| with_causes(&error))?;
+        let Some(data) = frame.data_ref() else { continue };
+        let room = MAX_ERROR_BYTES - bytes.len();
+        bytes.extend_from_slice(data.get(..room).unwrap_or(data));
+        if data.len() >= room {
+            break;
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 impl Transport for Client {

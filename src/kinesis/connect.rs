@@ -25,7 +25,8 @@ use tower_service::Service;
 
 use crate::kinesis::credentials::with_causes;
 use crate::kinesis::proxy::{Proxies, Proxy};
-use crate::kinesis::tls;
+use crate::kinesis::resolver::{Resolver, Unresolved};
+use crate::kinesis::{shortage, tls};
 
 /// Longest time to establish a connection: TCP, the proxy's answer and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,7 +60,7 @@ pub fn pool(connector: Connector) -> Pool {
 /// 300 ms.
 #[derive(Clone)]
 pub struct Connector {
-    tcp: HttpConnector,
+    tcp: HttpConnector<Resolver>,
     tls: Arc<rustls::ClientConfig>,
     proxies: Arc<Proxies>,
     connect_timeout: Duration,
@@ -67,9 +68,9 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// A connector that trusts as `tls` says and takes the way that `proxies` say.
-    pub fn new(tls: Arc<rustls::ClientConfig>, proxies: Proxies) -> Connector {
-        let mut tcp = HttpConnector::new();
+    /// A connector that trusts as `tls` says, takes the way that `proxies` say and has names from `resolver`.
+    pub fn new(tls: Arc<rustls::ClientConfig>, proxies: Proxies, resolver: Resolver) -> Connector {
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         Connector { tcp, tls, proxies: Arc::new(proxies), connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
@@ -108,7 +109,8 @@ impl Connector {
         let mut straight = Straight { tcp: self.tcp.clone(), tls: Arc::clone(&self.tls) };
         let age = Age { opened: Instant::now(), max: self.max_age };
         let Some(proxy) = self.proxy(&to) else {
-            let stream = straight.call(to).await.map_err(|error| ConnectError(reason(error.as_ref())))?;
+            let stream = straight.call(to.clone()).await;
+            let stream = stream.map_err(|error| ConnectError(straight_reason(&to, error.as_ref())))?;
             return Ok(OpenConnection { stream, asks_proxy: false, age });
         };
         let failed = |place, error: &(dyn Error + 'static)| ConnectError(format!("{place} {proxy}: {}", reason(error)));
@@ -130,7 +132,7 @@ impl Connector {
 
 /// Connects to a server or a proxy, over TLS when its URL says so.
 struct Straight {
-    tcp: HttpConnector,
+    tcp: HttpConnector<Resolver>,
     tls: Arc<rustls::ClientConfig>,
 }
 
@@ -178,18 +180,33 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let (limit, open) = (self.connect_timeout, self.clone().open(to));
+        let (limit, place, open) = (self.connect_timeout, place(&to), self.clone().open(to));
         Box::pin(async move {
             match tokio::time::timeout(limit, open).await {
                 Ok(opened) => opened,
-                Err(_) => Err(ConnectError(format!("no connection within {limit:?}"))),
+                Err(_) => Err(ConnectError(format!("no connection to {place} within {limit:?}"))),
             }
         })
     }
 }
 
+/// Why there is no connection to `to`, which the reason names: a name without an address by itself, all others here.
+fn straight_reason(to: &Uri, error: &(dyn Error + 'static)) -> String {
+    match tls::find::<Unresolved>(error) {
+        Some(unresolved) => unresolved.to_string(),
+        None => format!("{}: {}", place(to), reason(error)),
+    }
+}
+
 fn reason(error: &(dyn Error + 'static)) -> String {
-    tls::certificate_refusal(error).unwrap_or_else(|| with_causes(error))
+    let known = tls::certificate_refusal(error).or_else(|| shortage::among(error));
+    known.unwrap_or_else(|| with_causes(error))
+}
+
+/// Host and port, without user, password and path.
+pub fn place(uri: &Uri) -> String {
+    let usual = if uri.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 };
+    format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))
 }
 
 /// Why there is no connection; names no secret.

@@ -1,9 +1,70 @@
-//! What AWS's own environment variables and configuration files say of endpoints, read by AWS's own library.
+//! What AWS's own environment variables and configuration files say of endpoints, read by AWS's own library; the files
+//! themselves are read here, because it would wait for them for ever.
+
+use std::path::{Component, Path, PathBuf};
 
 use aws_config::BehaviorVersion;
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_types::service_config::ServiceConfigKey;
 
+use crate::environment::variable;
+use crate::kinesis::blocking::Blocking;
 use crate::kinesis::endpoint::Region;
+use crate::kinesis::files::{self, Unread};
+
+/// The text of AWS's two shared files, `config` and `credentials`.
+#[derive(Clone, Default)]
+pub struct SharedFiles {
+    config: String,
+    credentials: String,
+    /// More of `config`.
+    added: String,
+}
+
+impl SharedFiles {
+    /// Reads both from where `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE` say, or from the home directory. One that
+    /// does not exist or may not be read is empty, as AWS's libraries have it.
+    pub async fn read(blocking: &Blocking) -> Result<SharedFiles, String> {
+        let of = async |name: &str, usual: &str| {
+            let path = variable(name).unwrap_or_else(|| usual.to_owned());
+            match files::read_text(blocking, at_home(Path::new(&path))).await {
+                Err(Unread::Unusable(reason)) => Err(reason),
+                read => Ok(read.unwrap_or_default()),
+            }
+        };
+        let config = of("AWS_CONFIG_FILE", "~/.aws/config").await?;
+        let credentials = of("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials").await?;
+        Ok(SharedFiles { config, credentials, added: String::new() })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(config: &str, credentials: &str) -> SharedFiles {
+        SharedFiles { config: config.to_owned(), credentials: credentials.to_owned(), added: String::new() }
+    }
+
+    /// With more lines of `config`, which outrank the others.
+    pub fn with(self, lines: String) -> SharedFiles {
+        SharedFiles { added: lines, ..self }
+    }
+
+    /// For AWS's library.
+    pub fn contents(&self) -> EnvConfigFiles {
+        EnvConfigFiles::builder()
+            .with_contents(EnvConfigFileKind::Config, self.config.as_str())
+            .with_contents(EnvConfigFileKind::Credentials, self.credentials.as_str())
+            .with_contents(EnvConfigFileKind::Config, self.added.as_str())
+            .build()
+    }
+}
+
+/// A path with the home directory in the place of `~`.
+fn at_home(path: &Path) -> PathBuf {
+    let mut parts = path.components();
+    match (parts.next(), variable("HOME")) {
+        (Some(Component::Normal(first)), Some(home)) if first == "~" => PathBuf::from(home).join(parts.as_path()),
+        _ => path.to_owned(),
+    }
+}
 
 /// What holds unless the output's options say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,10 +79,13 @@ pub struct SharedConfig {
 }
 
 impl SharedConfig {
-    /// Reads variables and files; `profile` is the one the output names. Asks no server.
-    pub async fn load(profile: Option<&str>, region: &Region) -> SharedConfig {
+    /// What the variables and `files` say; `profile` is the one the output names. Asks no server.
+    pub async fn load(files: &SharedFiles, profile: Option<&str>, region: &Region) -> SharedConfig {
         let region = aws_types::region::Region::new(region.as_str().to_owned());
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(region).no_credentials();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .profile_files(files.contents())
+            .no_credentials();
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);
         }

@@ -4,8 +4,9 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::DateTime;
@@ -18,15 +19,22 @@ use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
 
+use crate::environment::variable;
+use crate::kinesis::files::{Unread, read_now};
+
 /// Names of a certificate that a log line shows.
 const NAMES_SHOWN: usize = 5;
 
+/// Largest file of certificates, in bytes; all authorities of a system together have a quarter of a MiB.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
 /// Trusts what the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heard) and the certificates of the PEM file
 /// `ca_bundle`. Fails when that file cannot be read or holds none, and, if `needed`, when there is nothing to trust.
+/// Reads files, here and now: a file system that does not answer holds the caller.
 pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
+    let (certificates_of_system, reasons) = of_system();
+    roots.add_parsable_certificates(certificates_of_system);
     if let Some(path) = ca_bundle {
         // One that is not understood does not spoil a bundle of many.
         let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
@@ -39,7 +47,7 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
     let versions = versions.map_err(|error| error.to_string())?;
     if roots.is_empty() {
         if needed {
-            let reasons: String = system.errors.iter().map(|error| format!(": {error}")).collect();
+            let reasons: String = reasons.iter().map(|reason| format!(": {reason}")).collect();
             return Err(format!(
                 "no trusted certificates found: install the system's (package ca-certificates) or set ca_bundle{reasons}"
             ));
@@ -49,6 +57,39 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
     let verifier = Arc::new(Verifier(verifier.map_err(|error| error.to_string())?));
     Ok(Arc::new(versions.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
+/// Trusts nobody, for connections without TLS.
+pub fn nobody() -> Result<Arc<ClientConfig>, String> {
+    let versions = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions();
+    let versions = versions.map_err(|error| error.to_string())?;
+    Ok(Arc::new(versions.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+}
+
+/// What the system trusts, and why that may be less than it should.
+fn of_system() -> (Vec<CertificateDer<'static>>, Vec<String>) {
+    let unusable: Vec<String> = unusable_file().into_iter().chain(too_large_in_folders()).collect();
+    if !unusable.is_empty() {
+        return (Vec::new(), unusable);
+    }
+    let system = rustls_native_certs::load_native_certs();
+    (system.certs, system.errors.iter().map(ToString::to_string).collect())
+}
+
+/// Why `SSL_CERT_FILE` cannot be used: it would be read to its end, if it has one.
+fn unusable_file() -> Option<String> {
+    let path = PathBuf::from(variable("SSL_CERT_FILE")?);
+    read_now(&path, MAX_FILE_BYTES).err().map(Unread::reason)
+}
+
+/// The same of the files in `SSL_CERT_DIR`.
+fn too_large_in_folders() -> Option<String> {
+    let folders = variable("SSL_CERT_DIR")?;
+    let entries = folders.split(':').filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    let mut files = entries.map(|entry| entry.path());
+    let is_too_large =
+        |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > MAX_FILE_BYTES);
+    files.find(is_too_large).map(|path| format!("{} is larger than {} KiB", path.display(), MAX_FILE_BYTES >> 10))
 }
 
 /// The cryptography of connections: AWS-LC's, but where ring's AES-GCM is faster.
@@ -83,8 +124,12 @@ fn is_aes_128(suite: CipherSuite) -> bool {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    let unread = |error: &dyn fmt::Display| format!("{} cannot be read: {error}", path.display());
+    let text = read_now(path, MAX_FILE_BYTES).map_err(|reason| match reason {
+        Unread::Absent(_, error) => unread(&error),
+        Unread::Unusable(reason) => reason,
+    })?;
+    CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|error| unread(&error))
 }
 
 /// rustls's own verifier. Ours only puts a name to one of its refusals: a certificate that signed itself has an unknown
@@ -188,7 +233,7 @@ fn name_alone(name: &str) -> &str {
 }
 
 /// The cause of that type, wherever it hides: an [`io::Error`] does not name what it carries as its source.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut error = Some(error);
     while let Some(current) = error {
         if let Some(found) = current.downcast_ref() {

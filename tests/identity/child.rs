@@ -29,6 +29,8 @@ type Options = BTreeMap<String, String>;
 /// A process that is about to start.
 #[derive(Default)]
 pub struct Setup {
+    /// Shell code that runs before the process, in its place.
+    before: String,
     instances: Vec<Options>,
     environment: BTreeMap<String, OsString>,
 }
@@ -73,10 +75,16 @@ impl Setup {
         self
     }
 
+    /// Runs this shell code before the process, in its place.
+    pub fn before(self, code: &str) -> Setup {
+        Setup { before: code.to_owned(), ..self }
+    }
+
     /// Starts the process and its instances.
     pub fn start(self) -> Result<Running, Failed> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .arg(CHILD)
+        let mut process = Command::new("sh")
+            .args(["-c", &format!("{}\nexec \"$0\" {CHILD}", self.before)])
+            .arg(std::env::current_exe()?)
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::piped())
@@ -129,10 +137,34 @@ pub struct Running {
 impl Running {
     /// Waits until all instances have started; returns how long that took.
     pub fn started(&self) -> Result<Duration, Failed> {
-        match self.next()? {
+        match self.next(PATIENCE)? {
             Message::Started(milliseconds) => Ok(Duration::from_millis(milliseconds)),
             other => Err(self.explain(&format!("{other:?}"))),
         }
+    }
+
+    /// Waits until the start was refused; returns the reason.
+    pub fn refused(&self) -> Result<String, Failed> {
+        match self.next(Duration::from_secs(20))? {
+            Message::Failed(reason) => Ok(reason),
+            other => Err(self.explain(&format!("{other:?}"))),
+        }
+    }
+
+    /// Waits until one line holds all of `words`.
+    pub fn expect_line_within(&self, patience: Duration, words: &[&str]) -> Result<(), Failed> {
+        let start = Instant::now();
+        while start.elapsed() < patience && self.expect_line(words).is_err() {
+            thread::sleep(Duration::from_millis(100));
+        }
+        self.expect_line(words)
+    }
+
+    /// The most memory that the process had so far, in MiB.
+    pub fn peak_memory(&self) -> Result<u64, Failed> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        Ok(peak.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
     }
 
     /// Flushes a chunk through the first instance.
@@ -143,7 +175,7 @@ impl Running {
     /// Flushes a chunk through an instance.
     pub fn flush_through(&mut self, instance: usize) -> Result<(String, Duration), Failed> {
         self.send(&instance.to_string())?;
-        match self.next()? {
+        match self.next(PATIENCE)? {
             Message::Answer(answer, milliseconds) => Ok((answer, Duration::from_millis(milliseconds))),
             other => Err(self.explain(&format!("{other:?}"))),
         }
@@ -203,8 +235,8 @@ impl Running {
         writeln!(self.stdin.as_mut().expect("it runs"), "{line}")
     }
 
-    fn next(&self) -> Result<Message, Failed> {
-        self.messages.recv_timeout(PATIENCE).map_err(|error| {
+    fn next(&self, patience: Duration) -> Result<Message, Failed> {
+        self.messages.recv_timeout(patience).map_err(|error| {
             self.explain(match error {
                 RecvTimeoutError::Timeout => "no answer",
                 RecvTimeoutError::Disconnected => "the process ended",

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What was asked.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +38,13 @@ pub enum Reply {
     WithHeader(&'static str, String),
     /// Nothing, ever: the connection stays open.
     Silence,
+    /// What these bytes begin goes on with these others, again and again, with a pause between: for as long as the client
+    /// takes it, up to a bound.
+    Endless(&'static str, &'static str, Duration),
 }
+
+/// What a reply without end sends at most: more than any test may let into memory.
+const ENDLESS_BYTES: usize = 1 << 30;
 
 /// It serves until the process ends.
 #[derive(Clone)]
@@ -85,9 +92,20 @@ fn serve(connection: TcpStream, requests: &Mutex<Vec<Request>>, answer: &dyn Fn(
         Reply::Status(status, body) => (status, "Connection: close", body),
         Reply::WithHeader(header, body) => (200, header, body),
         Reply::Silence => return reader.read_to_end(&mut Vec::new()).map(drop),
+        Reply::Endless(begin, again, pause) => return endless(reader.get_mut(), begin, again, pause),
     };
     let head = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n{header}\r\n\r\n", body.len());
     reader.get_mut().write_all((head + &body).as_bytes())
+}
+
+fn endless(connection: &mut TcpStream, begin: &str, again: &str, pause: Duration) -> io::Result<()> {
+    connection.write_all(begin.as_bytes())?;
+    let piece = if pause.is_zero() { again.repeat((64 << 10) / again.len()) } else { again.to_owned() };
+    for _ in 0..ENDLESS_BYTES / piece.len() {
+        connection.write_all(piece.as_bytes())?;
+        thread::sleep(pause);
+    }
+    Ok(())
 }
 
 fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Request> {

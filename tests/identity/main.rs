@@ -16,7 +16,9 @@ mod addresses;
 mod child;
 mod chunk;
 mod container;
+mod endless;
 mod environment;
+mod files;
 mod http;
 mod instance;
 mod issuer;
@@ -46,7 +48,9 @@ fn main() -> ExitCode {
     let trials = [
         addresses::trials(),
         container::trials(),
+        endless::trials(),
         environment::trials(),
+        files::trials(),
         instance::trials(),
         options::trials(),
         process::trials(),

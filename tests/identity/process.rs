@@ -5,16 +5,19 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use tempfile::NamedTempFile;
 
 use crate::child::Setup;
 use crate::http::Server;
-use crate::issuer::{Issued, Issuer};
+use crate::issuer::{Issued, Issuer, key_of};
 use crate::life::{LIFE, lead_through_refusal};
+use crate::sts::{self, ROLE};
 use crate::trial;
 
 /// The argument that makes this program one that prints credentials; the next one is where they are.
@@ -27,6 +30,10 @@ pub fn trials() -> Vec<Trial> {
         trial(a_process_that_hangs_does_not_hold_the_start_and_runs_once),
         trial(what_a_process_says_when_it_fails_is_told_without_secrets),
         trial(output_that_is_no_json_is_told_and_not_quoted),
+        trial(a_process_ends_with_the_plugin),
+        trial(a_process_has_no_file_of_the_host),
+        trial(output_without_end_is_refused),
+        trial(a_role_on_top_of_a_process_that_a_profile_names),
     ]
 }
 
@@ -122,7 +129,7 @@ fn what_a_process_says_when_it_fails_is_told_without_secrets() -> Result<(), Fai
     let command = format!("echo 'permission denied for {secret}' >&2; exit 7");
     let plugin = Setup::new(&issuer.kinesis().endpoint()).option("process_credentials", &command).start()?;
     plugin.started()?;
-    plugin.expect_line(&["exit status: 7", "permission denied for ***"])?;
+    plugin.expect_line(&["the process ended with exit status: 7: ", "permission denied for ***"])?;
     plugin.stop()
 }
 
@@ -133,4 +140,94 @@ fn output_that_is_no_json_is_told_and_not_quoted() -> Result<(), Failed> {
     plugin.started()?;
     plugin.expect_line(&["no credentials: process_credentials: ", "could not parse response"])?;
     plugin.stop()
+}
+
+/// The command leaves another process behind it, as a shell script does. Either way of naming it.
+fn a_process_ends_with_the_plugin() -> Result<(), Failed> {
+    for is_profile in [false, true] {
+        let issuer = Issuer::new(LIFE);
+        let pids = NamedTempFile::new()?;
+        let command = format!("echo $$ >> {0}; sleep 60 & echo $! >> {0}; wait", pids.path().display());
+        let config = NamedTempFile::new()?;
+        fs::write(&config, format!("[profile vault]\ncredential_process = {command}\n"))?;
+        let setup = Setup::new(&issuer.kinesis().endpoint())
+            .environment("AWS_CONFIG_FILE", &config.path().display().to_string());
+        let plugin = match is_profile {
+            true => setup.option("profile", "vault").start()?,
+            false => setup.option("process_credentials", &command).start()?,
+        };
+        plugin.started()?;
+        plugin.stop()?;
+        let pids: Vec<String> = fs::read_to_string(&pids)?.lines().map(str::to_owned).collect();
+        assert_eq!(pids.len(), 2);
+        let left: Vec<_> = pids.iter().filter(|pid| is_running_after_a_second(pid)).collect();
+        for pid in &left {
+            std::process::Command::new("kill").arg(pid).status()?;
+        }
+        assert!(left.is_empty(), "{left:?} of {pids:?} are left, profile: {is_profile}");
+    }
+    Ok(())
+}
+
+fn is_running_after_a_second(pid: &str) -> bool {
+    let status = Path::new("/proc").join(pid).join("stat");
+    // A zombie has ended; whoever inherited it has not looked.
+    let runs = || fs::read_to_string(&status).is_ok_and(|stat| !stat.contains(") Z "));
+    let start = Instant::now();
+    while runs() && start.elapsed() < Duration::from_secs(1) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    runs()
+}
+
+fn a_process_has_no_file_of_the_host() -> Result<(), Failed> {
+    let issuer = Issuer::new(LIFE);
+    let command = "ls /proc/self/fd >&2; exit 1";
+    let setup = Setup::new(&issuer.kinesis().endpoint()).option("process_credentials", command);
+    let plugin = setup.before("exec 7</dev/null 8>/dev/null").start()?;
+    plugin.started()?;
+    // The last one is the folder that ls reads.
+    plugin.expect_line(&["exit status: 1", " 0 1 2 3;"])?;
+    plugin.stop()
+}
+
+fn output_without_end_is_refused() -> Result<(), Failed> {
+    let issuer = Issuer::new(LIFE);
+    for (command, words) in
+        [("cat /dev/zero", "the process printed more than 64 KiB"), ("cat /dev/zero >&2", "more than 1024 KiB")]
+    {
+        let plugin = Setup::new(&issuer.kinesis().endpoint()).option("process_credentials", command).start()?;
+        plugin.started()?;
+        let peak = plugin.peak_memory()?;
+        assert!(peak < 128, "{peak} MiB");
+        plugin.expect_line_within(Duration::from_secs(10), &["process_credentials: ", words])?;
+        plugin.stop()?;
+    }
+    Ok(())
+}
+
+fn a_role_on_top_of_a_process_that_a_profile_names() -> Result<(), Failed> {
+    let issuer = Issuer::new(Duration::from_secs(3600));
+    let (server, sts) = (server(&issuer)?, sts::server(&issuer)?);
+    let command = command(&server)?;
+    for config in [
+        format!(
+            "[profile logs]\nrole_arn = {ROLE}\nsource_profile = vault\n[profile vault]\ncredential_process = {command}\n"
+        ),
+        format!("[profile logs]\nrole_arn = {ROLE}\nsource_profile = logs\ncredential_process = {command}\n"),
+    ] {
+        let file = NamedTempFile::new()?;
+        fs::write(&file, config)?;
+        let mut plugin = Setup::new(&issuer.kinesis().endpoint())
+            .option("profile", "logs")
+            .environment("AWS_CONFIG_FILE", &file.path().display().to_string())
+            .environment("AWS_ENDPOINT_URL_STS", sts.url())
+            .start()?;
+        plugin.started()?;
+        plugin.expect("Delivered")?;
+        plugin.stop()?;
+    }
+    let keys: Vec<String> = sts.requests().iter().map(|request| key_of(request.header("authorization"))).collect();
+    assert_eq!(keys, ["ASIAISSUED000001", "ASIAISSUED000003"]);
+    Ok(())
 }

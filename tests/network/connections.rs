@@ -7,6 +7,7 @@ use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::HeaderValue;
 use kinesis::clock::SystemClock;
+use kinesis::kinesis::blocking::Blocking;
 use kinesis::kinesis::client::{Client, Operation, Requests, Transport};
 use kinesis::kinesis::connect::Connector;
 use kinesis::kinesis::credentials::provider::Found;
@@ -14,6 +15,7 @@ use kinesis::kinesis::credentials::{CredentialsCache, Fetch};
 use kinesis::kinesis::endpoint::{Endpoint, Region};
 use kinesis::kinesis::proxy::Proxies;
 use kinesis::kinesis::request::Protocol;
+use kinesis::kinesis::resolver::Resolver;
 use kinesis::kinesis::tls;
 use kinesis::log::{Level, LogSink, Logger};
 use kinesis::metrics::Metrics;
@@ -100,7 +102,8 @@ fn an_old_connection_is_not_used_again() -> Result<(), Failed> {
 
 /// Puts one record after the other for `time`, on connections that grow no older than `age`. Returns how many.
 pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, Failed> {
-    let connector = Connector::new(tls::client_config(None, false)?, Proxies::default()).with_max_age(age);
+    let resolver = Resolver::new(Blocking::start());
+    let connector = Connector::new(tls::client_config(None, false)?, Proxies::default(), resolver).with_max_age(age);
     let requests = Requests::new(
         &Endpoint::parse(endpoint)?,
         Region::parse("us-east-1")?,

@@ -1,4 +1,5 @@
-//! The way to Kinesis: endpoints, proxies, certificates, connections that end, and names with several addresses.
+//! The way to Kinesis: endpoints, proxies, certificates, connections that end, names with several addresses,
+//! replies without end, and a machine that is short of something.
 //!
 //! Between plugin and stand-in stand relays and proxies of our own ([`relay`], [`proxy_server`]), with certificates of our
 //! own ([`certificates`]). A test whose tool is missing (botocore, namespaces, IPv6) is reported as ignored, with the
@@ -28,6 +29,8 @@ mod namespaces;
 mod proxies;
 mod proxy_server;
 mod relay;
+mod replies;
+mod shortages;
 mod stand_in;
 #[path = "../fluent_bit/sts.rs"]
 mod sts;
@@ -43,10 +46,19 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some(flush::CHILD) => return flush::child(),
+        Some(shortages::INSIDE) => return shortages::inside(arguments.next().as_deref()),
         Some(namespaces::INSIDE) => return namespaces::inside(arguments.next().as_deref()),
         _ => {}
     }
-    let trials = [trust::trials(), proxies::trials(), endpoints::trials(), connections::trials(), namespaces::trials()];
+    let trials = [
+        trust::trials(),
+        proxies::trials(),
+        endpoints::trials(),
+        connections::trials(),
+        namespaces::trials(),
+        replies::trials(),
+        shortages::trials(),
+    ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
 

@@ -44,6 +44,8 @@ pub struct Report {
     pub answers: Vec<String>,
     /// Level and text of what was logged meanwhile.
     pub log: Vec<(String, String)>,
+    /// The most memory that the process had, in MiB.
+    pub peak_memory_mib: u64,
 }
 
 impl Instance {
@@ -198,7 +200,13 @@ fn run_instance() -> Result<Report, Failed> {
     let answers = thread::scope(|scope| scope.spawn(flush).join()).map_err(|_| "a flush panicked")?;
     plugin.stop();
     let log = std::mem::take(&mut *log.0.lock().expect("no thread panicked while it logged"));
-    Ok(Report { answers, log })
+    Ok(Report { answers, log, peak_memory_mib: peak_memory_mib()? })
+}
+
+fn peak_memory_mib() -> Result<u64, Failed> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(peak.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
 }
 
 /// The answers to a chunk, until the last one.

@@ -4,6 +4,8 @@
 //! they expire, so that no flush waits for that; while nobody can renew them they are used until they do expire. Kinesis
 //! may refuse them at any time: then they are dropped, at most once a minute.
 
+mod process;
+mod profile;
 pub mod provider;
 mod sts;
 
@@ -31,9 +33,12 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::Identity;
 use crate::kinesis::aws_http::http_client;
+use crate::kinesis::blocking::Blocking;
 use crate::kinesis::connect::Connector;
 use crate::kinesis::endpoint::Region;
 use crate::kinesis::proxy::Proxies;
+use crate::kinesis::resolver::Resolver;
+use crate::kinesis::shared_config::SharedFiles;
 use crate::kinesis::tls;
 use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
@@ -44,8 +49,8 @@ use provider::{Attempts, Found, Settings};
 /// Longest wait of a flush for credentials, and of the start for region and credentials together.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A fetch that lasts longer is given up. It is long because a process of the user's cannot be ended from here: given up
-/// sooner, one that hangs would be joined by others.
+/// A fetch that lasts longer is given up, and a process of the user's ended. It is long because such a process may talk to
+/// several servers, or to a person.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 
 /// How long before they expire credentials are renewed, as AWS's SDK for Python does. Credentials of an instance or a
@@ -112,7 +117,7 @@ struct Failure {
 }
 
 impl CredentialsCache {
-    /// A cache in front of what the configuration asks for; `http` opens all connections.
+    /// A cache in front of what the configuration asks for; `http` opens all connections, `blocking` reads files.
     ///
     /// # Panics
     /// Outside of a [`tokio::task::LocalSet`].
@@ -120,6 +125,7 @@ impl CredentialsCache {
         identity: Identity,
         region: Region,
         http: SharedHttpClient,
+        blocking: Blocking,
         clock: Arc<dyn Clock>,
         log: Logger,
         metrics: Metrics,
@@ -127,7 +133,7 @@ impl CredentialsCache {
         let mut random = rand::make_rng();
         let [first, second] = [(); 2].map(|()| RandomKey::draw(&mut random));
         let session_name = format!("fluent-bit-kinesis-{}{}", first.as_str(), second.as_str());
-        let settings = Rc::new(Settings::new(identity, region, http, session_name));
+        let settings = Rc::new(Settings::new(identity, region, http, blocking, session_name));
         let fetch = Box::new(move |attempts: Rc<Attempts>| {
             let settings = Rc::clone(&settings);
             Box::pin(async move { settings.fetch(&attempts).await }) as Pin<Box<_>>
@@ -332,11 +338,11 @@ fn masked(id: &str) -> String {
 }
 
 /// The region of the environment, the profile or the instance, in this order.
-pub async fn default_region(identity: &Identity) -> Option<Region> {
+pub async fn default_region(identity: &Identity, files: &SharedFiles, blocking: &Blocking) -> Option<Region> {
     // The instance's metadata is served without TLS and without a proxy, and aws-config brings no HTTP of its own.
-    let (tls, proxies) = (tls::client_config(None, false).ok()?, Proxies::new(None, &|_| None).ok()?);
-    let provider = ProviderConfig::default().with_http_client(http_client(Connector::new(tls, proxies)));
-    let mut profile = ProfileFileRegionProvider::builder();
+    let connector = Connector::new(tls::nobody().ok()?, Proxies::default(), Resolver::new(blocking.clone()));
+    let provider = ProviderConfig::default().with_http_client(http_client(connector));
+    let mut profile = ProfileFileRegionProvider::builder().profile_files(files.contents());
     if let Some(name) = identity.profile() {
         profile = profile.profile_name(name);
     }

@@ -1,14 +1,14 @@
 //! The places where credentials are sought, and what each of them said.
 //!
-//! Every place is AWS's own code. The order is ours to walk, because the log is to name the place that had credentials,
+//! Nearly every place is AWS's own code; what may hang in it is done here first, or instead. The order is ours to walk, because the log is to name the place that had credentials,
 //! and, when none had, each of them with its reason. Everything is built anew for each fetch: AWS's providers remember
 //! files and addresses that they read once, and credentials that were corrected on disk are to be found.
 
 use std::cell::RefCell;
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_config::credential_process::CredentialProcessProvider;
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
@@ -21,10 +21,15 @@ use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use super::{sts, with_causes};
+use super::profile::{Base, base, container_token_file, lines_that_lend};
+use super::{process, sts, with_causes};
 use crate::config::{Identity, Role, Source};
 use crate::environment::variable;
+use crate::kinesis::blocking::Blocking;
 use crate::kinesis::endpoint::{Endpoint, Region};
+use crate::kinesis::files::{self, Unread};
+use crate::kinesis::resolver::Resolver;
+use crate::kinesis::shared_config::SharedFiles;
 use crate::redact::one_line;
 
 /// Longest time of one call of STS or SSO, retries included. The metadata services have shorter ones of their own.
@@ -85,32 +90,46 @@ impl Attempts {
 }
 
 /// What a fetch needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     source: Source,
     role: Option<Role>,
     metadata_attempts: u32,
     region: Region,
     http: SharedHttpClient,
+    blocking: Blocking,
+    resolver: Resolver,
     pub(super) sts_endpoint: Option<Endpoint>,
     pub(super) session_name: String,
 }
 
 impl Settings {
     /// `session_name` is for roles whose configuration names none.
-    pub fn new(identity: Identity, region: Region, http: SharedHttpClient, session_name: String) -> Settings {
+    pub fn new(
+        identity: Identity,
+        region: Region,
+        http: SharedHttpClient,
+        blocking: Blocking,
+        session_name: String,
+    ) -> Settings {
         let Identity { source, role, sts_endpoint, metadata_attempts } = identity;
-        Settings { source, role, metadata_attempts, region, http, sts_endpoint, session_name }
+        let resolver = Resolver::new(blocking.clone());
+        Settings { source, role, metadata_attempts, region, http, blocking, resolver, sts_endpoint, session_name }
     }
 
     /// Credentials as the configuration asks for them, or [`Attempts::told`]. May wait as long as a process of the user does.
     pub async fn fetch(&self, attempts: &Attempts) -> Result<Found, String> {
         attempts.clear();
-        let mut found = self.first(attempts).await?;
+        attempts.begin("AWS's shared files");
+        let files = SharedFiles::read(&self.blocking).await.map_err(|reason| {
+            attempts.fail(&reason);
+            attempts.told()
+        })?;
+        let mut found = self.first(&files, attempts).await?;
         for role in self.pod_role().iter().chain(&self.role) {
             attempts.clear();
             attempts.begin(&format!("{} assumed with credentials {}", role.arn, found.name));
-            found = sts::assume_role(self, role, &found).await.map_err(|reason| {
+            found = sts::assume_role(self, &files, role, &found).await.map_err(|reason| {
                 attempts.fail(&reason);
                 attempts.told()
             })?;
@@ -118,44 +137,94 @@ impl Settings {
         Ok(found)
     }
 
-    async fn first(&self, attempts: &Attempts) -> Result<Found, String> {
+    async fn first(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Found, String> {
         let found = match &self.source {
             Source::Keys(keys) => Some(named(keys.clone(), "the configuration")),
-            Source::Profile(profile) => {
-                let provider = self.profile_builder().profile_name(profile).build();
-                ask(&format!("profile '{profile}'"), &provider, attempts).await.ok().flatten()
-            }
+            Source::Profile(profile) => self.profile(Some(profile), files, attempts).await.ok().flatten(),
             Source::Process(command) => {
-                let provider = CredentialProcessProvider::new(command.0.clone());
-                ask("process_credentials", &provider, attempts).await.ok().flatten()
+                attempts.begin("process_credentials");
+                let printed = process::credentials(&command.0, None).await;
+                printed.map_err(|reason| attempts.fail(&reason)).ok().map(|keys| named(keys, "process_credentials"))
             }
-            Source::DefaultChain => self.chain(attempts).await.ok().flatten(),
+            Source::DefaultChain => self.chain(files, attempts).await.ok().flatten(),
         };
         found.ok_or_else(|| attempts.told())
     }
 
     /// AWS's default chain. A place that was configured and failed ends it: what comes behind would be somebody else.
-    async fn chain(&self, attempts: &Attempts) -> Result<Option<Found>, Failed> {
+    async fn chain(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Option<Found>, Failed> {
         if let Some(found) = ask("environment", &EnvironmentVariableCredentialsProvider::new(), attempts).await? {
             return Ok(Some(found));
         }
-        let profile = format!("profile '{}'", variable("AWS_PROFILE").as_deref().unwrap_or("default"));
-        if let Some(found) = ask(&profile, &self.profile_builder().build(), attempts).await? {
+        if let Some(found) = self.profile(None, files, attempts).await? {
             return Ok(Some(found));
         }
         if self.pod_role().is_none()
-            && let Some(found) = self.web_identity(attempts).await?
+            && let Some(found) = self.web_identity(files, attempts).await?
         {
             return Ok(Some(found));
         }
-        let container = EcsCredentialsProvider::builder().configure(&self.provider_config()).build();
-        if let Some(found) = ask("container", &container, attempts).await? {
+        attempts.begin("container");
+        if let Some(file) = container_token_file() {
+            self.check(file, attempts).await?;
+        }
+        if let Some(found) = ask("container", &self.container(), attempts).await? {
             return Ok(Some(found));
         }
         ask(INSTANCE, &self.instance(), attempts).await
     }
 
-    async fn web_identity(&self, attempts: &Attempts) -> Result<Option<Found>, Failed> {
+    /// A profile: the one of this name, or that of the environment.
+    async fn profile(
+        &self,
+        name: Option<&str>,
+        files: &SharedFiles,
+        attempts: &Attempts,
+    ) -> Result<Option<Found>, Failed> {
+        let usual = variable("AWS_PROFILE");
+        let place = format!("profile '{}'", name.or(usual.as_deref()).unwrap_or("default"));
+        attempts.begin(&place);
+        let failed = |reason: &str| {
+            attempts.fail(reason);
+            Failed
+        };
+        let mut files = files.clone();
+        match base(&files, name).await {
+            Base::File(path) => self.check(path, attempts).await?,
+            Base::Process { command, account, taken_by } => {
+                let keys = process::credentials(&command, account).await.map_err(|reason| failed(&reason))?;
+                let Some(profile) = taken_by else {
+                    return Ok(Some(Found { passed_over: attempts.clear(), ..named(keys, &place) }));
+                };
+                let lines = lines_that_lend(&keys, &profile);
+                files = files.with(lines.ok_or_else(|| failed("the process printed keys with blanks in them"))?);
+            }
+            Base::Other => {}
+        }
+        let mut provider = ProfileFileCredentialsProvider::builder()
+            .configure(&self.provider_config())
+            .profile_files(files.contents())
+            .with_custom_provider("Ec2InstanceMetadata", self.instance())
+            .with_custom_provider("EcsContainer", self.container());
+        if let Some(name) = name {
+            provider = provider.profile_name(name);
+        }
+        ask(&place, &provider.build(), attempts).await
+    }
+
+    /// Reads a file that AWS's library will read, and fails when that might take for ever. What is merely not there, the
+    /// library will say.
+    async fn check(&self, file: PathBuf, attempts: &Attempts) -> Result<(), Failed> {
+        match files::read(&self.blocking, file).await {
+            Err(Unread::Unusable(reason)) => {
+                attempts.fail(&reason);
+                Err(Failed)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn web_identity(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Option<Found>, Failed> {
         attempts.begin("web identity");
         let failed = |reason: &str| {
             attempts.fail(reason);
@@ -168,8 +237,8 @@ impl Settings {
         let role = variable("AWS_ROLE_ARN").ok_or_else(|| failed("AWS_ROLE_ARN is not set"))?;
         let session_name = variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| self.session_name.clone());
         // Kubernetes writes a new one before the old one expires.
-        let token = std::fs::read_to_string(&file).map_err(|error| failed(&format!("{file}: {error}")))?;
-        match sts::assume_role_with_web_identity(self, &role, &session_name, token.trim()).await {
+        let token = files::read_text(&self.blocking, file).await.map_err(|reason| failed(&reason.reason()))?;
+        match sts::assume_role_with_web_identity(self, files, &role, &session_name, token.trim()).await {
             Ok(found) => Ok(Some(Found { passed_over: attempts.clear(), ..found })),
             Err(reason) => Err(failed(&format!("{role}: {reason}"))),
         }
@@ -183,10 +252,8 @@ impl Settings {
         Some(Role { arn, external_id: None, session_name: None, policy: None, duration: POD_ROLE_DURATION })
     }
 
-    fn profile_builder(&self) -> aws_config::profile::credentials::Builder {
-        ProfileFileCredentialsProvider::builder()
-            .configure(&self.provider_config())
-            .with_custom_provider("Ec2InstanceMetadata", self.instance())
+    fn container(&self) -> EcsCredentialsProvider {
+        EcsCredentialsProvider::builder().configure(&self.provider_config()).dns(self.resolver.clone()).build()
     }
 
     fn instance(&self) -> ImdsCredentialsProvider {
@@ -204,8 +271,9 @@ impl Settings {
     }
 
     /// What a client of STS is built with.
-    pub(super) fn loader(&self) -> ConfigLoader {
+    pub(super) fn loader(&self, files: &SharedFiles) -> ConfigLoader {
         aws_config::defaults(BehaviorVersion::latest())
+            .profile_files(files.contents())
             .region(self.aws_region())
             .http_client(self.http.clone())
             .timeout_config(timeouts())

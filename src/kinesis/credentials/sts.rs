@@ -15,10 +15,11 @@ use aws_sdk_sts::types::AssumedRoleUser;
 use super::provider::{Found, Settings};
 use super::with_causes;
 use crate::config::Role;
+use crate::kinesis::shared_config::SharedFiles;
 
 /// A client of STS that signs with `credentials`, or does not sign.
-async fn client(settings: &Settings, credentials: Option<Credentials>) -> Client {
-    let loader = settings.loader();
+async fn client(settings: &Settings, files: &SharedFiles, credentials: Option<Credentials>) -> Client {
+    let loader = settings.loader(files);
     let loader = match credentials {
         Some(credentials) => loader.credentials_provider(credentials),
         None => loader.no_credentials(),
@@ -32,9 +33,14 @@ async fn client(settings: &Settings, credentials: Option<Credentials>) -> Client
 }
 
 /// Assumes `role` with the credentials of `base`.
-pub(super) async fn assume_role(settings: &Settings, role: &Role, base: &Found) -> Result<Found, String> {
+pub(super) async fn assume_role(
+    settings: &Settings,
+    files: &SharedFiles,
+    role: &Role,
+    base: &Found,
+) -> Result<Found, String> {
     let session_name = role.session_name.as_ref().unwrap_or(&settings.session_name);
-    let answer = client(settings, Some(base.credentials.clone()))
+    let answer = client(settings, files, Some(base.credentials.clone()))
         .await
         .assume_role()
         .role_arn(&role.arn)
@@ -53,11 +59,12 @@ pub(super) async fn assume_role(settings: &Settings, role: &Role, base: &Found) 
 /// Exchanges the token of a web identity, such as that of a Kubernetes service account, for the credentials of a role.
 pub(super) async fn assume_role_with_web_identity(
     settings: &Settings,
+    files: &SharedFiles,
     role_arn: &str,
     session_name: &str,
     token: &str,
 ) -> Result<Found, String> {
-    let answer = client(settings, None)
+    let answer = client(settings, files, None)
         .await
         .assume_role_with_web_identity()
         .role_arn(role_arn)
