@@ -34,7 +34,7 @@ fn is_of_secrets(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '+' || c == '/'
 }
 
-fn looks_secret(run: &str) -> bool {
+pub(crate) fn looks_secret(run: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
     run.len() >= SECRET_CHARACTERS
         && has(u8::is_ascii_digit)

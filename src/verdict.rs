@@ -80,6 +80,7 @@ pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdi
             return Verdict::Accepted;
         }
         return match response.records(count) {
+            Some(records) if records.iter().all(|record| *record == RecordReply::Accepted) => Verdict::Accepted,
             Some(records) => Verdict::Answered(records.into_iter().map(judge_record).collect()),
             None => Verdict::Again {
                 reason: format!("the reply to {count} records does not match them"),

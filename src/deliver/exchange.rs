@@ -37,6 +37,7 @@ impl<T: Transport> Delivery<T> {
         flush.times.requests.set(flush.times.requests.get() + 1);
         self.compare_shards(&attempt.batch, &answer);
         let verdict = verdict(&answer, attempt.batch.entries().len());
+        self.compare_counts(&answer, &verdict);
         let outcome = outcome(&answer, &verdict);
         metrics.add_to(Metric::Requests, outcome, 1);
         metrics.observe(Metric::RequestTime, took);
@@ -51,6 +52,21 @@ impl<T: Transport> Delivery<T> {
         }
         self.look_for_throttling(attempt, &verdict, name);
         (sent_at, verdict)
+    }
+
+    /// Warns when a reply counts other failed records than it has. The records decide.
+    fn compare_counts(&self, answer: &Result<Response, TransportError>, verdict: &Verdict) {
+        let failed = match verdict {
+            Verdict::Accepted => 0,
+            Verdict::Answered(records) => records.iter().filter(|record| **record != RecordVerdict::Accepted).count(),
+            _ => return,
+        };
+        let stated = answer.as_ref().ok().and_then(Response::failed_record_count);
+        if let Some(stated) = stated.filter(|&stated| stated != failed as u64) {
+            self.log.folded(Level::Warn, "failed record count", || {
+                format!("a reply counts {stated} failed records and names {failed}: what it says of each record holds")
+            });
+        }
     }
 
     /// Requests on their way, one more or one less.

@@ -2,6 +2,7 @@
 
 mod accepted;
 pub mod aws_http;
+mod cbor;
 pub mod client;
 pub mod complaint;
 pub mod connect;
@@ -12,6 +13,7 @@ pub mod list_shards;
 pub mod proxy;
 pub mod reply;
 pub mod request;
+mod service_error;
 pub mod shared_config;
 pub mod signature;
 pub mod tls;
