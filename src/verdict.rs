@@ -133,10 +133,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         | "IncompleteSignature"
         | "IncompleteSignatureException"
         | "RequestExpired"
-        | "RequestTimeTooSkewed" => {
-            // Such a message may quote the request, with its session token.
-            Verdict::Unauthorized { reason: one_line(&reason), server_time: response.date() }
-        }
+        | "RequestTimeTooSkewed" => Verdict::Unauthorized { reason, server_time: response.date() },
         "ResourceNotFoundException" => operator(reason, "create the stream, or correct stream and region"),
         "AccessDeniedException" | "AccessDenied" => operator(reason, "grant kinesis:PutRecords on the stream"),
         "KMSAccessDeniedException" => operator(reason, "grant kms:GenerateDataKey on the stream's key"),
@@ -158,15 +155,45 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
 
 /// What the service said in a reply that is an error, as a log line may hold it.
 pub fn describe(response: &Response) -> String {
-    one_line(&reason(response.status.as_u16(), &response.error()))
+    reason(response.status.as_u16(), &response.error())
 }
 
+/// What an error says, as a log line may hold it. Whoever is on the way may have written it, and may quote records: words are
+/// shown with those codes only whose words are about something else.
 fn reason(status: u16, error: &ServiceError) -> String {
     match (error.code.as_str(), error.message.as_str()) {
-        ("", "") => format!("HTTP {status} without an error that can be read"),
-        (code, "") => format!("HTTP {status} {code}"),
-        (code, message) => format!("HTTP {status} {code}: {message}"),
+        ("", _) => format!("HTTP {status} without an error that can be read"),
+        (code, message) if !message.is_empty() && speaks_of_no_record(code) => {
+            one_line(&format!("HTTP {status} {code}: {message}"))
+        }
+        (code, _) => format!("HTTP {status} {code}"),
     }
+}
+
+/// Whether an error is about the caller, the stream or the service, by its code.
+fn speaks_of_no_record(code: &str) -> bool {
+    let code = code.strip_suffix("Exception").unwrap_or(code);
+    code.starts_with("KMS")
+        || matches!(
+            code,
+            "AccessDenied"
+                | "ExpiredToken"
+                | "IncompleteSignature"
+                | "InternalFailure"
+                | "InvalidClientTokenId"
+                | "InvalidSignature"
+                | "LimitExceeded"
+                | "MissingAuthenticationToken"
+                | "ProvisionedThroughputExceeded"
+                | "RequestExpired"
+                | "RequestTimeTooSkewed"
+                | "ResourceInUse"
+                | "ResourceNotFound"
+                | "ServiceUnavailable"
+                | "SignatureDoesNotMatch"
+                | "Throttling"
+                | "UnrecognizedClient"
+        )
 }
 
 fn operator(reason: String, advice: &'static str) -> Verdict {
@@ -183,7 +210,7 @@ fn without_content(status: u16, error: &ServiceError) -> String {
         Some(constraint) => {
             one_line(&format!("HTTP {status} {}: failed to satisfy constraint: {constraint}", error.code))
         }
-        None => one_line(&format!("HTTP {status} {}", error.code)),
+        None => format!("HTTP {status} {}", error.code),
     }
 }
 
@@ -311,6 +338,62 @@ mod tests {
             ),
             "HTTP 400 ValidationException: failed to satisfy constraint: Member must have length greater than or equal to 1"
         );
+    }
+
+    /// Whatever a service or somebody in its place says, in whatever words, whatever it is taken for.
+    #[test]
+    fn neither_a_token_nor_a_record_is_in_any_reason() {
+        const SECRETS: [&str; 4] = ["hunter2", "FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123", "dXNlciBib2I", "user bob"];
+        let texts = [
+            "x-amz-security-token:FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123==",
+            "{\"Records\":[{\"Data\":\"dXNlciBib2I=\",\"PartitionKey\":\"user bob\"}]}",
+            "password=hunter2",
+            "https://bob:hunter2@proxy",
+            "Authorization: Basic hunter2==",
+        ];
+        let content =
+            ["cannot parse: user bob logged in with hunter2", "'dXNlciBib2I=' can not be converted to a Blob"];
+        let of_itself = ["ThrottlingException", "AccessDenied", "KMSDisabledException", "InvalidSignatureException"];
+        let others = ["SerializationException", "ValidationException", "SomethingNew", "UnknownOperationException", ""];
+        let codes = of_itself.iter().map(|code| (code, &texts[..], &[][..]));
+        let codes = codes.chain(others.iter().map(|code| (code, &texts[..], &content[..])));
+        for (code, texts, content) in codes {
+            for text in texts.iter().chain(content) {
+                let long = format!("{text} {}", "x".repeat(1 << 20));
+                for body in [
+                    serde_json::json!({ "__type": code, "message": text }).to_string(),
+                    serde_json::json!({ "__type": code, "message": long }).to_string(),
+                    serde_json::json!({ "__type": format!("{code} {text}"), "message": text }).to_string(),
+                    format!("<html><body>{text}</body></html>"),
+                    (*text).to_owned(),
+                ] {
+                    for status in [400, 403, 413, 500, 503] {
+                        let judged = judge(status, &body);
+                        let (Verdict::Again { reason, .. }
+                        | Verdict::Unauthorized { reason, .. }
+                        | Verdict::Operator { reason, .. }
+                        | Verdict::Poison { reason, .. }) = judged
+                        else {
+                            panic!("{judged:?}")
+                        };
+                        assert!(SECRETS.iter().all(|secret| !reason.contains(secret)), "{reason}");
+                        assert!(reason.chars().count() <= 501, "{}", reason.len());
+                    }
+                }
+            }
+        }
+        let record = |code: &str| {
+            let body = serde_json::json!({ "Records": [{ "ErrorCode": code, "ErrorMessage": code }] }).to_string();
+            format!("{:?}", verdict(&Ok(Response { body: body.into(), ..reply(200) }), 1))
+        };
+        for text in texts.iter().chain(&content) {
+            let judged = record(text) + &record(&text.repeat(10_000));
+            assert!(SECRETS.iter().all(|secret| !judged.contains(secret)) && judged.len() < 500, "{judged}");
+        }
+    }
+
+    fn reply(status: u16) -> Response {
+        Response { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     #[test]

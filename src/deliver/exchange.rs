@@ -112,7 +112,7 @@ fn explain(
             let id = response.request_id().map_or_else(|| "none".to_owned(), one_line);
             format!("HTTP {}, request id {id}", response.status.as_u16())
         }
-        Err(error) => one_line(&error.to_string()),
+        Err(error) => error.to_string(),
     };
     format!(
         "flush {}, request {}: {} records as {} in {bytes} bytes, after {} pauses: {outcome} in {:.3} s; {status}",
@@ -123,4 +123,26 @@ fn explain(
         attempt.retries,
         took.as_secs_f64(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::deliver::scripted::{Answer, Bench};
+    use crate::outcome::Outcome;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_that_contradicts_the_records_is_said_once_and_the_records_decide() {
+        let accepted = r#"{ "FailedRecordCount": 3, "Records": [{"SequenceNumber":"1"}] }"#;
+        let failed = r#"{"FailedRecordCount":0,"Records":[{"ErrorCode":"InternalFailure"}]}"#;
+        let bench = Bench::new(vec![Answer::Body(accepted), Answer::Body(failed)]);
+        assert_eq!(bench.flush(1).await, Outcome::Delivered);
+        assert_eq!(bench.sizes(), [1], "what is accepted is not sent again");
+        assert_eq!(bench.flush(1).await, Outcome::Delivered);
+        assert_eq!(bench.sizes(), [1, 1, 1], "what failed is");
+        let is_about_counts = |line: &&String| line.contains("counts");
+        assert_eq!(
+            bench.log.lines().iter().filter(is_about_counts).collect::<Vec<_>>(),
+            ["Warn a reply counts 3 failed records and names 0: what it says of each record holds"]
+        );
+    }
 }

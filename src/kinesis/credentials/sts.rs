@@ -15,6 +15,7 @@ use aws_sdk_sts::types::AssumedRoleUser;
 use super::provider::{Found, Settings};
 use super::with_causes;
 use crate::config::Role;
+use crate::redact::one_line;
 
 /// A client of STS that signs with `credentials`, or does not sign.
 async fn client(settings: &Settings, credentials: Option<Credentials>) -> Client {
@@ -78,7 +79,7 @@ fn session(
     let credentials = credentials.ok_or("STS answered without credentials")?;
     let expiry = credentials.expiration.try_into().map_err(|_| "STS answered with a date that cannot be".to_owned())?;
     let (id, secret, token) = (credentials.access_key_id, credentials.secret_access_key, credentials.session_token);
-    let principal = user.map_or("a role".to_owned(), |user| user.arn);
+    let principal = user.map_or("a role".to_owned(), |user| one_line(&user.arn));
     Ok((Credentials::new(id, secret, Some(token), Some(expiry), "STS"), principal))
 }
 
