@@ -72,7 +72,7 @@ fn without_userinfo(text: &str) -> String {
     while let Some((before, behind)) = rest.split_once("://") {
         shown.push_str(before);
         shown.push_str("://");
-        let authority = behind.split(|c: char| c == '/' || c == '?' || c == ' ').next().unwrap_or_default();
+        let authority = behind.split(['/', '?', ' ']).next().unwrap_or_default();
         rest = match authority.rfind('@').and_then(|at| behind.get(at..)) {
             Some(host) => {
                 shown.push_str(HIDDEN);

@@ -207,7 +207,7 @@ fn json_failed_record_count(body: &str) -> Option<u64> {
         }
     }
     let mut count = None;
-    let _ = serde_json::Deserializer::from_str(body).deserialize_map(Reader(&mut count));
+    drop(serde_json::Deserializer::from_str(body).deserialize_map(Reader(&mut count)));
     count
 }
 

@@ -98,7 +98,7 @@ impl ServiceError {
             }
         }
         let mut json = serde_json::Deserializer::from_str(text);
-        let _ = json.deserialize_map(Reader(self, nested));
+        drop(json.deserialize_map(Reader(self, nested)));
     }
 
     fn read_cbor(&mut self, decoder: &mut Decoder<'_>, nested: bool) -> Option<()> {
