@@ -377,6 +377,7 @@ async fn open(
         .resolve(config.identity.profile(), &files, &blocking, &region, &environment::variable)
         .await
         .map_err(|mistake| ConfigError { mistakes: vec![mistake] })?;
+    let endpoints = [Some(endpoint.clone()), config.identity.sts_endpoint.clone()].into_iter().flatten();
     let way = connector.proxy(endpoint.uri()).map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let http = http_client(connector.clone());
     let cache = CredentialsCache::open(
@@ -395,6 +396,9 @@ async fn open(
     let client = Client::new(connector, cache, clock, requests, config.request_timeout);
     log.write(Level::Info, || format!("version {}: {destination}{way}", env!("CARGO_PKG_VERSION")));
     log.write(Level::Info, || format!("options: {}; all others as by default", config.set_options));
+    for warning in endpoints.filter_map(|endpoint| endpoint.warning()) {
+        log.write(Level::Warn, || warning);
+    }
     if environment::variable("SEND_FAILURE_TIMEOUT").is_some() {
         log.write(Level::Warn, || "SEND_FAILURE_TIMEOUT is set and does nothing: this plugin never ends Fluent Bit");
     }

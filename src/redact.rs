@@ -1,45 +1,228 @@
 //! Text that others wrote, as a log line may hold it.
 //!
-//! A service that refuses a signature quotes the request, session token included. A program that prints credentials may
-//! print them to stderr when it fails. Such text goes through here.
+//! A service that refuses a signature quotes the request, session token included; a proxy may quote its body; a program that
+//! prints credentials may print them to stderr when it fails. All such text goes through here. What follows a name of
+//! secrets or of a record's content is left out, and so is what looks like a secret wherever it stands.
+
+use std::iter;
 
 /// Characters that a reason may have.
 const MAX_CHARACTERS: usize = 500;
 
-/// A run of letters and digits from this length on is taken for a key or a token when it mixes cases and digits. AWS's
-/// secret access keys have 40 characters, ids of keys 20.
+/// So much of a text is looked at, in bytes.
+const MAX_BYTES: usize = 16 << 10;
+
+/// A run of letters and digits from this length on is taken for a key or a token when it mixes cases and digits, or is
+/// hexadecimal. AWS's secret access keys have 40 characters, ids of keys 20, groups of a UUID 12.
 const SECRET_CHARACTERS: usize = 32;
 
-/// `text` on one line, of at most 500 characters, without what looks like a secret or a token.
+/// What names of secrets end in, in small letters without `-` and `_`.
+const SECRET_NAMES: [&str; 14] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "secretkey",
+    "secretstring",
+    "accesskey",
+    "apikey",
+    "privatekey",
+    "token",
+    "signature",
+    "authorization",
+    "cookie",
+];
+
+/// The members of a request that hold what a user logs, and names that are too short to be looked for at the end of others.
+const WHOLE_NAMES: [&str; 5] = ["data", "partitionkey", "explicithashkey", "pass", "auth"];
+
+/// Words before a secret in the header `Authorization`.
+const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "negotiate"];
+
+const HIDDEN: &str = "***";
+
+/// `text` on one line, of at most 500 characters, without what looks like a secret or a record's content.
 pub fn one_line(text: &str) -> String {
-    let line = text.split(char::is_whitespace).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    let mut shown = String::with_capacity(line.len().min(MAX_CHARACTERS));
-    let mut rest = line.as_str();
+    let line = without_tokens(&without_named(&without_userinfo(&flat(text))));
+    match line.char_indices().nth(MAX_CHARACTERS) {
+        Some((end, _)) => format!("{}…", line.split_at(end).0),
+        None => line,
+    }
+}
+
+/// One line without control characters. Of a long text it is the beginning, up to the end of a word, so that no secret is
+/// cut to a length at which it does not look like one.
+fn flat(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_BYTES);
+    let (begin, rest) = text.split_at(end);
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    let begin = if rest.is_empty() { begin } else { begin.rsplit_once(is_blank).map_or("", |(words, _)| words) };
+    let mut line = begin.split(is_blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    if !rest.is_empty() {
+        line.push_str(" …");
+    }
+    line
+}
+
+/// `http://user:password@host` without user and password.
+fn without_userinfo(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let authority = behind.split(['/', '?', ' ']).next().unwrap_or_default();
+        rest = match authority.rfind('@').and_then(|at| behind.get(at..)) {
+            Some(host) => {
+                shown.push_str(HIDDEN);
+                host
+            }
+            None => behind,
+        };
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// Hides what follows the name of a secret: `password=x`, `"SecretAccessKey": "x"`, `Authorization: Bearer x`,
+/// `<SessionToken>x<`, `--token x`; and what follows a scheme of authorization.
+fn without_named(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_of_names) {
+        let (before, name_on) = rest.split_at(start);
+        shown.push_str(before);
+        let (name, behind) = name_on.split_at(name_on.find(|c| !is_of_names(c)).unwrap_or(name_on.len()));
+        shown.push_str(name);
+        rest = behind;
+        if let Some(value_at) = value_at(&shown, name, behind) {
+            let (separator, value) = behind.split_at(value_at);
+            let length = value_length(separator, value);
+            shown.push_str(separator);
+            shown.push_str(if length == 0 { "" } else { HIDDEN });
+            rest = value.get(length..).unwrap_or_default();
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// Where in `behind` the secret begins that `name` announces; `before` ends with the name.
+fn value_at(before: &str, name: &str, behind: &str) -> Option<usize> {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    if SCHEMES.contains(&plain.as_str()) {
+        let word = behind.strip_prefix(' ')?.split(' ').next()?;
+        let is_secret = word.len() >= 8 && word.contains(|c: char| !c.is_ascii_lowercase());
+        return is_secret.then_some(1);
+    }
+    let is_secret = SECRET_NAMES.iter().any(|end| plain.ends_with(end)) || WHOLE_NAMES.contains(&plain.as_str());
+    if !is_secret {
+        return None;
+    }
+    let blank = |text: &str| text.len() - text.trim_start().len();
+    let quotes = behind.len() - behind.trim_start_matches(['"', '\'', '\\']).len();
+    let at = quotes + blank(behind.get(quotes..)?);
+    let separator = behind.get(at..)?.chars().next()?;
+    let word = before.rsplit([' ', '"', '\'', '(']).next().unwrap_or_default();
+    let is_option = name.starts_with("--") && quotes == 0 && at > 0;
+    match separator {
+        _ if is_option && separator != '=' => return Some(at),
+        // A resource of AWS may be called so, and a file.
+        ':' if word.starts_with("arn:") || word.contains('/') => return None,
+        ':' | '=' | '>' => {}
+        _ => return None,
+    }
+    let at = at + 1 + usize::from(behind.get(at..)?.starts_with("=>"));
+    let value = behind.get(at..)?.trim_start().trim_start_matches('\\');
+    Some(behind.len() - value.strip_prefix(['"', '\'']).unwrap_or(value).len())
+}
+
+/// How long the secret is that `value` begins with; a quote before it tells where it ends.
+fn value_length(separator: &str, value: &str) -> usize {
+    if let Some(quote) = separator.chars().last().filter(|c| matches!(c, '"' | '\'')) {
+        let is_escaped = separator.trim_end_matches(quote).ends_with('\\');
+        let mut characters = value.char_indices();
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '\\' if !is_escaped => drop(characters.next()),
+                _ if character == quote => return at,
+                _ => {}
+            }
+        }
+        return value.len();
+    }
+    let end = |value: &str| value.find([' ', ',', ';', '&', '<', '"', '\'', '}', ')', ']']).unwrap_or(value.len());
+    let first = end(value);
+    let (word, behind) = value.split_at(first);
+    let is_scheme = separator.contains(':') && SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
+    match behind.strip_prefix(' ') {
+        Some(secret) if is_scheme => first + 1 + end(secret),
+        _ => first,
+    }
+}
+
+fn is_of_names(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// Hides what looks like a secret.
+fn without_tokens(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
     while !rest.is_empty() {
         let (run, after) = rest.split_at(rest.find(|c| !is_of_secrets(c)).unwrap_or(rest.len()));
-        shown.push_str(if looks_secret(run) { "***" } else { run });
+        let mut pieces = run.split('/');
+        match looks_secret(run) {
+            true => shown.push_str(HIDDEN),
+            false => {
+                let first = pieces.next().map(|piece| ("", piece));
+                for (slash, piece) in first.into_iter().chain(iter::zip(iter::repeat("/"), pieces)) {
+                    shown.push_str(slash);
+                    shown.push_str(if looks_secret(piece) { HIDDEN } else { piece });
+                }
+            }
+        }
         let next = after.find(is_of_secrets).unwrap_or(after.len());
         let (between, after) = after.split_at(next);
         shown.push_str(between);
         rest = after;
     }
-    match shown.char_indices().nth(MAX_CHARACTERS) {
-        Some((end, _)) => format!("{}…", shown.split_at(end).0),
-        None => shown,
-    }
+    shown
 }
 
-/// Base64's characters; without `-` and `_`, which names have.
+/// The characters of base64, in both alphabets.
 fn is_of_secrets(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '+' || c == '/'
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_')
 }
 
-fn looks_secret(run: &str) -> bool {
+/// Whether a run of base64's characters is no name.
+pub(crate) fn looks_secret(run: &str) -> bool {
+    run.split(['-', '_']).any(is_random) || is_random_with_dashes(run)
+}
+
+/// Names are long with `-` and `_` only.
+fn is_random(run: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
     run.len() >= SECRET_CHARACTERS
         && has(u8::is_ascii_digit)
+        && (has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
+            || run.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// In names letters follow letters of their case, and digits digits; in random text nearly two of three characters are of
+/// another kind than the one before.
+fn is_random_with_dashes(run: &str) -> bool {
+    let kind = |byte: &u8| (byte.is_ascii_lowercase(), byte.is_ascii_uppercase(), byte.is_ascii_digit());
+    let bytes = run.as_bytes();
+    let changes = iter::zip(bytes, bytes.iter().skip(1)).filter(|(one, next)| kind(one) != kind(next)).count();
+    let has = |kind: fn(&u8) -> bool| bytes.iter().any(kind);
+    run.len() >= SECRET_CHARACTERS
+        && !run.contains('/')
+        && has(u8::is_ascii_digit)
         && has(u8::is_ascii_uppercase)
         && has(u8::is_ascii_lowercase)
+        && changes * 100 >= run.len() * 45
 }
 
 #[cfg(test)]
@@ -50,7 +233,7 @@ mod tests {
     fn keys_and_tokens_are_left_out_and_what_names_things_stays() {
         for (text, shown) in [
             ("{\"SecretAccessKey\": \"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\"}", "{\"SecretAccessKey\": \"***\"}"),
-            ("x-amz-security-token:FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123==\nhost:a", "x-amz-security-token:***== host:a"),
+            ("x-amz-security-token:FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123==\nhost:a", "x-amz-security-token:*** host:a"),
             (
                 "User: arn:aws:sts::111122223333:assumed-role/eksctl-logs-NodeInstanceRole-1ABCDEFGHIJKL/i-0a1b2c3d4e5f60718 is not authorized",
                 "User: arn:aws:sts::111122223333:assumed-role/eksctl-logs-NodeInstanceRole-1ABCDEFGHIJKL/i-0a1b2c3d4e5f60718 is not authorized",
@@ -58,10 +241,6 @@ mod tests {
             (
                 "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
                 "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
-            ),
-            (
-                "041931e3de8454c6754fbe0a41e0ef47fed2ac8d864a849119dd1b20aebcc062",
-                "041931e3de8454c6754fbe0a41e0ef47fed2ac8d864a849119dd1b20aebcc062",
             ),
         ] {
             assert_eq!(one_line(text), shown);
@@ -72,5 +251,89 @@ mod tests {
     fn a_reason_is_one_line_of_bounded_length() {
         assert_eq!(one_line(" a\r\n\tb  é "), "a b é");
         assert_eq!(one_line(&"é ".repeat(1000)).chars().count(), MAX_CHARACTERS + 1);
+    }
+
+    #[test]
+    fn a_secret_is_hidden_by_its_name_and_by_its_looks() {
+        for text in [
+            "password=SECRETx",
+            "password: SECRETx",
+            "DB_PASSWORD=SECRETx&user=a",
+            "{\"password\":\"SECRETx with \\\" blanks\"}",
+            "{\\\"SecretAccessKey\\\":\\\"SECRETx\\\"}",
+            "SecretAccessKey=SECRETxabcdefghijklmn",
+            "secret_access_key = SECRETx",
+            "aws_session_token=SECRETx",
+            "'token' => 'SECRETx'",
+            "Authorization: Bearer SECRETx",
+            "authorization: Basic SECRETx==",
+            "authorization: SECRETx",
+            "curl -H 'X: Bearer SECRETx-y'",
+            "<SessionToken>SECRETx</SessionToken>",
+            "vault login --token SECRETx",
+            "vault login --token=SECRETx",
+            "https://user:SECRETx@host:8080/path",
+            "https://SECRETx@host",
+            "https://a?X-Amz-Security-Token=SECRETx%2F&b=1",
+            "{\"Records\":[{\"Data\":\"SECRETx\",\"PartitionKey\":\"SECRETx\"}]}",
+            "error:token:SECRETx",
+        ] {
+            let shown = one_line(text);
+            assert!(!shown.contains("SECRETx") && shown.contains(HIDDEN), "{text}: {shown}");
+        }
+        for secret in [
+            "hvs.CAESIJ_x3Dk-9sQmVb2LwZ0tYpRr8NfGh7aUcXe1oKiMdS4vGh4KHGh2cy5ZbW9",
+            "hvs.CAESIAbC-dEf_GhI1jKl2MnO3pQr4StU5vWx6YzAb7",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "9f86d081884c7d659a2feaa0c55ad015",
+            "041931e3de8454c6754fbe0a41e0ef47fed2ac8d864a849119dd1b20aebcc062",
+            "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMzQ1Njc4OTAifQ",
+        ] {
+            let shown = one_line(&format!("error: got {secret} here"));
+            let end = secret.rsplit(['.', '/']).next().unwrap();
+            assert!(!shown.contains(end) && shown.ends_with("*** here"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_helps_an_operator_stays() {
+        for text in [
+            "AccessDeniedException: User: arn:aws:iam::111122223333:user/bob is not authorized to perform: kinesis:PutRecords on resource: arn:aws:kinesis:us-east-1:111122223333:stream/logs because no identity-based policy allows it",
+            "arn:aws:secretsmanager:us-east-1:111122223333:secret:name-AbCdEf",
+            "arn:aws:sts::111122223333:assumed-role/Stack-LogRole-AbC1dEf2GhI3/fluent-bit-kinesis",
+            "request id 1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901",
+            "KMSDisabledException: arn:aws:kms:us-east-1:111122223333:key/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901 is disabled",
+            "Rate exceeded for shard shardId-000000000004 in stream logs under account 111111111111.",
+            "The security token included in the request is expired",
+            "Signature expired: 20261128T101417Z is now earlier than 20261128T102000Z",
+            "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
+            "/var/run/secrets/token: No such file or directory (os error 2)",
+            "profile 'logs': the session token is not set",
+            "https://sts.eu-central-1.amazonaws.com/ answered with Basic authentication required",
+            "ip-10-0-12-34.eu-central-1.compute.internal:8443",
+            "eks-logs-prod-cluster-1-eu-central-1-NodeInstanceRole-1ABCDEFGHIJKL",
+        ] {
+            assert_eq!(one_line(text), text);
+        }
+    }
+
+    #[test]
+    fn no_control_character_reaches_the_log_and_no_secret_is_cut_to_look_harmless() {
+        assert_eq!(one_line("a\u{1b}[31mb\0c\u{7}"), "a [31mb c");
+        let secret = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY12";
+        for before in MAX_BYTES - 60..MAX_BYTES + 10 {
+            let shown =
+                one_line(&format!("{}{secret}", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY12 ".repeat(before / 41)));
+            assert!(!shown.contains("wJ"), "{shown}");
+        }
+        assert!(one_line(&format!("{} {secret}", "a".repeat(MAX_CHARACTERS - 10))).len() < MAX_CHARACTERS + 10);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_becomes_one_short_line(text in ".{0,300}") {
+            let shown = one_line(&text);
+            proptest::prop_assert!(shown.chars().count() <= MAX_CHARACTERS + 1 && !shown.contains('\n'));
+        }
     }
 }

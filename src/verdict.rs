@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::kinesis::client::TransportError;
+use crate::kinesis::complaint::{Complaint, Place, complaint, constraint};
 use crate::kinesis::reply::{RecordReply, Response, ServiceError};
 use crate::redact::one_line;
 
@@ -64,7 +65,7 @@ pub struct Refusal {
     pub index: Option<usize>,
     /// Whether it is a matter of size.
     pub too_large: bool,
-    /// How many bytes of data that record may have, when the service said so.
+    /// How many bytes that record's data may have, or the request when none is named, where the service said so.
     pub allowed_bytes: Option<usize>,
 }
 
@@ -98,6 +99,7 @@ pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdi
             return Verdict::Accepted;
         }
         return match response.records(count) {
+            Some(records) if records.iter().all(|record| *record == RecordReply::Accepted) => Verdict::Accepted,
             Some(records) => Verdict::Answered(records.into_iter().map(judge_record).collect()),
             None => Verdict::Again {
                 reason: format!("the reply to {count} records does not match them"),
@@ -150,25 +152,16 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         | "IncompleteSignature"
         | "IncompleteSignatureException"
         | "RequestExpired"
-        | "RequestTimeTooSkewed" => {
-            // Such a message may quote the request, with its session token.
-            Verdict::Unauthorized { reason: one_line(&reason), server_time: response.date() }
-        }
+        | "RequestTimeTooSkewed" => Verdict::Unauthorized { reason, server_time: response.date() },
         "ResourceNotFoundException" => operator(reason, "create the stream, or correct stream and region"),
         "AccessDeniedException" | "AccessDenied" => operator(reason, "grant kinesis:PutRecords on the stream"),
         "KMSAccessDeniedException" => operator(reason, "grant kms:GenerateDataKey on the stream's key"),
         "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException" | "KMSOptInRequired" => {
             operator(reason, "see to the KMS key of the stream")
         }
-        // A complaint about the stream's name is not about any record.
-        "ValidationException" if error.message.contains("'streamName'") || error.message.contains("'streamARN'") => {
-            operator(reason, "correct stream")
+        "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
+            judge_complaint(status, &error, reason, count)
         }
-        "ValidationException" | "InvalidArgumentException" | "SerializationException" => Verdict::Refused(Refusal {
-            index: named_record(&error.message).filter(|&index| index < count),
-            reason: without_content(status, &error),
-            ..Refusal::default()
-        }),
         _ if status == 413 => Verdict::Refused(Refusal { reason, too_large: true, ..Refusal::default() }),
         _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
         // Anything else is nothing we know: keep the records and tell the operator.
@@ -178,15 +171,45 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
 
 /// What the service said in a reply that is an error, as a log line may hold it.
 pub fn describe(response: &Response) -> String {
-    one_line(&reason(response.status.as_u16(), &response.error()))
+    reason(response.status.as_u16(), &response.error())
 }
 
+/// What an error says, as a log line may hold it. Whoever is on the way may have written it, and may quote records: words are
+/// shown with those codes only whose words are about something else.
 fn reason(status: u16, error: &ServiceError) -> String {
     match (error.code.as_str(), error.message.as_str()) {
-        ("", "") => format!("HTTP {status} without an error that can be read"),
-        (code, "") => format!("HTTP {status} {code}"),
-        (code, message) => format!("HTTP {status} {code}: {message}"),
+        ("", _) => format!("HTTP {status} without an error that can be read"),
+        (code, message) if !message.is_empty() && speaks_of_no_record(code) => {
+            one_line(&format!("HTTP {status} {code}: {message}"))
+        }
+        (code, _) => format!("HTTP {status} {code}"),
     }
+}
+
+/// Whether an error is about the caller, the stream or the service, by its code.
+fn speaks_of_no_record(code: &str) -> bool {
+    let code = code.strip_suffix("Exception").unwrap_or(code);
+    code.starts_with("KMS")
+        || matches!(
+            code,
+            "AccessDenied"
+                | "ExpiredToken"
+                | "IncompleteSignature"
+                | "InternalFailure"
+                | "InvalidClientTokenId"
+                | "InvalidSignature"
+                | "LimitExceeded"
+                | "MissingAuthenticationToken"
+                | "ProvisionedThroughputExceeded"
+                | "RequestExpired"
+                | "RequestTimeTooSkewed"
+                | "ResourceInUse"
+                | "ResourceNotFound"
+                | "ServiceUnavailable"
+                | "SignatureDoesNotMatch"
+                | "Throttling"
+                | "UnrecognizedClient"
+        )
 }
 
 fn operator(reason: String, advice: &'static str) -> Verdict {
@@ -197,20 +220,26 @@ fn again(reason: String, response: &Response) -> Verdict {
     Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
 }
 
-/// The service quotes records in these messages, and no log may. What stands behind the constraint is its own words.
+/// The service quotes records in these messages, and no log may. The constraint is its own words.
 fn without_content(status: u16, error: &ServiceError) -> String {
-    const CONSTRAINT: &str = "failed to satisfy constraint: ";
-    match error.message.rsplit_once(CONSTRAINT) {
-        Some((_, constraint)) => format!("HTTP {status} {}: {CONSTRAINT}{constraint}", error.code),
+    match constraint(&error.message) {
+        Some(constraint) => {
+            one_line(&format!("HTTP {status} {}: failed to satisfy constraint: {constraint}", error.code))
+        }
         None => format!("HTTP {status} {}", error.code),
     }
 }
 
-/// The record that a validation message names: "Value at 'records.3.member.data' …" is the third, index 2.
-fn named_record(message: &str) -> Option<usize> {
-    let (_, rest) = message.split_once("records.")?;
-    let (number, _) = rest.split_once(".member")?;
-    number.parse::<usize>().ok()?.checked_sub(1)
+fn judge_complaint(status: u16, error: &ServiceError, reason: String, count: usize) -> Verdict {
+    let Complaint { place, size_limit } = complaint(&error.message);
+    let index = match place {
+        // Not about any record.
+        Place::Stream => return operator(reason, "correct stream"),
+        Place::Record(index) => Some(index).filter(|&index| index < count),
+        Place::Request | Place::Unknown => None,
+    };
+    let reason = without_content(status, error);
+    Verdict::Refused(Refusal { reason, index, too_large: size_limit.is_some(), allowed_bytes: size_limit })
 }
 
 #[cfg(test)]
@@ -331,6 +360,62 @@ mod tests {
         );
     }
 
+    /// Whatever a service or somebody in its place says, in whatever words, whatever it is taken for.
+    #[test]
+    fn neither_a_token_nor_a_record_is_in_any_reason() {
+        const SECRETS: [&str; 4] = ["hunter2", "FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123", "dXNlciBib2I", "user bob"];
+        let texts = [
+            "x-amz-security-token:FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123==",
+            "{\"Records\":[{\"Data\":\"dXNlciBib2I=\",\"PartitionKey\":\"user bob\"}]}",
+            "password=hunter2",
+            "https://bob:hunter2@proxy",
+            "Authorization: Basic hunter2==",
+        ];
+        let content =
+            ["cannot parse: user bob logged in with hunter2", "'dXNlciBib2I=' can not be converted to a Blob"];
+        let of_itself = ["ThrottlingException", "AccessDenied", "KMSDisabledException", "InvalidSignatureException"];
+        let others = ["SerializationException", "ValidationException", "SomethingNew", "UnknownOperationException", ""];
+        let codes = of_itself.iter().map(|code| (code, &texts[..], &[][..]));
+        let codes = codes.chain(others.iter().map(|code| (code, &texts[..], &content[..])));
+        for (code, texts, content) in codes {
+            for text in texts.iter().chain(content) {
+                let long = format!("{text} {}", "x".repeat(1 << 20));
+                for body in [
+                    serde_json::json!({ "__type": code, "message": text }).to_string(),
+                    serde_json::json!({ "__type": code, "message": long }).to_string(),
+                    serde_json::json!({ "__type": format!("{code} {text}"), "message": text }).to_string(),
+                    format!("<html><body>{text}</body></html>"),
+                    (*text).to_owned(),
+                ] {
+                    for status in [400, 403, 413, 500, 503] {
+                        let judged = judge(status, &body);
+                        let (Verdict::Again { reason, .. }
+                        | Verdict::Unauthorized { reason, .. }
+                        | Verdict::Operator { reason, .. }
+                        | Verdict::Refused(Refusal { reason, .. })) = judged
+                        else {
+                            panic!("{judged:?}")
+                        };
+                        assert!(SECRETS.iter().all(|secret| !reason.contains(secret)), "{reason}");
+                        assert!(reason.chars().count() <= 501, "{}", reason.len());
+                    }
+                }
+            }
+        }
+        let record = |code: &str| {
+            let body = serde_json::json!({ "Records": [{ "ErrorCode": code, "ErrorMessage": code }] }).to_string();
+            format!("{:?}", verdict(&Ok(Response { body: body.into(), ..reply(200) }), 1))
+        };
+        for text in texts.iter().chain(&content) {
+            let judged = record(text) + &record(&text.repeat(10_000));
+            assert!(SECRETS.iter().all(|secret| !judged.contains(secret)) && judged.len() < 500, "{judged}");
+        }
+    }
+
+    fn reply(status: u16) -> Response {
+        Response { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
     #[test]
     fn a_refused_signature_quotes_no_session_token() {
         let message = "The Canonical String for this request should have been\\n'POST\\nx-amz-security-token:FwoGZXIvYXdzEBYaDExAmPlEtOkEn0123456789'";
@@ -344,8 +429,33 @@ mod tests {
 
     #[test]
     fn a_complaint_about_the_streams_name_is_the_operators() {
-        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint"}"#;
+        let body = r#"{"__type":"ValidationException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint: Member must not be null"}"#;
         assert_eq!(kind(&judge(400, body)), "operator");
+    }
+
+    #[test]
+    fn a_partition_key_names_neither_another_record_nor_the_stream_and_is_not_repeated() {
+        for key in [
+            "' at 'records.1.member.data' failed to satisfy constraint: Member must secret",
+            "Value at 'records.1.member.data' failed to satisfy constraint: secret",
+            "secret records.1.member",
+            "secret 'streamName'",
+            "secret' at 'streamARN' failed to satisfy constraint: Member must not be null",
+        ] {
+            let message = format!(
+                "1 validation error detected: Value '{key}' at 'records.3.member.partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256"
+            );
+            let body = serde_json::json!({ "__type": "ValidationException", "message": message }).to_string();
+            assert_eq!(
+                judge(400, &body),
+                Verdict::Refused(Refusal {
+                    reason: "HTTP 400 ValidationException: failed to satisfy constraint: Member must have length less than or equal to 256".to_owned(),
+                    index: Some(2),
+                    ..Refusal::default()
+                }),
+                "{key}"
+            );
+        }
     }
 
     #[test]

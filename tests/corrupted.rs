@@ -168,6 +168,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         retries: 4,
         reset_backoff_on_success: true,
         immediate_retry: true,
+        flush_timeout: None,
         slow_flush: None,
         stats_interval: None,
     };

@@ -16,7 +16,7 @@ use std::process::{Command, Output, Stdio};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use support::fake_kinesis::{Credential, FakeKinesis, Faults, Keep, Settings, Stats, Stream};
+use support::fake_kinesis::{Credential, FakeKinesis, Fault, Faults, Keep, Settings, Stats, Stream};
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -160,6 +160,42 @@ fn a_wrong_secret_is_a_retry_and_a_line_that_says_so() {
     assert!(said(&output).contains("InvalidSignatureException"), "{}", said(&output));
     assert!(!said(&output).contains("wrong\""), "the secret is in the log");
     assert_eq!(kinesis.records().len(), 0);
+}
+
+/// The service, or a proxy in its place, quotes headers and records in each kind of error.
+#[test]
+fn neither_a_token_nor_a_record_is_in_any_line_whatever_is_said() {
+    const TOKEN: &str = "FwoGZXIvYXdzEBYaDKLplantedTOKEN0123456789";
+    let credentials = vec![Credential::new(KEY, SECRET).with_session_token(TOKEN)];
+    let headers = format!("x-amz-security-token:{TOKEN}\\nauthorization: AWS4-HMAC-SHA256 Signature=plantedsignature");
+    // What the host makes of a line, and as it goes over the wire.
+    let body = r#"{"Records":[{"Data":"eyJsb2ciOiJsaW5l","PartitionKey":"planted key"}]}"#;
+    let content = "{\"log\":\"line 0 of \\\"1\\\"\"} is no Blob";
+    let long = format!("{headers} {}", "planted ".repeat(100_000));
+    for (code, message, tries) in [
+        ("ServiceUnavailable", body, 2),
+        ("InvalidSignatureException", &headers, 2),
+        ("AccessDeniedException", &headers, 1),
+        ("AccessDeniedException", body, 1),
+        ("SerializationException", content, 1),
+        ("SomethingNewException", content, 1),
+        ("", content, 1),
+        ("planted content as a code", &long, 1),
+    ] {
+        for status in [400, 413, 503] {
+            let kinesis = FakeKinesis::start(Settings { credentials: credentials.clone(), ..checked(false) });
+            let refuse = Fault::Refuse { status, code: code.to_owned(), message: message.to_owned() };
+            kinesis.script(vec![refuse; tries]);
+            let arguments = ["-p", "log_level=debug", "--retries", "3", "-p", "retries_on_batch_request=1"];
+            let output = send(&kinesis, 1, &arguments, &[("AWS_SESSION_TOKEN", TOKEN)]);
+            let said = said(&output);
+            assert!(said.contains("[debug]") && said.contains(&format!("HTTP {status}")), "{status} {code}: {said}");
+            for planted in ["planted", "eyJsb2ci", "line 0", SECRET, &TOKEN[..12]] {
+                assert!(!said.contains(planted), "{status} {code}: {planted} in {said}");
+            }
+            assert!(said.lines().all(|line| line.len() < 2000), "{status} {code}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -86,6 +86,16 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "nothing was accepted after that, so perhaps it is not the records",
     ),
     ("the flush has taken flush_timeout", "src/deliver/tests.rs", "the flush has taken flush_timeout"),
+    (
+        "a reply counts … failed records and names …: what it says of each record holds",
+        "src/deliver/exchange.rs",
+        "a reply counts 3 failed records and names 0",
+    ),
+    (
+        "'…' is reached without TLS: records and signatures are readable on the way; use https://",
+        "src/kinesis/endpoint.rs",
+        "is reached without TLS: records and signatures are readable on the way",
+    ),
     ("a request ended with a bug in this plugin: …", "src/deliver/tests.rs", "bug in this plugin"),
     ("internal error: …", "tests/stack.rs", "internal error"),
     ("HTTP … KMSAccessDeniedException: …", "src/verdict.rs", "KMSAccessDeniedException"),

@@ -1,8 +1,12 @@
 //! A record counts as accepted only when a complete reply says so, and no reply makes the judgement fail.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kinesis::kinesis::reply::{RecordReply, Response};
-use kinesis::verdict::{RecordVerdict, Verdict, verdict};
+use kinesis::verdict::{RecordVerdict, Refusal, Verdict, verdict};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Judges a reply. `input` is a line with the status and the number of records that were sent, a line for each header,
@@ -12,21 +16,35 @@ pub fn check(input: &[u8]) {
     let records = response.records(count);
     if let Some(records) = &records {
         assert_eq!(records.len(), count);
-        if let Ok(body) = serde_json::from_slice::<Value>(&response.body) {
+        if let Ok(body) = serde_json::from_slice::<Body>(&response.body) {
             let accepted = |record: &RecordReply| *record == RecordReply::Accepted;
             assert!(records.iter().map(accepted).eq((0..count).map(|index| is_accepted(&body, index))));
         }
+        for record in records {
+            if let RecordReply::Failed { code, .. } = record {
+                assert!(is_name(code), "{code}");
+            }
+        }
     }
+    response.failed_record_count();
 
     let error = response.error();
-    assert!(!error.code.contains(['#', ':']), "{}", error.code);
+    assert!(error.code.is_empty() || is_name(&error.code), "{}", error.code);
     // Whatever these headers say.
     response.date();
     response.retry_after();
     response.request_id();
 
     let is_success = response.status.is_success();
-    match verdict(&Ok(response), count) {
+    let judged = verdict(&Ok(response), count);
+    if let Verdict::Again { reason, .. }
+    | Verdict::Unauthorized { reason, .. }
+    | Verdict::Operator { reason, .. }
+    | Verdict::Refused(Refusal { reason, .. }) = &judged
+    {
+        assert!(reason.chars().count() <= 501 && !reason.contains(char::is_control), "{reason}");
+    }
+    match judged {
         Verdict::Accepted => {
             let records = records.expect("what accepts all is a reply for each record");
             assert!(is_success && records.len() == count);
@@ -40,19 +58,50 @@ pub fn check(input: &[u8]) {
             }
         }
         Verdict::Again { ambiguous, .. } => assert_eq!(ambiguous, is_success, "a success may have stored the records"),
-        Verdict::Poison { index, .. } => assert!(!is_success && index.is_none_or(|index| index < count)),
+        Verdict::Refused(Refusal { index, .. }) => assert!(!is_success && index.is_none_or(|index| index < count)),
         Verdict::Unauthorized { .. } | Verdict::Operator { .. } => assert!(!is_success),
     }
 }
 
-/// Whether a body says so of a record. Serde takes an array for a structure as well, which no service answers.
-fn is_accepted(body: &Value, index: usize) -> bool {
-    let member = |value: &Value, name: &str, position: usize| -> Value {
-        value.get(name).or_else(|| value.get(position)).cloned().unwrap_or_default()
-    };
-    let entry = member(body, "Records", 0).get(index).cloned().unwrap_or_default();
-    let number = member(&entry, "SequenceNumber", 1);
-    member(&entry, "ErrorCode", 0).is_null() && number.as_str().is_some_and(|number| !number.is_empty())
+/// What may be shown and counted as an error's code.
+fn is_name(code: &str) -> bool {
+    (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// An object with all its members, those of one name too.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
+                std::iter::from_fn(|| members.next_entry().transpose()).collect::<Result<_, _>>().map(Members)
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(rename = "Records")]
+    records: Vec<Members>,
+}
+
+/// Whether a body says so of a record: with no error, and a sequence number in the first member of that name that is not
+/// null.
+fn is_accepted(body: &Body, index: usize) -> bool {
+    let members = &body.records[index].0;
+    let all = |wanted: &'static str| members.iter().filter(move |(name, value)| name == wanted && !value.is_null());
+    let number = all("SequenceNumber").next().and_then(|(_, number)| number.as_str());
+    all("ErrorCode").next().is_none() && number.is_some_and(|number| !number.is_empty())
 }
 
 fn read(input: &[u8]) -> (Response, usize) {

@@ -44,6 +44,7 @@ impl<T: Transport> Delivery<T> {
         if verdict == Verdict::Accepted {
             self.request_size.accepted(attempt.batch.bytes());
         }
+        self.compare_counts(&answer, &verdict);
         let outcome = outcome(&answer, &verdict);
         metrics.add_to(Metric::Requests, outcome, 1);
         metrics.observe(Metric::RequestTime, took);
@@ -57,6 +58,21 @@ impl<T: Transport> Delivery<T> {
         }
         self.look_for_throttling(attempt, &verdict, name);
         Exchange { number, sent_at, verdict }
+    }
+
+    /// Warns when a reply counts other failed records than it has. The records decide.
+    fn compare_counts(&self, answer: &Result<Response, TransportError>, verdict: &Verdict) {
+        let failed = match verdict {
+            Verdict::Accepted => 0,
+            Verdict::Answered(records) => records.iter().filter(|record| **record != RecordVerdict::Accepted).count(),
+            _ => return,
+        };
+        let stated = answer.as_ref().ok().and_then(Response::failed_record_count);
+        if let Some(stated) = stated.filter(|&stated| stated != failed as u64) {
+            self.log.folded(Level::Warn, "failed record count", || {
+                format!("a reply counts {stated} failed records and names {failed}: what it says of each record holds")
+            });
+        }
     }
 
     fn look_for_throttling(&self, attempt: &Attempt, verdict: &Verdict, outcome: &str) {
@@ -121,7 +137,7 @@ fn explain(
             let id = response.request_id().map_or_else(|| "none".to_owned(), one_line);
             format!("HTTP {}, request id {id}", response.status.as_u16())
         }
-        Err(error) => one_line(&error.to_string()),
+        Err(error) => error.to_string(),
     };
     format!(
         "flush {}, request {}: {} records as {} in {bytes} bytes, after {} pauses: {outcome} in {:.3} s; {status}",
@@ -132,4 +148,26 @@ fn explain(
         attempt.tries.retries,
         took.as_secs_f64(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::deliver::scripted::{Answer, Bench};
+    use crate::outcome::Outcome;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_that_contradicts_the_records_is_said_once_and_the_records_decide() {
+        let accepted = r#"{ "FailedRecordCount": 3, "Records": [{"SequenceNumber":"1"}] }"#;
+        let failed = r#"{"FailedRecordCount":0,"Records":[{"ErrorCode":"InternalFailure"}]}"#;
+        let bench = Bench::new(vec![Answer::Body(accepted), Answer::Body(failed)]);
+        assert_eq!(bench.flush(1).await, Outcome::Delivered);
+        assert_eq!(bench.sizes(), [1], "what is accepted is not sent again");
+        assert_eq!(bench.flush(1).await, Outcome::Delivered);
+        assert_eq!(bench.sizes(), [1, 1, 1], "what failed is");
+        let is_about_counts = |line: &&String| line.contains("counts");
+        assert_eq!(
+            bench.log.lines().iter().filter(is_about_counts).collect::<Vec<_>>(),
+            ["Warn a reply counts 3 failed records and names 0: what it says of each record holds"]
+        );
+    }
 }

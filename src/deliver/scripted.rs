@@ -38,6 +38,8 @@ pub(super) enum Answer {
     Mismatch,
     /// Never answers.
     Silence,
+    /// Answers with this body.
+    Body(&'static str),
     Panic,
 }
 
@@ -105,6 +107,7 @@ impl Scripted {
             Answer::Status(status, code) => reply(status, format!(r#"{{"__type":"{code}","message":"said so"}}"#)),
             Answer::Broken(error) => Err(error),
             Answer::Panic => panic!("injected"),
+            Answer::Body(body) => reply(200, body.to_owned()),
             Answer::Mismatch => reply(200, r#"{"FailedRecordCount":0,"Records":[]}"#.to_owned()),
             Answer::Poison(poison, message) if records.iter().any(|(data, _)| poison.contains(&data.as_str())) => {
                 reply(400, validation(message))

@@ -26,6 +26,7 @@ use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Protocol;
 use crate::kinesis::signature::{Signature, Signer};
+use crate::redact::one_line;
 
 /// Largest reply that is read, in bytes. One to 500 records has about 100 KiB, a page of 10,000 shards some 4 MiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
@@ -82,8 +83,9 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TransportError::NoCredentials(reason) => f.write_str(reason),
-            TransportError::Connect(reason) => write!(f, "cannot connect: {reason}"),
-            TransportError::Ambiguous(reason) => write!(f, "no reply: {reason}"),
+            // Servers and proxies have a part in these.
+            TransportError::Connect(reason) => write!(f, "cannot connect: {}", one_line(reason)),
+            TransportError::Ambiguous(reason) => write!(f, "no reply: {}", one_line(reason)),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Where Kinesis is.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
 use crate::error::Mistake;
 use crate::kinesis::shared_config::SharedConfig;
+use crate::redact::one_line;
 
 /// A region's name, such as `us-east-1`. Whether AWS has it is not checked: new ones come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +107,7 @@ impl Endpoint {
         let endpoint = match (configured, &shared.endpoint_url) {
             (Some(endpoint), _) => Some(endpoint),
             (None, Some(url)) => Some(Endpoint::parse(url).map_err(|allowed| {
+                let url = one_line(url);
                 mistake("endpoint", format!("'{url}', of AWS_ENDPOINT_URL or the profile, is not valid: {allowed}"))
             })?),
             (None, None) => None,
@@ -147,6 +150,16 @@ impl Endpoint {
             Some(port) if port != if self.is_https() { 443 } else { 80 } => format!("{host}:{port}"),
             _ => host.to_owned(),
         }
+    }
+
+    /// What to warn of: without TLS, others than this machine see what is sent.
+    pub fn warning(&self) -> Option<String> {
+        let host = self.uri.host().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>().map(|address| address.to_canonical());
+        let is_here = host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|a| a.is_loopback());
+        (!self.is_https() && !is_here).then(|| {
+            format!("'{self}' is reached without TLS: records and signatures are readable on the way; use https://")
+        })
     }
 
     /// Whether it is spoken to over TLS.
@@ -276,6 +289,28 @@ mod tests {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn http_is_warned_of_unless_it_stays_on_this_machine() {
+        for (url, is_warned_of) in [
+            ("http://kinesis.us-east-1.amazonaws.com", true),
+            ("http://10.0.0.1:4566", true),
+            ("http://[2001:db8::1]", true),
+            ("http://localhost.example.com", true),
+            ("http://localhost:4566", false),
+            ("http://kinesis.localhost", false),
+            ("http://127.8.0.1", false),
+            ("http://[::1]:4566", false),
+            ("http://[::ffff:127.0.0.1]:4566", false),
+            ("https://10.0.0.1", false),
+        ] {
+            let warning = Endpoint::parse(url).unwrap().warning();
+            assert_eq!(warning.is_some(), is_warned_of, "{url}");
+            let expected = " is reached without TLS: records and signatures are readable on the way; use https://";
+            assert!(warning.is_none_or(|warning| warning == format!("'{url}'{expected}")));
+        }
+    }
+
     fn choose(
         endpoint: Option<&str>,
         kind: [Option<bool>; 2],
@@ -322,6 +357,10 @@ mod tests {
             );
         }
         let mistake = choose(None, [None, None], Some("https://a/b"), [false, false]).unwrap_err();
+        for url in ["https://bob:hunter2@a", "http://hunter2@a:1", "https://a/?token=hunter2"] {
+            let mistake = choose(None, [None, None], Some(url), [false, false]).unwrap_err();
+            assert!(mistake.contains("***") && !mistake.contains("hunter2"), "{mistake}");
+        }
         assert!(mistake.starts_with("endpoint: 'https://a/b', of AWS_ENDPOINT_URL or the profile, is not valid"));
     }
 }

@@ -27,12 +27,12 @@ pub async fn list_shards<T: Transport>(transport: &T, stream: &Stream) -> Result
         if !reply.status.is_success() {
             return Err(describe(&reply));
         }
-        let page = Page::parse(&reply.body)?;
+        let page = Page::parse(&reply.body).map_err(|reason| one_line(&reason))?;
         shards.extend(page.shards);
         match page.next_token {
             Some(token) => body = json!({ "NextToken": token }),
             None if shards.is_empty() => return Err("the reply to ListShards names no open shard".to_owned()),
-            None => return ShardMap::new(shards),
+            None => return ShardMap::new(shards).map_err(|reason| one_line(&reason)),
         }
     }
     Err(format!("the reply to ListShards has more than {MAX_PAGES} pages"))
@@ -46,7 +46,7 @@ async fn ask<T: Transport>(transport: &T, body: Bytes) -> Result<Response, Strin
     {
         answer = transport.send(Operation::ListShards, body).await;
     }
-    answer.map_err(|error| one_line(&error.to_string()))
+    answer.map_err(|error| error.to_string())
 }
 
 /// A token names the stream already, and a request that names both is refused.

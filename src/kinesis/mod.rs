@@ -3,6 +3,7 @@
 mod accepted;
 pub mod aws_http;
 pub mod blocking;
+mod cbor;
 pub mod client;
 pub mod complaint;
 pub mod connect;
@@ -15,6 +16,7 @@ pub mod proxy;
 pub mod reply;
 pub mod request;
 pub mod resolver;
+mod service_error;
 pub mod shared_config;
 pub mod shortage;
 pub mod signature;

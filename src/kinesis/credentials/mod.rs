@@ -334,7 +334,7 @@ impl Shared {
 /// The end of an access key's id.
 fn masked(id: &str) -> String {
     let hidden = id.chars().count().saturating_sub(4).max(4);
-    format!("…{}", id.chars().skip(hidden).collect::<String>())
+    one_line(&format!("…{}", id.chars().skip(hidden).collect::<String>()))
 }
 
 /// The region of the environment, the profile or the instance, in this order.

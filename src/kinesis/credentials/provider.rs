@@ -317,7 +317,7 @@ fn reason(place: &str, error: &CredentialsError) -> String {
 }
 
 fn named(credentials: Credentials, place: &str) -> Found {
-    let account = credentials.account_id().map(|account| format!("of account {} ", account.as_str()));
+    let account = credentials.account_id().map(|account| format!("of account {} ", one_line(account.as_str())));
     let name = format!("{}from {place}", account.unwrap_or_default());
     Found { credentials, name, passed_over: None }
 }

@@ -16,6 +16,7 @@ use super::provider::{Found, Settings};
 use super::with_causes;
 use crate::config::Role;
 use crate::kinesis::shared_config::SharedFiles;
+use crate::redact::one_line;
 
 /// A client of STS that signs with `credentials`, or does not sign.
 async fn client(settings: &Settings, files: &SharedFiles, credentials: Option<Credentials>) -> Client {
@@ -85,7 +86,7 @@ fn session(
     let credentials = credentials.ok_or("STS answered without credentials")?;
     let expiry = credentials.expiration.try_into().map_err(|_| "STS answered with a date that cannot be".to_owned())?;
     let (id, secret, token) = (credentials.access_key_id, credentials.secret_access_key, credentials.session_token);
-    let principal = user.map_or("a role".to_owned(), |user| user.arn);
+    let principal = user.map_or("a role".to_owned(), |user| one_line(&user.arn));
     Ok((Credentials::new(id, secret, Some(token), Some(expiry), "STS"), principal))
 }
 
