@@ -17,7 +17,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::abi::coroutine::Coroutine;
 use crate::abi::host;
 use crate::abi::loan::{Loan, Teller, lend};
 use crate::clock::{Clock, SystemClock};
@@ -120,18 +119,19 @@ impl Plugin {
     /// Hands the chunk to the delivery thread and waits for its answer, writing the lines it logs meanwhile. On a coroutine
     /// of the host, its thread goes on meanwhile.
     pub fn flush(&self, chunk: &[u8], tag: &[u8]) -> Outcome {
-        let coroutine = Coroutine::current();
-        let blocks = coroutine.is_none();
-        if blocks {
-            self.blocking.fetch_add(1, Ordering::AcqRel);
-            self.warn_of_the_engines_thread();
-        }
+        let mut blocks = false;
         let outcome = lend(
-            coroutine,
             chunk,
             tag,
-            // A job that cannot be sent is dropped, which gives the loan back.
-            |loan| drop(self.jobs.send(Job::Flush(loan))),
+            |loan| {
+                blocks = loan.keeps_thread();
+                if blocks {
+                    self.blocking.fetch_add(1, Ordering::AcqRel);
+                    self.warn_of_the_engines_thread();
+                }
+                // A job that cannot be sent is dropped, which gives the loan back.
+                drop(self.jobs.send(Job::Flush(loan)));
+            },
             |line| self.log.write(line.level, &line.text),
         );
         if blocks {

@@ -192,7 +192,6 @@ fn lines_that_nobody_waited_for_are_written_later_and_bounded() {
     (0..MAX_WAITING_LINES + 50).for_each(|number| router.route(line(number)));
     let mut written = Vec::new();
     lend(
-        None,
         CHUNK,
         b"app",
         |loan| {

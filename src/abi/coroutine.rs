@@ -19,7 +19,7 @@ use super::host::{self, find_hosts_own};
 
 /// The coroutine that a flush runs on. It must not move while it is suspended: the event loop knows its address.
 #[repr(C)]
-pub struct Coroutine {
+pub(super) struct Coroutine {
     /// First, because the event loop calls [`resume`] with its address.
     event: UnsafeCell<mk_event>,
     /// Counts the calls of [`Coroutine::wake`] since the last one was noticed (`eventfd(2)`).
@@ -40,7 +40,7 @@ unsafe impl Sync for Coroutine {}
 
 impl Coroutine {
     /// The coroutine that runs, or `None` when the host has none of the kind described here.
-    pub fn current() -> Option<Coroutine> {
+    pub(super) fn current() -> Option<Coroutine> {
         let host = Host::get()?;
         // SAFETY: these take nothing, and answer what the host noted for this thread.
         let (coroutine, context, event_loop) =
@@ -74,7 +74,7 @@ impl Coroutine {
     ///
     /// # Safety
     /// The caller runs on this coroutine, and this stays where it is until [`Coroutine::leave_loop`].
-    pub unsafe fn wait(&self) {
+    pub(super) unsafe fn wait(&self) {
         // A host that is about to end and would free the chunk meanwhile has to wait itself.
         let may_suspend = !(host::is_stopping() && host::frees_chunks_in_use());
         // SAFETY: by this function's contract.
@@ -110,7 +110,7 @@ impl Coroutine {
     ///
     /// # Safety
     /// The caller runs on this coroutine.
-    pub unsafe fn leave_loop(&self) {
+    pub(super) unsafe fn leave_loop(&self) {
         if self.in_loop.replace(false) {
             // SAFETY: it was put into that loop, which is this thread's.
             unsafe { (self.host.delete_event)(self.event_loop.as_ptr(), self.event.get()) };
@@ -118,7 +118,7 @@ impl Coroutine {
     }
 
     /// Continues the coroutine soon, on its own thread. Any thread may call this.
-    pub fn wake(&self) {
+    pub(super) fn wake(&self) {
         let one = 1_u64.to_ne_bytes();
         // SAFETY: eight bytes, as an eventfd takes them. It fails only when there are more wakes than anybody counts.
         unsafe { libc::write(self.wakes.as_raw_fd(), one.as_ptr().cast(), one.len()) };

@@ -72,14 +72,9 @@ impl Gate {
 }
 
 /// Lends `chunk` and `tag` to `borrower`, waits until the loan is given back and returns the outcome that was set on it,
-/// if any. Meanwhile `write` gets the lines that were told. `coroutine` is the one that this is called on.
-pub fn lend(
-    coroutine: Option<Coroutine>,
-    chunk: &[u8],
-    tag: &[u8],
-    borrower: impl FnOnce(Loan),
-    mut write: impl FnMut(Line),
-) -> Option<Outcome> {
+/// if any. Meanwhile `write` gets the lines that were told. On a coroutine of the host, the host's thread does other things
+/// meanwhile.
+pub fn lend(chunk: &[u8], tag: &[u8], borrower: impl FnOnce(Loan), mut write: impl FnMut(Line)) -> Option<Outcome> {
     /// Waits also when `borrower` or `write` panics.
     struct Return<'a>(&'a Gate);
     impl Drop for Return<'_> {
@@ -90,12 +85,14 @@ pub fn lend(
             }
             drop(state);
             if let Some(coroutine) = &self.0.coroutine {
-                // SAFETY: by the contract of `lend` this is still the coroutine.
+                // SAFETY: `lend` found this coroutine running, and a call does not change its coroutine.
                 unsafe { coroutine.leave_loop() };
             }
         }
     }
 
+    // Looked up here, so that no caller can name another one than that which runs.
+    let coroutine = Coroutine::current();
     let gate = Arc::new(Gate { state: Mutex::default(), changed: Condvar::new(), coroutine });
     let _wait = Return(&gate);
     borrower(Loan { chunk, tag, gate: Arc::clone(&gate) });
@@ -121,6 +118,11 @@ impl Loan {
     pub fn tag(&self) -> &[u8] {
         // SAFETY: as for the chunk.
         unsafe { &*self.tag }
+    }
+
+    /// Whether the lender keeps its thread while it waits.
+    pub fn keeps_thread(&self) -> bool {
+        self.gate.coroutine.is_none()
     }
 
     /// Sets the outcome that `lend` will return.
@@ -183,7 +185,7 @@ mod tests {
             loan.teller().tell(line("two")).unwrap();
         });
         let mut lines = Vec::new();
-        let outcome = lend(None, &chunk, b"app", |loan| hand_over.send(loan).unwrap(), |line| lines.push(line));
+        let outcome = lend(&chunk, b"app", |loan| hand_over.send(loan).unwrap(), |line| lines.push(line));
         assert_eq!(outcome, Some(Outcome::Delivered));
         assert_eq!(lines, [line("one"), line("two")]);
         borrower.join().unwrap();
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_loan_that_is_dropped_has_no_outcome() {
-        assert_eq!(lend(None, b"chunk", b"tag", drop, |_| {}), None);
+        assert_eq!(lend(b"chunk", b"tag", drop, |_| {}), None);
     }
 
     #[test]
@@ -201,14 +203,14 @@ mod tests {
             let _loan = take.recv().unwrap();
             panic!("injected");
         });
-        assert_eq!(lend(None, b"chunk", b"tag", |loan| hand_over.send(loan).unwrap(), |_| {}), None);
+        assert_eq!(lend(b"chunk", b"tag", |loan| hand_over.send(loan).unwrap(), |_| {}), None);
         assert!(borrower.join().is_err());
     }
 
     #[test]
     fn a_line_for_a_lender_that_went_away_comes_back() {
         let mut teller = None;
-        lend(None, b"chunk", b"tag", |loan| teller = Some(loan.teller()), |_| {});
+        lend(b"chunk", b"tag", |loan| teller = Some(loan.teller()), |_| {});
         assert_eq!(teller.unwrap().tell(line("late")), Err(line("late")));
     }
 }

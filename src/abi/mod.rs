@@ -15,12 +15,12 @@
     reason = "bindgen's layout checks, evaluated while compiling"
 )]
 pub mod bindings;
-pub mod coroutine;
 pub mod exports;
 pub mod guard;
 pub mod host;
 pub mod loan;
 
+mod coroutine;
 mod instances;
 mod metrics;
 mod registration;
