@@ -17,10 +17,15 @@
 pub mod bindings;
 pub mod exports;
 pub mod guard;
-pub mod host;
 pub mod loan;
 
 mod coroutine;
+mod engine;
+mod handoff;
+mod host;
 mod instances;
 mod metrics;
+mod presence;
+mod probe;
 mod registration;
+mod sync;
