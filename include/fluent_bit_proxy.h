@@ -137,8 +137,11 @@ struct mk_event {
 
 #define MK_EVENT_CUSTOM 4
 #define MK_EVENT_READ 1
-/* status: not in a loop */
+/* status: not in a loop, in a loop */
 #define MK_EVENT_NONE 1
+#define MK_EVENT_REGISTERED 2
+/* priority, as mk_event_add sets it */
+#define MK_EVENT_PRIORITY_DEFAULT 6
 
 /* The event loop of the calling thread, or NULL. */
 typedef void *flb_engine_evl_get_fn(void);
@@ -146,6 +149,32 @@ typedef void *flb_engine_evl_get_fn(void);
 typedef int mk_event_add_fn(void *loop, int fd, int type, unsigned mask, void *event);
 /* Takes an event out of a loop; -1 when that fails. */
 typedef int mk_event_del_fn(void *loop, struct mk_event *event);
+
+/*
+ * What a coroutine belongs to: the data of struct flb_coro. The same up to 5.1.1; read only when instance and coroutine are
+ * where they are expected.
+ */
+struct flb_output_flush {
+    int id;
+    const void *buffer;
+    void *task;
+    const struct flb_config *config;
+    void *instance;  /* as flbgo_output_plugin.instance    */
+    void *coroutine; /* the one that the thread runs       */
+};
+
+/* The host's whole configuration, of which these first members are the same up to 5.1.1. */
+struct flb_config {
+    int channel_fd; /* a struct mk_event of 72 bytes, in a loop */
+    int channel_type;
+    unsigned channel_mask;
+    unsigned char channel_status;
+    uintptr_t channel_rest[7];
+    int support_mode;
+    int is_ingestion_active;
+    int is_shutting_down; /* set by everything that ends the engine: a signal, the end of an input, flb_stop, a reload */
+    int is_running;
+};
 
 /*
  * Metrics. Texts are copied and not changed; the creating functions return NULL when they fail, the others -1.

@@ -3,7 +3,8 @@
 //! This page is the map. The modules stand in the order in which a record meets them:
 //!
 //! 1. [`abi`] — the functions Fluent Bit calls, and the functions of Fluent Bit we call. All `unsafe` code is here.
-//! 2. [`plugin`] — one configured output: its delivery thread and the hand-over to it.
+//! 2. [`plugin`] — one configured output: its delivery thread and the hand-over to it; `line_router` leads its log lines
+//!    to the host.
 //! 3. [`config`] — the option table and what comes of it.
 //! 4. [`chunk`] — a chunk of msgpack, seen as events; [`msgpack`] reads the tokens.
 //! 5. [`record`] — an event as the bytes to send: shaped, formatted, compressed, within its size.
@@ -21,6 +22,8 @@
 
 pub mod abi;
 pub mod plugin;
+
+mod line_router;
 
 pub mod config;
 

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,46 @@ pub struct Line {
     pub level: Level,
     /// Its text, without prefix and newline.
     pub text: Cow<'static, str>,
+}
+
+/// Lines that wait for a thread of the host to write them. When there are too many the oldest go, and a line says how many.
+#[derive(Debug, Default)]
+pub struct LineQueue {
+    lines: VecDeque<Line>,
+    dropped: u64,
+    /// Says it, made beforehand: whoever takes it has little stack.
+    notice: Option<Line>,
+}
+
+impl LineQueue {
+    /// Most lines that wait.
+    pub const CAPACITY: usize = 200;
+
+    /// Adds a line.
+    pub fn push(&mut self, line: Line) {
+        if self.lines.len() >= Self::CAPACITY {
+            self.lines.pop_front();
+            self.dropped += 1;
+            let text =
+                format!("{} lines of this log are missing here: no thread was there to write them", self.dropped);
+            self.notice = Some(Line { level: Level::Warn, text: text.into() });
+        }
+        self.lines.push_back(line);
+    }
+
+    /// Takes the oldest line, or the one that says how many went before it.
+    pub fn pop(&mut self) -> Option<Line> {
+        let notice = self.notice.take();
+        if notice.is_some() {
+            self.dropped = 0;
+        }
+        notice.or_else(|| self.lines.pop_front())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
 }
 
 /// How long lines of one cause are folded into one, at first; with each line it is twice as long, while the cause lasts.

@@ -4,12 +4,11 @@
 //! chunk to the instance's one delivery thread, which owns everything that changes, and wait. While they wait they write
 //! the lines that the delivery thread logs.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::pending;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -17,11 +16,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::abi::coroutine::Coroutine;
-use crate::abi::host;
-use crate::abi::loan::{Loan, Teller, lend};
+use crate::abi::loan::{KeepsThread, Lenders, Loan, lend};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Coroutines};
 use crate::deliver::Delivery;
 use crate::environment;
 use crate::error::{ConfigError, Mistake};
@@ -32,7 +29,8 @@ use crate::kinesis::credentials::{self, CredentialsCache};
 use crate::kinesis::shared_config::SharedFiles;
 use crate::kinesis::user_agent::user_agent;
 use crate::ledger::Ledger;
-use crate::log::{Level, Line, LogSink, Logger};
+use crate::line_router::{LineRouter, Listening};
+use crate::log::{Level, LineQueue, LogSink, Logger};
 use crate::metrics::{Exporter, Metric, Metrics};
 use crate::outcome::Outcome;
 
@@ -46,18 +44,66 @@ const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the host is shown the metrics, and asked whether it is about to leave, while flushes are under way.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Lines that are kept while no thread of the host waits; the oldest go first.
-const MAX_WAITING_LINES: usize = 200;
+/// How long the delivery thread may be silent. What it waits for has shorter limits of its own: beyond these something is
+/// stuck that has none, a file or a library.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// At the start.
+    start: Duration,
+    /// In a host that is about to end.
+    work: Duration,
+    /// When it was told to stop.
+    stop: Duration,
+}
+
+const PATIENCE: Patience =
+    Patience { start: Duration::from_secs(20), work: Duration::from_secs(10), stop: Duration::from_secs(10) };
+
+/// Tells whether the host is about to end, on any thread.
+pub type HostStops = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// One instance of the plugin, as the host configured it.
 pub struct Plugin {
     log: Arc<dyn LogSink>,
     jobs: UnboundedSender<Job>,
-    thread: Mutex<Option<JoinHandle<VecDeque<Line>>>>,
-    /// Flushes that keep a thread of the host.
-    blocking: AtomicUsize,
+    thread: Mutex<Option<DeliveryThread>>,
+    lenders: Lenders,
+    pulse: Arc<Pulse>,
+    host_stops: HostStops,
+    patience: Patience,
     /// The engine's thread, until a flush on it was warned of.
     engine: Mutex<Option<ThreadId>>,
+    /// Whether it was said that the host is not known.
+    is_warned: AtomicBool,
+}
+
+struct DeliveryThread {
+    handle: JoinHandle<()>,
+    /// At the end, the lines that nobody was there to write.
+    ended: mpsc::Receiver<LineQueue>,
+}
+
+/// The delivery thread's sign of life.
+#[derive(Default)]
+struct Pulse {
+    beats: AtomicU64,
+    /// What was seen last, and since when.
+    seen: Mutex<Option<(u64, Instant)>>,
+}
+
+impl Pulse {
+    fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For how long there was none, by those who looked.
+    fn silence(&self) -> Duration {
+        let (beats, now) = (self.beats.load(Ordering::Relaxed), Instant::now());
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.take_if(|(last, _)| *last != beats);
+        let (_, since) = *seen.get_or_insert((beats, now));
+        now.duration_since(since)
+    }
 }
 
 enum Job {
@@ -73,18 +119,27 @@ impl Plugin {
         property: &dyn Fn(&str) -> Option<String>,
         log: Arc<dyn LogSink>,
         exporter: &dyn Fn(&str) -> Option<Box<dyn Exporter>>,
+        host_stops: HostStops,
     ) -> Result<Plugin, ConfigError> {
         let config = Config::parse(property)?;
+        let coroutines = match (config.coroutines, environment::variable(COROUTINES)) {
+            (None, Some(text)) => Coroutines::parse(&text).map_err(|allowed| ConfigError {
+                mistakes: vec![Mistake { option: COROUTINES.into(), text: allowed }],
+            })?,
+            (coroutines, _) => coroutines.unwrap_or_default(),
+        };
         let exporter = exporter(config.stream.as_str());
-        Self::start_with(log, host::is_stopping, move |logger| async move {
+        Self::start_with(log, coroutines, host_stops, PATIENCE, move |logger| async move {
             open(config, Arc::new(SystemClock), logger, Metrics::new(exporter)).await
         })
     }
 
-    /// Starts a delivery thread around what `open` makes there; `host_stops` tells whether the host was told to end.
+    /// Starts a delivery thread around what `open` makes there.
     fn start_with<T: Transport, F>(
         log: Arc<dyn LogSink>,
-        host_stops: fn() -> bool,
+        coroutines: Coroutines,
+        host_stops: HostStops,
+        patience: Patience,
         open: impl FnOnce(Logger) -> F + Send + 'static,
     ) -> Result<Plugin, ConfigError>
     where
@@ -92,54 +147,79 @@ impl Plugin {
     {
         let (jobs, take) = unbounded_channel();
         let (ready, started) = mpsc::channel();
-        let sink = Arc::clone(&log);
-        let thread = thread::Builder::new()
+        let (end, ended) = mpsc::channel();
+        let pulse = Arc::new(Pulse::default());
+        let (sink, beats, stops) = (Arc::clone(&log), Arc::clone(&pulse), Arc::clone(&host_stops));
+        let handle = thread::Builder::new()
             .name("kinesis-deliver".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(open, host_stops, take, ready, sink))
+            .spawn(move || drop(end.send(run(open, &stops, &beats, take, ready, sink))))
             .map_err(|error| cannot_start(error.to_string()))?;
         let plugin = Plugin {
             log,
             jobs,
-            thread: Mutex::new(Some(thread)),
-            blocking: AtomicUsize::new(0),
+            thread: Mutex::new(Some(DeliveryThread { handle, ended })),
+            lenders: Lenders::new(coroutines),
+            pulse,
+            host_stops,
+            patience,
             engine: Mutex::new(Some(thread::current().id())),
+            is_warned: AtomicBool::new(false),
         };
-        let result = started.recv().unwrap_or_else(|_| Err(cannot_start("the delivery thread ended".to_owned())));
-        if result.is_err() {
-            plugin.stop();
+        match started.recv_timeout(patience.start) {
+            Ok(Ok(lines)) => {
+                plugin.write(lines);
+                Ok(plugin)
+            }
+            Ok(Err(mistakes)) => {
+                plugin.stop();
+                Err(mistakes)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                plugin.stop();
+                Err(cannot_start("the delivery thread ended".to_owned()))
+            }
+            // The thread ends when it finds nobody, should it ever go on. It has nothing of the host's.
+            Err(RecvTimeoutError::Timeout) => {
+                Err(cannot_start(format!("a file or a library has not answered for {} s", patience.start.as_secs())))
+            }
         }
-        result.map(|lines| {
-            plugin.write(lines);
-            plugin
-        })
     }
 
     /// Hands the chunk to the delivery thread and waits for its answer, writing the lines it logs meanwhile. On a coroutine
     /// of the host, its thread goes on meanwhile.
     pub fn flush(&self, chunk: &[u8], tag: &[u8]) -> Outcome {
-        let coroutine = Coroutine::current();
-        let blocks = coroutine.is_none();
-        if blocks {
-            self.blocking.fetch_add(1, Ordering::AcqRel);
-            self.warn_of_the_engines_thread();
-        }
         let outcome = lend(
-            coroutine,
+            &self.lenders,
             chunk,
             tag,
-            // A job that cannot be sent is dropped, which gives the loan back.
-            |loan| drop(self.jobs.send(Job::Flush(loan))),
+            |loan| {
+                if let Some(why) = loan.keeps_thread() {
+                    self.warn_of_threads(why);
+                }
+                // A job that cannot be sent is dropped, which gives the loan back.
+                drop(self.jobs.send(Job::Flush(loan)));
+            },
             |line| self.log.write(line.level, &line.text),
+            &|| self.pulse.silence() > self.patience.work && (self.host_stops)(),
         );
-        if blocks {
-            self.blocking.fetch_sub(1, Ordering::AcqRel);
-        }
         outcome.unwrap_or(Outcome::Retry)
     }
 
-    /// Without workers the host flushes on the thread that started the plugin, where everything else of it waits too.
-    fn warn_of_the_engines_thread(&self) {
+    fn warn_of_threads(&self, why: KeepsThread) {
+        let unknown = match why {
+            KeepsThread::UnknownVersion => {
+                "this Fluent Bit is newer than those that were looked at, so each flush keeps its thread: see coroutines"
+            }
+            KeepsThread::UnknownForm => {
+                "coroutines or events of this Fluent Bit are of another form, so each flush keeps its thread"
+            }
+            KeepsThread::AsConfigured | KeepsThread::NoCoroutine | KeepsThread::NoDescriptor => "",
+        };
+        if !unknown.is_empty() && !self.is_warned.swap(true, Ordering::Relaxed) {
+            self.log.write(Level::Warn, unknown);
+        }
+        // Without workers the host flushes on the thread that started the plugin, where everything else of it waits too.
         let Ok(mut engine) = self.engine.try_lock() else { return };
         if *engine == Some(thread::current().id()) {
             *engine = None;
@@ -152,21 +232,43 @@ impl Plugin {
     pub fn stop(&self) {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         drop(self.jobs.send(Job::Stop));
-        match thread.join() {
-            Ok(lines) => self.write(lines),
-            Err(_) => self.log.write(Level::Error, "the delivery thread ended with a bug in this plugin"),
+        match thread.ended.recv_timeout(self.patience.stop) {
+            Ok(lines) => {
+                self.write(lines);
+                drop(thread.handle.join());
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                self.log.write(Level::Error, "the delivery thread ended with a bug in this plugin");
+                drop(thread.handle.join());
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let text = "the delivery thread does not end, a file or a library does not answer: it is left behind";
+                self.log.write(Level::Error, text);
+                // It holds nothing of the host's any more, but code, which stays mapped (build.rs). A thread that is stuck while
+                // it looks at a chunk is waited for: the host would free the chunk.
+                while !self.lenders.take_back() {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
         }
-        // The loans are back, so callers are about to leave; none may be inside when the host unloads the library. Those on
-        // coroutines have left, or the host never continues them: it leaves on the thread that would.
-        while self.blocking.load(Ordering::Acquire) > 0 {
+        // The loans are back, so callers are about to leave; none may be inside when the host unloads the library.
+        let deadline = Instant::now() + self.patience.stop;
+        while self.lenders.keep_threads() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
+        // Those on coroutines have left, or the host never continues them: it leaves on the thread that would.
+        self.lenders.let_go();
     }
 
-    fn write(&self, lines: VecDeque<Line>) {
-        lines.iter().for_each(|line| self.log.write(line.level, &line.text));
+    fn write(&self, mut lines: LineQueue) {
+        while let Some(line) = lines.pop() {
+            self.log.write(line.level, &line.text);
+        }
     }
 }
+
+/// The variable that decides where the option of this name is not set.
+const COROUTINES: &str = "KINESIS_COROUTINES";
 
 fn cannot_start(reason: String) -> ConfigError {
     ConfigError { mistakes: vec![Mistake { option: "plugin".into(), text: format!("it cannot start: {reason}") }] }
@@ -175,11 +277,12 @@ fn cannot_start(reason: String) -> ConfigError {
 /// The delivery thread. Returns the lines that nobody was there to write.
 fn run<T: Transport, F>(
     open: impl FnOnce(Logger) -> F,
-    host_stops: fn() -> bool,
+    host_stops: &HostStops,
+    pulse: &Pulse,
     jobs: UnboundedReceiver<Job>,
-    ready: mpsc::Sender<Result<VecDeque<Line>, ConfigError>>,
+    ready: mpsc::Sender<Result<LineQueue, ConfigError>>,
     sink: Arc<dyn LogSink>,
-) -> VecDeque<Line>
+) -> LineQueue
 where
     F: Future<Output = Result<Rc<Delivery<T>>, ConfigError>>,
 {
@@ -188,7 +291,7 @@ where
         Ok(runtime) => runtime,
         Err(error) => {
             drop(ready.send(Err(cannot_start(error.to_string()))));
-            return VecDeque::new();
+            return LineQueue::default();
         }
     };
     let to_router = Rc::clone(&router);
@@ -197,7 +300,7 @@ where
         match open(log.clone()).await {
             Ok(delivery) => {
                 drop(ready.send(Ok(router.take())));
-                serve(Rc::clone(&delivery), host_stops, jobs, &router, &log).await;
+                serve(Rc::clone(&delivery), host_stops, pulse, jobs, &router, &log).await;
                 close(&delivery, &log);
             }
             Err(mistakes) => drop(ready.send(Err(mistakes))),
@@ -211,7 +314,8 @@ where
 /// Delivers what is handed over, several flushes at once, until told to stop.
 async fn serve<T: Transport>(
     delivery: Rc<Delivery<T>>,
-    host_stops: fn() -> bool,
+    host_stops: &HostStops,
+    pulse: &Pulse,
     mut jobs: UnboundedReceiver<Job>,
     router: &Rc<LineRouter>,
     log: &Logger,
@@ -234,9 +338,9 @@ async fn serve<T: Transport>(
             }
             Some(_) = flushes.join_next() => {}
             _ = checks.tick(), if !flushes.is_empty() => {
+                pulse.beat();
                 delivery.metrics().publish();
                 if host_stops() {
-                    router.wake_lenders();
                     last_moments.look(&delivery, log);
                 }
             }
@@ -259,7 +363,7 @@ async fn tick(interval: &mut Option<Interval>) {
 }
 
 /// What Kinesis did since the host was told to end. A flush that lasts beyond the host's `grace` holds up its exit for as long
-/// as it lasts, and Fluent Bit 1.9 takes the chunk away meanwhile.
+/// as it lasts.
 #[derive(Default)]
 struct LastMoments {
     progress: u64,
@@ -291,65 +395,14 @@ impl LastMoments {
 /// Delivers one chunk and gives it back.
 async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, loan: Loan, _listening: Listening, log: Logger) {
     let loan = Rc::new(loan);
-    let lent = Rc::clone(&loan);
     // A task of its own, so that a panic in it ends here.
-    let delivered = tokio::task::spawn_local(async move { delivery.deliver(lent.chunk(), lent.tag()).await });
+    let delivered = tokio::task::spawn_local(
+        loan.deliver(async move |chunk: &[u8], tag: &[u8]| delivery.deliver(chunk, tag).await),
+    );
     loan.settle(delivered.await.unwrap_or_else(|error| {
         log.write(Level::Error, || format!("a flush ended with a bug in this plugin: {error}"));
         Outcome::Retry
     }));
-}
-
-/// Sends lines to a thread of the host that waits, or keeps them for the next one.
-#[derive(Default)]
-struct LineRouter {
-    listeners: RefCell<Vec<(u64, Teller)>>,
-    waiting: RefCell<VecDeque<Line>>,
-    next: std::cell::Cell<u64>,
-}
-
-/// A listening thread; it stops listening when this is dropped.
-struct Listening {
-    router: Rc<LineRouter>,
-    id: u64,
-}
-
-impl LineRouter {
-    fn route(&self, line: Line) {
-        let told = match self.listeners.borrow().first() {
-            Some((_, teller)) => teller.tell(line),
-            None => Err(line),
-        };
-        if let Err(line) = told {
-            let mut waiting = self.waiting.borrow_mut();
-            if waiting.len() >= MAX_WAITING_LINES {
-                waiting.pop_front();
-            }
-            waiting.push_back(line);
-        }
-    }
-
-    fn listen(self: &Rc<Self>, teller: Teller) -> Listening {
-        let id = self.next.get();
-        self.next.set(id + 1);
-        self.listeners.borrow_mut().push((id, teller));
-        self.take().into_iter().for_each(|line| self.route(line));
-        Listening { router: Rc::clone(self), id }
-    }
-
-    fn take(&self) -> VecDeque<Line> {
-        self.waiting.take()
-    }
-
-    fn wake_lenders(&self) {
-        self.listeners.borrow().iter().for_each(|(_, teller)| teller.wake());
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.router.listeners.borrow_mut().retain(|(id, _)| *id != self.id);
-    }
 }
 
 /// Connects a configuration to Kinesis. Missing credentials are not an error: they may come.

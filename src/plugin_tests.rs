@@ -84,24 +84,25 @@ fn start_shown(
 ) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
     let lines = Arc::new(Lines::default());
     let (sending, sent) = channel();
-    let plugin = Plugin::start_with(lines.clone(), host_stops, move |log| async move {
-        log.write(Level::Info, || "started");
-        let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
-        let settings = config::Delivery { retries: 0, ..config.delivery };
-        let stream = Stream::parse("logs").unwrap();
-        let fake = Fake { behaviour, sending };
-        Ok(Delivery::new(
-            fake,
-            stream,
-            "stream logs".to_owned(),
-            config.requests,
-            settings,
-            Ledger::new(1 << 20),
-            SmallRng::seed_from_u64(1),
-            log,
-            Metrics::new(exporter),
-        ))
-    });
+    let plugin =
+        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), PATIENCE, move |log| async move {
+            log.write(Level::Info, || "started");
+            let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
+            let settings = config::Delivery { retries: 0, ..config.delivery };
+            let stream = Stream::parse("logs").unwrap();
+            let fake = Fake { behaviour, sending };
+            Ok(Delivery::new(
+                fake,
+                stream,
+                "stream logs".to_owned(),
+                config.requests,
+                settings,
+                Ledger::new(1 << 20),
+                SmallRng::seed_from_u64(1),
+                log,
+                Metrics::new(exporter),
+            ))
+        });
     (plugin.unwrap(), lines, sent)
 }
 
@@ -168,7 +169,9 @@ fn a_panic_while_starting_is_an_error() {
     async fn open(_: Logger) -> Result<Rc<Delivery<Fake>>, ConfigError> {
         panic!("injected into the start")
     }
-    let error = Plugin::start_with(Arc::new(Lines::default()), || false, open).err().unwrap();
+    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), PATIENCE, open)
+        .err()
+        .unwrap();
     assert_eq!(error.to_string(), "plugin: it cannot start: the delivery thread ended");
 }
 
@@ -186,29 +189,6 @@ fn stopping_answers_what_is_in_flight_with_retry_and_leaves_no_thread() {
 }
 
 #[test]
-fn lines_that_nobody_waited_for_are_written_later_and_bounded() {
-    let router = Rc::new(LineRouter::default());
-    let line = |number: usize| Line { level: Level::Info, text: number.to_string().into() };
-    (0..MAX_WAITING_LINES + 50).for_each(|number| router.route(line(number)));
-    let mut written = Vec::new();
-    lend(
-        None,
-        CHUNK,
-        b"app",
-        |loan| {
-            let listening = router.listen(loan.teller());
-            router.route(line(9999));
-            drop(listening);
-            router.route(line(10_000));
-        },
-        |line| written.push(line.text.into_owned()),
-    );
-    assert_eq!(written.len(), MAX_WAITING_LINES + 1);
-    assert_eq!((written[0].as_str(), written.last().unwrap().as_str()), ("50", "9999"));
-    assert_eq!(router.take(), [line(10_000)]);
-}
-
-#[test]
 fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
     let lines = Arc::new(Lines::default());
     let options = [
@@ -218,7 +198,7 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
         ("profile", "no such profile"),
     ];
     let property = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    let plugin = Plugin::start(&property, lines.clone(), &|_| None).unwrap();
+    let plugin = Plugin::start(&property, lines.clone(), &|_| None, Arc::new(|| false)).unwrap();
     assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry);
     plugin.stop();
     let texts = lines.texts();
@@ -259,4 +239,77 @@ fn a_host_that_was_told_to_end_still_delivers() {
         assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+const SHORT: Patience =
+    Patience { start: Duration::from_millis(300), work: Duration::from_millis(300), stop: Duration::from_millis(300) };
+
+/// A transport that keeps the delivery thread as a file on a mount that is away does, until it is released.
+struct Stuck {
+    sending: Sender<()>,
+    released: Mutex<Receiver<()>>,
+}
+
+impl Transport for Stuck {
+    async fn send(&self, _: Operation, _: Bytes) -> Result<Response, TransportError> {
+        self.sending.send(()).ok();
+        self.released.lock().unwrap().recv().ok();
+        std::future::pending().await
+    }
+
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
+        false
+    }
+}
+
+fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, Sender<()>) {
+    let lines = Arc::new(Lines::default());
+    let ((sending, sent), (release, released)) = (channel(), channel());
+    let stuck = Stuck { sending, released: Mutex::new(released) };
+    let plugin =
+        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), SHORT, move |log| async move {
+            let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
+            let stream = Stream::parse("logs").unwrap();
+            let ledger = Ledger::new(1 << 20);
+            let (rng, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(None));
+            let destination = "stream logs".to_owned();
+            Ok(Delivery::new(stuck, stream, destination, config.requests, config.delivery, ledger, rng, log, metrics))
+        });
+    (plugin.unwrap(), lines, sent, release)
+}
+
+#[test]
+fn a_stuck_delivery_thread_holds_up_neither_flush_nor_stop_and_is_left_behind() {
+    let (plugin, lines, sent, release) = start_stuck(|| true);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "given up though the thread has the chunk");
+    sent.recv().unwrap();
+    plugin.stop();
+    let texts = lines.texts();
+    assert!(texts.last().unwrap().contains("the delivery thread does not end"), "{texts:?}");
+    release.send(()).unwrap();
+}
+
+#[test]
+fn a_stop_answers_flushes_of_a_stuck_delivery_thread() {
+    let (plugin, _lines, sent, release) = start_stuck(|| false);
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
+        sent.recv().unwrap();
+        plugin.stop();
+        assert_eq!(flush.join().unwrap(), Outcome::Retry);
+    });
+    release.send(()).unwrap();
+}
+
+#[test]
+fn a_start_that_is_stuck_is_an_error() {
+    let (release, released) = channel::<()>();
+    let open = move |_: Logger| async move {
+        released.recv().ok();
+        std::future::pending::<Result<Rc<Delivery<Fake>>, ConfigError>>().await
+    };
+    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), SHORT, open);
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("a file or a library has not answered"), "{error}");
+    drop(release);
 }

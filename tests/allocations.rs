@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use kinesis::chunk::{Event, EventTime};
 use kinesis::config::Config;
 use kinesis::kinesis::request::Batch;
-use kinesis::ledger::RecordSet;
+use kinesis::record_set::RecordSet;
 use kinesis::pack::{Packer, SpareBodies};
 use kinesis::record::{Encoder, json};
 use rand::SeedableRng;

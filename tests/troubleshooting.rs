@@ -96,6 +96,27 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/kinesis/endpoint.rs",
         "is reached without TLS: records and signatures are readable on the way",
     ),
+    (
+        "this Fluent Bit is newer than those that were looked at, so each flush keeps its thread: see coroutines",
+        "tests/newer_host.rs",
+        "newer than those that were looked at",
+    ),
+    (
+        "coroutines or events of this Fluent Bit are of another form, so each flush keeps its thread",
+        "tests/coroutines.rs",
+        "are of another form",
+    ),
+    (
+        "… lines of this log are missing here: no thread was there to write them",
+        "src/line_router.rs",
+        " lines of this log are missing here: no thread was there to write them",
+    ),
+    ("a file or a library has not answered for … s", "src/plugin_tests.rs", "a file or a library has not answered"),
+    (
+        "the delivery thread does not end, a file or a library does not answer: it is left behind",
+        "src/plugin_tests.rs",
+        "the delivery thread does not end",
+    ),
     ("a request ended with a bug in this plugin: …", "src/deliver/tests.rs", "bug in this plugin"),
     ("internal error: …", "tests/stack.rs", "internal error"),
     ("HTTP … KMSAccessDeniedException: …", "src/verdict.rs", "KMSAccessDeniedException"),

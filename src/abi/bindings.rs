@@ -14,6 +14,8 @@ pub const FLB_CONFIG_MAP_STR: i32 = 0;
 pub const MK_EVENT_CUSTOM: i32 = 4;
 pub const MK_EVENT_READ: i32 = 1;
 pub const MK_EVENT_NONE: i32 = 1;
+pub const MK_EVENT_REGISTERED: i32 = 2;
+pub const MK_EVENT_PRIORITY_DEFAULT: i32 = 6;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct flb_config_map {
@@ -193,6 +195,55 @@ pub type mk_event_add_fn = ::std::option::Option<
 pub type mk_event_del_fn = ::std::option::Option<
     unsafe extern "C" fn(loop_: *mut ::std::os::raw::c_void, event: *mut mk_event) -> ::std::os::raw::c_int,
 >;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct flb_output_flush {
+    pub id: ::std::os::raw::c_int,
+    pub buffer: *const ::std::os::raw::c_void,
+    pub task: *mut ::std::os::raw::c_void,
+    pub config: *const flb_config,
+    pub instance: *mut ::std::os::raw::c_void,
+    pub coroutine: *mut ::std::os::raw::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of flb_output_flush"][::std::mem::size_of::<flb_output_flush>() - 48usize];
+    ["Alignment of flb_output_flush"][::std::mem::align_of::<flb_output_flush>() - 8usize];
+    ["Offset of field: flb_output_flush::id"][::std::mem::offset_of!(flb_output_flush, id) - 0usize];
+    ["Offset of field: flb_output_flush::buffer"][::std::mem::offset_of!(flb_output_flush, buffer) - 8usize];
+    ["Offset of field: flb_output_flush::task"][::std::mem::offset_of!(flb_output_flush, task) - 16usize];
+    ["Offset of field: flb_output_flush::config"][::std::mem::offset_of!(flb_output_flush, config) - 24usize];
+    ["Offset of field: flb_output_flush::instance"][::std::mem::offset_of!(flb_output_flush, instance) - 32usize];
+    ["Offset of field: flb_output_flush::coroutine"][::std::mem::offset_of!(flb_output_flush, coroutine) - 40usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct flb_config {
+    pub channel_fd: ::std::os::raw::c_int,
+    pub channel_type: ::std::os::raw::c_int,
+    pub channel_mask: ::std::os::raw::c_uint,
+    pub channel_status: ::std::os::raw::c_uchar,
+    pub channel_rest: [usize; 7usize],
+    pub support_mode: ::std::os::raw::c_int,
+    pub is_ingestion_active: ::std::os::raw::c_int,
+    pub is_shutting_down: ::std::os::raw::c_int,
+    pub is_running: ::std::os::raw::c_int,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of flb_config"][::std::mem::size_of::<flb_config>() - 88usize];
+    ["Alignment of flb_config"][::std::mem::align_of::<flb_config>() - 8usize];
+    ["Offset of field: flb_config::channel_fd"][::std::mem::offset_of!(flb_config, channel_fd) - 0usize];
+    ["Offset of field: flb_config::channel_type"][::std::mem::offset_of!(flb_config, channel_type) - 4usize];
+    ["Offset of field: flb_config::channel_mask"][::std::mem::offset_of!(flb_config, channel_mask) - 8usize];
+    ["Offset of field: flb_config::channel_status"][::std::mem::offset_of!(flb_config, channel_status) - 12usize];
+    ["Offset of field: flb_config::channel_rest"][::std::mem::offset_of!(flb_config, channel_rest) - 16usize];
+    ["Offset of field: flb_config::support_mode"][::std::mem::offset_of!(flb_config, support_mode) - 72usize];
+    ["Offset of field: flb_config::is_ingestion_active"]
+        [::std::mem::offset_of!(flb_config, is_ingestion_active) - 76usize];
+    ["Offset of field: flb_config::is_shutting_down"][::std::mem::offset_of!(flb_config, is_shutting_down) - 80usize];
+    ["Offset of field: flb_config::is_running"][::std::mem::offset_of!(flb_config, is_running) - 84usize];
+};
 pub type flb_output_get_cmt_instance_fn =
     ::std::option::Option<unsafe extern "C" fn(instance: *mut ::std::os::raw::c_void) -> *mut ::std::os::raw::c_void>;
 pub type cmt_version_fn = ::std::option::Option<unsafe extern "C" fn() -> *const ::std::os::raw::c_char>;

@@ -6,13 +6,14 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io::Write;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::{io, mem, ptr};
 
 use super::bindings::{
-    FLB_LOG_INFO, flb_log_print_fn, flb_output_log_check_fn, flb_output_name_fn, flb_worker_get_fn,
+    FLB_LOG_INFO, cmt_version_fn, flb_log_print_fn, flb_output_log_check_fn, flb_output_name_fn, flb_worker_get_fn,
     flb_worker_log_level_fn, malloc_usable_size_fn,
 };
+use super::presence::Presence;
 use crate::log::{Level, LogSink};
 
 /// The host's log, as one output instance uses it: `[output:kinesis:NAME] line`.
@@ -21,8 +22,9 @@ use crate::log::{Level, LogSink};
 /// structure whose layout depends on how it was built; there the level of the `[SERVICE]` section counts, as for the
 /// lines of the host itself. Without `flb_log_print` lines go to stderr.
 #[derive(Debug)]
-pub struct HostLog {
+pub(super) struct HostLog {
     instance: *mut c_void,
+    presence: Arc<Presence>,
     prefix: String,
     /// The level of the `[SERVICE]` section, noted while on a thread of the host: other threads cannot ask for it.
     service_level: c_int,
@@ -37,22 +39,25 @@ impl HostLog {
     /// The log of the output `instance`. To be made on a thread of the host.
     ///
     /// # Safety
-    /// `instance` is the host's output instance, and outlives the log's use.
-    pub unsafe fn new(instance: *mut c_void) -> HostLog {
+    /// `instance` is the host's output instance, as long as `presence` says.
+    pub(super) unsafe fn new(instance: *mut c_void, presence: Arc<Presence>) -> HostLog {
         // SAFETY: by this function's contract.
         let prefix = match unsafe { output_name(instance) } {
             Some(name) => ["[output:kinesis:", &name.to_string_lossy(), "] "].concat(),
             None => PREFIX.to_owned(),
         };
-        HostLog { instance, prefix, service_level: service_level() }
+        HostLog { instance, presence, prefix, service_level: service_level() }
     }
 }
 
 impl LogSink for HostLog {
     fn enabled(&self, level: Level) -> bool {
         match functions().output_log_check {
-            // SAFETY: the instance is alive while it is flushed (contract of `new`).
-            Some(log_check) => unsafe { log_check(self.instance, level as c_int) != 0 },
+            Some(log_check) => {
+                let Some(_held) = self.presence.hold() else { return false };
+                // SAFETY: the instance is there (contract of `new`).
+                unsafe { log_check(self.instance, level as c_int) != 0 }
+            }
             None => level as c_int <= self.service_level,
         }
     }
@@ -66,7 +71,7 @@ impl LogSink for HostLog {
 }
 
 /// Writes a line that belongs to no instance, given in parts.
-pub fn report(level: Level, parts: &[&str]) {
+pub(super) fn report(level: Level, parts: &[&str]) {
     if level as c_int <= service_level() {
         let mut line = Vec::with_capacity(parts.len() + 1);
         line.push(PREFIX);
@@ -90,21 +95,44 @@ pub(super) unsafe fn output_name(instance: *mut c_void) -> Option<CString> {
 ///
 /// # Safety
 /// `address` comes from the `malloc` of the process and is not freed.
-pub unsafe fn usable_size(address: *mut c_void) -> Option<usize> {
+pub(super) unsafe fn usable_size(address: *mut c_void) -> Option<usize> {
     // SAFETY: by this function's contract.
     functions().malloc_usable_size.map(|usable_size| unsafe { usable_size(address) })
 }
 
 /// Whether the host was told to end by SIGTERM or SIGINT. It notes the signal in a variable of its executable; the plugin is
 /// called only later, when all flushes have ended. Always false where there is no such variable.
-pub fn is_stopping() -> bool {
+pub(super) fn was_signalled() -> bool {
     // SAFETY: the host's own variable, which is never moved; its signal handler writes it, in one piece.
     functions().exit_signal.is_some_and(|signal| unsafe { signal.as_ptr().read_volatile() } != 0)
 }
 
 /// Whether the host, when its grace is over, ends its inputs and their chunks before its outputs, as it did up to 2.1.7.
-pub fn frees_chunks_in_use() -> bool {
+pub(super) fn frees_chunks_in_use() -> bool {
     !functions().is_2_2
+}
+
+/// Whether the structures of the host that were looked at may be taken for its own. It does not tell its version, but its
+/// library for metrics does: cmetrics 2.2.1 is in Fluent Bit 5.1.1, 1.0.5 in 4.2.0, 0.3.7 in 1.9.10.
+pub(super) fn is_known_version() -> bool {
+    functions().is_known_version
+}
+
+/// The newest cmetrics that was looked at, by its major version.
+const NEWEST_MAJOR: u32 = 2;
+
+fn cmetrics_is_known() -> bool {
+    if !is_hosts_own(c"cmt_version") {
+        return false;
+    }
+    // SAFETY: the type is that of the host's function, the same in all versions.
+    let version: cmt_version_fn = unsafe { find(c"cmt_version") };
+    // SAFETY: it takes nothing, and answers a NUL-terminated constant.
+    let major = version.and_then(|version| NonNull::new(unsafe { version() }.cast_mut())).and_then(|version| {
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(version.as_ptr()) }.to_str().ok()?.split('.').next()?.parse::<u32>().ok()
+    });
+    major.is_some_and(|major| major <= NEWEST_MAJOR)
 }
 
 const PREFIX: &str = "[output:kinesis] ";
@@ -158,6 +186,7 @@ struct Functions {
     exit_signal: Option<NonNull<c_int>>,
     /// It is 2.2 or newer.
     is_2_2: bool,
+    is_known_version: bool,
 }
 
 // SAFETY: functions may be called on any thread, and the variable is only read.
@@ -184,6 +213,7 @@ fn functions() -> &'static Functions {
                     .filter(|_| is_hosts_own(c"exit_signal")),
                 // It was flb_proxy_cb_init before.
                 is_2_2: !address(c"flb_proxy_output_cb_init").is_null(),
+                is_known_version: cmetrics_is_known(),
             }
         }
     })

@@ -13,9 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
+use super::engine::Engine;
 use super::guard::guard;
 use super::host::{self, HostLog};
 use super::metrics;
+use super::presence::Presence;
 use crate::log::{Level, LogSink};
 use crate::outcome::Outcome;
 use crate::plugin::Plugin;
@@ -23,6 +25,9 @@ use crate::plugin::Plugin;
 /// One output of the host's configuration. Its address is the context that the host hands to flush and exit.
 pub(super) struct Instance {
     plugin: Plugin,
+    engine: Arc<Engine>,
+    /// What is the host's of it.
+    presence: Arc<Presence>,
     /// The definition it was registered with, as a mere number.
     registration: usize,
 }
@@ -66,13 +71,17 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
         // SAFETY: the host's values are NUL-terminated and stay during the initialization.
         (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
     };
-    // SAFETY: the host keeps the instance until it has called exit.
-    let log = Arc::new(unsafe { HostLog::new(plugin.instance) });
+    let presence = Arc::new(Presence::begin());
+    // SAFETY: the host keeps the instance until it has called exit, and there the presence ends.
+    let log = Arc::new(unsafe { HostLog::new(plugin.instance, Arc::clone(&presence)) });
     // SAFETY: as above, and this is the host's thread.
-    let exporter = |stream: &str| unsafe { metrics::open(plugin.instance, stream) };
-    match Plugin::start(&property, log.clone(), &exporter) {
+    let exporter = |stream: &str| unsafe { metrics::open(plugin.instance, stream, Arc::clone(&presence)) };
+    let engine = Arc::new(Engine::of(plugin.instance, Arc::clone(&presence)));
+    let host_stops = Arc::clone(&engine);
+    match Plugin::start(&property, log.clone(), &exporter, Arc::new(move || host_stops.is_stopping())) {
         Ok(plugin) => {
-            let instance = Arc::new(Instance { plugin, registration: REGISTRATION.load(Ordering::Relaxed) });
+            let registration = REGISTRATION.load(Ordering::Relaxed);
+            let instance = Arc::new(Instance { plugin, engine, presence, registration });
             context.remote_context = Arc::as_ptr(&instance).cast::<c_void>().cast_mut();
             instances().push(instance);
             true
@@ -81,6 +90,7 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
             for mistake in &error.mistakes {
                 log.write(Level::Error, &mistake.to_string());
             }
+            presence.end();
             thread::sleep(LOG_DELAY);
             false
         }
@@ -106,6 +116,7 @@ pub(super) unsafe fn flush(context: *const c_void, data: *const c_void, length: 
     let chunk = unsafe { slice::from_raw_parts(data.cast::<u8>(), length) };
     // SAFETY: by this function's contract.
     let tag = unsafe { CStr::from_ptr(tag) };
+    instance.engine.meet();
     instance.plugin.flush(chunk, tag.to_bytes())
 }
 
@@ -137,6 +148,7 @@ fn stop(leaves: impl Fn(&Arc<Instance>) -> bool) {
     let leaving = instances().extract_if(.., |instance| leaves(instance)).collect::<Vec<_>>();
     for instance in leaving {
         guard((), || instance.plugin.stop());
+        instance.presence.end();
     }
 }
 

@@ -2,213 +2,243 @@
 //!
 //! The thread that lends waits until the loan is given back, and writes the log lines that come meanwhile. That wait is
 //! what makes it sound, so lending and waiting are one function. On a coroutine of the host, the host's thread does other
-//! things meanwhile.
+//! things meanwhile. A host that frees chunks in use gets a copy lent.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::mem::ManuallyDrop;
+use std::ops::AsyncFnOnce;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use super::coroutine::Coroutine;
+use super::handoff;
+use super::host;
+use crate::config::Coroutines;
 use crate::log::Line;
 use crate::outcome::Outcome;
 
+type Handoff = handoff::Handoff<Box<Coroutine>>;
+
 /// A chunk and its tag, lent by a thread that waits. Giving it back is dropping it.
 pub struct Loan {
-    chunk: *const [u8],
-    tag: *const [u8],
-    gate: Arc<Gate>,
+    chunk: Lent,
+    tag: Lent,
+    handoff: Arc<Handoff>,
+    keeps_thread: Option<KeepsThread>,
 }
 
-// SAFETY: the pointers are read only, through `&self`, and `lend` keeps what they point to alive and unchanged until the
-// loan is dropped, on whatever thread.
+enum Lent {
+    Borrowed(*const [u8]),
+    Copied(Box<[u8]>),
+}
+
+// SAFETY: what is borrowed is only read, and only while `access` is held, which `lend` and `Lenders::let_go` respect.
 unsafe impl Send for Loan {}
+
+/// Why a lender keeps its thread while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepsThread {
+    /// The user wants it so.
+    AsConfigured,
+    /// It does not run on a coroutine, or the host does not offer what it takes to suspend it.
+    NoCoroutine,
+    /// The host is newer than what was looked at.
+    UnknownVersion,
+    /// The host's structures are not what they should be.
+    UnknownForm,
+    /// There is no descriptor to be had, or no room in the event loop.
+    NoDescriptor,
+}
 
 /// Sends log lines to a thread that waits for its loan.
 #[derive(Clone)]
-pub struct Teller(Arc<Gate>);
+pub struct Teller(Arc<Handoff>);
 
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// What waits, if it is not the thread.
-    coroutine: Option<Coroutine>,
-}
-
+/// Those of one output that wait for their loans.
 #[derive(Default)]
-struct State {
-    lines: VecDeque<Line>,
-    outcome: Option<Outcome>,
-    returned: bool,
+pub struct Lenders {
+    wanted: Coroutines,
+    /// The host's structures were not what they should be once.
+    is_unknown_form: AtomicBool,
+    waiting: Mutex<Vec<Arc<Handoff>>>,
 }
 
-impl Gate {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Lenders {
+    /// None yet; `wanted` says whether they shall wait on coroutines.
+    pub fn new(wanted: Coroutines) -> Lenders {
+        Lenders { wanted, ..Lenders::default() }
     }
 
-    /// Waits until something may have changed. Only for the lender.
-    fn wait<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        match &self.coroutine {
-            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(coroutine) => {
-                drop(state);
-                // SAFETY: the lender runs on it, and does not let go of the gate before it has left the loop.
-                unsafe { coroutine.wait() };
-                self.lock()
-            }
-        }
+    /// Whether a thread of the host waits for its loan.
+    pub fn keep_threads(&self) -> bool {
+        self.waiting().iter().any(|handoff| handoff.waiter().is_none())
     }
 
-    /// Tells the lender of a change.
-    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.lock();
-        let result = change(&mut state);
-        // While the lock is held: the lender lets go of its coroutine when it has seen the change.
-        match &self.coroutine {
-            None => self.changed.notify_one(),
-            Some(coroutine) => coroutine.wake(),
+    /// Takes all loans back from a borrower that does not answer any more. Says whether that went well: it does not while the
+    /// borrower looks at a chunk, unless that is a copy.
+    pub fn take_back(&self) -> bool {
+        let still_read = self.waiting().iter().filter(|handoff| !handoff.take_back()).count();
+        still_read == 0 || host::frees_chunks_in_use()
+    }
+
+    /// Closes what belongs to coroutines that the host never continues. To be called when all loans are back, and when the
+    /// host has ended the output.
+    pub fn let_go(&self) {
+        let waiting = std::mem::take(&mut *self.waiting());
+        waiting.iter().filter_map(|handoff| handoff.waiter()).for_each(|coroutine| coroutine.abandon());
+    }
+
+    fn coroutine(&self) -> Result<Box<Coroutine>, KeepsThread> {
+        if self.is_unknown_form.load(Ordering::Relaxed) {
+            return Err(KeepsThread::UnknownForm);
         }
-        result
+        Coroutine::current(self.wanted).inspect_err(|why| {
+            self.is_unknown_form.store(*why == KeepsThread::UnknownForm, Ordering::Relaxed);
+        })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Handoff>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Lends `chunk` and `tag` to `borrower`, waits until the loan is given back and returns the outcome that was set on it,
-/// if any. Meanwhile `write` gets the lines that were told. `coroutine` is the one that this is called on.
+/// if any. Meanwhile `write` gets the lines that were told. About every second `gives_up` is asked whether the borrower
+/// answers no more; if so, the loan is taken back.
 pub fn lend(
-    coroutine: Option<Coroutine>,
+    lenders: &Lenders,
     chunk: &[u8],
     tag: &[u8],
     borrower: impl FnOnce(Loan),
     mut write: impl FnMut(Line),
+    gives_up: &dyn Fn() -> bool,
 ) -> Option<Outcome> {
     /// Waits also when `borrower` or `write` panics.
-    struct Return<'a>(&'a Gate);
+    struct Return<'a> {
+        lenders: &'a Lenders,
+        handoff: &'a Arc<Handoff>,
+        gives_up: &'a dyn Fn() -> bool,
+    }
     impl Drop for Return<'_> {
         fn drop(&mut self) {
-            let mut state = self.0.lock();
-            while !state.returned {
-                state = self.0.wait(state);
+            while self.handoff.next_line(self.gives_up).is_some() {}
+            if let Some(coroutine) = self.handoff.waiter() {
+                coroutine.leave();
             }
-            drop(state);
-            if let Some(coroutine) = &self.0.coroutine {
-                // SAFETY: by the contract of `lend` this is still the coroutine.
-                unsafe { coroutine.leave_loop() };
-            }
+            self.lenders.waiting().retain(|other| !Arc::ptr_eq(other, self.handoff));
         }
     }
 
-    let gate = Arc::new(Gate { state: Mutex::default(), changed: Condvar::new(), coroutine });
-    let _wait = Return(&gate);
-    borrower(Loan { chunk, tag, gate: Arc::clone(&gate) });
-    loop {
-        let mut state = gate.lock();
-        while state.lines.is_empty() && !state.returned {
-            state = gate.wait(state);
-        }
-        let Some(line) = state.lines.pop_front() else { return state.outcome };
-        drop(state);
+    // Looked up here, so that no caller can name another one than that which runs.
+    let (coroutine, keeps_thread) = match lenders.coroutine() {
+        Ok(coroutine) => (Some(coroutine), None),
+        Err(why) => (None, Some(why)),
+    };
+    let handoff = Arc::new(Handoff::new(coroutine));
+    lenders.waiting().push(Arc::clone(&handoff));
+    let waits = Return { lenders, handoff: &handoff, gives_up };
+    let [chunk, tag] = [chunk, tag].map(Lent::new);
+    borrower(Loan { chunk, tag, handoff: Arc::clone(&handoff), keeps_thread });
+    while let Some(line) = handoff.next_line(gives_up) {
         write(line);
+    }
+    let outcome = handoff.outcome();
+    drop(waits);
+    outcome
+}
+
+impl Lent {
+    fn new(bytes: &[u8]) -> Lent {
+        if host::frees_chunks_in_use() { Lent::Copied(bytes.into()) } else { Lent::Borrowed(bytes) }
+    }
+
+    /// # Safety
+    /// What is borrowed is there as long as the result is used.
+    unsafe fn bytes(&self) -> &[u8] {
+        match self {
+            // SAFETY: by this function's contract.
+            Lent::Borrowed(bytes) => unsafe { &**bytes },
+            Lent::Copied(bytes) => bytes,
+        }
     }
 }
 
 impl Loan {
-    /// The chunk.
-    pub fn chunk(&self) -> &[u8] {
-        // SAFETY: `lend` does not return before this loan is dropped, so what it borrowed is still there.
-        unsafe { &*self.chunk }
+    /// Runs `read` with the chunk and the tag. It is polled and dropped only while they are there; when they are taken back
+    /// before it has ended, it never does.
+    pub fn deliver<R>(self: &Rc<Self>, read: R) -> impl Future<Output = Outcome> + use<R>
+    where
+        R: AsyncFnOnce(&[u8], &[u8]) -> Outcome + 'static,
+    {
+        let lent = Rc::clone(self);
+        let read = async move {
+            // SAFETY: `Reading` runs this with access, without which `lend` does not return, and the host has not ended the
+            // output. Nothing that `read` makes of them outlives it.
+            let (chunk, tag) = unsafe { (lent.chunk.bytes(), lent.tag.bytes()) };
+            read(chunk, tag).await
+        };
+        Reading { loan: Rc::clone(self), read: Some(Box::pin(read)) }
     }
 
-    /// The tag.
-    pub fn tag(&self) -> &[u8] {
-        // SAFETY: as for the chunk.
-        unsafe { &*self.tag }
+    /// Why the lender keeps its thread, if it does.
+    pub fn keeps_thread(&self) -> Option<KeepsThread> {
+        self.keeps_thread
     }
 
     /// Sets the outcome that `lend` will return.
     pub fn settle(&self, outcome: Outcome) {
-        self.gate.lock().outcome = Some(outcome);
+        self.handoff.settle(outcome);
     }
 
     /// Where to send the lines that the lender shall write.
     pub fn teller(&self) -> Teller {
-        Teller(Arc::clone(&self.gate))
+        Teller(Arc::clone(&self.handoff))
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.gate.change(|state| state.returned = true);
+        self.handoff.give_back();
+    }
+}
+
+/// See [`Loan::deliver`].
+struct Reading<F> {
+    loan: Rc<Loan>,
+    read: Option<Pin<Box<F>>>,
+}
+
+impl<F: Future> Future for Reading<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Reading { loan, read } = &mut *self;
+        match (loan.handoff.access(), read) {
+            (Some(_access), Some(read)) => read.as_mut().poll(context),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Drop for Reading<F> {
+    fn drop(&mut self) {
+        // Whatever it has left to do may be about the chunk. Only a borrower that was given up does not do it.
+        let mut read = ManuallyDrop::new(self.read.take());
+        if let Some(_access) = self.loan.handoff.access() {
+            drop(read.take());
+        }
     }
 }
 
 impl Teller {
-    /// Lets the lender look about itself.
-    pub fn wake(&self) {
-        self.0.change(|_| ());
-    }
-
     /// Hands a line over; gives it back when nobody waits any more.
     pub fn tell(&self, line: Line) -> Result<(), Line> {
-        self.0.change(|state| {
-            if state.returned {
-                return Err(line);
-            }
-            state.lines.push_back(line);
-            Ok(())
-        })
+        self.0.tell(line)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log::Level;
-    use std::sync::mpsc;
-    use std::thread;
-
-    fn line(text: &'static str) -> Line {
-        Line { level: Level::Info, text: text.into() }
-    }
-
-    #[test]
-    fn the_borrower_reads_the_very_bytes_and_the_lender_gets_lines_and_outcome() {
-        let chunk = vec![7_u8; 1000];
-        let address = chunk.as_ptr() as usize;
-        let (hand_over, take) = mpsc::channel::<Loan>();
-        let borrower = thread::spawn(move || {
-            let loan = take.recv().unwrap();
-            assert_eq!(loan.chunk().as_ptr() as usize, address);
-            assert_eq!(loan.tag(), b"app");
-            loan.teller().tell(line("one")).unwrap();
-            loan.settle(Outcome::Delivered);
-            loan.teller().tell(line("two")).unwrap();
-        });
-        let mut lines = Vec::new();
-        let outcome = lend(None, &chunk, b"app", |loan| hand_over.send(loan).unwrap(), |line| lines.push(line));
-        assert_eq!(outcome, Some(Outcome::Delivered));
-        assert_eq!(lines, [line("one"), line("two")]);
-        borrower.join().unwrap();
-    }
-
-    #[test]
-    fn a_loan_that_is_dropped_has_no_outcome() {
-        assert_eq!(lend(None, b"chunk", b"tag", drop, |_| {}), None);
-    }
-
-    #[test]
-    fn a_borrower_that_panics_gives_the_loan_back() {
-        let (hand_over, take) = mpsc::channel::<Loan>();
-        let borrower = thread::spawn(move || {
-            let _loan = take.recv().unwrap();
-            panic!("injected");
-        });
-        assert_eq!(lend(None, b"chunk", b"tag", |loan| hand_over.send(loan).unwrap(), |_| {}), None);
-        assert!(borrower.join().is_err());
-    }
-
-    #[test]
-    fn a_line_for_a_lender_that_went_away_comes_back() {
-        let mut teller = None;
-        lend(None, b"chunk", b"tag", |loan| teller = Some(loan.teller()), |_| {});
-        assert_eq!(teller.unwrap().tell(line("late")), Err(line("late")));
-    }
-}
+#[path = "loan_tests.rs"]
+mod tests;

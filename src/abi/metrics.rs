@@ -6,19 +6,17 @@
 //! change no more. The host frees them with the output, after the delivery thread has ended.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::bindings::{
     cmt_create_fn, cmt_histogram_buckets_create_size_fn, cmt_histogram_create_fn, cmt_histogram_set_default_fn,
-    cmt_set_fn, cmt_version_fn, flb_output_get_cmt_instance_fn,
+    cmt_set_fn, flb_output_get_cmt_instance_fn,
 };
 use super::host;
+use super::presence::Presence;
 use crate::clock::{Clock, SystemClock};
 use crate::metrics::{BOUNDS, Exporter, Family, Kind, series};
-
-/// The newest cmetrics whose functions are known to be those of the header, by its major version: 2.2.1 is in Fluent Bit
-/// 5.1.1, 1.0.5 in 4.2.0, and they did not change since 0.3.7 of 1.9.10.
-const NEWEST_MAJOR: u32 = 2;
 
 /// What stands before all names; the host puts `_` between the parts.
 const NAMESPACE: &CStr = c"fluentbit";
@@ -28,6 +26,7 @@ const SUBSYSTEM: &CStr = c"output_kinesis";
 struct HostMetrics {
     functions: Functions,
     series: Vec<Series>,
+    presence: Arc<Presence>,
 }
 
 struct Series {
@@ -44,7 +43,7 @@ struct Labels {
     pointers: Vec<*mut c_char>,
 }
 
-// SAFETY: the host's metrics live until its output is destroyed, after our thread has ended; what is done with them on that
+// SAFETY: the host's metrics live as long as its output is present, and are used only then; what is done with them on our
 // thread is atomic, and the texts are ours.
 unsafe impl Send for HostMetrics {}
 
@@ -63,8 +62,8 @@ struct Functions {
 /// outputs (before 2.0), or functions that may be others than those we know.
 ///
 /// # Safety
-/// Called on the host's thread while it initializes its output `instance`, which outlives what is returned.
-pub(super) unsafe fn open(instance: *mut c_void, stream: &str) -> Option<Box<dyn Exporter>> {
+/// Called on the host's thread while it initializes its output `instance`, which is there as long as `presence` says.
+pub(super) unsafe fn open(instance: *mut c_void, stream: &str, presence: Arc<Presence>) -> Option<Box<dyn Exporter>> {
     let functions = known_functions()?;
     // SAFETY: the type is that of the host's function, the same in all versions that have it.
     let registry: flb_output_get_cmt_instance_fn = unsafe { host::find(REGISTRY) };
@@ -73,7 +72,7 @@ pub(super) unsafe fn open(instance: *mut c_void, stream: &str) -> Option<Box<dyn
     // SAFETY: by this function's contract.
     let name = unsafe { host::output_name(instance) }?;
     let created = (!registry.is_null()).then(|| create(functions, registry, &name, stream))??;
-    Some(Box::new(HostMetrics { functions, series: created }))
+    Some(Box::new(HostMetrics { functions, series: created, presence }))
 }
 
 const REGISTRY: &CStr = c"flb_output_get_cmt_instance";
@@ -82,7 +81,6 @@ const REGISTRY: &CStr = c"flb_output_get_cmt_instance";
 fn known_functions() -> Option<Functions> {
     let names = [
         REGISTRY,
-        c"cmt_version",
         c"cmt_counter_create",
         c"cmt_counter_set",
         c"cmt_gauge_create",
@@ -91,13 +89,12 @@ fn known_functions() -> Option<Functions> {
         c"cmt_histogram_create",
         c"cmt_histogram_set_default",
     ];
-    if !names.into_iter().all(host::is_hosts_own) {
+    if !host::is_known_version() || !names.into_iter().all(host::is_hosts_own) {
         return None;
     }
     // SAFETY: the types are those of the host's functions of these names, the same in all versions (the header).
-    let (version, functions) = unsafe {
-        let version: cmt_version_fn = host::find(c"cmt_version");
-        let functions = Functions {
+    Some(unsafe {
+        Functions {
             counter_create: host::find(c"cmt_counter_create"),
             counter_set: host::find(c"cmt_counter_set"),
             gauge_create: host::find(c"cmt_gauge_create"),
@@ -105,16 +102,8 @@ fn known_functions() -> Option<Functions> {
             buckets_create: host::find(c"cmt_histogram_buckets_create_size"),
             histogram_create: host::find(c"cmt_histogram_create"),
             histogram_set: host::find(c"cmt_histogram_set_default"),
-        };
-        (version?(), functions)
-    };
-    if version.is_null() {
-        return None;
-    }
-    // SAFETY: the host's version is a NUL-terminated constant.
-    let version = unsafe { CStr::from_ptr(version) }.to_str().ok()?;
-    let major = version.split('.').next()?.parse::<u32>().ok()?;
-    (major <= NEWEST_MAJOR).then_some(functions)
+        }
+    })
 }
 
 fn create(functions: Functions, registry: *mut c_void, name: &CStr, stream: &str) -> Option<Vec<Series>> {
@@ -199,11 +188,13 @@ impl Functions {
 
 impl Exporter for HostMetrics {
     fn set(&self, series: usize, value: u64) {
+        let Some(_held) = self.presence.hold() else { return };
         let series = self.series.get(series).filter(|series| series.kind != Kind::Histogram);
         series.iter().for_each(|series| self.functions.set(series, value));
     }
 
     fn set_histogram(&self, series: usize, classes: &[u64; BOUNDS.len() + 1], sum: f64) {
+        let Some(_held) = self.presence.hold() else { return };
         let series = self.series.get(series).filter(|series| series.kind == Kind::Histogram);
         series.iter().for_each(|series| self.functions.set_histogram(series, classes, sum));
     }

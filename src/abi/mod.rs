@@ -15,13 +15,18 @@
     reason = "bindgen's layout checks, evaluated while compiling"
 )]
 pub mod bindings;
-pub mod coroutine;
 pub mod exports;
 pub mod guard;
-pub mod host;
 pub mod loan;
 pub mod system;
 
+mod coroutine;
+mod engine;
+mod handoff;
+mod host;
 mod instances;
 mod metrics;
+mod presence;
+mod probe;
 mod registration;
+mod sync;

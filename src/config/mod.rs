@@ -45,6 +45,8 @@ pub struct Config {
     pub ledger_max_bytes: usize,
     /// Where the ledger is kept over a restart.
     pub ledger_path: Option<PathBuf>,
+    /// Whether flushes wait on coroutines of the host, if the user says so.
+    pub coroutines: Option<Coroutines>,
     /// The options that the user set, for the log: on one line, without secrets.
     pub set_options: String,
 }
@@ -66,6 +68,30 @@ pub struct Delivery {
     pub slow_flush: Option<Duration>,
     /// How often the counts are written into the log.
     pub stats_interval: Option<Duration>,
+}
+
+/// Whether flushes wait on coroutines of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coroutines {
+    /// In versions that were looked at.
+    #[default]
+    Auto,
+    /// In newer ones too.
+    On,
+    /// Never: each flush keeps its thread.
+    Off,
+}
+
+impl Coroutines {
+    /// Reads a value of the option, or of the environment.
+    pub fn parse(text: &str) -> Result<Coroutines, String> {
+        match (text.to_ascii_lowercase().as_str(), parse::boolean(text)) {
+            ("auto", _) => Ok(Coroutines::Auto),
+            (_, Ok(true)) => Ok(Coroutines::On),
+            (_, Ok(false)) => Ok(Coroutines::Off),
+            _ => Err("use auto, on or off".to_owned()),
+        }
+    }
 }
 
 impl Config {
@@ -99,6 +125,7 @@ impl Config {
         let stats_interval = options.value("stats_interval", parse::duration);
         let ledger_max_bytes = options.value("ledger_max_bytes", parse::size(4 << 10..=64 << 20));
         let ledger_path = options.optional("ledger_path", |text| Ok(PathBuf::from(text)));
+        let coroutines = options.optional("coroutines", Coroutines::parse);
 
         if !options.is_set("stream") {
             options.mistake("stream", "it is required: the name of a Kinesis stream, or its ARN".to_owned());
@@ -132,6 +159,7 @@ impl Config {
             request_timeout: Some(request_timeout).filter(|time| !time.is_zero()),
             ledger_max_bytes,
             ledger_path,
+            coroutines,
             set_options,
         })
     }

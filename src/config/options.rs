@@ -322,4 +322,10 @@ pub static OPTIONS: &[OptionSpec] = &[
         default: None,
         doc: "File that keeps the ledger over a clean restart or reload; one file per output. Unset: none.",
     },
+    OptionSpec {
+        name: "coroutines",
+        aliases: &[],
+        default: Some("auto"),
+        doc: "Whether flushes wait beside each other on Fluent Bit's coroutines: auto (in versions that were looked at), on (in newer ones too) or off (each keeps its thread). Unset, the environment's KINESIS_COROUTINES decides.",
+    },
 ];

@@ -130,6 +130,16 @@ impl Home {
         self.read("fluent-bit.log")
     }
 
+    /// A pipe with the file `stdin`, where there is one. Fluent Bit cannot wait for a file.
+    fn stdin(&self) -> Result<Stdio, Failed> {
+        let Ok(text) = fs::read(self.path("stdin")) else { return Ok(Stdio::null()) };
+        let (read, mut write) = std::io::pipe()?;
+        // As much as a pipe holds, so that nobody has to read it meanwhile.
+        assert!(text.len() < 60_000);
+        write.write_all(&text)?;
+        Ok(read.into())
+    }
+
     fn command(&self, arguments: &[&str]) -> Result<Command, Failed> {
         let output = OpenOptions::new().create(true).append(true).open(self.path("output"))?;
         let mut command = Command::new(&self.binary.path);
@@ -137,7 +147,7 @@ impl Home {
         command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", self.directory.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.stdin(self.stdin()?).stdout(output.try_clone()?).stderr(output);
         Ok(command)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 
 use crate::host::{Binary, Home};
-use crate::stand_in::{assert_all, assert_each_once, checked, home_beside, tail_to};
+use crate::stand_in::{assert_all, assert_each_once, checked, home_beside, section, tail_to};
 use crate::support::fake_kinesis::{Faults, Settings};
 use crate::{Claim, note};
 
@@ -25,6 +25,25 @@ pub fn claims() -> Vec<Claim> {
         }),
         Claim::new("a_broken_network_holds_up_no_stop", |binary| {
             stop_while_away(binary, Faults { reset_before: 1.0, ..Faults::default() }, &["Workers 2"])
+        }),
+        Claim::new("the_end_of_an_input_is_not_held_up_by_a_kinesis_that_does_not_answer", |binary| {
+            input_ends_while_away(binary, &["Workers 2"])
+        }),
+        Claim::new("the_end_of_an_input_is_not_held_up_by_a_kinesis_that_does_not_answer_without_workers", |binary| {
+            input_ends_while_away(binary, &[])
+        }),
+        Claim::new("the_end_of_stdin_is_not_held_up_by_a_kinesis_that_does_not_answer", stdin_ends_while_away),
+        Claim::new("a_slow_kinesis_makes_no_exit_crash", |binary| {
+            slow_at_the_end(binary, &["Workers 2"], Ending::Signal)
+        }),
+        Claim::new("a_slow_kinesis_makes_no_exit_crash_without_workers", |binary| {
+            slow_at_the_end(binary, &[], Ending::Signal)
+        }),
+        Claim::new("a_slow_kinesis_makes_no_end_of_an_input_crash", |binary| {
+            slow_at_the_end(binary, &["Workers 2"], Ending::Input)
+        }),
+        Claim::new("a_slow_kinesis_makes_no_end_of_an_input_crash_without_workers", |binary| {
+            slow_at_the_end(binary, &[], Ending::Input)
         }),
         Claim::new("a_kill_in_the_middle_loses_no_line", kill),
         Claim::new("a_restart_during_retries_sends_nothing_twice", restart_during_retries),
@@ -115,6 +134,94 @@ fn stop_while_away(binary: &Binary, faults: Faults, output: &[&str]) -> Result<(
     fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= (PARTS * PART) as u64)?;
     fluent_bit.stop()?;
     assert_each_once(&kinesis, "logs", PARTS * PART)
+}
+
+/// Fluent Bit ends by itself when its input has, and tells no plugin.
+fn input_ends_while_away(binary: &Binary, output: &[&str]) -> Result<(), Failed> {
+    let (home, kinesis) = home_beside(binary, Settings { faults: silent(), ..checked() })?;
+    home.append_lines(0..5000)?;
+    let input = [&WHOLE_LINES[..], &["Exit_On_Eof on"]].concat();
+    let output = [&["stream logs", "Retry_Limit no_limits"], output].concat();
+    home.write("main.conf", &tail_to(&kinesis, &["Grace 3"], &input, &output))?;
+    ends_within(&home, 3, "main.conf")
+}
+
+fn stdin_ends_while_away(binary: &Binary) -> Result<(), Failed> {
+    let (home, kinesis) = home_beside(binary, Settings { faults: silent(), ..checked() })?;
+    let stdin = section("INPUT", &[&["Name stdin", "Tag app"]]);
+    let endpoint = format!("endpoint {}", kinesis.endpoint());
+    let output = ["Name kinesis", "Match app", "region eu-west-1", "stream logs", "Workers 1", &endpoint];
+    let service = section("SERVICE", &[&["Flush 0.2", "Grace 3", "Log_File fluent-bit.log"]]);
+    home.write("main.conf", &(service + &stdin + &section("OUTPUT", &[&output])))?;
+    home.write("stdin", &(0..1000).map(|number| format!("{{\"log\":\"line {number}\"}}\n")).collect::<String>())?;
+    ends_within(&home, 3, "main.conf")
+}
+
+/// Fails unless Fluent Bit ends well, and by itself, within its grace and five seconds from the first request on.
+fn ends_within(home: &Home, grace: u64, configuration: &str) -> Result<(), Failed> {
+    let mut fluent_bit = home.start(configuration)?;
+    let began = Instant::now();
+    fluent_bit.end_well()?;
+    let time = began.elapsed();
+    // The start and the first flush take a second or two.
+    if time > Duration::from_secs(grace + 5 + 3) {
+        return Err(fluent_bit.failure(&format!("it took {time:?}")));
+    }
+    // The exit says what became of the flush.
+    match home.log().contains("about to end, and Kinesis takes nothing") || home.log().contains("left to retries") {
+        true => Ok(()),
+        false => Err(fluent_bit.failure("nothing was under way")),
+    }
+}
+
+enum Ending {
+    Signal,
+    Input,
+}
+
+/// Kinesis takes one request after the other, so that flushes of many chunks outlast the grace, and the host gives the
+/// memory of what is freed back to the system. Three times, because what is freed does not always look so.
+fn slow_at_the_end(binary: &Binary, output: &[&str], ending: Ending) -> Result<(), Failed> {
+    const PART: usize = 500;
+    const PARTS: usize = 24;
+    let grace = Duration::from_secs(2);
+    let faults = Faults { latency_ms: 500, ..Faults::default() };
+    for _ in 0..3 {
+        let (mut home, kinesis) = home_beside(binary, Settings { faults: faults.clone(), ..checked() })?;
+        home.set("JE_MALLOC_CONF", "junk:true,retain:false,dirty_decay_ms:0,muzzy_decay_ms:0,tcache:false");
+        let storage = ["storage.type filesystem", "Buffer_Chunk_Size 32k", "Buffer_Max_Size 32k"];
+        let input = match ending {
+            Ending::Signal => storage.to_vec(),
+            Ending::Input => [&storage[..], &["Exit_On_Eof on"]].concat(),
+        };
+        let service = ["Grace 2", "storage.path storage"];
+        let output = [&["stream logs", "concurrency 1", "Retry_Limit no_limits"], output];
+        home.write("main.conf", &tail_to(&kinesis, &service, &input, &output.concat()))?;
+        home.append_lines(0..PART)?;
+        let mut fluent_bit = home.start("main.conf")?;
+        // Chunk by chunk; the end of the input comes when nothing is added for a moment.
+        for part in 1..PARTS {
+            home.append_lines(part * PART..(part + 1) * PART)?;
+            thread::sleep(Duration::from_millis(if matches!(ending, Ending::Input) { 5 } else { 250 }));
+        }
+        let began = Instant::now();
+        match ending {
+            Ending::Signal => drop(fluent_bit.stop()?),
+            Ending::Input => fluent_bit.end_well()?,
+        }
+        if began.elapsed() < grace && kinesis.stats().records >= (PARTS * PART) as u64 {
+            return Err(fluent_bit.failure("nothing was under way when the grace was over"));
+        }
+        // What was freed would be no chunk.
+        if home.log().contains("msgpack") || home.log().contains("[error]") {
+            return Err(fluent_bit.failure("a chunk could not be read"));
+        }
+    }
+    Ok(())
+}
+
+fn silent() -> Faults {
+    Faults { hang: 1.0, ..Faults::default() }
 }
 
 /// Killed while requests are under way; what Kinesis took in them comes again, as nobody was told.

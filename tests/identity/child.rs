@@ -269,7 +269,12 @@ fn serve() -> Result<(), Failed> {
     let instances: Vec<Options> = serde_json::from_str(&lines.next().ok_or("no options")??)?;
     let begin = Instant::now();
     let start = |(number, options): (usize, &Options)| {
-        Plugin::start(&|name| options.get(name).cloned(), Arc::new(Log { instance: number }), &|_| None)
+        Plugin::start(
+            &|name| options.get(name).cloned(),
+            Arc::new(Log { instance: number }),
+            &|_| None,
+            Arc::new(|| false),
+        )
     };
     let plugins = instances.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
     say(&Message::Started(milliseconds(begin)));

@@ -132,7 +132,7 @@ fn start(kinesis: &FakeKinesis, host: &str, log: &Log) -> Result<Plugin, Failed>
         "retries_on_batch_request" => Some("0".to_owned()),
         _ => None,
     };
-    Ok(Plugin::start(&property, Arc::new(log.clone()), &|_| None)?)
+    Ok(Plugin::start(&property, Arc::new(log.clone()), &|_| None, Arc::new(|| false))?)
 }
 
 fn flush(plugin: &Plugin) -> String {

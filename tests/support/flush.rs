@@ -184,7 +184,8 @@ pub fn child() -> ExitCode {
 fn run_instance() -> Result<Report, Failed> {
     let instance: Instance = serde_json::from_reader(io::stdin())?;
     let log = Arc::new(Log::default());
-    let plugin = Plugin::start(&|name| instance.options.get(name).cloned(), log.clone(), &|_| None)?;
+    let plugin =
+        Plugin::start(&|name| instance.options.get(name).cloned(), log.clone(), &|_| None, Arc::new(|| false))?;
     let mut chunks = Vec::new();
     for chunk in &instance.chunks {
         chunks.push(base64_simd::STANDARD.decode_to_vec(chunk)?);

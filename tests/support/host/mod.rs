@@ -13,3 +13,4 @@ pub mod library;
 pub mod log;
 pub mod metrics;
 pub mod output;
+pub mod since_2_2;
