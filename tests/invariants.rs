@@ -60,7 +60,7 @@ fn sockets_and_processes_are_not_touched_and_the_environment_and_files_in_few_pl
     assert_eq!(files_with(&["std::env", "env::var", "option_env!"]), ["src/environment.rs"]);
     assert_eq!(
         files_with(&["std::fs", "fs::", "OpenOptions"]),
-        ["src/kinesis/credentials/provider.rs", "src/ledger/mod.rs"]
+        ["src/kinesis/credentials/provider.rs", "src/ledger/journal.rs"]
     );
     assert_eq!(files_with(&["pem_file_iter", "from_pem_file"]), ["src/kinesis/tls.rs"]);
     assert_eq!(files_with(&["net::Tcp", "net::Udp", "net::Unix", "UnixStream"]), [""; 0]);

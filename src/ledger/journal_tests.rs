@@ -226,6 +226,22 @@ fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
 }
 
 #[test]
+fn a_note_that_a_crash_cut_off_is_said_and_all_before_it_is_used() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    let chunk = ledger.begin(b"app", b"chunk");
+    chunk.progress().settle([1]);
+    chunk.progress().settle([2]);
+    drop((chunk, ledger));
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    let log = TestLog::default();
+    let ledger = open_with(&path, "logs", &log).unwrap();
+    assert_eq!(known(&ledger, b"chunk").0, set(&[1]));
+    assert!(log.lines()[0].contains(" ends in a note of which only "), "{:?}", log.lines());
+}
+
+#[test]
 fn a_file_that_grew_is_written_anew() {
     let (_folder, path) = folder();
     let ledger = open(&path);
