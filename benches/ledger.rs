@@ -6,16 +6,29 @@
 #![allow(clippy::indexing_slicing, reason = "a benchmark of our own bytes")]
 
 use std::hint::black_box;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kinesis::config::Stream;
 use kinesis::ledger::Ledger;
+use kinesis::log::{Level, LogSink, Logger};
 use kinesis::pack::{Packer, RequestSettings};
 use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 const TAG: &[u8] = b"kube.var.log.containers.app";
+
+struct Nowhere;
+
+impl LogSink for Nowhere {
+    fn enabled(&self, _: Level) -> bool {
+        false
+    }
+
+    fn write(&self, _: Level, _: &str) {}
+}
 
 /// About 2 MB of access-log lines of 134 bytes.
 fn chunk(records: u32) -> Vec<u8> {
@@ -49,24 +62,54 @@ fn ledger(c: &mut Criterion) {
     group.bench_function("marking its records as settled", |b| {
         b.iter(|| {
             let mut settled = RecordSet::default();
-            (0..records).for_each(|record| settled.insert(black_box(record)));
+            settled.extend(black_box(0..records));
             settled
         });
     });
-    let mut empty = Ledger::new(1 << 20);
-    group.bench_function("looking it up in an empty ledger", |b| b.iter(|| empty.take(TAG, black_box(&chunk))));
-    let mut others = Ledger::new(1 << 20);
+    let deliver = |ledger: &Rc<Ledger>| {
+        let open = ledger.begin(TAG, black_box(&chunk));
+        for request in 0..records / 500 {
+            open.progress().settle(request * 500..(request + 1) * 500);
+        }
+        open.done();
+    };
+    let in_memory = Rc::new(Ledger::new(1 << 20));
+    group.bench_function("all of the ledger, in memory", |b| b.iter(|| deliver(&in_memory)));
     for length in 0..1000 {
-        others.keep(TAG, &chunk[..length], RecordSet::from_iter([1]));
+        in_memory.begin(TAG, &chunk[..length]).progress().settle([1]);
     }
-    group.bench_function("looking it up among 1,000 other chunks", |b| b.iter(|| others.take(TAG, black_box(&chunk))));
-    let mut alike = Ledger::new(1 << 20);
+    group.bench_function("the same while 1,000 other chunks wait", |b| b.iter(|| deliver(&in_memory)));
     let mut other = chunk.clone();
     other[chunk.len() - 1] ^= 1;
-    alike.keep(TAG, &other, RecordSet::from_iter([1]));
-    group.bench_function("looking it up beside one of the same length", |b| {
-        b.iter(|| alike.take(TAG, black_box(&chunk)))
+    in_memory.begin(TAG, &other).progress().settle([1]);
+    group.bench_function("the same beside one of the same length", |b| b.iter(|| deliver(&in_memory)));
+    let folder = tempfile::tempdir().unwrap_or_else(|error| unreachable!("{error}"));
+    let in_file = |name: &str| {
+        let path = folder.path().join(name);
+        let ledger = Ledger::open(1 << 20, path, "logs".to_owned(), 1, Logger::new(Arc::new(Nowhere), |_| {}));
+        Rc::new(ledger.unwrap_or_else(|error| unreachable!("{error}")))
+    };
+    let ledger = in_file("ledger");
+    group.bench_function("all of the ledger, with a file", |b| b.iter(|| deliver(&ledger)));
+    group.bench_function("finding a chunk in it, mostly its hash", |b| {
+        b.iter(|| ledger.begin(TAG, black_box(&chunk)).done())
     });
+    for (name, step) in [("noting a request of 500 records", 1), ("noting every other of 1,000 records", 2)] {
+        let mut first = 0;
+        group.throughput(Throughput::Elements(500)).bench_function(name, |b| {
+            b.iter_batched(
+                || {
+                    first = (first + 500 * step) % 10_000;
+                    ledger.begin(TAG, &chunk)
+                },
+                |open| {
+                    open.progress().settle((first..first + 500 * step).step_by(step as usize));
+                    open
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
     group.finish();
 }
 

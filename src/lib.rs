@@ -16,7 +16,7 @@
 //! 9. [`kinesis`] — one `PutRecords` call: body, signature, connection, reply.
 //! 10. [`verdict`] — what a reply means.
 //! 11. [`metrics`] — what is counted on the way, and shown by the host.
-//! 12. [`outcome`], [`backoff`], [`clock`], [`environment`], [`log`], [`error`] — what they all speak in.
+//! 12. [`outcome`], [`record_set`], [`backoff`], [`clock`], [`environment`], [`log`], [`error`] — what they all speak in.
 //!
 //! ARCHITECTURE.md tells why it is built this way.
 
@@ -40,7 +40,6 @@ pub mod pack;
 
 pub mod deliver;
 pub mod ledger;
-pub mod record_set;
 
 pub mod kinesis;
 
@@ -51,5 +50,6 @@ pub mod error;
 pub mod log;
 pub mod metrics;
 pub mod outcome;
+pub mod record_set;
 pub mod redact;
 pub mod verdict;

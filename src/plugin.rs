@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
+use rand::RngExt;
+use rand::rngs::SmallRng;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -458,13 +460,12 @@ async fn open(
     if let Err(reason) = client.credentials(deadline.saturating_duration_since(Instant::now())).await {
         log.write(Level::Warn, || format!("{reason}; starting anyway, flushes will be retried until there are some"));
     }
-    let (ledger, loaded) = match config.ledger_path {
-        None => (Ledger::new(config.ledger_max_bytes), Ok(())),
-        Some(path) => Ledger::with_file(config.ledger_max_bytes, path, destination.clone()),
+    let mut random: SmallRng = rand::make_rng();
+    let ledger = match config.ledger_path {
+        None => Ledger::new(config.ledger_max_bytes).with_seed(random.random()),
+        Some(path) => Ledger::open(config.ledger_max_bytes, path, destination.clone(), random.random(), log.clone())
+            .map_err(|text| mistake("ledger_path", text))?,
     };
-    if let Err(reason) = loaded {
-        log.write(Level::Warn, || format!("{reason}; chunks that were in retry are sent whole"));
-    }
     Ok(Delivery::new(
         client,
         config.stream,
@@ -472,7 +473,7 @@ async fn open(
         config.requests,
         config.delivery,
         ledger,
-        rand::make_rng(),
+        random,
         log,
         metrics,
     ))
@@ -493,7 +494,7 @@ fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
     });
     log.write(Level::Info, || delivery.metrics().line());
     if let Err(reason) = delivery.ledger().save() {
-        log.write(Level::Warn, || format!("{reason}; chunks that are in retry will be sent whole"));
+        log.write(Level::Warn, || reason);
     }
 }
 

@@ -66,7 +66,7 @@ fn sockets_are_not_touched_and_the_environment_files_and_processes_in_few_places
     assert_eq!(files_with(&["std::env", "env::var", "option_env!"]), ["src/environment.rs"]);
     assert_eq!(
         files_with(&["std::fs", "fs::", "OpenOptions"]),
-        ["src/kinesis/files.rs", "src/kinesis/resolver.rs", "src/kinesis/tls.rs", "src/ledger/mod.rs"]
+        ["src/kinesis/files.rs", "src/kinesis/resolver.rs", "src/kinesis/tls.rs", "src/ledger/journal.rs"]
     );
     // They would read as long as a file lasts.
     assert_eq!(files_with(&["pem_file_iter", "from_pem_file"]), [""; 0]);

@@ -156,6 +156,21 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "the certificate is not valid before ",
     ),
     ("the proxy …: …", "tests/network/proxies.rs", "the proxy "),
+    (
+        "the ledger file … cannot be written…: …; if Fluent Bit ends before it can, chunks are sent whole",
+        "src/ledger/journal_tests.rs",
+        "; if Fluent Bit ends before it can, chunks are sent whole",
+    ),
+    (
+        "the ledger file … ends in a note of which only … bytes are there, as after a crash",
+        "src/ledger/journal_tests.rs",
+        " ends in a note of which only ",
+    ),
+    (
+        "ledger_path: … is used by another output: each needs its own",
+        "tests/fluent_bit/configuration.rs",
+        " is used by another output: each needs its own",
+    ),
     ("through the proxy …: …", "tests/network/proxies.rs", "through the proxy "),
 ];
 
@@ -168,10 +183,7 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
         "a panic in a request ends there, and outside of one no input leads to one",
     ),
     ("the delivery thread ended with a bug in this plugin", "panics end in the task that they happen in"),
-    (
-        "the ledger file … is not used, because it cannot be removed: …; chunks that were in retry are sent whole",
-        "a file that can be written and read, in a folder that cannot: root, who runs tests, may remove it there too",
-    ),
+    ("the ledger file … cannot be locked: …; no other output may use it", "a file system without locks"),
     ("the certificate is refused: …", "the rest of what rustls may say"),
 ];
 
@@ -256,6 +268,9 @@ fn mistakes() -> Vec<String> {
     let empty = folder.path().join("empty");
     std::fs::write(&empty, "").unwrap();
     let empty = [("SSL_CERT_FILE", empty.to_str().unwrap())];
+    let ledger = |name: &str| format!("ledger_path={}", folder.path().join(name).display());
+    // Too long for the name beside it.
+    let (a_folder, no_ledger, long_name) = (ledger("."), ledger("ca.pem"), ledger(&"x".repeat(240)));
     let tls = "endpoint=https://localhost:1";
     let cases: &[(&[&str], Environment<'_>)] = &[
         (&["-stream"], &[]),
@@ -284,6 +299,9 @@ fn mistakes() -> Vec<String> {
         (&["ca_bundle=/nowhere/ca.pem", tls], &[]),
         (&[&no_pem, tls], &[]),
         (&[tls], &empty),
+        (&[&a_folder], &[]),
+        (&[&no_ledger], &[]),
+        (&[&long_name], &[]),
     ];
     cases.iter().flat_map(|(options, environment)| run("http://127.0.0.1:1", 1, options, environment)).collect()
 }
@@ -302,18 +320,15 @@ fn deliveries() -> Vec<String> {
     let once = "retries_on_batch_request=1";
     let folder = tempfile::tempdir().unwrap();
     let damaged = folder.path().join("damaged");
-    std::fs::write(&damaged, "damaged").unwrap();
+    std::fs::write(&damaged, "fluent-bit-kinesis ledger 1\n").unwrap();
     let damaged = format!("ledger_path={}", damaged.display());
-    let is_a_folder = format!("ledger_path={}", folder.path().display());
-    let nowhere = "ledger_path=/nowhere/ledger";
     let mut lines = plain(checked(), vec![], &["stats_interval=1s"], &[("SEND_FAILURE_TIMEOUT", "1")]);
     let more = [
-        plain(faulty(Faults { fail_records: 0.5, seed: 2, ..Faults::default() }), vec![], &[once, nowhere], &[]),
+        plain(faulty(Faults { fail_records: 0.5, seed: 2, ..Faults::default() }), vec![], &[once], &[]),
         plain(checked(), vec![Fault::ResetBefore; 3], &[], &[]),
         plain(checked(), vec![], &[], &[("NO_KEY", "")]),
         plain(Settings { clock_ahead: 600, ..checked() }, vec![], &[], &[]),
         plain(checked(), vec![], &[&damaged], &[]),
-        plain(checked(), vec![], &[&is_a_folder], &[]),
         plain(checked(), vec![], &["--workers 0"], &[]),
         plain(checked(), vec![], &["stream=others"], &[]),
         plain(checked(), vec![], &[], &[("AWS_SECRET_ACCESS_KEY", "wrong")]),

@@ -314,13 +314,13 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "ledger_max_bytes",
         aliases: &[],
         default: Some("1M"),
-        doc: "Memory for what Kinesis already has of chunks that Fluent Bit will retry, 4k to 64M; the oldest go first.",
+        doc: "Memory for what Kinesis already has of chunks that Fluent Bit will retry, 4k to 64M; the oldest go first, and those that did not come again within an hour.",
     },
     OptionSpec {
         name: "ledger_path",
         aliases: &[],
         default: None,
-        doc: "File that keeps the ledger over a clean restart or reload; one file per output. Unset: none.",
+        doc: "File that keeps the ledger over a restart, a reload, a kill or a crash; one per output. Unset: none.",
     },
     OptionSpec {
         name: "coroutines",

@@ -245,8 +245,8 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
         if lives > MOST_LIVES {
             return Err("chunks are retried for ever".to_owned());
         }
-        let (ledger, loaded) = Ledger::with_file(LEDGER_BYTES, file.to_owned(), "logs".to_owned());
-        loaded?;
+        let log = TestLog::default();
+        let ledger = Ledger::open(LEDGER_BYTES, file.to_owned(), "logs".to_owned(), seed, log.logger())?;
         let settings = config::Delivery {
             concurrency: random.random_range(1..5),
             retries: random.random_range(0..5),
@@ -265,7 +265,6 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
             requests.record.newline = true;
             requests.record.max_bytes = random.random_range(50..200);
         }
-        let log = TestLog::default();
         let stream = Stream::parse("logs").map_err(|error| error.clone())?;
         let delivery = Delivery::new(
             kinesis.clone(),

@@ -1,72 +1,46 @@
 //! What Kinesis already has of the chunks that Fluent Bit will bring again.
 //!
-//! Fluent Bit retries whole chunks and gives them no id. So a chunk that is not done is remembered by its length and its
+//! Fluent Bit retries whole chunks and gives them no id. So a chunk that is not done is remembered by its length and a
 //! hash, with one bit for each of its records that needs no sending any more. When the same bytes come again under the
 //! same tag, only the others are sent. Chunks that are equal to the last byte may take each other's entry: as each entry
 //! is used once, every record is still stored as often as it was handed over.
+//!
+//! With a file ([`Ledger::open`]) this holds over the end of the process too, however it ends.
 
+mod frame;
+mod journal;
+mod key;
 mod progress;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::fmt::Display;
-use std::fs;
-use std::io::{self, Write};
+use std::fmt::{self, Debug, Formatter};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
-use twox_hash::XxHash3_128;
+use tokio::time::Instant;
+
+use crate::log::Logger;
+use journal::Journal;
+use key::Key;
+use waiting::{Entry, Waiting};
 
 pub use progress::{Progress, Suspects};
+pub use waiting::{ENTRY_LIFE, ENTRY_LIFE_CHUNKS};
 
-/// What an entry takes beside its sets, in bytes, roughly.
-const ENTRY_OVERHEAD: usize = 128;
-
-/// The chunks of one instance that are in retry.
-#[derive(Debug)]
+/// What is known of the chunks of one instance.
 pub struct Ledger {
-    entries: RefCell<VecDeque<Entry>>,
+    waiting: RefCell<Waiting>,
     max_bytes: usize,
     seed: u64,
-    file: Option<File>,
+    /// Chunks that began so far.
+    begun: Cell<u64>,
+    journal: Option<Rc<Journal>>,
 }
 
-/// Where a ledger is kept over a restart.
-#[derive(Debug)]
-struct File {
-    path: PathBuf,
-    /// Where the records went, so that nobody takes the file for another stream's.
-    destination: String,
-}
-
-/// What a chunk is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Key {
-    length: u64,
-    hash: u128,
-}
-
-impl Key {
-    fn of(seed: u64, tag: &[u8], chunk: &[u8]) -> Key {
-        let mut hasher = XxHash3_128::with_seed(seed);
-        hasher.write(&(tag.len() as u64).to_le_bytes());
-        hasher.write(tag);
-        hasher.write(chunk);
-        Key { length: chunk.len() as u64, hash: hasher.finish_128() }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    key: Key,
-    progress: Rc<Progress>,
-}
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        ENTRY_OVERHEAD + self.progress.bytes()
+impl Debug for Ledger {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Ledger").field("waiting", &self.waiting).finish_non_exhaustive()
     }
 }
 
@@ -77,10 +51,10 @@ pub struct OpenChunk<'a> {
     ledger: Rc<Ledger>,
     tag: &'a [u8],
     chunk: &'a [u8],
-    /// Known when the chunk was hashed.
+    /// Set when the chunk was hashed.
     key: Option<Key>,
     progress: Rc<Progress>,
-    is_done: Cell<bool>,
+    is_done: bool,
 }
 
 impl OpenChunk<'_> {
@@ -89,149 +63,91 @@ impl OpenChunk<'_> {
         &self.progress
     }
 
-    /// Fluent Bit will not bring it again: nothing is kept.
-    pub fn done(self) {
-        self.is_done.set(true);
+    /// Fluent Bit will not bring it again: nothing is kept. To be called before Fluent Bit is told. If the process ends
+    /// between the two, the chunk is sent twice; in the other order, an entry would outlive its chunk, and be a loss to
+    /// another one that happens to be the same.
+    pub fn done(mut self) {
+        self.is_done = true;
     }
 }
 
 impl Drop for OpenChunk<'_> {
     fn drop(&mut self) {
-        if !self.is_done.get() && !self.progress.is_empty() {
-            let key = self.key.unwrap_or_else(|| Key::of(self.ledger.seed, self.tag, self.chunk));
-            self.ledger.keep(Entry { key, progress: Rc::clone(&self.progress) });
+        if self.is_done || self.progress.is_empty() {
+            self.progress.forget();
+            return;
         }
+        let key = self.key.unwrap_or_else(|| Key::of(self.ledger.seed, self.tag, self.chunk));
+        let since_chunk = self.ledger.begun.get();
+        self.ledger.keep(Entry { key, progress: Rc::clone(&self.progress), since: Instant::now(), since_chunk });
     }
 }
 
 impl Ledger {
-    /// An empty ledger of at most `max_bytes`; the oldest entries go first.
+    /// An empty ledger, in memory alone. Chunks that wait take at most `max_bytes`; the oldest go first.
     pub fn new(max_bytes: usize) -> Self {
-        Ledger { entries: RefCell::default(), max_bytes, seed: 0, file: None }
+        Ledger { waiting: RefCell::default(), max_bytes, seed: 0, begun: Cell::new(0), journal: None }
     }
 
-    /// A ledger that is kept in a file. Starts with what [`save`](Self::save) wrote there for the same `destination`; the
-    /// result says why the file is of no use. What was read is removed: used twice it would lose records.
-    pub fn with_file(max_bytes: usize, path: PathBuf, destination: String) -> (Self, Result<(), String>) {
-        let file = File { path, destination };
-        let read = file.read();
-        let ledger = Ledger { file: Some(file), ..Self::new(max_bytes) };
-        let loaded = read.map(|entries| ledger.entries.replace(entries)).map(drop);
-        (ledger, loaded)
+    /// The same, with another seed for its hashes.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Ledger { seed, ..self }
     }
 
-    /// How many chunks are in it.
+    /// A ledger that is kept in the file `path`, too, and begins with what it holds of the same `destination`. The error
+    /// is for whoever configured the path: it cannot be used at all. What else is wrong with it is told to the log.
+    pub fn open(max_bytes: usize, path: PathBuf, destination: String, seed: u64, log: Logger) -> Result<Self, String> {
+        let (journal, chunks) = Journal::open(path, destination, seed, log)?;
+        let begun = Cell::new(journal.last_id());
+        let ledger = Ledger { seed: journal.seed, begun, journal: Some(journal), ..Self::new(max_bytes) };
+        for progress in chunks {
+            let (key, since, since_chunk) = (progress.key, Instant::now(), progress.id);
+            ledger.keep(Entry { key, progress, since, since_chunk });
+        }
+        Ok(ledger)
+    }
+
+    /// How many chunks wait in it.
     pub fn len(&self) -> usize {
-        self.entries.borrow().len()
+        self.waiting.borrow().len()
     }
 
-    /// Whether no chunk is in it.
+    /// Whether no chunk waits in it.
     pub fn is_empty(&self) -> bool {
-        self.entries.borrow().is_empty()
+        self.len() == 0
     }
 
-    /// What it takes, in bytes, roughly.
+    /// What the chunks that wait take, in bytes, roughly.
     pub fn bytes(&self) -> usize {
-        self.entries.borrow().iter().map(Entry::bytes).sum()
+        self.waiting.borrow().bytes()
     }
 
-    /// Begins the delivery of a chunk: takes out what is known of it. The chunk is read only when an entry has its length.
+    /// Begins the delivery of a chunk: takes out what is known of it. Without a file, the chunk is read only when one of
+    /// its length waits.
     pub fn begin<'a>(self: &Rc<Self>, tag: &'a [u8], chunk: &'a [u8]) -> OpenChunk<'a> {
-        let mut entries = self.entries.borrow_mut();
-        let is_like_one = entries.iter().any(|entry| entry.key.length == chunk.len() as u64);
-        let key = is_like_one.then(|| Key::of(self.seed, tag, chunk));
-        let position = entries.iter().position(|entry| Some(entry.key) == key);
-        let entry = position.and_then(|position| entries.remove(position));
-        let progress = entry.map(|entry| entry.progress).unwrap_or_default();
-        OpenChunk { ledger: Rc::clone(self), tag, chunk, key, progress, is_done: Cell::new(false) }
+        let number = self.begun.get() + 1;
+        self.begun.set(number);
+        let old = self.waiting.borrow_mut().take_old(Instant::now(), number);
+        old.iter().for_each(|entry| entry.progress.forget());
+        let is_read = self.journal.is_some() || self.waiting.borrow().has_length(chunk.len() as u64);
+        let key = is_read.then(|| Key::of(self.seed, tag, chunk));
+        let known = key.and_then(|key| self.waiting.borrow_mut().take(key));
+        let progress = known.unwrap_or_else(|| match (&self.journal, key) {
+            (Some(journal), Some(key)) => journal.chunk(number, key),
+            _ => Rc::default(),
+        });
+        OpenChunk { ledger: Rc::clone(self), tag, chunk, key, progress, is_done: false }
     }
 
     fn keep(&self, entry: Entry) {
-        let mut entries = self.entries.borrow_mut();
-        entries.push_back(entry);
-        let mut bytes: usize = entries.iter().map(Entry::bytes).sum();
-        while bytes > self.max_bytes
-            && let Some(oldest) = entries.pop_front()
-        {
-            bytes -= oldest.bytes();
-        }
+        let gone = self.waiting.borrow_mut().add(entry, self.max_bytes);
+        gone.iter().for_each(|entry| entry.progress.forget());
     }
 
-    /// Writes the ledger to its file, if it has one, whole or not at all. An empty ledger leaves no file.
+    /// Writes the file, if there is one, so that it outlives the machine as well. To be called at the end.
     pub fn save(&self) -> Result<(), String> {
-        match &self.file {
-            Some(file) => file.write(&self.entries.borrow()).map_err(|error| file.error("cannot be written", error)),
-            None => Ok(()),
-        }
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.save())
     }
-}
-
-/// Key, settled, suspects.
-type InFile = (Key, Vec<u32>, Vec<u32>);
-
-const HEADER: &[u8] = b"fluent-bit-kinesis ledger 1\n";
-
-impl File {
-    fn error(&self, what: &str, why: impl Display) -> String {
-        format!("the ledger file {} {what}: {why}", self.path.display())
-    }
-
-    fn write(&self, entries: &VecDeque<Entry>) -> io::Result<()> {
-        if entries.is_empty() {
-            return self.remove();
-        }
-        let content = serde_json::to_vec(&(
-            &self.destination,
-            entries
-                .iter()
-                .map(|e| (e.key, e.progress.settled().iter().collect(), e.progress.suspects().records.iter().collect()))
-                .collect::<Vec<InFile>>(),
-        ))?;
-        let beside = self.path.with_extension("new");
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(HEADER)?;
-        file.write_all(digest(&SHA256, &content).as_ref())?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)
-    }
-
-    fn read(&self) -> Result<VecDeque<Entry>, String> {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(VecDeque::new()),
-            Err(error) => return Err(self.error("cannot be read", error)),
-        };
-        let (destination, entries) = parse(&bytes).ok_or_else(|| self.error("is not used", "it is damaged"))?;
-        if destination != self.destination {
-            return Err(self.error("is not used", format!("it is of {destination}")));
-        }
-        // Before the entries are used: a file that stays would be read again at the next start.
-        self.remove().map_err(|error| self.error("is not used, because it cannot be removed", error))?;
-        Ok(entries)
-    }
-
-    fn remove(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn parse(bytes: &[u8]) -> Option<(String, VecDeque<Entry>)> {
-    let (checksum, content) = bytes.strip_prefix(HEADER)?.split_first_chunk::<32>()?;
-    if digest(&SHA256, content).as_ref() != checksum {
-        return None;
-    }
-    let (destination, entries): (String, Vec<InFile>) = serde_json::from_slice(content).ok()?;
-    let entry = |(key, settled, suspects): InFile| {
-        let progress = Progress::default();
-        progress.settle(settled);
-        suspects.into_iter().for_each(|record| progress.suspect(record, 0));
-        Entry { key, progress: Rc::new(progress) }
-    };
-    Some((destination, entries.into_iter().map(entry).collect()))
 }
 
 #[cfg(test)]

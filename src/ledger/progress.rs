@@ -1,14 +1,25 @@
 //! What is known of one chunk.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
+use std::fmt::{self, Debug, Formatter};
+use std::rc::Weak;
 
+use super::journal::Journal;
+use super::key::Key;
 use crate::record_set::RecordSet;
 
 /// What is known of the records of one chunk. It outlives the flush, and tasks may hold it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Progress {
     settled: RefCell<RecordSet>,
     suspects: RefCell<Suspects>,
+    /// Where it is noted, while it counts.
+    journal: RefCell<Weak<Journal>>,
+    /// What the journal calls the chunk.
+    pub(super) id: u64,
+    pub(super) key: Key,
+    /// Whether the journal has noted what `id` means.
+    pub(super) is_open_in_file: Cell<bool>,
 }
 
 /// Records that were refused alone, of which it is not proven that no retry cures them.
@@ -20,13 +31,42 @@ pub struct Suspects {
     pub latest: u64,
 }
 
+impl Debug for Progress {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Progress").field("settled", &self.settled).finish_non_exhaustive()
+    }
+}
+
 impl Progress {
-    /// Notes records that need no sending any more: they are accepted, or refused for good.
+    /// One that is noted in a journal, where the chunk is called `id`.
+    pub(super) fn noted_in(journal: Weak<Journal>, id: u64, key: Key) -> Progress {
+        Progress { journal: RefCell::new(journal), id, key, ..Progress::default() }
+    }
+
+    /// The same, with what an earlier process knew.
+    pub(super) fn with_known(self, settled: RecordSet, suspects: RecordSet) -> Progress {
+        let suspects = RefCell::new(Suspects { records: suspects, latest: 0 });
+        Progress { settled: RefCell::new(settled), suspects, ..self }
+    }
+
+    /// Notes records that need no sending any more: they are accepted, or refused for good. With a file, it is in there
+    /// when this returns.
     pub fn settle(&self, records: impl IntoIterator<Item = u32>) {
+        let journal = self.journal.borrow().upgrade();
+        let mut fresh = RecordSet::default();
         let (mut settled, mut suspects) = (self.settled.borrow_mut(), self.suspects.borrow_mut());
         for record in records {
-            settled.insert(record);
+            let is_fresh = settled.insert(record);
             suspects.records.remove(record);
+            if is_fresh && journal.is_some() {
+                fresh.insert(record);
+            }
+        }
+        drop((settled, suspects));
+        if let Some(journal) = journal
+            && !fresh.is_empty()
+        {
+            journal.settled(self, &fresh);
         }
     }
 
@@ -41,13 +81,25 @@ impl Progress {
             return;
         }
         let mut suspects = self.suspects.borrow_mut();
-        suspects.records.insert(record);
+        let is_fresh = suspects.records.insert(record);
         suspects.latest = suspects.latest.max(at);
+        drop(suspects);
+        let journal = self.journal.borrow().upgrade();
+        if is_fresh && let Some(journal) = journal {
+            journal.suspected(self, &RecordSet::from_iter([record]));
+        }
     }
 
     /// The records that were refused alone and are not settled.
     pub fn suspects(&self) -> Ref<'_, Suspects> {
         self.suspects.borrow()
+    }
+
+    /// Nothing of it counts any more. What a task still learns is noted nowhere.
+    pub(super) fn forget(&self) {
+        if let Some(journal) = self.journal.take().upgrade() {
+            journal.gone(self);
+        }
     }
 
     /// Whether nothing is known.

@@ -12,6 +12,7 @@ pub fn claims() -> Vec<Claim> {
     vec![
         Claim::new("every_mistake_is_in_the_log_and_stops_the_start", every_mistake),
         Claim::new("an_unknown_option_stops_the_start", unknown_option),
+        Claim::new("two_outputs_with_one_ledger_file_are_refused", one_ledger_file),
         Claim::new("the_help_explains_every_option", help).since((5, 1, 1), NO_CONFIG_MAP),
     ]
 }
@@ -46,6 +47,19 @@ fn unknown_option(binary: &Binary) -> Result<(), Failed> {
     // From 5.1.1 on the host says so, before that the plugin.
     let texts = ["unknown configuration property 'steam'", "steam: there is no such option: did you mean stream?"];
     match texts.iter().any(|text| log.contains(text)) {
+        true => Ok(()),
+        false => Err(log.into()),
+    }
+}
+
+fn one_ledger_file(binary: &Binary) -> Result<(), Failed> {
+    let second =
+        "\n[OUTPUT]\n    Name kinesis\n    Match *\n    stream others\n    region eu-west-1\n    ledger_path ledger";
+    let output = ["stream logs", "region eu-west-1", &format!("ledger_path ledger{second}")];
+    let log = refused(binary, &output)?;
+    let expected =
+        "[error] [output:kinesis:kinesis.1] ledger_path: ledger is used by another output: each needs its own";
+    match log.contains(expected) {
         true => Ok(()),
         false => Err(log.into()),
     }

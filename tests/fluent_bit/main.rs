@@ -11,6 +11,7 @@ mod configuration;
 mod delivery;
 mod deployed;
 mod host;
+mod killed;
 mod log;
 mod metrics;
 mod shipped;
@@ -69,6 +70,7 @@ fn claims() -> Vec<Claim> {
         log::claims(),
         delivery::claims(),
         stopping::claims(),
+        killed::claims(),
         metrics::claims(),
     ]
     .into_iter()

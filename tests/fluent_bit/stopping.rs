@@ -323,9 +323,9 @@ fn reload(binary: &Binary, reloads: usize, pause: Duration) -> Result<(), Failed
 
 /// Buffers that hold all lines of a test. Fluent Bit from 2 to 4 forgets a line of which it had read a part when it
 /// stopped: its tail counts as read what only lies in the buffer.
-const WHOLE_LINES: [&str; 2] = ["Buffer_Chunk_Size 4M", "Buffer_Max_Size 4M"];
+pub const WHOLE_LINES: [&str; 2] = ["Buffer_Chunk_Size 4M", "Buffer_Max_Size 4M"];
 
 /// How often the plugin started, by its log.
-fn starts(home: &Home) -> usize {
+pub fn starts(home: &Home) -> usize {
     home.log().matches("[output:kinesis:kinesis.0] version ").count()
 }

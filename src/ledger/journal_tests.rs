@@ -1,0 +1,437 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::super::{Ledger, OpenChunk};
+use super::*;
+use crate::log::tests::TestLog;
+
+fn set(records: &[u32]) -> RecordSet {
+    records.iter().copied().collect()
+}
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    (folder, path)
+}
+
+fn open_with(path: &Path, destination: &str, log: &TestLog) -> Result<Rc<Ledger>, String> {
+    Ledger::open(1 << 20, path.to_owned(), destination.to_owned(), 7, log.logger()).map(Rc::new)
+}
+
+/// Opens a ledger about which nothing needs to be said.
+fn open(path: &Path) -> Rc<Ledger> {
+    let log = TestLog::default();
+    let ledger = open_with(path, "logs", &log).unwrap();
+    assert_eq!(log.lines(), [""; 0]);
+    ledger
+}
+
+fn journal(ledger: &Ledger) -> &Journal {
+    ledger.journal.as_ref().unwrap()
+}
+
+/// What is known of a chunk; it stays in the ledger.
+fn known(ledger: &Rc<Ledger>, chunk: &[u8]) -> (RecordSet, RecordSet) {
+    let open = ledger.begin(b"app", chunk);
+    (open.progress().settled().clone(), open.progress().suspects().records.clone())
+}
+
+/// The file as a process that starts now would find it.
+fn after_a_kill(path: &Path) -> (TempDir, Rc<Ledger>) {
+    let (folder, copy) = folder();
+    fs::copy(path, &copy).unwrap();
+    let ledger = open(&copy);
+    (folder, ledger)
+}
+
+#[test]
+fn what_is_settled_or_suspect_is_in_the_file_when_the_call_returns() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    let chunk = ledger.begin(b"app", b"chunk of some bytes");
+    chunk.progress().settle([0, 1, 2, 9]);
+    assert_eq!(known(&after_a_kill(&path).1, b"chunk of some bytes"), (set(&[0, 1, 2, 9]), set(&[])));
+    chunk.progress().suspect(4, 3);
+    chunk.progress().settle([5]);
+    let (_copy, read) = after_a_kill(&path);
+    assert_eq!(known(&read, b"chunk of some bytes"), (set(&[0, 1, 2, 5, 9]), set(&[4])));
+    assert_eq!(read.begin(b"app", b"chunk of some bytes").progress().suspects().latest, 0);
+}
+
+#[test]
+fn a_chunk_that_is_done_is_not_in_the_file_when_the_call_returns_nor_is_what_its_tasks_still_learn() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    let chunk = ledger.begin(b"app", b"chunk");
+    let request = Rc::clone(chunk.progress());
+    request.settle([1]);
+    chunk.done();
+    assert!(after_a_kill(&path).1.is_empty());
+    request.settle([2]);
+    request.suspect(3, 1);
+    assert!(after_a_kill(&path).1.is_empty());
+    assert_eq!(known(&ledger, b"chunk"), (set(&[]), set(&[])));
+}
+
+#[test]
+fn at_a_clean_exit_128_waiting_and_open_chunks_keep_128_entries() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    let chunks: Vec<Vec<u8>> = (0..128_u8).map(|number| vec![number; 100]).collect();
+    chunks.iter().for_each(|chunk| ledger.begin(b"app", chunk).progress().settle([1]));
+    let under_way: Vec<OpenChunk<'_>> = chunks.iter().skip(64).map(|chunk| ledger.begin(b"app", chunk)).collect();
+    ledger.save().unwrap();
+    drop(under_way);
+    drop(ledger);
+    let ledger = open(&path);
+    assert_eq!(ledger.len(), 128);
+    assert!(chunks.iter().all(|chunk| known(&ledger, chunk) == (set(&[1]), set(&[]))));
+}
+
+#[test]
+fn what_the_bound_or_age_drops_is_dropped_from_the_file() {
+    let (_folder, path) = folder();
+    let log = TestLog::default();
+    let ledger = Rc::new(Ledger::open(4096, path.clone(), "logs".to_owned(), 7, log.logger()).unwrap());
+    for number in 0..100_u32 {
+        ledger.begin(b"app", &number.to_le_bytes()).progress().settle([1]);
+    }
+    let kept = ledger.len();
+    assert!(kept < 50);
+    assert_eq!(after_a_kill(&path).1.len(), kept);
+    drop(ledger);
+    let smaller = Ledger::open(1024, path, "logs".to_owned(), 7, log.logger()).unwrap();
+    assert!(smaller.bytes() <= 1024 && !smaller.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_do_not_lengthen_a_life_that_is_counted_in_chunks() {
+    let (_folder, path) = folder();
+    open(&path).begin(b"app", b"dropped").progress().settle([1]);
+    let a_third_of_a_life_later = || {
+        let ledger = open(&path);
+        ledger.begun.set(ledger.begun.get() + crate::ledger::ENTRY_LIFE_CHUNKS / 3);
+        let other = ledger.begin(b"app", b"other");
+        other.progress().settle([1]);
+        other.done();
+        ledger.len()
+    };
+    assert_eq!([(); 3].map(|()| a_third_of_a_life_later()), [1, 1, 0]);
+    assert!(open(&path).is_empty());
+}
+
+#[test]
+fn two_ledgers_cannot_have_one_file() {
+    let (_folder, path) = folder();
+    let refused = |path: &Path| {
+        let refused = open_with(path, "logs", &TestLog::default()).unwrap_err();
+        assert_eq!(refused, format!("{} is used by another output: each needs its own", path.display()));
+    };
+    let first = open(&path);
+    refused(&path);
+    first.begin(b"app", b"chunk").progress().settle([1]);
+    first.save().unwrap();
+    refused(&path);
+    let link = path.with_extension("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    refused(&link);
+    assert_eq!(known(&first, b"chunk"), (set(&[1]), set(&[])));
+    drop(first);
+    assert_eq!(open(&path).len(), 1);
+}
+
+#[test]
+fn files_of_similar_names_do_not_destroy_each_other() {
+    let (folder, path) = folder();
+    let new = path.with_extension("new");
+    let (one, other) = (open(&path), open(&new));
+    one.begin(b"app", b"chunk").progress().settle([1]);
+    other.begin(b"app", b"chunk").progress().settle([2]);
+    one.save().unwrap();
+    other.save().unwrap();
+    one.save().unwrap();
+    drop((one, other));
+    assert_eq!(known(&open(&path), b"chunk"), (set(&[1]), set(&[])));
+    assert_eq!(known(&open(&new), b"chunk"), (set(&[2]), set(&[])));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+/// A write that ends half way leaves the old file as it was.
+#[test]
+fn a_file_is_replaced_whole_or_not_at_all() {
+    let (folder, path) = folder();
+    let ledger = open(&path);
+    ledger.begin(b"app", b"chunk").progress().settle([1]);
+    let before = fs::read(&path).unwrap();
+    let journal = journal(&ledger);
+    let inode = fs::metadata(&path).unwrap().ino();
+    // What stands where it is written anew cannot be removed, so that the writing fails.
+    fs::create_dir(&journal.beside).unwrap();
+    assert!(journal.write_anew(&mut journal.state.borrow_mut(), true).is_err());
+    assert_eq!(fs::read(&path).unwrap(), before);
+    ledger.save().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), before, "it is only made lasting");
+    fs::remove_dir(&journal.beside).unwrap();
+    ledger.save().unwrap();
+    assert_ne!(fs::metadata(&path).unwrap().ino(), inode, "another file was put in its place");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_is_no_ledger_is_refused_and_left_as_it_is() {
+    let (folder, path) = folder();
+    for content in ["notes of the operator\n", "x", "fluent-bit-kinesis.conf"] {
+        fs::write(&path, content).unwrap();
+        let refused = open_with(&path, "logs", &TestLog::default()).unwrap_err();
+        assert_eq!(refused, format!("{} is no ledger, and is left as it is", path.display()));
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+    let refused = |path: &Path| open_with(path, "logs", &TestLog::default()).unwrap_err();
+    assert!(refused(folder.path()).contains(" cannot be used: Is a directory"), "{}", refused(folder.path()));
+    let nowhere = folder.path().join("nowhere/ledger");
+    assert_eq!(
+        refused(&nowhere),
+        format!("{} cannot be used: No such file or directory (os error 2)", nowhere.display())
+    );
+    assert_eq!(refused(Path::new("/dev/null")), "/dev/null cannot be used: it is no file");
+    // Not even root may make a file there.
+    assert!(refused(Path::new("/sys/ledger")).starts_with("/sys/ledger cannot be used: "));
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(refused(&pipe).ends_with("cannot be used: it is no file"));
+}
+
+#[test]
+fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
+    let (_folder, path) = folder();
+    open(&path).begin(b"app", b"chunk").progress().settle([1]);
+    let log = TestLog::default();
+    assert!(open_with(&path, "others", &log).unwrap().is_empty());
+    let expected = format!(
+        "Warn the ledger file {} is not used: it is of logs; chunks that were in retry are sent whole",
+        path.display()
+    );
+    assert_eq!(log.lines(), [expected]);
+    let log = TestLog::default();
+    fs::write(&path, b"fluent-bit-kinesis ledger 1\n0123").unwrap();
+    assert!(open_with(&path, "logs", &log).unwrap().is_empty());
+    assert!(log.lines()[0].contains(" is not used: it is of another version of this plugin; "), "{:?}", log.lines());
+    fs::write(&path, [0; 9999]).unwrap();
+    assert!(open(&path).is_empty(), "a file that a power failure filled with zeros is an empty one");
+}
+
+#[test]
+fn a_note_that_a_crash_cut_off_is_said_and_all_before_it_is_used() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    let chunk = ledger.begin(b"app", b"chunk");
+    chunk.progress().settle([1]);
+    chunk.progress().settle([2]);
+    drop((chunk, ledger));
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    let log = TestLog::default();
+    let ledger = open_with(&path, "logs", &log).unwrap();
+    assert_eq!(known(&ledger, b"chunk").0, set(&[1]));
+    assert!(log.lines()[0].contains(" ends in a note of which only "), "{:?}", log.lines());
+}
+
+#[test]
+fn a_file_that_grew_is_written_anew() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    let chunk = vec![0; 2 << 20];
+    ledger.begin(b"app", b"another").progress().settle([1]);
+    let mut longest = 0;
+    for round in 0..40_u32 {
+        let open = ledger.begin(b"app", &chunk);
+        // Every other one: the longest way to write it.
+        (0..30).for_each(|part| open.progress().settle((0..1000).map(|n| part * 2000 + round % 2 + 2 * n)));
+        longest = longest.max(fs::metadata(&path).unwrap().len());
+        open.done();
+    }
+    assert!(longest > GROWTH / 2 && longest < GROWTH + (200 << 10), "{longest}");
+    assert_eq!(after_a_kill(&path).1.len(), 1);
+}
+
+/// `/dev/full` takes nothing, as a disk without room.
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_room() {
+    let (_folder, path) = folder();
+    let log = TestLog::default();
+    let ledger = open_with(&path, "logs", &log).unwrap();
+    let done = ledger.begin(b"app", b"done");
+    done.progress().settle([1]);
+    journal(&ledger).state.borrow_mut().file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    // It cannot be noted that this one is done: so nothing may be left in the file.
+    done.done();
+    assert!(!path.exists());
+    let open = ledger.begin(b"app", b"chunk");
+    for record in 0..3 {
+        open.progress().settle([record]);
+    }
+    let full = format!(
+        "Warn the ledger file {} cannot be written: No space left on device (os error 28); if Fluent Bit ends before it can, chunks are sent whole",
+        path.display()
+    );
+    assert_eq!(log.lines(), [full]);
+    tokio::time::advance(PAUSE).await;
+    open.progress().settle([3]);
+    assert_eq!(known(&after_a_kill(&path).1, b"chunk"), (set(&[0, 1, 2, 3]), set(&[])));
+    open.progress().settle([4]);
+    assert_eq!(known(&after_a_kill(&path).1, b"chunk").0, set(&[0, 1, 2, 3, 4]));
+    assert_eq!(log.lines().len(), 1);
+}
+
+const CHUNKS: usize = 4;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Begin(usize),
+    Settle(usize, Vec<u32>),
+    Suspect(usize, u32),
+    Drop(usize),
+    Done(usize),
+    Save,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let chunk = 0..CHUNKS;
+    let records = proptest::collection::vec(0..200_u32, 0..20);
+    let step = prop_oneof![
+        3 => chunk.clone().prop_map(Step::Begin),
+        6 => (chunk.clone(), records).prop_map(|(chunk, records)| Step::Settle(chunk, records)),
+        2 => (chunk.clone(), 0..200_u32).prop_map(|(chunk, record)| Step::Suspect(chunk, record)),
+        2 => chunk.clone().prop_map(Step::Drop),
+        2 => chunk.prop_map(Step::Done),
+        1 => Just(Step::Save),
+    ];
+    proptest::collection::vec(step, 1..30)
+}
+
+/// Of each chunk, what is settled and what is suspect.
+type Model = [(RecordSet, RecordSet); CHUNKS];
+
+/// Plays the steps. Returns the file, what it must stand for at which length, and its name.
+fn play(path: &Path, steps: Vec<Step>) -> (Vec<u8>, Vec<(usize, Model)>) {
+    let chunks: Vec<Vec<u8>> = (0..CHUNKS).map(|number| vec![number as u8; 200]).collect();
+    let ledger = open(path);
+    let length = || fs::metadata(path).unwrap().len() as usize;
+    let mut model = Model::default();
+    let mut history = vec![(length(), model.clone())];
+    let mut open: [Option<OpenChunk<'_>>; CHUNKS] = Default::default();
+    for step in steps {
+        match step {
+            Step::Begin(chunk) => {
+                // Not while it is open: it would be another chunk with the same bytes.
+                if open[chunk].is_none() {
+                    open[chunk] = Some(ledger.begin(b"app", &chunks[chunk]));
+                }
+            }
+            Step::Settle(chunk, records) => {
+                if let Some(open) = &open[chunk] {
+                    open.progress().settle(records.iter().copied());
+                    let (settled, suspects) = &mut model[chunk];
+                    records.into_iter().for_each(|record| {
+                        settled.insert(record);
+                        suspects.remove(record);
+                    });
+                }
+            }
+            Step::Suspect(chunk, record) => {
+                if let Some(open) = &open[chunk] {
+                    open.progress().suspect(record, 1);
+                    if !model[chunk].0.contains(record) {
+                        model[chunk].1.insert(record);
+                    }
+                }
+            }
+            Step::Drop(chunk) => drop(open[chunk].take()),
+            Step::Done(chunk) => {
+                if let Some(open) = open[chunk].take() {
+                    open.done();
+                    model[chunk] = Default::default();
+                }
+            }
+            Step::Save => {
+                ledger.save().unwrap();
+                history.clear();
+            }
+        }
+        for (chunk, open) in open.iter().enumerate() {
+            if let Some(open) = open {
+                assert_eq!(*open.progress().settled(), model[chunk].0);
+            }
+        }
+        history.push((length(), model.clone()));
+    }
+    (fs::read(path).unwrap(), history)
+}
+
+fn state_in(bytes: &[u8]) -> Option<Model> {
+    let Content::Ledger(read) = frame::read(bytes, "logs") else { return None };
+    let mut state = Model::default();
+    for known in read.chunks.into_values() {
+        let chunk = (0..CHUNKS).find(|&n| known.key == Key::of(read.seed, b"app", &[n as u8; 200]))?;
+        if !known.settled.is_empty() || !known.suspects.is_empty() {
+            assert_eq!(state[chunk], Default::default(), "there are two of a chunk");
+        }
+        if state[chunk] == Default::default() {
+            state[chunk] = (known.settled, known.suspects);
+        }
+    }
+    Some(state)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_crash_at_any_byte_leaves_what_was_known_after_one_of_the_steps(steps in steps()) {
+        let (_folder, path) = folder();
+        let (bytes, history) = play(&path, steps);
+        let smallest = history[0].0;
+        for end in smallest..=bytes.len() {
+            let (_, expected) = history.iter().rfind(|(length, _)| *length <= end).unwrap();
+            prop_assert_eq!(state_in(&bytes[..end]), Some(expected.clone()), "cut at {}", end);
+        }
+        // Half of what is written beside the file and renamed is there after a power failure at most.
+        let is_part = |part: &RecordSet, whole: &RecordSet| part.iter().all(|record| whole.contains(record));
+        for end in 0..smallest {
+            for (chunk, whole) in state_in(&bytes[..end]).iter().flatten().zip(&history[0].1) {
+                prop_assert!(is_part(&chunk.0, &whole.0) && is_part(&chunk.1, &whole.1), "cut at {}", end);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_at_any_byte_is_not_used(steps in steps(), bit in 0..8_u8) {
+        let (_folder, path) = folder();
+        let (mut bytes, _) = play(&path, steps);
+        for position in 0..bytes.len() {
+            bytes[position] ^= 1 << bit;
+            prop_assert_eq!(state_in(&bytes), None, "flipped at {}", position);
+            bytes[position] ^= 1 << bit;
+        }
+    }
+
+    #[test]
+    fn frames_in_another_order_are_not_used(from in 0..1000_usize, to in 0..1000_usize) {
+        let (_folder, path) = folder();
+        let settle = |record| Step::Settle(0, vec![record]);
+        let (bytes, history) = play(&path, vec![Step::Begin(0), settle(1), settle(2), settle(3), settle(4), Step::Done(0)]);
+        let frames: Vec<&[u8]> = history.windows(2).map(|pair| &bytes[pair[0].0..pair[1].0]).filter(|f| !f.is_empty()).collect();
+        let (from, to) = (from % frames.len(), to % frames.len());
+        prop_assume!(from != to);
+        let mut shuffled = frames.clone();
+        shuffled.swap(from, to);
+        let mut file = bytes[..history[0].0].to_vec();
+        shuffled.iter().for_each(|frame| file.extend_from_slice(frame));
+        prop_assert_eq!(state_in(&file), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The chunks that Fluent Bit may bring again: bounded in bytes, and each for a bounded time.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::key::Key;
+use super::progress::Progress;
+
+/// What an entry takes beside its sets, in bytes, roughly.
+const ENTRY_OVERHEAD: usize = 128;
+
+/// How long an entry waits for its chunk. Fluent Bit's scheduler lets a chunk wait 2,001 seconds at most and looks every
+/// ten (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is set higher. Whatever comes later is another
+/// chunk, or is sent twice; what is never forgotten would be lost of a chunk that happens to be the same.
+pub const ENTRY_LIFE: Duration = Duration::from_secs(3600);
+
+/// How many other chunks an entry sees begin at most; unlike the time, it goes on counting over restarts.
+pub const ENTRY_LIFE_CHUNKS: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) progress: Rc<Progress>,
+    pub(super) since: Instant,
+    /// The chunk that began last when the entry began to wait.
+    pub(super) since_chunk: u64,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        ENTRY_OVERHEAD + self.progress.bytes()
+    }
+
+    fn is_old(&self, now: Instant, chunk: u64) -> bool {
+        now.duration_since(self.since) > ENTRY_LIFE || chunk.saturating_sub(self.since_chunk) > ENTRY_LIFE_CHUNKS
+    }
+}
+
+/// Entries in the order in which they began to wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    entries: VecDeque<Entry>,
+}
+
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.iter().map(Entry::bytes).sum()
+    }
+
+    pub(super) fn has_length(&self, length: u64) -> bool {
+        self.entries.iter().any(|entry| entry.key.length == length)
+    }
+
+    /// Takes the oldest entry of a key out.
+    pub(super) fn take(&mut self, key: Key) -> Option<Rc<Progress>> {
+        let position = self.entries.iter().position(|entry| entry.key == key)?;
+        self.entries.remove(position).map(|entry| entry.progress)
+    }
+
+    /// Adds an entry and returns those that must go for it: the oldest, or itself when it has no room alone.
+    pub(super) fn add(&mut self, entry: Entry, max_bytes: usize) -> Vec<Entry> {
+        let mut bytes = entry.bytes();
+        if bytes > max_bytes {
+            return vec![entry];
+        }
+        bytes += self.bytes();
+        self.entries.push_back(entry);
+        let mut gone = Vec::new();
+        while bytes > max_bytes
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            bytes -= oldest.bytes();
+            gone.push(oldest);
+        }
+        gone
+    }
+
+    /// Takes out what is too old when `chunk` begins.
+    pub(super) fn take_old(&mut self, now: Instant, chunk: u64) -> Vec<Entry> {
+        let mut gone = Vec::new();
+        while self.entries.front().is_some_and(|entry| entry.is_old(now, chunk)) {
+            gone.extend(self.entries.pop_front());
+        }
+        gone
+    }
+}
