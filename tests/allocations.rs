@@ -11,9 +11,9 @@ use std::collections::VecDeque;
 use kinesis::chunk::{Event, EventTime};
 use kinesis::config::Config;
 use kinesis::kinesis::request::Batch;
-use kinesis::record_set::RecordSet;
 use kinesis::pack::{Packer, SpareBodies};
 use kinesis::record::{Encoder, json};
+use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 

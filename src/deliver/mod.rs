@@ -126,6 +126,14 @@ impl<T: Transport> Delivery<T> {
         let took = started.elapsed();
         self.remark_slowness(took, &flush);
         let outcome = self.conclude(&flush, events, spared);
+        if outcome == Outcome::Retry && flush.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.log.folded(Level::Warn, "flush_timeout", || {
+                format!(
+                    "a flush has taken flush_timeout, {:.0} s: the rest is left to Fluent Bit's retry",
+                    took.as_secs_f64()
+                )
+            });
+        }
         if outcome == Outcome::Retry {
             drop(open);
         } else {

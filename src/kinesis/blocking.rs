@@ -111,6 +111,9 @@ impl Blocking {
         let begins = Arc::clone(&begun);
         self.submit(Box::new(move || {
             begins.store(true, Ordering::Relaxed);
+            // Dropped in reverse, also by a panic: whoever has the answer may run another call.
+            let answer = answer;
+            let run = run;
             if !answer.is_closed() {
                 let result = call();
                 drop(run);
