@@ -141,7 +141,9 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
             operator(reason, "see to the KMS key of the stream")
         }
         // A complaint about the stream's name is not about any record.
-        "ValidationException" if complaint(&error.message).place == Place::Stream => operator(reason, "correct stream"),
+        "ValidationException" if complaint(&error.message).place == Place::Stream => {
+            operator(without_content(status, &error), "correct stream")
+        }
         "ValidationException" | "InvalidArgumentException" | "SerializationException" => Verdict::Poison {
             index: named_record(&error.message).filter(|&index| index < count),
             reason: without_content(status, &error),
