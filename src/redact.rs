@@ -37,6 +37,9 @@ const SECRET_NAMES: [&str; 14] = [
 /// The members of a request that hold what a user logs, and names that are too short to be looked for at the end of others.
 const WHOLE_NAMES: [&str; 5] = ["data", "partitionkey", "explicithashkey", "pass", "auth"];
 
+/// What codes of errors begin with, of which some end as names of secrets do: `ExpiredToken: The …`.
+const STARTS_OF_CODES: [&str; 4] = ["Expired", "Incomplete", "Invalid", "Missing"];
+
 /// Words before a secret in the header `Authorization`.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "negotiate"];
 
@@ -130,6 +133,9 @@ fn value_at(before: &str, name: &str, behind: &str) -> Option<usize> {
         _ if is_option && separator != '=' => return Some(at),
         // A resource of AWS may be called so, and a file.
         ':' if word.starts_with("arn:") || word.contains('/') => return None,
+        ':' if at == 0 && behind.starts_with(": ") && STARTS_OF_CODES.iter().any(|start| name.starts_with(start)) => {
+            return None;
+        }
         ':' | '=' | '>' => {}
         _ => return None,
     }
@@ -307,6 +313,9 @@ mod tests {
             "The security token included in the request is expired",
             "Signature expired: 20261128T101417Z is now earlier than 20261128T102000Z",
             "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
+            "InvalidIdentityToken: No OpenIDConnect provider found in your account",
+            "HTTP 403 ExpiredToken: The provided token has expired",
+            "HTTP 403 IncompleteSignature: Authorization header requires 'Credential' parameter",
             "/var/run/secrets/token: No such file or directory (os error 2)",
             "profile 'logs': the session token is not set",
             "https://sts.eu-central-1.amazonaws.com/ answered with Basic authentication required",
