@@ -161,7 +161,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("the proxy …: …", "tests/network/proxies.rs", "the proxy "),
     (
-        "the ledger file … cannot be written…: …; if Fluent Bit ends before it can, chunks are sent whole",
+        "the ledger file … cannot be written: …; if Fluent Bit ends before it can, chunks are sent whole",
         "src/ledger/journal_tests.rs",
         "; if Fluent Bit ends before it can, chunks are sent whole",
     ),
