@@ -178,16 +178,20 @@ fn without_tokens(text: &str) -> String {
     let mut rest = text;
     while !rest.is_empty() {
         let (run, after) = rest.split_at(rest.find(|c| !is_of_secrets(c)).unwrap_or(rest.len()));
-        let mut pieces = run.split('/');
-        match looks_secret(run) {
-            true => shown.push_str(HIDDEN),
-            false => {
-                let first = pieces.next().map(|piece| ("", piece));
-                for (slash, piece) in first.into_iter().chain(iter::zip(iter::repeat("/"), pieces)) {
-                    shown.push_str(slash);
-                    shown.push_str(if looks_secret(piece) { HIDDEN } else { piece });
-                }
+        // AWS names the files of its cache by hashes.
+        let (folder, file) = run.rsplit_once('/').filter(|_| after.starts_with(".json")).unwrap_or((run, ""));
+        if looks_secret(folder) {
+            shown.push_str(HIDDEN);
+        } else {
+            for (index, piece) in folder.split('/').enumerate() {
+                shown.push_str(if index == 0 { "" } else { "/" });
+                shown.push_str(if looks_secret(piece) { HIDDEN } else { piece });
             }
+        }
+        if folder.len() < run.len() {
+            let is_hash = file.bytes().all(|byte| byte.is_ascii_hexdigit());
+            shown.push('/');
+            shown.push_str(if !is_hash && looks_secret(file) { HIDDEN } else { file });
         }
         let next = after.find(is_of_secrets).unwrap_or(after.len());
         let (between, after) = after.split_at(next);
@@ -244,6 +248,11 @@ mod tests {
                 "User: arn:aws:sts::111122223333:assumed-role/eksctl-logs-NodeInstanceRole-1ABCDEFGHIJKL/i-0a1b2c3d4e5f60718 is not authorized",
                 "User: arn:aws:sts::111122223333:assumed-role/eksctl-logs-NodeInstanceRole-1ABCDEFGHIJKL/i-0a1b2c3d4e5f60718 is not authorized",
             ),
+            (
+                "/home/app/.aws/sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json is a pipe",
+                "/home/app/.aws/sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json is a pipe",
+            ),
+            ("/wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY.json", "/***.json"),
             (
                 "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
                 "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
