@@ -100,6 +100,8 @@ fn ledger(c: &mut Criterion) {
             b.iter_batched(
                 || {
                     first = (first + 500 * step) % 10_000;
+                    // What the last round left.
+                    ledger.begin(TAG, &chunk).done();
                     (ledger.begin(TAG, &chunk), first)
                 },
                 |(open, first)| {

@@ -61,7 +61,7 @@ struct State {
 }
 
 impl Journal {
-    /// Opens or makes the file, locks it, and writes it anew with the chunks that `keep` makes of those that are read.
+    /// Opens or makes the file, locks it, and writes it anew. Returns the chunks that it knows, the oldest first, too.
     /// The error is for whoever configured the path. Of a file that was made here, the seed is `new_seed`.
     pub(super) fn open(
         path: PathBuf,
