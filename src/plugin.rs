@@ -32,7 +32,7 @@ use crate::kinesis::shared_config::SharedFiles;
 use crate::kinesis::user_agent::user_agent;
 use crate::ledger::Ledger;
 use crate::line_router::{LineRouter, Listening};
-use crate::log::{Level, LineQueue, LogSink, Logger};
+use crate::log::{Level, LineQueue, LogSink, Logger, duration};
 use crate::metrics::{Exporter, Metric, Metrics};
 use crate::outcome::Outcome;
 
@@ -183,7 +183,7 @@ impl Plugin {
             }
             // The thread ends when it finds nobody, should it ever go on. It has nothing of the host's.
             Err(RecvTimeoutError::Timeout) => {
-                Err(cannot_start(format!("a file or a library has not answered for {} s", patience.start.as_secs())))
+                Err(cannot_start(format!("a file or a library has not responded for {}", duration(patience.start))))
             }
         }
     }
@@ -211,10 +211,10 @@ impl Plugin {
     fn warn_of_threads(&self, why: KeepsThread) {
         let unknown = match why {
             KeepsThread::UnknownVersion => {
-                "this Fluent Bit is newer than those that were looked at, so each flush keeps its thread: see coroutines"
+                "this Fluent Bit is newer than the versions this plugin knows, so each flush keeps its thread: see the option coroutines"
             }
             KeepsThread::UnknownForm => {
-                "coroutines or events of this Fluent Bit are of another form, so each flush keeps its thread"
+                "coroutines or events of this Fluent Bit differ from those this plugin knows, so each flush keeps its thread"
             }
             KeepsThread::AsConfigured | KeepsThread::NoCoroutine | KeepsThread::NoDescriptor => "",
         };
@@ -244,7 +244,7 @@ impl Plugin {
                 drop(thread.handle.join());
             }
             Err(RecvTimeoutError::Timeout) => {
-                let text = "the delivery thread does not end, a file or a library does not answer: it is left behind";
+                let text = "the delivery thread is stuck in a file or a library: Fluent Bit goes on without it";
                 self.log.write(Level::Error, text);
                 // It holds nothing of the host's any more, but code, which stays mapped (build.rs). A thread that is stuck while
                 // it looks at a chunk is waited for: the host would free the chunk.

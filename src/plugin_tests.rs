@@ -285,7 +285,7 @@ fn a_stuck_delivery_thread_holds_up_neither_flush_nor_stop_and_is_left_behind() 
     sent.recv().unwrap();
     plugin.stop();
     let texts = lines.texts();
-    assert!(texts.last().unwrap().contains("the delivery thread does not end"), "{texts:?}");
+    assert!(texts.last().unwrap().contains("the delivery thread is stuck in a file"), "{texts:?}");
     release.send(()).unwrap();
 }
 
@@ -310,6 +310,6 @@ fn a_start_that_is_stuck_is_an_error() {
     };
     let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), SHORT, open);
     let error = error.err().unwrap().to_string();
-    assert!(error.contains("a file or a library has not answered"), "{error}");
+    assert!(error.contains("a file or a library has not responded"), "{error}");
     drop(release);
 }

@@ -30,7 +30,7 @@ use crate::config;
 use crate::config::Stream;
 use crate::kinesis::client::Transport;
 use crate::ledger::Ledger;
-use crate::log::{Level, Logger};
+use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
 use crate::pack::{RequestSettings, SpareBodies};
@@ -129,8 +129,8 @@ impl<T: Transport> Delivery<T> {
         if outcome == Outcome::Retry && flush.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             self.log.folded(Level::Warn, "flush_timeout", || {
                 format!(
-                    "a flush has taken flush_timeout, {:.0} s: the rest is left to Fluent Bit's retry",
-                    took.as_secs_f64()
+                    "a flush took longer than flush_timeout: after {} the rest is left to Fluent Bit's retry",
+                    duration(took)
                 )
             });
         }
@@ -222,7 +222,7 @@ impl<T: Transport> Delivery<T> {
         };
         tokio::select! {
             () = left => "Fluent Bit is leaving",
-            () = until(flush.deadline) => "the flush has taken flush_timeout",
+            () = until(flush.deadline) => "the flush took longer than flush_timeout",
         }
     }
 }

@@ -119,15 +119,13 @@ impl<T: Transport> Delivery<T> {
         let suspects = flush.suspects.borrow();
         let settled = flush.progress.settled();
         if flush.apart.borrow().is_some() || suspects.refused_at.keys().any(|&record| !settled.contains(record)) {
-            self.tell_operator(&suspects.reason, "nothing was accepted after that, so perhaps it is not the records");
+            self.tell_operator(&suspects.reason, "nothing was accepted since, so the records may not be at fault");
         }
     }
 
     fn log_size(&self, what: &'static str, bytes: usize) {
         self.log.folded(Level::Warn, what, || {
-            format!(
-                "{what} are too large for what stands between here and the stream: {bytes} bytes at most from now on"
-            )
+            format!("{what} are too large for the stream or a proxy: from now on they have at most {bytes} bytes")
         });
     }
 }

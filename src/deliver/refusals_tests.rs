@@ -57,7 +57,7 @@ async fn two_records_at_fault_end_after_the_next_try_of_an_output_that_delivers(
     assert_eq!(refused(&bench), 2);
     assert!(bench.delivery.ledger().is_empty());
     let lines = bench.log.lines();
-    assert!(lines[0].contains("nothing was accepted after that, so perhaps it is not the records"), "{lines:?}");
+    assert!(lines[0].contains("nothing was accepted since, so the records may not be at fault"), "{lines:?}");
 }
 
 /// What was sent before the refusal and accepted after it proves nothing.
@@ -160,7 +160,7 @@ async fn a_limit_of_bodies_on_the_way_costs_no_line_and_is_remembered() {
         assert_eq!(too_large(&bench), refusals, "aggregated: {aggregated}");
         assert!(bench.sizes().len() - requests < 20, "and yet not in many small ones: {:?}", bench.sizes().len());
         let lines = bench.log.lines();
-        assert!(lines.iter().all(|line| line.contains("too large for what stands between")), "{lines:?}");
+        assert!(lines.iter().all(|line| line.contains("too large for the stream or a proxy")), "{lines:?}");
     }
 }
 

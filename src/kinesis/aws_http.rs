@@ -19,6 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::kinesis::connect::Connector;
+use crate::log::duration;
 
 /// Largest reply that is read, in bytes: credentials have some 2 KiB, and nothing else is asked for.
 const MAX_BODY_BYTES: usize = 256 << 10;
@@ -75,7 +76,7 @@ impl OneCall {
                 .map_err(|error| ConnectorError::other(error.into(), None))
         };
         tokio::time::timeout(limit, exchange).await.map_err(|_| {
-            let text = format!("no reply within {limit:?}");
+            let text = format!("no reply within {}", duration(limit));
             ConnectorError::timeout(io::Error::new(io::ErrorKind::TimedOut, text).into())
         })?
     }

@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::log::duration;
+
 /// So many calls may hang before others have to wait for them.
 const MAX_THREADS: usize = 4;
 
@@ -79,12 +81,12 @@ pub enum Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unanswered::NoThread(reason) => write!(f, "no thread to be had: {reason}"),
-            Unanswered::Late(limit) => write!(f, "no answer within {limit:?}"),
-            Unanswered::Hanging => f.write_str("others are waited for already"),
-            Unanswered::Busy(limit, None) => write!(f, "others were waited for, for {limit:?}"),
+            Unanswered::NoThread(reason) => write!(f, "no thread is available: {reason}"),
+            Unanswered::Late(limit) => write!(f, "no answer within {}", duration(*limit)),
+            Unanswered::Hanging => f.write_str("other calls hang already"),
+            Unanswered::Busy(limit, None) => write!(f, "other calls hung for {}", duration(*limit)),
             Unanswered::Busy(limit, Some(denied)) => {
-                write!(f, "others were waited for, for {limit:?}, and no thread to be had: {denied}")
+                write!(f, "other calls hung for {}, and no thread is available: {denied}", duration(*limit))
             }
             Unanswered::Ended => f.write_str("it was given up"),
         }

@@ -26,6 +26,7 @@ use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Protocol;
 use crate::kinesis::signature::{Signature, Signer};
+use crate::log::duration;
 use crate::redact::one_line;
 
 /// Largest reply that is read, in bytes. One to 500 records has about 100 KiB, a page of 10,000 shards some 4 MiB.
@@ -151,10 +152,12 @@ impl Client {
         let Some(limit) = self.request_timeout else { return self.exchange(request).await };
         match tokio::time::timeout(limit, self.exchange(request)).await {
             Ok(result) => result,
-            Err(_) if connection.connection_metadata().is_none() => {
-                Err(TransportError::Connect(format!("no connection to {} within {limit:?}", place(&self.requests.uri))))
-            }
-            Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
+            Err(_) if connection.connection_metadata().is_none() => Err(TransportError::Connect(format!(
+                "no connection to {} within {}",
+                place(&self.requests.uri),
+                duration(limit)
+            ))),
+            Err(_) => Err(TransportError::Ambiguous(format!("none within {}", duration(limit)))),
         }
     }
 

@@ -147,11 +147,11 @@ pub(super) fn read(bytes: &[u8], destination: &str) -> Content {
         return if NAME.starts_with(bytes) { damaged() } else { Content::Foreign };
     };
     let Some(rest) = rest.strip_prefix(VERSION) else {
-        return Content::Unusable("it is of another version of this plugin".to_owned());
+        return Content::Unusable("it is from another version of this plugin".to_owned());
     };
     let Some((seed, written_to, rest)) = read_header(bytes, rest) else { return damaged() };
     if written_to != destination.as_bytes() {
-        return Content::Unusable(format!("it is of {}", String::from_utf8_lossy(written_to)));
+        return Content::Unusable(format!("it belongs to {}", String::from_utf8_lossy(written_to)));
     }
     match read_frames(bytes, rest, seed) {
         Some(read) => Content::Ledger(read),

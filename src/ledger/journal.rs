@@ -75,7 +75,7 @@ impl Journal {
         let read = match content(&bytes, &destination) {
             Content::Ledger(read) => read,
             Content::Empty => new(),
-            Content::Foreign => return Err(format!("{} is no ledger, and is left as it is", path.display())),
+            Content::Foreign => return Err(format!("{} is not a ledger, and is left as it is", path.display())),
             Content::Unusable(why) => {
                 log.write(Level::Warn, || {
                     let path = path.display();
@@ -87,7 +87,7 @@ impl Journal {
         if read.torn > 0 {
             log.write(Level::Info, || {
                 let (path, torn) = (path.display(), read.torn);
-                format!("the ledger file {path} ends in a note of which only {torn} bytes are there, as after a crash")
+                format!("the last note in the ledger file {path} is cut off after {torn} bytes, as after a crash; all before it is used")
             });
         }
         let mut beside = path.clone().into_os_string();
@@ -235,7 +235,7 @@ impl Journal {
 
     fn cannot_be_written(&self, also: &str, error: impl Display) -> String {
         format!(
-            "the ledger file {} cannot be written{also}: {error}; if Fluent Bit ends before it can, chunks are sent whole",
+            "the ledger file {} cannot be written{also}: {error}; chunks are sent whole if Fluent Bit ends before it is written",
             self.path.display()
         )
     }
@@ -266,7 +266,7 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
         let mut file = options.open(path).map_err(unusable)?;
         let opened = file.metadata().map_err(unusable)?;
         if !opened.is_file() {
-            return Err("cannot be used: it is no file".to_owned());
+            return Err("cannot be used: it is not a file".to_owned());
         }
         match file.try_lock() {
             Ok(()) => {}

@@ -197,7 +197,7 @@ impl Settings {
                     return Ok(Some(Found { passed_over: attempts.clear(), ..named(keys, &place) }));
                 };
                 let lines = lines_that_lend(&keys, &profile);
-                files = files.with(lines.ok_or_else(|| failed("the process printed keys with blanks in them"))?);
+                files = files.with(lines.ok_or_else(|| failed("the process printed keys that contain blanks"))?);
             }
             Base::Other => {}
         }
