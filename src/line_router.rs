@@ -1,4 +1,4 @@
-//! Log lines of the delivery thread on their way to a thread of the host.
+//! Passes log lines of the delivery thread to a thread of the host.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -44,12 +44,13 @@ pub struct Line {
     pub text: Cow<'static, str>,
 }
 
-/// Lines that wait for a thread of the host to write them. When there are too many the oldest go, and a line says how many.
+/// Lines that wait for a thread of the host to write them. When there are too many, the oldest are dropped and a line says
+/// how many.
 #[derive(Debug, Default)]
 pub struct LineQueue {
     lines: VecDeque<Line>,
     dropped: u64,
-    /// Says it, made beforehand: whoever takes it has little stack.
+    /// That line, made in advance: the thread that takes it has little stack.
     notice: Option<Line>,
 }
 

@@ -244,7 +244,7 @@ fn a_host_that_was_told_to_end_still_delivers() {
 const SHORT: Patience =
     Patience { start: Duration::from_millis(300), work: Duration::from_millis(300), stop: Duration::from_millis(300) };
 
-/// A transport that keeps the delivery thread as a file on a mount that is away does, until it is released.
+/// A transport that holds the delivery thread until it is released, as a file on a dead mount would.
 struct Stuck {
     sending: Sender<()>,
     released: Mutex<Receiver<()>>,

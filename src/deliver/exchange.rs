@@ -60,7 +60,7 @@ impl<T: Transport> Delivery<T> {
         Exchange { number, sent_at, verdict }
     }
 
-    /// Warns when a reply counts other failed records than it has. The records decide.
+    /// Warns when a reply's count of failed records contradicts its list. The list decides.
     fn compare_counts(&self, answer: &Result<Response, TransportError>, verdict: &Verdict) {
         let failed = match verdict {
             Verdict::Accepted => 0,

@@ -2,8 +2,8 @@
 //!
 //! A chunk is packed into requests (`parts`), each of which is a task (`attempts`): it sends, judges the reply
 //! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
-//! Bit's retry. The next request is written while others fly, as many as the `window` of the instance lets. What has to be
-//! packed in another way is another part of the chunk.
+//! Bit's retry. The next request is written while others are in flight, as many as the `window` of the instance allows.
+//! Records that must be packed in another way are another part of the chunk.
 
 mod attempts;
 mod evidence;
@@ -147,7 +147,7 @@ impl<T: Transport> Delivery<T> {
         outcome
     }
 
-    /// Only what is settled was dealt with: whatever happened on the way, a record that is not is left.
+    /// Only settled records are done: whatever happened on the way, any other is left.
     fn conclude(&self, flush: &Flush, events: usize, spared: usize) -> Outcome {
         let (accepted, refused) = (flush.accepted.get(), flush.refused.get());
         let left = events.saturating_sub(flush.progress.settled().len());
@@ -213,7 +213,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Ends when no reply is waited for any longer, and says why.
+    /// Ends when it is time to stop waiting for replies, and says why.
     async fn until_deadline(&self, flush: &Flush) -> &'static str {
         let mut leaving = self.leaving.subscribe();
         let left = async {

@@ -1,4 +1,4 @@
-//! What is thrown away, and what is not, when Kinesis or something on the way refuses requests.
+//! Which records are given up, and which are not, when Kinesis or a proxy refuses requests.
 
 use super::scripted::{Answer, Bench, ids};
 use super::*;
@@ -209,7 +209,7 @@ async fn a_single_record_that_is_too_large_for_the_stream_is_refused_and_no_othe
     }
 }
 
-/// Whatever takes no body at all is not offered ever smaller ones until each line has been sent alone.
+/// A proxy that takes no body at all is not offered ever smaller ones until each line has been sent alone.
 #[tokio::test(start_paused = true)]
 async fn a_way_that_takes_nothing_is_given_up_after_few_requests() {
     for (status, code) in [(413, ""), (400, "SerializationException")] {

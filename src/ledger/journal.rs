@@ -1,7 +1,7 @@
-//! The file of a ledger: what is settled stands in it before anything else is sent.
+//! The file of a ledger: what is settled is in it before anything else is sent.
 //!
 //! Notes are appended, one write each, without waiting for the disk: the system's cache outlives the process. The file is
-//! written anew, beside its place, when it has grown, at the start and at the end; only the last waits for the disk.
+//! rewritten under another name and renamed when it has grown, at the start and at the end; only the end waits for the disk.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,24 +21,24 @@ use super::progress::Progress;
 use crate::log::{Level, Logger};
 use crate::record_set::RecordSet;
 
-/// How far a file may grow beyond twice its size when it was written anew.
+/// How far a file may grow beyond twice its size at the last rewrite.
 const GROWTH: u64 = 1 << 20;
 
-/// A larger file is not of our making.
+/// A larger file is not one of ours.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// How long nothing is written after a failure.
+/// The pause after a failed write.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How often a file is opened that another process replaces meanwhile.
+/// How often to open a file that another process keeps replacing.
 const OPENINGS: usize = 5;
 
 /// A ledger's file.
 pub(super) struct Journal {
     path: PathBuf,
-    /// Where it is written anew. Named after the seed, so that no other ledger's file can be meant.
+    /// Where it is rewritten. Named after the seed, so that it cannot be another ledger's file.
     beside: PathBuf,
-    /// Where the records went, so that nobody takes the file for another stream's.
+    /// Where the records went, so that the file is not used for another stream.
     destination: String,
     pub(super) seed: u64,
     log: Logger,
@@ -50,7 +50,7 @@ struct State {
     /// Locked for as long as it is open.
     file: File,
     length: u64,
-    /// From this length on it is written anew.
+    /// From this length on it is rewritten.
     bound: u64,
     /// The chunks that count.
     live: BTreeMap<u64, Rc<Progress>>,
@@ -118,7 +118,7 @@ impl Journal {
         let chunks = read.chunks.into_iter().map(chunk).collect();
         let written = journal.write_anew(&mut journal.state.borrow_mut(), false);
         match written {
-            // A full disk is no mistake of a configuration.
+            // A full disk is not a mistake in the configuration.
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 journal.failed(&mut journal.state.borrow_mut(), &error);
             }
@@ -187,7 +187,7 @@ impl Journal {
         }
     }
 
-    /// Writes the file for the time after the end.
+    /// Rewrites the file at the end, and waits until it is on the disk.
     pub(super) fn save(&self) -> Result<(), String> {
         let state = &mut *self.state.borrow_mut();
         let saved = match self.write_anew(state, true) {
@@ -223,7 +223,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Empties the file, because it may not be told of a chunk that is done, and says so.
+    /// Empties the file and warns: otherwise it could miss that a chunk is done.
     fn failed(&self, state: &mut State, error: &io::Error) {
         state.retry_at = Some(Instant::now() + PAUSE);
         let emptied = state.file.set_len(0).or_else(|_| fs::remove_file(&self.path));
@@ -260,7 +260,7 @@ fn content(bytes: &[u8], destination: &str) -> Content {
 fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
     let unusable = |error: io::Error| format!("cannot be used: {error}");
     let mut options = OpenOptions::new();
-    // Not blocking, for the case that it is a pipe.
+    // Non-blocking, in case it is a pipe.
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NONBLOCK);
     for _ in 0..OPENINGS {
         let mut file = options.open(path).map_err(unusable)?;
@@ -275,7 +275,7 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
                 format!("the ledger file {} cannot be locked: {error}; no other output may use it", path.display())
             }),
         }
-        // Whoever had it locked may have put another one in its place.
+        // The previous holder of the lock may have replaced the file.
         let is_in_place = |there: fs::Metadata| (there.dev(), there.ino()) == (opened.dev(), opened.ino());
         if fs::metadata(path).is_ok_and(is_in_place) {
             let mut bytes = Vec::new();
@@ -287,7 +287,7 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
     Err("is used by another output: each needs its own".to_owned())
 }
 
-/// Puts a new file in the place of `path`, whole or not at all, and returns it, locked.
+/// Replaces the file at `path`, whole or not at all, and returns the new one, locked.
 fn replace(path: &Path, beside: &Path, bytes: &[u8], lasting: bool) -> io::Result<File> {
     match fs::remove_file(beside) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -295,7 +295,7 @@ fn replace(path: &Path, beside: &Path, bytes: &[u8], lasting: bool) -> io::Resul
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
     let written = file.write_all(bytes).and_then(|()| if lasting { file.sync_all() } else { Ok(()) });
-    // Where there are no locks, opening has said so.
+    // Where there are no locks, the log said so when the file was opened.
     drop(file.try_lock());
     if let Err(error) = written.and_then(|()| fs::rename(beside, path)) {
         drop(fs::remove_file(beside));

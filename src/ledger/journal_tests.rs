@@ -400,7 +400,7 @@ proptest! {
             let (_, expected) = history.iter().rfind(|(length, _)| *length <= end).unwrap();
             prop_assert_eq!(state_in(&bytes[..end]), Some(expected.clone()), "cut at {}", end);
         }
-        // Half of what is written beside the file and renamed is there after a power failure at most.
+        // After a power failure at most half of a file that was rewritten and renamed is there.
         let is_part = |part: &RecordSet, whole: &RecordSet| part.iter().all(|record| whole.contains(record));
         for end in 0..smallest {
             for (chunk, whole) in state_in(&bytes[..end]).iter().flatten().zip(&history[0].1) {

@@ -1,7 +1,8 @@
 //! A program of the user's that prints credentials
 //! (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>).
 //!
-//! AWS's library can run one too, but neither end it nor bound what it prints, and would lend it every file of the host.
+//! AWS's library can run one too, but it can neither end it nor limit its output, and lets it inherit every file of the
+//! host.
 
 use std::io;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -19,17 +20,17 @@ use crate::kinesis::shortage::explained;
 
 /// Credentials have some 2 KiB, with a long token.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
-/// What it says to people; so much of it is kept, and more than the other refused.
+/// How much of its stderr is kept, and the most that it may print there.
 const KEPT_WORDS_BYTES: usize = 16 << 10;
 const MAX_WORDS_BYTES: usize = 1 << 20;
 
-/// How often a program that has printed everything is looked at.
+/// How often to check whether a program that has printed everything has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long a program that was killed is waited for, so that it does not stay a zombie.
+/// How long to wait for a killed program, so that it does not stay a zombie.
 const END_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Runs `command` in a shell and reads what it prints. Whoever drops this ends the program, with what it started.
+/// Runs `command` in a shell and reads what it prints. Dropping the future ends the program, with what it started.
 /// `account` is the one that they are of when the program does not say.
 pub(super) async fn credentials(command: &str, account: Option<String>) -> Result<Credentials, String> {
     let (status, output, words) = run(command).await?;
@@ -95,7 +96,7 @@ impl Program {
 
     fn look(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait();
-        // After an error too: somebody else has waited for it, and its number may be anybody's.
+        // After an error too: somebody else has waited for it, and its pid may be reused.
         self.has_ended = !matches!(status, Ok(None));
         status
     }
