@@ -1,4 +1,4 @@
-//! Log lines of the delivery thread on their way to a thread of the host.
+//! Passes log lines of the delivery thread to a thread of the host.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -80,7 +80,7 @@ mod tests {
         );
         // The line that says so took the place of one more, and the last one that of another.
         assert_eq!(written.len(), LineQueue::CAPACITY + 1, "{written:?}");
-        assert_eq!(written[0], "2 lines of this log are missing here: no thread was there to write them");
+        assert_eq!(written[0], "2 log lines are missing here: no thread of Fluent Bit was free to write them");
         assert_eq!(written[1], "51", "{written:?}");
         assert_eq!(written.last().unwrap(), "9999");
         let mut rest = router.take();

@@ -44,12 +44,13 @@ pub struct Line {
     pub text: Cow<'static, str>,
 }
 
-/// Lines that wait for a thread of the host to write them. When there are too many the oldest go, and a line says how many.
+/// Lines that wait for a thread of the host to write them. When there are too many, the oldest are dropped and a line says
+/// how many.
 #[derive(Debug, Default)]
 pub struct LineQueue {
     lines: VecDeque<Line>,
     dropped: u64,
-    /// Says it, made beforehand: whoever takes it has little stack.
+    /// That line, made in advance: the thread that takes it has little stack.
     notice: Option<Line>,
 }
 
@@ -63,7 +64,7 @@ impl LineQueue {
             self.lines.pop_front();
             self.dropped += 1;
             let text =
-                format!("{} lines of this log are missing here: no thread was there to write them", self.dropped);
+                format!("{} log lines are missing here: no thread of Fluent Bit was free to write them", self.dropped);
             self.notice = Some(Line { level: Level::Warn, text: text.into() });
         }
         self.lines.push_back(line);
@@ -81,6 +82,26 @@ impl LineQueue {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
+    }
+}
+
+/// A time as people write it: 500 ms, 1.5 s, 30 s, 5 min, 1 h 20 min.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if (0.0005..0.9995).contains(&seconds) {
+        return format!("{:.0} ms", seconds * 1000.0);
+    }
+    if seconds < 9.95 {
+        return format!("{} s", format!("{seconds:.1}").trim_end_matches(".0"));
+    }
+    if seconds < 119.5 {
+        return format!("{seconds:.0} s");
+    }
+    let minutes = time.as_secs().saturating_add(30) / 60;
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
     }
 }
 
@@ -238,6 +259,23 @@ pub(crate) mod tests {
         let more = |count: usize| format!("Warn text ({count} more like this since the last such line)");
         let first = "Warn text".to_owned();
         assert_eq!(log.lines(), [first, more(2), more(2), more(2), more(2), more(2)]);
+    }
+
+    #[test]
+    fn a_time_is_written_as_people_write_it() {
+        for (milliseconds, text) in [
+            (0, "0 s"),
+            (500, "500 ms"),
+            (1000, "1 s"),
+            (1500, "1.5 s"),
+            (9960, "10 s"),
+            (90_000, "90 s"),
+            (300_000, "5 min"),
+            (3_599_999, "1 h"),
+            (4_800_000, "1 h 20 min"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(milliseconds)), text);
+        }
     }
 
     #[test]

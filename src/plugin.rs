@@ -32,7 +32,7 @@ use crate::kinesis::shared_config::SharedFiles;
 use crate::kinesis::user_agent::user_agent;
 use crate::ledger::Ledger;
 use crate::line_router::{LineRouter, Listening};
-use crate::log::{Level, LineQueue, LogSink, Logger};
+use crate::log::{Level, LineQueue, LogSink, Logger, duration};
 use crate::metrics::{Exporter, Metric, Metrics};
 use crate::outcome::Outcome;
 
@@ -46,15 +46,15 @@ const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the host is shown the metrics, and asked whether it is about to leave, while flushes are under way.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long the delivery thread may be silent. What it waits for has shorter limits of its own: beyond these something is
-/// stuck that has none, a file or a library.
+/// How long the delivery thread may be silent. What it waits for has shorter limits of its own; beyond these it is stuck in
+/// a file or a library, which have none.
 #[derive(Clone, Copy)]
 struct Patience {
     /// At the start.
     start: Duration,
-    /// In a host that is about to end.
+    /// During a flush of a host that is about to end.
     work: Duration,
-    /// When it was told to stop.
+    /// At a stop.
     stop: Duration,
 }
 
@@ -75,13 +75,13 @@ pub struct Plugin {
     patience: Patience,
     /// The engine's thread, until a flush on it was warned of.
     engine: Mutex<Option<ThreadId>>,
-    /// Whether it was said that the host is not known.
+    /// Whether the log says that the host is not known.
     is_warned: AtomicBool,
 }
 
 struct DeliveryThread {
     handle: JoinHandle<()>,
-    /// At the end, the lines that nobody was there to write.
+    /// At the end, the lines that no thread of the host has written.
     ended: mpsc::Receiver<LineQueue>,
 }
 
@@ -98,7 +98,7 @@ impl Pulse {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For how long there was none, by those who looked.
+    /// How long there was none, as far as anybody looked.
     fn silence(&self) -> Duration {
         let (beats, now) = (self.beats.load(Ordering::Relaxed), Instant::now());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,9 +181,9 @@ impl Plugin {
                 plugin.stop();
                 Err(cannot_start("the delivery thread ended".to_owned()))
             }
-            // The thread ends when it finds nobody, should it ever go on. It has nothing of the host's.
+            // Should the thread ever go on, it finds nobody and ends. It holds nothing of the host's.
             Err(RecvTimeoutError::Timeout) => {
-                Err(cannot_start(format!("a file or a library has not answered for {} s", patience.start.as_secs())))
+                Err(cannot_start(format!("a file or a library has not responded for {}", duration(patience.start))))
             }
         }
     }
@@ -211,10 +211,10 @@ impl Plugin {
     fn warn_of_threads(&self, why: KeepsThread) {
         let unknown = match why {
             KeepsThread::UnknownVersion => {
-                "this Fluent Bit is newer than those that were looked at, so each flush keeps its thread: see coroutines"
+                "this Fluent Bit is newer than the versions this plugin knows, so each flush keeps its thread: see the option coroutines"
             }
             KeepsThread::UnknownForm => {
-                "coroutines or events of this Fluent Bit are of another form, so each flush keeps its thread"
+                "coroutines or events of this Fluent Bit differ from those this plugin knows, so each flush keeps its thread"
             }
             KeepsThread::AsConfigured | KeepsThread::NoCoroutine | KeepsThread::NoDescriptor => "",
         };
@@ -244,10 +244,10 @@ impl Plugin {
                 drop(thread.handle.join());
             }
             Err(RecvTimeoutError::Timeout) => {
-                let text = "the delivery thread does not end, a file or a library does not answer: it is left behind";
+                let text = "the delivery thread is stuck in a file or a library: Fluent Bit goes on without it";
                 self.log.write(Level::Error, text);
-                // It holds nothing of the host's any more, but code, which stays mapped (build.rs). A thread that is stuck while
-                // it looks at a chunk is waited for: the host would free the chunk.
+                // It holds nothing of the host's any more, and its code stays mapped (build.rs). But wait for a thread that is
+                // stuck while it reads a chunk: the host would free the chunk.
                 while !self.lenders.take_back() {
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -258,7 +258,7 @@ impl Plugin {
         while self.lenders.keep_threads() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
-        // Those on coroutines have left, or the host never continues them: it leaves on the thread that would.
+        // Flushes on coroutines have left, or are never continued: the thread that would do that is in this call.
         self.lenders.let_go();
     }
 
@@ -269,7 +269,7 @@ impl Plugin {
     }
 }
 
-/// The variable that decides where the option of this name is not set.
+/// The environment variable that decides when the option is not set.
 const COROUTINES: &str = "KINESIS_COROUTINES";
 
 fn cannot_start(reason: String) -> ConfigError {
@@ -308,7 +308,7 @@ where
             Err(mistakes) => drop(ready.send(Err(mistakes))),
         }
     });
-    // With it goes what still holds threads for calls that hang; the last to go waits for them.
+    // This drops the last holder of the threads for calls that hang, which waits for them.
     drop(runtime);
     router.take()
 }

@@ -244,7 +244,7 @@ fn a_host_that_was_told_to_end_still_delivers() {
 const SHORT: Patience =
     Patience { start: Duration::from_millis(300), work: Duration::from_millis(300), stop: Duration::from_millis(300) };
 
-/// A transport that keeps the delivery thread as a file on a mount that is away does, until it is released.
+/// A transport that holds the delivery thread until it is released, as a file on a dead mount would.
 struct Stuck {
     sending: Sender<()>,
     released: Mutex<Receiver<()>>,
@@ -285,7 +285,7 @@ fn a_stuck_delivery_thread_holds_up_neither_flush_nor_stop_and_is_left_behind() 
     sent.recv().unwrap();
     plugin.stop();
     let texts = lines.texts();
-    assert!(texts.last().unwrap().contains("the delivery thread does not end"), "{texts:?}");
+    assert!(texts.last().unwrap().contains("the delivery thread is stuck in a file"), "{texts:?}");
     release.send(()).unwrap();
 }
 
@@ -310,6 +310,6 @@ fn a_start_that_is_stuck_is_an_error() {
     };
     let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), SHORT, open);
     let error = error.err().unwrap().to_string();
-    assert!(error.contains("a file or a library has not answered"), "{error}");
+    assert!(error.contains("a file or a library has not responded"), "{error}");
     drop(release);
 }

@@ -9,7 +9,7 @@ use std::iter;
 /// Characters that a reason may have.
 const MAX_CHARACTERS: usize = 500;
 
-/// So much of a text is looked at, in bytes.
+/// How much of a text is examined, in bytes.
 const MAX_BYTES: usize = 16 << 10;
 
 /// A run of letters and digits from this length on is taken for a key or a token when it mixes cases and digits, or is
@@ -111,7 +111,7 @@ fn without_named(text: &str) -> String {
     shown
 }
 
-/// Where in `behind` the secret begins that `name` announces; `before` ends with the name.
+/// Where the secret that `name` announces begins in `behind`; `before` ends with the name.
 fn value_at(before: &str, name: &str, behind: &str) -> Option<usize> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     if SCHEMES.contains(&plain.as_str()) {

@@ -174,8 +174,8 @@ pub fn describe(response: &Response) -> String {
     reason(response.status.as_u16(), &response.error())
 }
 
-/// What an error says, as a log line may hold it. Whoever is on the way may have written it, and may quote records: words are
-/// shown with those codes only whose words are about something else.
+/// What an error says, in a form that the log may hold. Anybody on the way may have written it, and it may quote records: the
+/// message is shown only with codes whose messages are about something else.
 fn reason(status: u16, error: &ServiceError) -> String {
     match (error.code.as_str(), error.message.as_str()) {
         ("", _) => format!("HTTP {status} without an error that can be read"),
@@ -220,7 +220,7 @@ fn again(reason: String, response: &Response) -> Verdict {
     Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
 }
 
-/// The service quotes records in these messages, and no log may. The constraint is its own words.
+/// The service quotes records in these messages, and no log may. The constraint is in its own words.
 fn without_content(status: u16, error: &ServiceError) -> String {
     match constraint(&error.message) {
         Some(constraint) => {
@@ -360,7 +360,7 @@ mod tests {
         );
     }
 
-    /// Whatever a service or somebody in its place says, in whatever words, whatever it is taken for.
+    /// Any reply of a service, or of somebody in its place, whatever the verdict.
     #[test]
     fn neither_a_token_nor_a_record_is_in_any_reason() {
         const SECRETS: [&str; 4] = ["hunter2", "FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123", "dXNlciBib2I", "user bob"];

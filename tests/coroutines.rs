@@ -112,7 +112,7 @@ fn events_of_another_form_make_flushes_wait_in_their_thread_and_one_line_says_so
     assert_eq!(host.flush(&output).answer(), Some(FLB_RETRY));
     assert_eq!(host.events(), 0, "the event loop is left as it was");
     let lines = log::take();
-    let told = lines.iter().filter(|(_, line)| line.contains("are of another form")).count();
+    let told = lines.iter().filter(|(_, line)| line.contains("differ from those this plugin knows")).count();
     assert_eq!(told, 1, "{lines:?}");
     output.exit(&host.library);
     host.stop();

@@ -345,11 +345,12 @@ fn every_source_file_is_on_the_map() {
     }
 }
 
-/// Whatever stands between backticks and begins with a folder of ours is a file or a folder.
+/// Whatever stands between backticks and begins with a folder of ours is a file or a folder, or a test in a file.
 #[test]
 fn every_file_that_is_named_exists() {
     for document in documents() {
         for path in quoted(&document.text.replace("```", "")) {
+            let path = path.split_once("::").map_or(path, |(file, _)| file);
             let folder = path.split('/').next().unwrap();
             let ours = "src tests examples include fluent-bit-conf scripts deploy docs .ci .github";
             let is_ours = ours.split(' ').any(|name| name == folder);
@@ -358,6 +359,37 @@ fn every_file_that_is_named_exists() {
             }
         }
     }
+}
+
+/// What is guaranteed is shown: each situation names tests as `file::test`, and they exist.
+#[test]
+fn each_guarantee_has_a_test() {
+    let guarantees = document("docs/guarantees.md");
+    let mut situations = 0;
+    for heading in guarantees.lines().filter(|line| line.starts_with("## ")) {
+        for row in rows(guarantees, heading) {
+            situations += 1;
+            let tests: Vec<&str> = row.last().into_iter().flat_map(|cell| quoted(cell)).collect();
+            assert!(!tests.is_empty(), "no test for: {}", row[0]);
+            for test in tests {
+                let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} is no file::test"));
+                assert!(is_test(&read(file), name), "{file} has no test {name}");
+            }
+        }
+    }
+    assert!(situations >= 45, "{situations} were found");
+}
+
+/// Whether a file has a test of this name: a function with an attribute, or one that a list of tests names.
+fn is_test(file: &str, name: &str) -> bool {
+    let lines: Vec<&str> = file.lines().map(str::trim).collect();
+    let declares = |line: &&str| line.contains(&format!("fn {name}("));
+    let has_attribute = lines.iter().position(|line| declares(&line)).is_some_and(|declared| {
+        let above = lines[..declared].iter().rev().take_while(|line| !line.is_empty() && **line != "}");
+        above.into_iter().any(|line| line.starts_with("#[test") || line.starts_with("#[tokio::test"))
+    });
+    let is_listed = [format!("(\"{name}\""), format!("({name})"), format!(", {name})")];
+    has_attribute || is_listed.iter().any(|listed| file.contains(listed))
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_newer_host_gets_no_option_table_and_its_coroutines_are_not_used() {
         assert_eq!(output.flush(&library, b"\x92\x92\xd7\0\0\0\0\0\0\0\0\0\x80\x80", c"app.log"), 2);
     }
     let lines = log::take();
-    let told = lines.iter().filter(|(_, line)| line.contains("newer than those that were looked at")).count();
+    let told = lines.iter().filter(|(_, line)| line.contains("newer than the versions this plugin knows")).count();
     assert_eq!(told, 1, "{lines:?}");
     output.exit(&library);
     library.unregister(definition);

@@ -50,12 +50,12 @@ fn flush() -> Result<(), Failed> {
 fn flush_with_a_silent_name_server() -> ExitCode {
     let in_requests_time = is_left_to_a_retry(
         "500ms",
-        "cannot connect: no connection to kinesis.example.com:80 within 500ms",
+        "cannot connect: no connection to kinesis.example.com:80 within 500 ms",
         Duration::from_secs(8),
     );
     let in_its_own = is_left_to_a_retry(
         "0",
-        "cannot connect: cannot resolve kinesis.example.com: no answer within 9s",
+        "cannot connect: cannot resolve kinesis.example.com: no answer within 9 s",
         Duration::from_secs(45),
     );
     if in_requests_time && in_its_own { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -84,7 +84,7 @@ impl Coroutine {
         this.in_loop.set(true);
         // SAFETY: nobody else knows the event yet but the loop, which does not run.
         if !is_known_form(unsafe { &*event }, fd) {
-            // The host finds there what it wrote, whatever its form is.
+            // Whatever the form of the event, the host finds there what it wrote.
             this.leave();
             return Err(KeepsThread::UnknownForm);
         }

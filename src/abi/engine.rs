@@ -1,9 +1,9 @@
 //! Whether the host is about to end.
 //!
-//! It tells no plugin: of its outputs it waits for the flushes first. A signal is noted in a variable of the executable. The
-//! end of an input, `flb_stop` and a reload are noted in the host's configuration alone. Each flush's coroutine leads there,
-//! by structures that have been the same from 1.9.0 to 5.1.1. They are looked at with care: by the kernel's hand, so that a
-//! wrong address is an error and no crash, and used only when they hold what is known to be there.
+//! It tells no plugin: it first waits for the flushes of its outputs. It notes a signal in a variable of the executable,
+//! but the end of an input, `flb_stop` and a reload only in its configuration. Each flush's coroutine leads there, through
+//! structures that have been the same from 1.9.0 to 5.1.1. They are read through the kernel, so that a wrong address is an
+//! error and not a crash, and used only when they hold what is known to be there.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
@@ -30,12 +30,12 @@ impl Engine {
         Engine { presence, instance, config: OnceLock::new() }
     }
 
-    /// Gets to know the engine, once. To be called in a flush.
+    /// Finds the engine's configuration, once. To be called in a flush.
     pub(super) fn meet(&self) {
         self.config.get_or_init(|| find_config(self.instance));
     }
 
-    /// Whether it was told to end, for whatever reason.
+    /// Whether it was told to end, for any reason.
     pub(super) fn is_stopping(&self) -> bool {
         let config = self.config.get().copied().flatten();
         host::was_signalled() || config.is_some_and(|config| self.is_shutting_down(config))

@@ -1,7 +1,7 @@
-//! The hand-over between a thread that lends a chunk and waits, and the one that has it meanwhile.
+//! The hand-over between a thread that lends a chunk and waits, and the thread that uses it meanwhile.
 //!
-//! No unsafe code, and nothing of the host: tests/handoff.rs includes this very file and runs all interleavings of it with
-//! loom.
+//! It has no unsafe code and knows nothing of the host: tests/handoff.rs includes this file and runs its interleavings
+//! with loom.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::log::{Line, LineQueue};
 use crate::outcome::Outcome;
 
-/// How often a lender that waits looks whether it should go on waiting.
+/// How often a waiting lender checks whether to go on waiting.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
-/// What waits in the place of a lender's thread.
+/// What waits instead of a lender's thread.
 pub(super) trait Waiter {
     /// Comes back soon after [`Waiter::wake`], which may have been called before, and every [`TICK`] at least. Only the
     /// lender calls this.
     fn wait(&self);
-    /// Ends the wait, on whatever thread.
+    /// Ends the wait. May be called on any thread.
     fn wake(&self);
 }
 
@@ -34,9 +34,9 @@ pub(super) struct Handoff<W> {
 struct State {
     lines: LineQueue,
     outcome: Option<Outcome>,
-    /// The borrower looks at the chunk.
+    /// The borrower is reading the chunk.
     is_read: bool,
-    /// It must not any more.
+    /// It must no longer read it.
     is_taken: bool,
     returned: bool,
 }
@@ -76,7 +76,7 @@ impl<W: Waiter> Handoff<W> {
         self.lock().outcome
     }
 
-    /// Takes the chunk away from a borrower that does not answer any more. Fails while it looks at the chunk.
+    /// Takes the chunk back from a borrower that no longer answers. Fails while the borrower reads the chunk.
     pub(super) fn take_back(&self) -> bool {
         self.change(|state| {
             state.is_taken |= !state.is_read;
@@ -85,7 +85,7 @@ impl<W: Waiter> Handoff<W> {
         })
     }
 
-    /// The right to look at the chunk, as long as the result lives; `None` when it was taken back. For one at a time.
+    /// The right to read the chunk, for as long as the result lives; `None` when it was taken back. One at a time has it.
     pub(super) fn access(&self) -> Option<Access<'_, W>> {
         let mut state = self.lock();
         state.is_read = !state.is_taken;
@@ -165,7 +165,7 @@ impl Parking {
         switch();
     }
 
-    /// Whether the event loop shall continue the coroutine: true once for each suspension.
+    /// Whether the event loop should continue the coroutine: true once for each suspension.
     pub(super) fn unpark(&self) -> bool {
         self.suspended.replace(false)
     }

@@ -112,13 +112,13 @@ pub(super) fn frees_chunks_in_use() -> bool {
     !functions().is_2_2
 }
 
-/// Whether the structures of the host that were looked at may be taken for its own. It does not tell its version, but its
-/// library for metrics does: cmetrics 2.2.1 is in Fluent Bit 5.1.1, 1.0.5 in 4.2.0, 0.3.7 in 1.9.10.
+/// Whether the host is of a version whose structures are known. It does not tell its version, but its library for metrics
+/// does: cmetrics 2.2.1 is in Fluent Bit 5.1.1, 1.0.5 in 4.2.0, 0.3.7 in 1.9.10.
 pub(super) fn is_known_version() -> bool {
     functions().is_known_version
 }
 
-/// The newest cmetrics that was looked at, by its major version.
+/// The major version of the newest cmetrics that is known.
 const NEWEST_MAJOR: u32 = 2;
 
 fn cmetrics_is_known() -> bool {

@@ -40,15 +40,15 @@ unsafe impl Send for Loan {}
 /// Why a lender keeps its thread while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepsThread {
-    /// The user wants it so.
+    /// It is configured so.
     AsConfigured,
     /// It does not run on a coroutine, or the host does not offer what it takes to suspend it.
     NoCoroutine,
-    /// The host is newer than what was looked at.
+    /// The host is newer than any version that is known.
     UnknownVersion,
     /// The host's structures are not what they should be.
     UnknownForm,
-    /// There is no descriptor to be had, or no room in the event loop.
+    /// There is no free descriptor, or no room in the event loop.
     NoDescriptor,
 }
 
@@ -56,17 +56,17 @@ pub enum KeepsThread {
 #[derive(Clone)]
 pub struct Teller(Arc<Handoff>);
 
-/// Those of one output that wait for their loans.
+/// The lenders of one output that wait for their loans.
 #[derive(Default)]
 pub struct Lenders {
     wanted: Coroutines,
-    /// The host's structures were not what they should be once.
+    /// Set when the host's structures once were not what they should be.
     is_unknown_form: AtomicBool,
     waiting: Mutex<Vec<Arc<Handoff>>>,
 }
 
 impl Lenders {
-    /// None yet; `wanted` says whether they shall wait on coroutines.
+    /// None yet; `wanted` says whether they wait on coroutines.
     pub fn new(wanted: Coroutines) -> Lenders {
         Lenders { wanted, ..Lenders::default() }
     }
@@ -76,8 +76,8 @@ impl Lenders {
         self.waiting().iter().any(|handoff| handoff.waiter().is_none())
     }
 
-    /// Takes all loans back from a borrower that does not answer any more. Says whether that went well: it does not while the
-    /// borrower looks at a chunk, unless that is a copy.
+    /// Takes all loans back from a borrower that no longer answers. Returns whether that succeeded: it does not while the
+    /// borrower reads a chunk, unless that is a copy.
     pub fn take_back(&self) -> bool {
         let still_read = self.waiting().iter().filter(|handoff| !handoff.take_back()).count();
         still_read == 0 || host::frees_chunks_in_use()
@@ -131,7 +131,7 @@ pub fn lend(
         }
     }
 
-    // Looked up here, so that no caller can name another one than that which runs.
+    // Looked up here, so that no caller can name another coroutine than the running one.
     let (coroutine, keeps_thread) = match lenders.coroutine() {
         Ok(coroutine) => (Some(coroutine), None),
         Err(why) => (None, Some(why)),
@@ -224,7 +224,7 @@ impl<F: Future> Future for Reading<F> {
 
 impl<F> Drop for Reading<F> {
     fn drop(&mut self) {
-        // Whatever it has left to do may be about the chunk. Only a borrower that was given up does not do it.
+        // What is left to drop may refer to the chunk, so it is dropped only with access to it.
         let mut read = ManuallyDrop::new(self.read.take());
         if let Some(_access) = self.loan.handoff.access() {
             drop(read.take());

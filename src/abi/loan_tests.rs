@@ -16,7 +16,7 @@ fn lend_to(borrower: impl FnOnce(Loan)) -> (Option<Outcome>, Vec<Line>) {
     (outcome, lines)
 }
 
-/// Runs what needs no runtime to its end.
+/// Runs a future to its end that needs no runtime.
 fn run(future: impl Future<Output = Outcome>) -> Poll<Outcome> {
     std::pin::pin!(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
@@ -64,7 +64,7 @@ fn a_line_for_a_lender_that_went_away_comes_back() {
     assert_eq!(teller.unwrap().tell(line("late")), Err(line("late")));
 }
 
-/// What looks at a chunk, and says when it is polled or dropped.
+/// Reads a chunk, and notes when it is polled or dropped.
 struct Watched(mpsc::Sender<&'static str>);
 
 impl Drop for Watched {

@@ -1,4 +1,4 @@
-//! What the host destroys when an output has left must not be used later, on whatever thread.
+//! What the host destroys when an output has left must not be used afterwards, on any thread.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

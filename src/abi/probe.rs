@@ -1,4 +1,4 @@
-//! Reads memory that may not be there.
+//! Reads memory that may not be mapped.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -16,8 +16,8 @@ unsafe impl Plain for super::bindings::flb_output_flush {}
 // SAFETY: numbers.
 unsafe impl Plain for super::bindings::flb_config {}
 
-/// A copy of what is at `address`; `None` when no memory is there. The kernel takes it into a pipe: from a wrong address that
-/// is an error, where reading it here would end the process.
+/// A copy of what is at `address`; `None` when no memory is there. The kernel copies it into a pipe: a wrong address is an
+/// error for the kernel, where reading it here would end the process.
 pub(super) fn read<T: Plain>(address: NonNull<c_void>) -> Option<T> {
     let mut ends = [-1; 2];
     // SAFETY: room for two descriptors.

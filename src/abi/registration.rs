@@ -39,8 +39,8 @@ pub(super) unsafe fn fill(def: *mut flb_plugin_proxy_def) -> bool {
     // SAFETY: `def` comes from the host's `malloc`.
     let size = unsafe { host::usable_size(def.cast::<c_void>()) };
     const END: usize = offset_of!(flb_plugin_proxy_def, config_map) + size_of::<*const flb_config_map>();
-    // What is longer than an allocation of our structure belongs to a host that knows more than we do, and whose option table
-    // may have another form.
+    // A longer allocation than that of our structure comes from a host that we do not know, and whose option table may have
+    // another form.
     let is_ours = |size| (END..=END + size_of::<usize>()).contains(&size);
     if size.is_some_and(is_ours) && host::is_known_version() {
         // SAFETY: the write stays inside the allocation. Where the host's own structure is shorter, the bytes are

@@ -1,4 +1,4 @@
-//! What the standard library does not offer of the system: limits, and children that take nothing with them.
+//! What the standard library does not offer: limits of the system, and child processes that inherit nothing.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -12,8 +12,8 @@ pub fn max_open_files() -> Option<u64> {
     (result == 0).then_some(limit.rlim_cur)
 }
 
-/// Makes a child that leads a group of its own, ends with the thread that starts it, and has no file of this process but
-/// the three that the command names.
+/// Makes a child that leads a process group of its own, ends with the thread that starts it, and inherits no file but the
+/// three that the command names.
 pub fn isolate(command: &mut Command) -> &mut Command {
     command.process_group(0);
     let files = max_open_files().and_then(|limit| i32::try_from(limit).ok()).unwrap_or(i32::MAX);
@@ -31,7 +31,7 @@ fn leave_everything_behind(files: i32) -> io::Result<()> {
     if marked == 0 {
         return Ok(());
     }
-    // Before Linux 5.11 each number has to be tried.
+    // Before Linux 5.11, try each number.
     for file in 3..files.min(MOST_FILES) {
         // SAFETY: as above; a number without a file is an error that changes nothing.
         unsafe { libc::fcntl(file, libc::F_SETFD, libc::FD_CLOEXEC) };
@@ -39,7 +39,7 @@ fn leave_everything_behind(files: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// No process of a log router has more, and trying them takes a tenth of a second.
+/// A log router has no more files, and trying them takes a tenth of a second.
 const MOST_FILES: i32 = 1 << 20;
 
 /// Ends a child that [`isolate`] made, with whatever it started in its group. It must not have been waited for.

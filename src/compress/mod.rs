@@ -26,7 +26,7 @@ const ZSTD_HIGH_LEVEL: i32 = 17;
 const ZSTD_WINDOW_LOG: u32 = 21;
 /// Before the first block is known, input that does not shrink is expected: then it fits for sure.
 pub const UNKNOWN_RATIO: f64 = 1.0;
-/// From here on zstd would keep tables of 16 to 64 MiB for a chunk of Fluent Bit's.
+/// From this level on zstd would keep tables of 16 to 64 MiB for a chunk of Fluent Bit.
 const ZSTD_LEVEL_OF_LARGE_TABLES: i32 = 10;
 /// Instead its tables have 2^20 places, 4 MiB each: the last half mebibyte at least is searched as thoroughly, and the
 /// output is larger by a thousandth or two.
@@ -84,18 +84,18 @@ enum Encoder {
     Snappy(Box<snap::raw::Encoder>),
 }
 
-/// The one compressor of all who compress alike, but never at the same time. Who works has it, and gives it back when there
-/// is nothing to do for the moment, so that none waits with the memory of an encoder.
+/// One compressor for all who compress with the same settings, one at a time. Whoever compresses takes it and gives it back
+/// when there is nothing more to do for now, so that nobody waits while holding an encoder's memory.
 #[derive(Default)]
 pub struct SharedCompressor(RefCell<Option<Compressor>>);
 
 impl SharedCompressor {
-    /// The compressor, unless somebody has it or there was none yet.
+    /// The compressor, unless somebody uses it or there is none yet.
     pub fn take(&self) -> Option<Compressor> {
         self.0.take()
     }
 
-    /// Takes it back. Of two the later one stays.
+    /// Takes it back. Of two, the later one stays.
     pub fn give_back(&self, compressor: Compressor) {
         self.0.replace(Some(compressor));
     }

@@ -73,7 +73,7 @@ pub struct Delivery {
 /// Whether flushes wait on coroutines of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coroutines {
-    /// In versions that were looked at.
+    /// In versions that are known.
     #[default]
     Auto,
     /// In newer ones too.

@@ -266,7 +266,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "concurrency",
         aliases: &["experimental_concurrency"],
         default: Some("256"),
-        doc: "Most PutRecords requests in flight at once, 1 to 256; 0 means the default. It begins with 8, each accepted one lets one more fly, and throttling halves their number. OK is never answered early.",
+        doc: "Most PutRecords requests in flight at once, 1 to 256; 0 means the default. Delivery starts with 8, adds one for each accepted request, and halves the number when Kinesis throttles. OK is never answered early.",
     },
     OptionSpec {
         name: "retries_on_batch_request",
@@ -296,7 +296,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "flush_timeout",
         aliases: &[],
         default: Some("300"),
-        doc: "Longest time of one flush, in seconds or like 500ms, 1.5s, 2m; 0 means none. What is not delivered by then is left to Fluent Bit's retry.",
+        doc: "Longest time of one flush, in seconds or like 500ms, 1.5s, 2m; 0 means no limit. What is not delivered by then is left to Fluent Bit's retry.",
     },
     OptionSpec {
         name: "slow_flush_log_threshold",
@@ -314,18 +314,18 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "ledger_max_bytes",
         aliases: &[],
         default: Some("1M"),
-        doc: "Memory for what Kinesis already has of chunks that Fluent Bit will retry, 4k to 64M; the oldest go first, and those that did not come again within an hour.",
+        doc: "Memory for what Kinesis already has of chunks that Fluent Bit will retry, 4k to 64M. The oldest chunks are forgotten first, and any that does not come again within an hour.",
     },
     OptionSpec {
         name: "ledger_path",
         aliases: &[],
         default: None,
-        doc: "File that keeps the ledger over a restart, a reload, a kill or a crash; one per output. Unset: none.",
+        doc: "File that keeps the ledger over restarts, reloads, kills and crashes; each output needs its own. Unset: none.",
     },
     OptionSpec {
         name: "coroutines",
         aliases: &[],
         default: Some("auto"),
-        doc: "Whether flushes wait beside each other on Fluent Bit's coroutines: auto (in versions that were looked at), on (in newer ones too) or off (each keeps its thread). Unset, the environment's KINESIS_COROUTINES decides.",
+        doc: "Whether flushes wait side by side on Fluent Bit's coroutines: auto (in versions this plugin knows), on (in newer ones too) or off (each flush keeps its thread). Unset: KINESIS_COROUTINES, auto.",
     },
 ];

@@ -45,7 +45,7 @@ impl<T: Transport> Delivery<T> {
                     attempts.extend(self.again(attempt, reason, after, network, &mut place, &flush).await);
                 }
                 Verdict::Unauthorized { reason, server_time } if attempt.renewed => {
-                    // New credentials did not help; more of them may, but not at once.
+                    // New credentials did not help; another renewal may, after a pause.
                     self.transport.renew(sent_at, server_time);
                     attempts.extend(self.pause(attempt, "unauthorized", reason, None, &mut place, &flush).await);
                 }
@@ -65,7 +65,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// The place that is held, or another one, when a pause gave it back.
+    /// The place that is held, or a new one when a pause gave it back.
     async fn place_for<'p>(&self, attempt: &Attempt, place: &'p mut Option<Place>, flush: &Flush) -> Option<&'p Place> {
         if place.is_none() {
             let waiting_since = Instant::now();
@@ -141,7 +141,7 @@ impl<T: Transport> Delivery<T> {
         self.pause(attempt, "records not accepted", reason, None, place, flush).await
     }
 
-    /// The whole batch again: at once after the first network failure, else after a pause.
+    /// Sends the whole batch again: at once after the first network failure, else after a pause.
     async fn again(
         &self,
         mut attempt: Attempt,
@@ -163,7 +163,7 @@ impl<T: Transport> Delivery<T> {
         self.pause(attempt, cause, reason, after, place, flush).await
     }
 
-    /// Waits before another try, or leaves the batch to Fluent Bit when it had its tries. Others may be sent meanwhile.
+    /// Pauses before another try, or leaves the batch to Fluent Bit when its retries are used up. Others may be sent meanwhile.
     /// Lines of one `cause` are folded.
     async fn pause(
         &self,

@@ -1,11 +1,11 @@
-//! What replies prove, and until when.
+//! Whether Kinesis accepted anything since a refusal.
 //!
-//! A request that is refused says nothing about its records: a proxy, a policy or a wrong stream refuses any. A record is
-//! at fault only when it is refused, another record of a later request is accepted, and then it is refused again.
+//! A refused request proves nothing about its records: a proxy, a policy or a wrong stream refuses any. A record is at
+//! fault only when it is refused, another record of a later request is accepted, and then it is refused again.
 
 use std::cell::Cell;
 
-/// Counts the requests of an output, and knows the last one of which Kinesis took anything.
+/// Counts the requests of an output, and knows the last one of which Kinesis accepted anything.
 #[derive(Default)]
 pub(super) struct Evidence {
     sent: Cell<u64>,
@@ -29,7 +29,7 @@ impl Evidence {
         self.sent.get()
     }
 
-    /// Whether Kinesis took a record of a request that was sent after `then`.
+    /// Whether Kinesis accepted a record of a request that was sent after `then`.
     pub(super) fn accepted_since(&self, then: u64) -> bool {
         self.accepted.get() > then
     }

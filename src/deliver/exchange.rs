@@ -60,7 +60,7 @@ impl<T: Transport> Delivery<T> {
         Exchange { number, sent_at, verdict }
     }
 
-    /// Warns when a reply counts other failed records than it has. The records decide.
+    /// Warns when a reply's count of failed records contradicts its list. The list decides.
     fn compare_counts(&self, answer: &Result<Response, TransportError>, verdict: &Verdict) {
         let failed = match verdict {
             Verdict::Accepted => 0,
@@ -70,7 +70,7 @@ impl<T: Transport> Delivery<T> {
         let stated = answer.as_ref().ok().and_then(Response::failed_record_count);
         if let Some(stated) = stated.filter(|&stated| stated != failed as u64) {
             self.log.folded(Level::Warn, "failed record count", || {
-                format!("a reply counts {stated} failed records and names {failed}: what it says of each record holds")
+                format!("a reply counts {stated} failed records but lists {failed}: the list decides")
             });
         }
     }
@@ -167,7 +167,7 @@ mod tests {
         let is_about_counts = |line: &&String| line.contains("counts");
         assert_eq!(
             bench.log.lines().iter().filter(is_about_counts).collect::<Vec<_>>(),
-            ["Warn a reply counts 3 failed records and names 0: what it says of each record holds"]
+            ["Warn a reply counts 3 failed records but lists 0: the list decides"]
         );
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
 pub(super) struct Flush {
     /// Counts the flushes of an output, for the log.
     pub(super) number: u64,
-    /// When its time is over, if that is limited.
+    /// When its time is up, if it is limited.
     pub(super) deadline: Option<Instant>,
     /// What need not be sent again when Fluent Bit brings the chunk again.
     pub(super) progress: Rc<Progress>,
@@ -69,14 +69,14 @@ pub(super) struct Flush {
     pub(super) refused: Cell<usize>,
     /// No further request makes sense in this flush.
     pub(super) stopped: Cell<bool>,
-    /// Records that have to be packed anew, once all others are done.
+    /// Records to pack again when all others are done.
     pub(super) apart: RefCell<Option<Apart>>,
     pub(super) put_off: RefCell<Option<PutOff>>,
     pub(super) suspects: RefCell<Suspects>,
     pub(super) times: Times,
 }
 
-/// Records that shared one of a request which was refused, to be packed in smaller groups.
+/// Records of refused groups, to be packed in smaller ones.
 #[derive(Default)]
 pub(super) struct Apart {
     pub(super) records: RecordSet,
@@ -84,14 +84,14 @@ pub(super) struct Apart {
     pub(super) largest: usize,
 }
 
-/// Records whose request pauses, but whose body there was no room for meanwhile.
+/// Records whose request pauses without room for its body.
 #[derive(Default)]
 pub(super) struct PutOff {
     pub(super) records: RecordSet,
     pub(super) tries: Tries,
 }
 
-/// Records that were refused alone, until it is known whether that is their fault.
+/// Records that were refused alone, while it is not known whether they are at fault.
 #[derive(Default)]
 pub(super) struct Suspects {
     /// Those of earlier flushes of the chunk.

@@ -2,8 +2,8 @@
 //!
 //! A chunk is packed into requests (`parts`), each of which is a task (`attempts`): it sends, judges the reply
 //! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
-//! Bit's retry. The next request is written while others fly, as many as the `window` of the instance lets. What has to be
-//! packed in another way is another part of the chunk.
+//! Bit's retry. The next request is written while others are in flight, as many as the `window` of the instance allows.
+//! Records that must be packed in another way are another part of the chunk.
 
 mod attempts;
 mod evidence;
@@ -30,7 +30,7 @@ use crate::config;
 use crate::config::Stream;
 use crate::kinesis::client::Transport;
 use crate::ledger::Ledger;
-use crate::log::{Level, Logger};
+use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
 use crate::pack::{RequestSettings, SpareBodies};
@@ -129,8 +129,8 @@ impl<T: Transport> Delivery<T> {
         if outcome == Outcome::Retry && flush.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             self.log.folded(Level::Warn, "flush_timeout", || {
                 format!(
-                    "a flush has taken flush_timeout, {:.0} s: the rest is left to Fluent Bit's retry",
-                    took.as_secs_f64()
+                    "a flush took longer than flush_timeout: after {} the rest is left to Fluent Bit's retry",
+                    duration(took)
                 )
             });
         }
@@ -147,7 +147,7 @@ impl<T: Transport> Delivery<T> {
         outcome
     }
 
-    /// Only what is settled was dealt with: whatever happened on the way, a record that is not is left.
+    /// Only settled records are done: whatever happened on the way, any other is left.
     fn conclude(&self, flush: &Flush, events: usize, spared: usize) -> Outcome {
         let (accepted, refused) = (flush.accepted.get(), flush.refused.get());
         let left = events.saturating_sub(flush.progress.settled().len());
@@ -213,7 +213,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Ends when no reply is waited for any longer, and says why.
+    /// Ends when it is time to stop waiting for replies, and says why.
     async fn until_deadline(&self, flush: &Flush) -> &'static str {
         let mut leaving = self.leaving.subscribe();
         let left = async {
@@ -222,7 +222,7 @@ impl<T: Transport> Delivery<T> {
         };
         tokio::select! {
             () = left => "Fluent Bit is leaving",
-            () = until(flush.deadline) => "the flush has taken flush_timeout",
+            () = until(flush.deadline) => "the flush took longer than flush_timeout",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The parts of a chunk: which of its records are packed now, and how small.
 //!
 //! The first part is all that is not settled, and nearly always the only one. Others follow for records whose group was
-//! refused, whose request there was no room to keep while it paused, and which are suspected of being at fault.
+//! refused, whose request paused without room for its body, or which are suspected of being at fault.
 
 use std::rc::Rc;
 
@@ -60,7 +60,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// What is to be packed once more, if anything.
+    /// What to pack once more, if anything.
     fn next_part(&self, flush: &Flush) -> Option<Part> {
         if self.is_over(flush) {
             return None;

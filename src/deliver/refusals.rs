@@ -1,8 +1,8 @@
-//! What is done about a request that Kinesis does not take because of what is in it.
+//! What to do about a request that Kinesis refuses for its content.
 //!
-//! The record at fault is found: the service names it, or the request is halved until it stands alone, records that share
-//! one of the request included. Nothing is thrown away before a record was refused alone twice, and another of a later
-//! request was accepted in between ([`super::evidence`]). Until then it is a suspect, also from one flush to the next.
+//! First the record at fault is found: the service names it, or the request is halved until the record is alone, and groups
+//! are taken apart. A record is given up only when it was refused alone twice and another of a later request was accepted in
+//! between ([`super::evidence`]). Until then it is a suspect, also from one flush to the next.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::log::Level;
 use crate::record_set::RecordSet;
 use crate::verdict::Refusal;
 
-/// After so many refusals without anything accepted in between, a flush ends: it is not the records.
+/// After this many refusals in a row a flush ends: the records are probably not at fault.
 pub(super) const MOST_IN_A_ROW: usize = 8;
 
 impl<T: Transport> Delivery<T> {
@@ -45,8 +45,8 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Notes that one of a request was refused, without the others or by name. Returns whether that says something new: a
-    /// group that was made before the limit of its size was lowered does not. It counts as refused `then`.
+    /// Notes that an entry was refused alone or by name, at the time `then`. Returns whether that is news: it is not for a group
+    /// that was made before the limit of its size was lowered.
     pub(super) fn refused_alone(
         &self,
         batch: &Batch,
@@ -84,7 +84,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Throws a record away when it is proven to be at fault; else waits for proof.
+    /// Gives a record up when it is proven to be at fault; else waits for proof.
     fn suspect(&self, record: u32, reason: &str, then: u64, flush: &Flush) {
         let first = flush.suspects.borrow().refused_at.get(&record).copied();
         if first.is_some_and(|first| self.evidence.accepted_since(first)) {
@@ -95,8 +95,8 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Suspects that are worth another try: all of an earlier flush, and those that others were accepted after. Each is tried
-    /// once in a flush.
+    /// Suspects that are worth another try: those of earlier flushes, and those since whose refusal others were accepted. Each
+    /// is tried once in a flush.
     pub(super) fn suspects_to_try(&self, flush: &Flush) -> Option<RecordSet> {
         let mut suspects = flush.suspects.borrow_mut();
         let settled = flush.progress.settled();
@@ -114,20 +114,18 @@ impl<T: Transport> Delivery<T> {
         (!records.is_empty()).then_some(records)
     }
 
-    /// Says that records were refused and kept nevertheless.
+    /// Tells the operator that records were refused, and are kept.
     pub(super) fn tell_of_suspects(&self, flush: &Rc<Flush>) {
         let suspects = flush.suspects.borrow();
         let settled = flush.progress.settled();
         if flush.apart.borrow().is_some() || suspects.refused_at.keys().any(|&record| !settled.contains(record)) {
-            self.tell_operator(&suspects.reason, "nothing was accepted after that, so perhaps it is not the records");
+            self.tell_operator(&suspects.reason, "nothing was accepted since, so the records may not be at fault");
         }
     }
 
     fn log_size(&self, what: &'static str, bytes: usize) {
         self.log.folded(Level::Warn, what, || {
-            format!(
-                "{what} are too large for what stands between here and the stream: {bytes} bytes at most from now on"
-            )
+            format!("{what} are too large for the stream or a proxy: from now on they have at most {bytes} bytes")
         });
     }
 }

@@ -1,4 +1,4 @@
-//! What is thrown away, and what is not, when Kinesis or something on the way refuses requests.
+//! Which records are given up, and which are not, when Kinesis or a proxy refuses requests.
 
 use super::scripted::{Answer, Bench, ids};
 use super::*;
@@ -57,7 +57,7 @@ async fn two_records_at_fault_end_after_the_next_try_of_an_output_that_delivers(
     assert_eq!(refused(&bench), 2);
     assert!(bench.delivery.ledger().is_empty());
     let lines = bench.log.lines();
-    assert!(lines[0].contains("nothing was accepted after that, so perhaps it is not the records"), "{lines:?}");
+    assert!(lines[0].contains("nothing was accepted since, so the records may not be at fault"), "{lines:?}");
 }
 
 /// What was sent before the refusal and accepted after it proves nothing.
@@ -160,7 +160,7 @@ async fn a_limit_of_bodies_on_the_way_costs_no_line_and_is_remembered() {
         assert_eq!(too_large(&bench), refusals, "aggregated: {aggregated}");
         assert!(bench.sizes().len() - requests < 20, "and yet not in many small ones: {:?}", bench.sizes().len());
         let lines = bench.log.lines();
-        assert!(lines.iter().all(|line| line.contains("too large for what stands between")), "{lines:?}");
+        assert!(lines.iter().all(|line| line.contains("too large for the stream or a proxy")), "{lines:?}");
     }
 }
 
@@ -209,7 +209,7 @@ async fn a_single_record_that_is_too_large_for_the_stream_is_refused_and_no_othe
     }
 }
 
-/// Whatever takes no body at all is not offered ever smaller ones until each line has been sent alone.
+/// A proxy that takes no body at all is not offered ever smaller ones until each line has been sent alone.
 #[tokio::test(start_paused = true)]
 async fn a_way_that_takes_nothing_is_given_up_after_few_requests() {
     for (status, code) in [(413, ""), (400, "SerializationException")] {

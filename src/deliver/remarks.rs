@@ -50,7 +50,7 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// Counts a record that Kinesis does not want, or several that were one for it.
+    /// Counts records that Kinesis refuses for good.
     pub(super) fn refused_by_kinesis(&self, records: &[u32], reason: &str, flush: &Flush) {
         for &record in records {
             let text = || format!("a record is refused by Kinesis: {reason}");

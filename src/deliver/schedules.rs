@@ -34,7 +34,7 @@ struct Weather {
     expired: f64,
     /// From when until when every request is refused, and how.
     outage: Option<(Duration, Duration, u16)>,
-    /// Every so many-th record is refused for good.
+    /// One in this many records is refused for good.
     at_fault: Option<u32>,
 }
 

@@ -20,7 +20,7 @@ use crate::kinesis::client::{Transport, TransportError};
 use crate::kinesis::list_shards::list_shards;
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Batch;
-use crate::log::Level;
+use crate::log::{Level, duration};
 use crate::pack::Aggregation;
 
 /// The first question, and one because a reply showed that shards were split or merged, comes within this time: those of
@@ -112,7 +112,7 @@ impl<T: Transport> Delivery<T> {
 
     async fn ask(&self, shards: &Shards) {
         let answer = tokio::time::timeout(PATIENCE, list_shards(&self.transport, &self.stream)).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("no reply within {PATIENCE:?}")));
+        let answer = answer.unwrap_or_else(|_| Err(format!("no reply within {}", duration(PATIENCE))));
         let destination = &self.destination;
         match answer {
             Ok(map) => {

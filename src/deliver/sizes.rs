@@ -1,14 +1,14 @@
-//! How large requests and groups may be on the way to Kinesis, found out where it is less than the settings allow.
+//! The size of requests and groups that gets through to Kinesis, where that is less than the settings allow.
 //!
 //! Proxies and load balancers have limits of their own, and a stream may take smaller records than `max_record_size`
-//! says. What is refused for its size is sent in smaller pieces, and later ones are made no larger than what passed.
+//! says. What is refused for its size is sent in smaller pieces, and later ones are no larger than what got through.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After this time without a refusal a limit is raised by a quarter: whoever set it may have changed it.
+/// After this time without a refusal a limit is raised by a quarter, because it may have been changed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// One limit, in bytes.
@@ -16,7 +16,7 @@ pub(super) struct SizeLimit {
     /// What the settings allow.
     most: usize,
     now: Cell<usize>,
-    /// The largest that was accepted since it was lowered.
+    /// The largest size that was accepted since the limit was lowered.
     passed: Cell<usize>,
     changed_at: Cell<Option<Instant>>,
 }
@@ -26,7 +26,7 @@ impl SizeLimit {
         SizeLimit { most, now: Cell::new(most), passed: Cell::new(0), changed_at: Cell::new(None) }
     }
 
-    /// Most bytes at present.
+    /// The current limit.
     pub(super) fn get(&self) -> usize {
         if let Some(changed_at) = self.changed_at.get()
             && changed_at.elapsed() >= PROBE_INTERVAL
@@ -39,15 +39,15 @@ impl SizeLimit {
         self.now.get()
     }
 
-    /// Notes that so many bytes passed.
+    /// Notes that this many bytes were accepted.
     pub(super) fn accepted(&self, bytes: usize) {
         if self.now.get() < self.most {
             self.passed.set(self.passed.get().max(bytes));
         }
     }
 
-    /// Notes that so many bytes were too many, and `allowed` would not have been, where that was said. Returns whether they
-    /// were within the limit, so that it had to be lowered.
+    /// Notes that this many bytes were refused, and how many the service allows, if it said so. Returns whether they were within
+    /// the limit, which is lowered then.
     pub(super) fn refused(&self, bytes: usize, allowed: Option<usize>) -> bool {
         if bytes > self.now.get() {
             return false;

@@ -461,7 +461,7 @@ async fn each_number_is_that_of_the_requests() {
     }
 }
 
-/// A chunk waited 101 seconds behind 100 others that were throttled: requests that paused held all places.
+/// A chunk waited 101 seconds for 100 throttled ones, because requests that paused held all places.
 #[tokio::test(start_paused = true)]
 async fn what_can_be_delivered_does_not_wait_behind_what_is_throttled() {
     let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
@@ -483,12 +483,12 @@ async fn what_can_be_delivered_does_not_wait_behind_what_is_throttled() {
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
-/// So many equal records of so many bytes.
+/// `records` equal records of `bytes` bytes.
 fn chunk_of_text(text: &str, bytes: usize, records: usize) -> Vec<u8> {
     rmp_serde::to_vec(&(1, serde_json::json!({ "text": text, "log": "x".repeat(bytes) }))).unwrap().repeat(records)
 }
 
-/// Bodies that pause have a bound too; beyond it they are made anew, and nothing is lost or sent twice by that.
+/// Bodies that pause have a limit too; beyond it they are built again, and nothing is lost or sent twice by that.
 #[tokio::test(start_paused = true)]
 async fn throttled_bodies_that_there_is_no_room_for_are_made_anew() {
     let bench = Bench::with(vec![], |settings, requests| {
@@ -542,7 +542,11 @@ async fn a_flush_ends_when_its_time_is_over_and_keeps_what_it_got_done() {
     assert_eq!(bench.flush(12).await, Outcome::Retry);
     assert_eq!(bench.kinesis.start.elapsed().as_secs(), 60);
     assert_eq!((bench.accepted(), bench.sizes()), (ids(0..4), vec![4, 4]));
-    assert!(bench.log.lines().concat().contains("a flush has taken flush_timeout, 60 s"), "{:?}", bench.log.lines());
+    assert!(
+        bench.log.lines().concat().contains("a flush took longer than flush_timeout: after 60 s the rest"),
+        "{:?}",
+        bench.log.lines()
+    );
     // Throttled for longer than that.
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0, 1, 2, 3], THROTTLED));
     let started = Instant::now();

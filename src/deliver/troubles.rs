@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::log::{Level, Logger};
+use crate::log::{Level, Logger, duration};
 use crate::metrics::Metrics;
 
 /// Throttling has ended when nothing was throttled for so long: as long as its lines are folded at first.
@@ -37,11 +37,11 @@ impl Troubles {
                 }
                 self.throttling.set(None);
                 let Throttling { since, last, records } = throttling;
-                let seconds = last.duration_since(since).as_secs_f64();
+                let lasted = duration(last.duration_since(since));
                 let shards = metrics.shards();
                 log.folded(Level::Info, "throttling has ended", || {
                     let shards = if shards.is_empty() { shards } else { format!("; since the start by {shards}") };
-                    format!("throttling has ended: {records} records were throttled in {seconds:.0} s{shards}")
+                    format!("throttling has ended: {records} records were throttled in {lasted}{shards}")
                 });
             }
             known if records > 0 => {
@@ -62,7 +62,7 @@ impl Troubles {
     pub(super) fn answered(&self, log: &Logger) {
         if let Some(since) = self.silent_since.take() {
             log.folded(Level::Info, "answers again", || {
-                format!("Kinesis answers again, after {:.1} s", since.elapsed().as_secs_f64())
+                format!("Kinesis answers again, after {}", duration(since.elapsed()))
             });
         }
     }

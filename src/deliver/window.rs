@@ -13,10 +13,10 @@ const FEWEST: usize = 8;
 
 /// Bytes of bodies beyond which no further request is made; what many large ones would take of the node's memory.
 const MOST_BYTES: usize = 32 << 20;
-/// Bytes of bodies that may pause before a retry. What exceeds it is made anew from its chunk.
+/// Bytes of bodies that may pause before a retry. Bodies beyond it are built again from their chunk.
 const MOST_PARKED_BYTES: usize = 16 << 20;
 
-/// The requests in flight of one instance. Those that pause before a retry are not: they would hold up all others.
+/// The requests in flight of one instance. Those that pause before a retry do not count: they would hold up all others.
 pub(super) struct Window {
     /// The user's `concurrency`.
     most: usize,
@@ -49,7 +49,7 @@ impl Window {
         Rc::new(Window { most, limit, requests, bytes, parked_bytes, given, used_up, freed: Notify::new() })
     }
 
-    /// Waits until one more request may be sent. Whoever waits longest is first.
+    /// Waits until one more request may be sent. The longest wait comes first.
     pub(super) async fn place(self: &Rc<Self>) -> Place {
         if self.requests.get() >= self.limit.get() {
             self.used_up.set(self.given.get());
@@ -64,7 +64,7 @@ impl Window {
         Place { window: Rc::clone(self), number: self.given.get(), bytes: 0 }
     }
 
-    /// Room for a body of so many bytes that pauses; `None` where too many do.
+    /// Room for a pausing body of this many bytes; `None` when there is none left.
     pub(super) fn park(self: &Rc<Self>, bytes: usize) -> Option<Parked> {
         let parked = self.parked_bytes.get() + bytes;
         if parked > MOST_PARKED_BYTES {

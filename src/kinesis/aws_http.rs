@@ -19,10 +19,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::kinesis::connect::Connector;
+use crate::log::duration;
 
-/// Largest reply that is read, in bytes: credentials have some 2 KiB, and nothing else is asked for.
+/// Largest reply that is read, in bytes: credentials take some 2 KiB, and nothing else is asked for.
 const MAX_BODY_BYTES: usize = 256 << 10;
-/// And its head, interim replies included as far as they come together.
+/// Largest head of a reply, including interim replies that arrive with it.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// Longest time of an exchange whose caller sets none, beside the connection's. STS has 20 s for all its tries.
@@ -42,7 +43,7 @@ pub fn http_client(connector: Connector) -> SharedHttpClient {
 #[derive(Clone)]
 struct OneCall {
     connector: Connector,
-    /// Longest time from the connection to the end of the reply, however often something of it arrives.
+    /// Longest time from the connection to the end of the reply, even if parts of it keep arriving.
     read_timeout: Duration,
 }
 
@@ -75,13 +76,13 @@ impl OneCall {
                 .map_err(|error| ConnectorError::other(error.into(), None))
         };
         tokio::time::timeout(limit, exchange).await.map_err(|_| {
-            let text = format!("no reply within {limit:?}");
+            let text = format!("no reply within {}", duration(limit));
             ConnectorError::timeout(io::Error::new(io::ErrorKind::TimedOut, text).into())
         })?
     }
 }
 
-/// Another try would end no other way when the reply is too long.
+/// Another try would not help when the reply is too long.
 fn unread(error: Box<dyn std::error::Error + Send + Sync>) -> ConnectorError {
     if error.is::<LengthLimitError>() {
         let text = format!("the reply is longer than {} KiB", MAX_BODY_BYTES >> 10);

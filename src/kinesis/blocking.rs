@@ -1,8 +1,8 @@
-//! Calls of the system that may never return: names are looked up and files are read on threads of our own.
+//! System calls that may never return: names are looked up and files are read on threads of our own.
 //!
-//! The delivery thread waits for an answer as long as it likes and goes on without it; a thread that hangs hangs alone.
-//! One thread is there from the start, so that a machine without another one to give stops nothing. tokio's pool would
-//! start one for each call, panic where there is none, and leave them waiting for one another.
+//! The delivery thread waits for an answer for a limited time and goes on without it; a hanging thread holds up nothing
+//! else. One thread is started with the output, so that a shortage of threads stops nothing. tokio's pool would start one
+//! for each call, panic where there is none, and let calls wait for one another.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,16 +14,18 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// So many calls may hang before others have to wait for them.
+use crate::log::duration;
+
+/// This many calls may hang before others wait for them.
 const MAX_THREADS: usize = 4;
 
-/// And so many of [`Blocking::run`], so that a mount that is stuck leaves threads for names.
+/// This many of them may be calls of [`Blocking::run`], so that a stuck mount leaves threads for names.
 const MAX_RUNS: usize = 2;
 
-/// Stack of such a thread, in bytes: modules of the C library's resolver may want some.
+/// Stack of such a thread, in bytes: modules of the C library's resolver may need some.
 const STACK_BYTES: usize = 1 << 20;
 
-/// A thread but the first one ends when it had nothing to do for so long.
+/// All threads but the first end when they have had nothing to do for this long.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// How long the exit waits for calls that hang. A thread that hangs longer touches nothing of ours but code, which stays
@@ -57,7 +59,7 @@ struct Queue {
     is_closed: bool,
     /// Calls of [`Blocking::run`] that have not returned.
     runs: usize,
-    /// Why no further thread could be had, when one was last asked for.
+    /// Why the last attempt to start a thread failed.
     denied: Option<String>,
 }
 
@@ -66,11 +68,11 @@ struct Queue {
 pub enum Unanswered {
     /// There is no thread for it.
     NoThread(String),
-    /// It takes longer than that.
+    /// It did not return within this time.
     Late(Duration),
     /// Others hang already.
     Hanging,
-    /// For so long every thread waited for something else.
+    /// All threads waited for something else, for this long.
     Busy(Duration, Option<String>),
     /// The instance ends, or the call panicked.
     Ended,
@@ -79,12 +81,12 @@ pub enum Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unanswered::NoThread(reason) => write!(f, "no thread to be had: {reason}"),
-            Unanswered::Late(limit) => write!(f, "no answer within {limit:?}"),
-            Unanswered::Hanging => f.write_str("others are waited for already"),
-            Unanswered::Busy(limit, None) => write!(f, "others were waited for, for {limit:?}"),
+            Unanswered::NoThread(reason) => write!(f, "no thread is available: {reason}"),
+            Unanswered::Late(limit) => write!(f, "no answer within {}", duration(*limit)),
+            Unanswered::Hanging => f.write_str("other calls hang already"),
+            Unanswered::Busy(limit, None) => write!(f, "other calls hung for {}", duration(*limit)),
             Unanswered::Busy(limit, Some(denied)) => {
-                write!(f, "others were waited for, for {limit:?}, and no thread to be had: {denied}")
+                write!(f, "other calls hung for {}, and no thread is available: {denied}", duration(*limit))
             }
             Unanswered::Ended => f.write_str("it was given up"),
         }
@@ -92,14 +94,14 @@ impl fmt::Display for Unanswered {
 }
 
 impl Blocking {
-    /// Starts the first thread. If there is none to be had, each call asks for one.
+    /// Starts the first thread. If that fails, each call tries again.
     pub fn start() -> Blocking {
         let shared = Arc::new(Shared::default());
         shared.start_thread(&mut shared.lock());
         Blocking { threads: Arc::new(Threads { shared }) }
     }
 
-    /// The result of `call`, if it is there within `limit`. A call that has not begun by then never does.
+    /// The result of `call`, if it comes within `limit`. A call that has not begun by then never does.
     pub async fn run<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -111,13 +113,13 @@ impl Blocking {
         let begins = Arc::clone(&begun);
         self.submit(Box::new(move || {
             begins.store(true, Ordering::Relaxed);
-            // Dropped in reverse, also by a panic: whoever has the answer may run another call.
+            // Dropped in reverse order, also by a panic: the call has been freed when its answer is seen.
             let answer = answer;
             let run = run;
             if !answer.is_closed() {
                 let result = call();
                 drop(run);
-                // Nobody may wait for it any more.
+                // Perhaps nobody waits for it any more.
                 drop(answer.send(result));
             }
         }))?;
@@ -149,7 +151,7 @@ impl Blocking {
         Ok(())
     }
 
-    /// Why no further thread could be had.
+    /// Why the last attempt to start a thread failed, if it did.
     pub fn denied(&self) -> Option<String> {
         self.threads.shared.lock().denied.clone()
     }
@@ -233,7 +235,7 @@ impl Drop for Threads {
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         queue.is_closed = true;
-        // Who waits for them learns that they were given up.
+        // Their callers learn that they were given up.
         let (jobs, mut handles) = (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.handles));
         drop(queue);
         drop(jobs);

@@ -1,4 +1,4 @@
-//! Replies in CBOR (RFC 8949), read with patience: lengths stated or open, texts in pieces, tags, nulls of both kinds.
+//! A lenient reader of replies in CBOR (RFC 8949): lengths stated or open, texts in pieces, tags, nulls of both kinds.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ impl<'a> Member<'a> {
     }
 }
 
-/// What is left of a map or an array, whose length is told at its start or by a mark at its end.
+/// What is left of a map or an array, whose length is stated at its start or marked by a break at its end.
 pub(super) struct Members {
     left: Option<u64>,
 }
@@ -69,7 +69,7 @@ impl Members {
     }
 }
 
-/// The type of what comes next, behind its tags.
+/// The type of the next item, after its tags.
 pub(super) fn kind(decoder: &mut Decoder<'_>) -> Option<Type> {
     while decoder.datatype().ok()? == Type::Tag {
         decoder.tag().ok()?;
@@ -77,7 +77,7 @@ pub(super) fn kind(decoder: &mut Decoder<'_>) -> Option<Type> {
     decoder.datatype().ok()
 }
 
-/// Reads whatever comes next, whole.
+/// Reads the whole next item, whatever it is.
 pub(super) fn member<'a>(decoder: &mut Decoder<'a>) -> Option<Member<'a>> {
     match kind(decoder)? {
         Type::String => decoder.str().ok().map(|text| Member::Text(text.into())),

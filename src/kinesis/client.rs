@@ -26,11 +26,12 @@ use crate::kinesis::endpoint::{Endpoint, Region};
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Protocol;
 use crate::kinesis::signature::{Signature, Signer};
+use crate::log::duration;
 use crate::redact::one_line;
 
-/// Largest reply that is read, in bytes. One to 500 records has about 100 KiB, a page of 10,000 shards some 4 MiB.
+/// Largest reply that is read, in bytes. A reply to 500 records has about 100 KiB, a page of 10,000 shards some 4 MiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
-/// So much is read of a reply that is an error: its status says enough, and who sends a page with it may be no AWS.
+/// How much is read of an error reply: its status says enough, and the page may come from anybody.
 const MAX_ERROR_BYTES: usize = 256 << 10;
 /// A clock that is off by less than this is not corrected: AWS allows five minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
@@ -83,7 +84,7 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TransportError::NoCredentials(reason) => f.write_str(reason),
-            // Servers and proxies have a part in these.
+            // Servers and proxies contribute to these texts.
             TransportError::Connect(reason) => write!(f, "cannot connect: {}", one_line(reason)),
             TransportError::Ambiguous(reason) => write!(f, "no reply: {}", one_line(reason)),
         }
@@ -151,10 +152,12 @@ impl Client {
         let Some(limit) = self.request_timeout else { return self.exchange(request).await };
         match tokio::time::timeout(limit, self.exchange(request)).await {
             Ok(result) => result,
-            Err(_) if connection.connection_metadata().is_none() => {
-                Err(TransportError::Connect(format!("no connection to {} within {limit:?}", place(&self.requests.uri))))
-            }
-            Err(_) => Err(TransportError::Ambiguous(format!("none within {limit:?}"))),
+            Err(_) if connection.connection_metadata().is_none() => Err(TransportError::Connect(format!(
+                "no connection to {} within {}",
+                place(&self.requests.uri),
+                duration(limit)
+            ))),
+            Err(_) => Err(TransportError::Ambiguous(format!("none within {}", duration(limit)))),
         }
     }
 

@@ -1,7 +1,7 @@
-//! What a validation message complains about.
+//! What a validation message is about.
 //!
-//! Such a message quotes the value that it complains about, and whoever writes log lines may choose what is quoted, as a
-//! partition key. Only the words from the last path on are the service's own beyond doubt.
+//! Such a message quotes the offending value, and whoever writes log lines can choose that value, as a partition key. Only
+//! the words from the last path on are certainly the service's own.
 
 /// What Kinesis does not accept, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Place {
     Record(usize),
     /// The request as a whole, or a member that is neither of these.
     Request,
-    /// The message does not tell.
+    /// The message does not say.
     Unknown,
 }
 

@@ -27,6 +27,7 @@ use crate::kinesis::credentials::with_causes;
 use crate::kinesis::proxy::{Proxies, Proxy};
 use crate::kinesis::resolver::{Resolver, Unresolved};
 use crate::kinesis::{shortage, tls};
+use crate::log::duration;
 
 /// Longest time to establish a connection: TCP, the proxy's answer and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -184,7 +185,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             match tokio::time::timeout(limit, open).await {
                 Ok(opened) => opened,
-                Err(_) => Err(ConnectError(format!("no connection to {place} within {limit:?}"))),
+                Err(_) => Err(ConnectError(format!("no connection to {place} within {}", duration(limit)))),
             }
         })
     }

@@ -158,7 +158,7 @@ impl Endpoint {
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>().map(|address| address.to_canonical());
         let is_here = host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|a| a.is_loopback());
         (!self.is_https() && !is_here).then(|| {
-            format!("'{self}' is reached without TLS: records and signatures are readable on the way; use https://")
+            format!("'{self}' is reached without TLS: anyone on the way can read records and signatures; use https://")
         })
     }
 
@@ -306,7 +306,7 @@ mod tests {
         ] {
             let warning = Endpoint::parse(url).unwrap().warning();
             assert_eq!(warning.is_some(), is_warned_of, "{url}");
-            let expected = " is reached without TLS: records and signatures are readable on the way; use https://";
+            let expected = " is reached without TLS: anyone on the way can read records and signatures; use https://";
             assert!(warning.is_none_or(|warning| warning == format!("'{url}'{expected}")));
         }
     }

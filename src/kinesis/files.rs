@@ -1,6 +1,6 @@
-//! Files that a configuration names: read on a thread that may hang, to a bound, and only if they are files.
+//! Reads files that a configuration names: on a thread that may hang, up to a size limit, and only regular files.
 //!
-//! A pipe that nobody writes to, a device without end and a mount that is stuck each have their reason, with the name.
+//! A pipe that nobody writes to, an endless device and a stuck mount each get an error that names the file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -23,7 +23,7 @@ pub enum Unread {
     /// There is none of this name, or it may not be read; a folder is none, as container engines make one where they miss a
     /// file.
     Absent(String, io::Error),
-    /// Something else than a file of bounded size, or a file system that does not answer.
+    /// It is not a file of limited size, or its file system does not respond.
     Unusable(String),
 }
 
@@ -52,7 +52,7 @@ pub async fn read_text(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<
     String::from_utf8(read(blocking, path).await?).map_err(|_| Unread::Unusable(format!("{name} is not UTF-8")))
 }
 
-/// Reads at most `most` bytes, here and now: a file system that does not answer holds the caller.
+/// Reads at most `most` bytes on the calling thread: a file system that does not respond holds it up.
 pub fn read_now(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
     let name = path.display();
     let failed = |error: io::Error| match error.raw_os_error() {
@@ -61,7 +61,7 @@ pub fn read_now(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
         }
         _ => Unread::Unusable(format!("{name} cannot be read: {}", explained(&error))),
     };
-    // Opening a pipe waits for who writes to it, unless one does not want to.
+    // Opening a pipe would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let what = file.metadata().map_err(failed)?.file_type();
     if what.is_dir() {
@@ -82,7 +82,7 @@ fn bounded(file: File, most: u64) -> io::Take<File> {
     file.take(most + 1)
 }
 
-/// A character device may be read: `/dev/null` is a usual way to say that there is nothing.
+/// A character device may be read: `/dev/null` is a common way to name an empty file.
 fn other_than_a_file(what: fs::FileType) -> Option<&'static str> {
     [(what.is_fifo(), "a pipe"), (what.is_socket(), "a socket"), (what.is_block_device(), "a disk")]
         .into_iter()

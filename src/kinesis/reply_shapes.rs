@@ -1,4 +1,4 @@
-//! The same reply in all the shapes that JSON and CBOR allow.
+//! The same reply in all the forms that JSON and CBOR allow.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -208,7 +208,7 @@ proptest! {
         prop_assert_eq!(OUTCOMES[outcome(&Ok(reply.clone()), &judged)], "ok");
         prop_assert!(reply.failed_record_count().is_none_or(|failed| failed == 0));
         prop_assert!(!matches!(judge(&reply, count + 1), Verdict::Accepted | Verdict::Answered(_)));
-        // A reply that is cut short says nothing.
+        // A truncated reply says nothing.
         let cut = Response { body: reply.body.slice(..choices.len() % reply.body.trim_ascii_end().len()), ..reply };
         prop_assert!(!matches!(judge(&cut, count), Verdict::Accepted | Verdict::Answered(_)), "{:?}", cut.body);
     }

@@ -12,8 +12,8 @@ use crate::aggregate::{self, Shard};
 use crate::config::Stream;
 use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 
-/// A batch that uses less than this part of its memory gives the rest back: a request of few records that is written over
-/// the body of a large one, or behind it, would hold as much while it flies.
+/// A batch that uses less than this part of its memory gives the rest back: a small request written into the body of a large
+/// one, or after it, would hold as much memory while it is in flight.
 const LEAST_USE: usize = 4;
 
 /// How requests and replies are written.

@@ -1,7 +1,7 @@
-//! Names of hosts, looked up as everything else on the machine does: by the C library, with its files and its caches.
+//! Looks up host names as everything else on the machine does: by the C library, with its files and its caches.
 //!
-//! Who asks for a name that is being looked up waits for that answer, so a name server that is silent takes one thread for
-//! each name and not for each request.
+//! Callers that ask for the same name share one look-up, so a silent name server takes one thread for each name and not
+//! for each request.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -87,7 +87,7 @@ impl Resolver {
         self.blocking.submit(Box::new(move || {
             let answer = look_up(&wanted);
             let waiting = lock(&all).remove(&wanted).unwrap_or_default();
-            // Who went away does not want it.
+            // Some callers may have gone.
             waiting.into_iter().for_each(|waiter| drop(waiter.send(answer.clone())));
         }))?;
         waiting.insert(name.to_owned(), vec![sender]);

@@ -1,7 +1,7 @@
-//! An error of the whole call, in whatever shape somebody on the way wrote it.
+//! An error of the whole call, in any format, because proxies and other services write errors too.
 //!
-//! The first code that can be read counts, even in a body that is torn or wrong behind it: an expired token must not look
-//! like a mistake of the operator's.
+//! The first code that can be read counts, even if the rest of the body is torn or wrong: an expired token must not look
+//! like an operator's mistake.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,11 +19,11 @@ use crate::redact::looks_secret;
 pub struct ServiceError {
     /// The error's type without namespace, such as `ValidationException`; empty when none can be read.
     pub code: String,
-    /// The service's words, which nobody has looked through for secrets or records.
+    /// The service's message, which may contain secrets or records.
     pub message: String,
 }
 
-/// Characters of the longest code that is believed to be one; those of Kinesis have up to 40.
+/// The longest text that is taken for a code, in characters; Kinesis's codes have up to 40.
 const MAX_CODE_CHARACTERS: usize = 64;
 
 /// `com.amazonaws.kinesis#ValidationException:http://…` is `ValidationException`. `None` for what is no name: codes are

@@ -47,7 +47,7 @@ impl SharedFiles {
         SharedFiles { added: lines, ..self }
     }
 
-    /// For AWS's library.
+    /// In the form that AWS's library takes.
     pub fn contents(&self) -> EnvConfigFiles {
         EnvConfigFiles::builder()
             .with_contents(EnvConfigFileKind::Config, self.config.as_str())
@@ -57,7 +57,7 @@ impl SharedFiles {
     }
 }
 
-/// A path with the home directory in the place of `~`.
+/// A path with the home directory in place of `~`.
 fn at_home(path: &Path) -> PathBuf {
     let mut parts = path.components();
     match (parts.next(), variable("HOME")) {

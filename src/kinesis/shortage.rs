@@ -1,11 +1,11 @@
-//! What the machine has no more of, in words that lead to the limit.
+//! Explains which limit of the machine is reached.
 
 use std::error::Error;
 use std::io;
 
 use crate::abi::system::max_open_files;
 
-/// What is short, and who sets the limit, if that is what `error` is about.
+/// What has run out, and which setting limits it, if that is the cause of `error`.
 pub fn of(error: &io::Error) -> Option<String> {
     match error.raw_os_error()? {
         libc::EMFILE => {
@@ -17,7 +17,7 @@ pub fn of(error: &io::Error) -> Option<String> {
     }
 }
 
-/// The same, wherever among the causes it is.
+/// The same, searched for among all causes.
 pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
     let mut error = Some(error);
     while let Some(current) = error {
@@ -31,7 +31,7 @@ pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// An error in our words where we have better ones.
+/// An error in our own words, where they say more.
 pub fn explained(error: &io::Error) -> String {
     of(error).unwrap_or_else(|| error.to_string())
 }

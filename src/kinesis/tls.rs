@@ -30,7 +30,7 @@ const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// Trusts what the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heard) and the certificates of the PEM file
 /// `ca_bundle`. Fails when that file cannot be read or holds none, and, if `needed`, when there is nothing to trust.
-/// Reads files, here and now: a file system that does not answer holds the caller.
+/// Reads files on the calling thread: a file system that does not respond holds it up.
 pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     let (certificates_of_system, reasons) = of_system();

@@ -1,13 +1,13 @@
-//! What stands in the file of a ledger: a header, then frames, each written at once.
+//! The format of a ledger's file: a header, then frames, each written at once.
 //!
 //! ```text
 //! header  "fluent-bit-kinesis ledger 2\n"  seed: 8  length: 4  destination  checksum: 8
 //! frame   length: 4  checksum of it: 4  note, in CBOR  checksum: 8
 //! ```
 //!
-//! Numbers are little-endian. A checksum covers the place in the file too, so that no frame stands for another. A file
-//! whose end is missing ends within a frame: what stands before it counts. Any other flaw makes the whole file unusable,
-//! because a note that a chunk is done may be among what is damaged, and an entry that outlives its chunk is a loss.
+//! Numbers are little-endian. A checksum covers the position in the file too, so that no frame can be taken for another. A
+//! file whose end is missing ends within a frame, and everything before that counts. Any other flaw makes the whole file
+//! unusable: the damaged part may have said that a chunk is done, and an entry that outlives its chunk can be a loss.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ const SUSPECTED: u8 = 2;
 const GONE: u8 = 3;
 const BEGUN: u8 = 4;
 
-/// Something that is noted in the file.
+/// A note in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note<'a> {
     /// What follows about `id` is about this chunk.
@@ -37,7 +37,7 @@ pub(super) enum Note<'a> {
     Suspected { id: u64, records: &'a RecordSet },
     /// Nothing of this chunk counts any more.
     Gone { id: u64 },
-    /// So many chunks have begun.
+    /// This many chunks have begun.
     Begun { id: u64 },
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Known {
 pub(super) enum Content {
     /// Nothing, or nothing but zeros, as after a power failure.
     Empty,
-    /// Something that no ledger of ours begins with.
+    /// It is not a ledger of any version.
     Foreign,
     /// A ledger that cannot be used, and why.
     Unusable(String),
@@ -147,11 +147,11 @@ pub(super) fn read(bytes: &[u8], destination: &str) -> Content {
         return if NAME.starts_with(bytes) { damaged() } else { Content::Foreign };
     };
     let Some(rest) = rest.strip_prefix(VERSION) else {
-        return Content::Unusable("it is of another version of this plugin".to_owned());
+        return Content::Unusable("it is from another version of this plugin".to_owned());
     };
     let Some((seed, written_to, rest)) = read_header(bytes, rest) else { return damaged() };
     if written_to != destination.as_bytes() {
-        return Content::Unusable(format!("it is of {}", String::from_utf8_lossy(written_to)));
+        return Content::Unusable(format!("it belongs to {}", String::from_utf8_lossy(written_to)));
     }
     match read_frames(bytes, rest, seed) {
         Some(read) => Content::Ledger(read),

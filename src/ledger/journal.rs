@@ -1,7 +1,7 @@
-//! The file of a ledger: what is settled stands in it before anything else is sent.
+//! The file of a ledger: what is settled is in it before anything else is sent.
 //!
 //! Notes are appended, one write each, without waiting for the disk: the system's cache outlives the process. The file is
-//! written anew, beside its place, when it has grown, at the start and at the end; only the last waits for the disk.
+//! rewritten under another name and renamed when it has grown, at the start and at the end; only the end waits for the disk.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,24 +20,24 @@ use super::progress::Progress;
 use crate::log::{Level, Logger};
 use crate::record_set::RecordSet;
 
-/// How far a file may grow beyond twice its size when it was written anew.
+/// How far a file may grow beyond twice its size at the last rewrite.
 const GROWTH: u64 = 1 << 20;
 
-/// A larger file is not of our making.
+/// A larger file is not one of ours.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// How long nothing is written after a failure.
+/// The pause after a failed write.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How often a file is opened that another process replaces meanwhile.
+/// How often to open a file that another process keeps replacing.
 const OPENINGS: usize = 5;
 
 /// A ledger's file.
 pub(super) struct Journal {
     path: PathBuf,
-    /// Where it is written anew. Named after the seed, so that no other ledger's file can be meant.
+    /// Where it is rewritten. Named after the seed, so that it cannot be another ledger's file.
     beside: PathBuf,
-    /// Where the records went, so that nobody takes the file for another stream's.
+    /// Where the records went, so that the file is not used for another stream.
     destination: String,
     pub(super) seed: u64,
     log: Logger,
@@ -49,7 +49,7 @@ struct State {
     /// Locked for as long as it is open.
     file: File,
     length: u64,
-    /// From this length on it is written anew.
+    /// From this length on it is rewritten.
     bound: u64,
     /// The chunks that count.
     live: BTreeMap<u64, Rc<Progress>>,
@@ -74,7 +74,7 @@ impl Journal {
         let read = match content(&bytes, &destination) {
             Content::Ledger(read) => read,
             Content::Empty => new(),
-            Content::Foreign => return Err(format!("{} is no ledger, and is left as it is", path.display())),
+            Content::Foreign => return Err(format!("{} is not a ledger, and is left as it is", path.display())),
             Content::Unusable(why) => {
                 log.write(Level::Warn, || {
                     let path = path.display();
@@ -86,7 +86,7 @@ impl Journal {
         if read.torn > 0 {
             log.write(Level::Info, || {
                 let (path, torn) = (path.display(), read.torn);
-                format!("the ledger file {path} ends in a note of which only {torn} bytes are there, as after a crash")
+                format!("the last note in the ledger file {path} is cut off after {torn} bytes, as after a crash; all before it is used")
             });
         }
         let mut beside = path.clone().into_os_string();
@@ -117,7 +117,7 @@ impl Journal {
         let chunks = read.chunks.into_iter().map(chunk).collect();
         let written = journal.write_anew(&mut journal.state.borrow_mut(), false);
         match written {
-            // A full disk is no mistake of a configuration.
+            // A full disk is not a mistake in the configuration.
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 journal.failed(&mut journal.state.borrow_mut(), &error);
             }
@@ -186,7 +186,7 @@ impl Journal {
         }
     }
 
-    /// Writes the file for the time after the end.
+    /// Rewrites the file at the end, and waits until it is on the disk.
     pub(super) fn save(&self) -> Result<(), String> {
         let state = &mut *self.state.borrow_mut();
         let saved = match self.write_anew(state, true) {
@@ -222,7 +222,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Empties the file, because it may not be told of a chunk that is done, and says so.
+    /// Empties the file and warns: otherwise it could miss that a chunk is done.
     fn failed(&self, state: &mut State, error: &io::Error) {
         state.retry_at = Some(Instant::now() + PAUSE);
         let emptied = state.file.set_len(0).or_else(|_| fs::remove_file(&self.path));
@@ -233,7 +233,7 @@ impl Journal {
     fn cannot_be_written(&self, error: &io::Error, also: &str) -> String {
         let path = self.path.display();
         format!(
-            "the ledger file {path} cannot be written: {error}{also}; if Fluent Bit ends before it can, chunks are sent whole"
+            "the ledger file {path} cannot be written: {error}{also}; chunks are sent whole if Fluent Bit ends before it is written"
         )
     }
 }
@@ -257,13 +257,13 @@ fn content(bytes: &[u8], destination: &str) -> Content {
 fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
     let unusable = |error: io::Error| format!("cannot be used: {error}");
     let mut options = OpenOptions::new();
-    // Not blocking, for the case that it is a pipe.
+    // Non-blocking, in case it is a pipe.
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NONBLOCK);
     for _ in 0..OPENINGS {
         let mut file = options.open(path).map_err(unusable)?;
         let opened = file.metadata().map_err(unusable)?;
         if !opened.is_file() {
-            return Err("cannot be used: it is no file".to_owned());
+            return Err("cannot be used: it is not a file".to_owned());
         }
         match file.try_lock() {
             Ok(()) => {}
@@ -272,7 +272,7 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
                 format!("the ledger file {} cannot be locked: {error}; no other output may use it", path.display())
             }),
         }
-        // Whoever had it locked may have put another one in its place.
+        // The previous holder of the lock may have replaced the file.
         let is_in_place = |there: fs::Metadata| (there.dev(), there.ino()) == (opened.dev(), opened.ino());
         if fs::metadata(path).is_ok_and(is_in_place) {
             let mut bytes = Vec::new();
@@ -284,7 +284,7 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
     Err("is used by another output: each needs its own".to_owned())
 }
 
-/// Puts a new file in the place of `path`, whole or not at all, and returns it, locked.
+/// Replaces the file at `path`, whole or not at all, and returns the new one, locked.
 fn replace(path: &Path, beside: &Path, bytes: &[u8], lasting: bool) -> io::Result<File> {
     match fs::remove_file(beside) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -292,7 +292,7 @@ fn replace(path: &Path, beside: &Path, bytes: &[u8], lasting: bool) -> io::Resul
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
     let written = file.write_all(bytes).and_then(|()| if lasting { file.sync_all() } else { Ok(()) });
-    // Where there are no locks, opening has said so.
+    // Where there are no locks, the log said so when the file was opened.
     drop(file.try_lock());
     if let Err(error) = written.and_then(|()| fs::rename(beside, path)) {
         drop(fs::remove_file(beside));

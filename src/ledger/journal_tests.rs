@@ -188,7 +188,7 @@ fn what_is_no_ledger_is_refused_and_left_as_it_is() {
     for content in ["notes of the operator\n", "x", "fluent-bit-kinesis.conf"] {
         fs::write(&path, content).unwrap();
         let refused = open_with(&path, "logs", &TestLog::default()).unwrap_err();
-        assert_eq!(refused, format!("{} is no ledger, and is left as it is", path.display()));
+        assert_eq!(refused, format!("{} is not a ledger, and is left as it is", path.display()));
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
     let refused = |path: &Path| open_with(path, "logs", &TestLog::default()).unwrap_err();
@@ -198,12 +198,12 @@ fn what_is_no_ledger_is_refused_and_left_as_it_is() {
         refused(&nowhere),
         format!("{} cannot be used: No such file or directory (os error 2)", nowhere.display())
     );
-    assert_eq!(refused(Path::new("/dev/null")), "/dev/null cannot be used: it is no file");
+    assert_eq!(refused(Path::new("/dev/null")), "/dev/null cannot be used: it is not a file");
     // Not even root may make a file there.
     assert!(refused(Path::new("/sys/ledger")).starts_with("/sys/ledger cannot be used: "));
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    assert!(refused(&pipe).ends_with("cannot be used: it is no file"));
+    assert!(refused(&pipe).ends_with("cannot be used: it is not a file"));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
     let log = TestLog::default();
     fs::write(&path, b"fluent-bit-kinesis ledger 1\n0123").unwrap();
     assert!(open_with(&path, "logs", &log).unwrap().is_empty());
-    assert!(log.lines()[0].contains(" is not used: it is of another version of this plugin; "), "{:?}", log.lines());
+    assert!(log.lines()[0].contains(" is not used: it is from another version of this plugin; "), "{:?}", log.lines());
     fs::write(&path, [0; 9999]).unwrap();
     assert!(open(&path).is_empty(), "a file that a power failure filled with zeros is an empty one");
 }
@@ -238,7 +238,7 @@ fn a_note_that_a_crash_cut_off_is_said_and_all_before_it_is_used() {
     let log = TestLog::default();
     let ledger = open_with(&path, "logs", &log).unwrap();
     assert_eq!(known(&ledger, b"chunk").0, set(&[1]));
-    assert!(log.lines()[0].contains(" ends in a note of which only "), "{:?}", log.lines());
+    assert!(log.lines()[0].contains(" bytes, as after a crash; all before it is used"), "{:?}", log.lines());
 }
 
 #[test]
@@ -276,7 +276,7 @@ async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_
         open.progress().settle([record]);
     }
     let full = format!(
-        "Warn the ledger file {} cannot be written: No space left on device (os error 28); if Fluent Bit ends before it can, chunks are sent whole",
+        "Warn the ledger file {} cannot be written: No space left on device (os error 28); chunks are sent whole if Fluent Bit ends before it is written",
         path.display()
     );
     assert_eq!(log.lines(), [full]);
@@ -400,7 +400,7 @@ proptest! {
             let (_, expected) = history.iter().rfind(|(length, _)| *length <= end).unwrap();
             prop_assert_eq!(state_in(&bytes[..end]), Some(expected.clone()), "cut at {}", end);
         }
-        // Half of what is written beside the file and renamed is there after a power failure at most.
+        // After a power failure at most half of a file that was rewritten and renamed is there.
         let is_part = |part: &RecordSet, whole: &RecordSet| part.iter().all(|record| whole.contains(record));
         for end in 0..smallest {
             for (chunk, whole) in state_in(&bytes[..end]).iter().flatten().zip(&history[0].1) {

@@ -1,4 +1,4 @@
-//! What a chunk is known by.
+//! What identifies a chunk.
 
 use twox_hash::XxHash3_128;
 

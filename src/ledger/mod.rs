@@ -5,7 +5,7 @@
 //! same tag, only the others are sent. Chunks that are equal to the last byte may take each other's entry: as each entry
 //! is used once, every record is still stored as often as it was handed over.
 //!
-//! With a file ([`Ledger::open`]) this holds over the end of the process too, however it ends.
+//! With a file ([`Ledger::open`]) this survives the end of the process, however it ends.
 
 mod frame;
 mod journal;
@@ -84,7 +84,7 @@ impl Drop for OpenChunk<'_> {
 }
 
 impl Ledger {
-    /// An empty ledger, in memory alone. Chunks that wait take at most `max_bytes`; the oldest go first.
+    /// An empty ledger, in memory only. Waiting chunks take at most `max_bytes`; the oldest go first.
     pub fn new(max_bytes: usize) -> Self {
         Ledger { waiting: RefCell::default(), max_bytes, seed: 0, begun: Cell::new(0), journal: None }
     }
@@ -94,8 +94,8 @@ impl Ledger {
         Ledger { seed, ..self }
     }
 
-    /// A ledger that is kept in the file `path`, too, and begins with what it holds of the same `destination`. The error
-    /// is for whoever configured the path: it cannot be used at all. What else is wrong with it is told to the log.
+    /// A ledger that is also kept in the file `path`, and begins with what the file holds for the same `destination`. The error
+    /// tells the operator that the path cannot be used at all; anything else that is wrong with the file goes to the log.
     pub fn open(max_bytes: usize, path: PathBuf, destination: String, seed: u64, log: Logger) -> Result<Self, String> {
         let (journal, chunks) = Journal::open(path, destination, seed, log)?;
         let begun = Cell::new(journal.last_id());

@@ -13,7 +13,7 @@ use crate::record_set::RecordSet;
 pub struct Progress {
     settled: RefCell<RecordSet>,
     suspects: RefCell<Suspects>,
-    /// Where it is noted, while it counts.
+    /// The journal that notes it, while it counts.
     journal: RefCell<Weak<Journal>>,
     /// What the journal calls the chunk.
     pub(super) id: u64,
@@ -22,7 +22,7 @@ pub struct Progress {
     pub(super) is_open_in_file: Cell<bool>,
 }
 
-/// Records that were refused alone, of which it is not proven that no retry cures them.
+/// Records that were refused alone and are not proven to be at fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suspects {
     /// The records.
@@ -95,7 +95,7 @@ impl Progress {
         self.suspects.borrow()
     }
 
-    /// Nothing of it counts any more. What a task still learns is noted nowhere.
+    /// Nothing of it counts any more. What a task still learns is not noted.
     pub(super) fn forget(&self) {
         if let Some(journal) = self.journal.take().upgrade() {
             journal.gone(self);

@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use super::key::Key;
 use super::progress::Progress;
 
-/// What an entry takes beside its sets, in bytes, roughly.
+/// What an entry takes in addition to its sets, in bytes, roughly.
 const ENTRY_OVERHEAD: usize = 128;
 
 /// How long an entry waits for its chunk. Fluent Bit's scheduler lets a chunk wait 2,001 seconds at most and looks every
-/// ten (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is set higher. Whatever comes later is another
-/// chunk, or is sent twice; what is never forgotten would be lost of a chunk that happens to be the same.
+/// ten (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is set higher. What comes later is another
+/// chunk, or is sent twice; an entry that is never forgotten could cost records of a later chunk with the same bytes.
 pub const ENTRY_LIFE: Duration = Duration::from_secs(3600);
 
-/// How many other chunks an entry sees begin at most; unlike the time, it goes on counting over restarts.
+/// How many other chunks may begin before an entry is forgotten; unlike the time, this count survives restarts.
 pub const ENTRY_LIFE_CHUNKS: u64 = 1 << 20;
 
 #[derive(Debug)]

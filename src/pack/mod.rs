@@ -86,7 +86,7 @@ pub enum Remark {
 enum Selection {
     /// All but these.
     Except(RecordSet),
-    /// These alone.
+    /// Only these.
     Only(RecordSet),
 }
 
@@ -100,7 +100,7 @@ impl Selection {
     }
 }
 
-/// How large requests and groups may become, where less than the settings allow has proven right.
+/// How large requests and groups may become, if less than the settings allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most records of a request.
@@ -212,7 +212,7 @@ impl<'a> Packer<'a> {
         Packer { events, stream, settings, limits, encoder, carried: None, groups, body_bytes, records: 0, spare: None }
     }
 
-    /// The same for these records of the chunk alone.
+    /// The same for only these records of the chunk.
     pub fn only(mut self, records: RecordSet) -> Self {
         self.events.selection = Selection::Only(records);
         self
@@ -272,7 +272,7 @@ impl<'a> Packer<'a> {
         self.finish(batch)
     }
 
-    /// Whether a batch takes no further record, with which it would have so many bytes. An empty one takes any.
+    /// Whether a batch is too full for a record that would bring it to this many bytes. An empty one takes any.
     #[inline]
     fn is_full(&self, batch: &BatchBuilder, bytes: usize) -> bool {
         let Limits { request_records, request_bytes, .. } = self.limits;

@@ -25,7 +25,7 @@ const MOST_KEY_BYTES: usize = limits::DEFAULT_RECORD_BYTES;
 /// Maps with more entries than this are searched for equal keys by [`Repeats`] instead of by the filter.
 const FILTER_MAX_ENTRIES: u32 = 64;
 
-/// How many times its own length may be read again of a value in search of equal keys, before [`Repeats`] are sought.
+/// How many times the length of a value may be read again in search of equal keys, before [`Repeats`] take over.
 const REREADS: usize = 16;
 
 /// Bytes that may be read again in search of equal keys where the length of the value is not known yet.

@@ -135,7 +135,7 @@ pub struct Encoder<'a> {
     shaped: Vec<u8>,
     open: Vec<Open>,
     compressor: Option<Compressor>,
-    /// Where the compressor comes from, and goes when there is nothing to do.
+    /// Where the compressor comes from, and where it goes when idle.
     shared: Option<&'a SharedCompressor>,
     /// How blocks of lines shrank so far.
     ratio: f64,

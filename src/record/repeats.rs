@@ -1,6 +1,6 @@
-//! Which entries of a value's maps do not count, because their keys come again behind them.
+//! Which entries of a value's maps do not count, because an equal key follows.
 //!
-//! One walk over the value, however its maps stand in each other, and a sort of each map's keys: hostile input costs
+//! One walk over the value, however its maps are nested, and a sort of each map's keys: hostile input costs
 //! eight bytes for each entry of the maps that are open at once, and n log n in time. Keys are sorted by a hash that
 //! nobody outside can foresee, and only those whose hashes are equal are compared.
 

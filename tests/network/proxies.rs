@@ -154,7 +154,7 @@ fn a_proxy_that_never_answers_does_not_hold_a_flush() -> Result<(), Failed> {
     let start = Instant::now();
     let report = instance.option("http_request_timeout", "500ms").flush(&chunks(1))?;
     report.expect("Retry")?;
-    report.expect_complaint(&format!("cannot connect: no connection to {HOST}:443 within 500ms"))?;
+    report.expect_complaint(&format!("cannot connect: no connection to {HOST}:443 within 500 ms"))?;
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     Ok(())
 }

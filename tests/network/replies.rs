@@ -78,7 +78,7 @@ fn a_reply_that_accepts_without_end_takes_no_memory() -> Result<(), Failed> {
 fn interim_replies_count_against_the_time_of_the_request() -> Result<(), Failed> {
     for pause in [AT_ONCE, Duration::from_millis(100)] {
         let (report, time) = flush(server("", "HTTP/1.1 102 -\r\n\r\n", pause)?)?;
-        report.expect_complaint("no reply: none within 2s")?;
+        report.expect_complaint("no reply: none within 2 s")?;
         assert!(time < PATIENCE, "{time:?}");
     }
     Ok(())
@@ -87,7 +87,7 @@ fn interim_replies_count_against_the_time_of_the_request() -> Result<(), Failed>
 fn a_reply_that_drips_counts_against_the_time_of_the_request() -> Result<(), Failed> {
     let head = "HTTP/1.1 200 -\r\nContent-Length: 100000\r\n\r\n";
     let (report, time) = flush(server(head, " ", Duration::from_millis(500))?)?;
-    report.expect_complaint("no reply: none within 2s")?;
+    report.expect_complaint("no reply: none within 2 s")?;
     assert!(time < PATIENCE, "{time:?}");
     Ok(())
 }

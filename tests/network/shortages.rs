@@ -152,7 +152,7 @@ fn start_without_threads() -> Result<(), Failed> {
     let (kinesis, log) = (kinesis(), Log::default());
     let mut idle = Idle::all();
     // None at all, and then one for the delivery alone.
-    let reasons = ["plugin: it cannot start: ", "profile: /dev/null cannot be read: no thread to be had: "];
+    let reasons = ["plugin: it cannot start: ", "profile: /dev/null cannot be read: no thread is available: "];
     for reason in reasons {
         let Err(failed) = start(&kinesis, "localhost", &log) else { return Err("it started".into()) };
         let said = failed.message().unwrap_or_default();
@@ -170,7 +170,7 @@ fn resolve_without_a_thread() -> Result<(), Failed> {
     let mut idle = Idle::all();
     let resolver = Resolver::new(Blocking::start());
     let unresolved = runtime.block_on(resolver.resolve("localhost")).expect_err("there is no thread");
-    let line = "cannot resolve localhost: no thread to be had: Resource temporarily unavailable (os error 11)";
+    let line = "cannot resolve localhost: no thread is available: Resource temporarily unavailable (os error 11)";
     assert_eq!(unresolved.to_string(), line);
     idle.end_one();
     assert!(!runtime.block_on(resolver.resolve("localhost"))?.is_empty());

@@ -40,7 +40,7 @@ use crate::kinesis::proxy::Proxies;
 use crate::kinesis::resolver::Resolver;
 use crate::kinesis::shared_config::SharedFiles;
 use crate::kinesis::tls;
-use crate::log::{Level, Logger};
+use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics};
 use crate::partition::RandomKey;
 use crate::redact::one_line;
@@ -301,7 +301,7 @@ impl Shared {
         let is_other = self.named.replace(found.name.clone()) != found.name;
         let level = if is_other || was_missed { Level::Info } else { Level::Debug };
         self.log.write(level, || {
-            let life = life.map_or_else(String::new, |life| format!(", valid for {} s", life.as_secs()));
+            let life = life.map_or_else(String::new, |life| format!(", valid for {}", duration(life)));
             format!("signing with access key {} {}{life}", masked(found.credentials.access_key_id()), found.name)
         });
         if let Some(passed_over) = &found.passed_over {
@@ -317,9 +317,9 @@ impl Shared {
         let pause = bound.mul_f64(self.random.borrow_mut().random_range(0.5..=1.0));
         let until = self.current.borrow().as_ref().and_then(|current| current.usable_until);
         if let Some(left) = until.and_then(|until| until.duration_since(self.clock.now()).ok()) {
-            let left = left.as_secs();
+            let left = duration(left);
             self.log.folded(Level::Warn, "not renewed", || {
-                format!("{reason}; those that are there go on being used and expire in {left} s")
+                format!("{reason}; those that are there go on being used and expire in {left}")
             });
         }
         self.failure.replace(Some(Failure { reason, until: Instant::now() + pause, in_a_row: in_a_row + 1 }));

@@ -1,7 +1,8 @@
 //! A program of the user's that prints credentials
 //! (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>).
 //!
-//! AWS's library can run one too, but neither end it nor bound what it prints, and would lend it every file of the host.
+//! AWS's library can run one too, but it can neither end it nor limit its output, and lets it inherit every file of the
+//! host.
 
 use std::io;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -19,17 +20,17 @@ use crate::kinesis::shortage::explained;
 
 /// Credentials have some 2 KiB, with a long token.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
-/// What it says to people; so much of it is kept, and more than the other refused.
+/// How much of its stderr is kept, and the most that it may print there.
 const KEPT_WORDS_BYTES: usize = 16 << 10;
 const MAX_WORDS_BYTES: usize = 1 << 20;
 
-/// How often a program that has printed everything is looked at.
+/// How often to check whether a program that has printed everything has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long a program that was killed is waited for, so that it does not stay a zombie.
+/// How long to wait for a killed program, so that it does not stay a zombie.
 const END_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Runs `command` in a shell and reads what it prints. Whoever drops this ends the program, with what it started.
+/// Runs `command` in a shell and reads what it prints. Dropping the future ends the program, with what it started.
 /// `account` is the one that they are of when the program does not say.
 pub(super) async fn credentials(command: &str, account: Option<String>) -> Result<Credentials, String> {
     let (status, output, words) = run(command).await?;
@@ -46,7 +47,7 @@ async fn run(command: &str) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), String> {
     let (output, words) = program.pipes().map_err(|error| failed(&error))?;
     let (output, words) = tokio::try_join!(
         read(output, MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES, "the process printed more than"),
-        read(words, KEPT_WORDS_BYTES, MAX_WORDS_BYTES, "the process complained of more than"),
+        read(words, KEPT_WORDS_BYTES, MAX_WORDS_BYTES, "the process printed to stderr more than"),
     )?;
     loop {
         if let Some(status) = program.look().map_err(|error| failed(&error))? {
@@ -95,7 +96,7 @@ impl Program {
 
     fn look(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait();
-        // After an error too: somebody else has waited for it, and its number may be anybody's.
+        // After an error too: somebody else has waited for it, and its pid may be reused.
         self.has_ended = !matches!(status, Ok(None));
         status
     }
@@ -119,8 +120,8 @@ impl Drop for Program {
 /// Reads credentials from JSON; names are in any case, as AWS's libraries take them. No reason quotes anything.
 fn parse(output: &[u8], account: Option<String>) -> Result<Credentials, String> {
     let object: Map<String, Value> = serde_json::from_slice(output).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => "it is no JSON object".to_owned(),
-        _ => format!("it is no JSON at line {}, column {}", error.line(), error.column()),
+        serde_json::error::Category::Data => "it is not a JSON object".to_owned(),
+        _ => format!("it is not JSON at line {}, column {}", error.line(), error.column()),
     })?;
     let find = |name: &str| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     match find("Version").map(Value::as_i64) {
@@ -131,7 +132,7 @@ fn parse(output: &[u8], account: Option<String>) -> Result<Credentials, String> 
     let text = |name: &str| match find(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(format!("{name} is no string")),
+        Some(_) => Err(format!("{name} is not a string")),
     };
     let needed = |name: &str| text(name)?.ok_or_else(|| format!("{name} is missing"));
     let expiry = text("Expiration")?.map(expiration).transpose()?;
@@ -170,13 +171,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_without_a_word_of_it() {
         for (output, reason) in [
-            ("S3cr3t", "it is no JSON at line 1, column 1"),
-            (r#"["S3cr3t"]"#, "it is no JSON object"),
+            ("S3cr3t", "it is not JSON at line 1, column 1"),
+            (r#"["S3cr3t"]"#, "it is not a JSON object"),
             (r#"{"AccessKeyId":"S3cr3t","SecretAccessKey":"S3cr3t"}"#, "Version is missing"),
             (r#"{"Version":2,"AccessKeyId":"S3cr3t","SecretAccessKey":"S3cr3t"}"#, "Version is not 1"),
             (r#"{"Version":1,"SecretAccessKey":"S3cr3t"}"#, "AccessKeyId is missing"),
             (r#"{"Version":1,"AccessKeyId":"S3cr3t"}"#, "SecretAccessKey is missing"),
-            (r#"{"Version":1,"AccessKeyId":["S3cr3t"],"SecretAccessKey":"S3cr3t"}"#, "AccessKeyId is no string"),
+            (r#"{"Version":1,"AccessKeyId":["S3cr3t"],"SecretAccessKey":"S3cr3t"}"#, "AccessKeyId is not a string"),
             (
                 r#"{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","Expiration":"S3cr3t"}"#,
                 "Expiration: premature end of input",

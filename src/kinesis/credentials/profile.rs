@@ -1,7 +1,7 @@
-//! Where a profile leads: which files AWS's library will read for it, and which program has to be run.
+//! Where a profile leads: which files AWS's library will read for it, and which program to run.
 //!
-//! The rules are those of `aws_config::profile::credentials`, which follows them itself but reads files as long as they
-//! last, and cannot end a program.
+//! The rules are those of `aws_config::profile::credentials`, which follows them itself but reads files without limit and
+//! cannot end a program.
 
 use std::path::PathBuf;
 
@@ -97,7 +97,7 @@ fn of_container() -> Base {
     container_token_file().map_or(Base::Other, Base::File)
 }
 
-/// The file of the token that a container's agent wants to see.
+/// The file of the token that a container's agent asks for.
 pub(super) fn container_token_file() -> Option<PathBuf> {
     variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from)
 }

@@ -197,7 +197,7 @@ impl Settings {
                     return Ok(Some(Found { passed_over: attempts.clear(), ..named(keys, &place) }));
                 };
                 let lines = lines_that_lend(&keys, &profile);
-                files = files.with(lines.ok_or_else(|| failed("the process printed keys with blanks in them"))?);
+                files = files.with(lines.ok_or_else(|| failed("the process printed keys that contain blanks"))?);
             }
             Base::Other => {}
         }
@@ -212,8 +212,8 @@ impl Settings {
         ask(&place, &provider.build(), attempts).await
     }
 
-    /// Reads a file that AWS's library will read, and fails when that might take for ever. What is merely not there, the
-    /// library will say.
+    /// Reads a file that AWS's library will read, and fails when that might take for ever. The library itself reports a missing
+    /// file.
     async fn check(&self, file: PathBuf, attempts: &Attempts) -> Result<(), Failed> {
         match files::read(&self.blocking, file).await {
             Err(Unread::Unusable(reason)) => {

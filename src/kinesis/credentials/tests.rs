@@ -162,7 +162,7 @@ async fn while_renewal_fails_the_old_ones_are_used_until_they_expire_and_the_log
         let tries = script.fetches();
         assert!((20..80).contains(&tries), "{tries} in ten to fifteen minutes, not faster than every half minute");
         let lines = log.lines();
-        assert_eq!(lines[0], "Info signing with access key …PLE1 from script, valid for 3600 s");
+        assert_eq!(lines[0], "Info signing with access key …PLE1 from script, valid for 1 h");
         assert!(lines[1].starts_with("Warn no credentials: script: it is away; those that are there"), "{lines:?}");
         // Nobody asks, so nobody is bothered.
         sleep(Duration::from_secs(7200)).await;
