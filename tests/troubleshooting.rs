@@ -81,19 +81,14 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "too large for the stream or a proxy",
     ),
     (
-        "nothing was accepted since, so the records may not be at fault",
-        "src/deliver/refusals_tests.rs",
-        "nothing was accepted since, so the records may not be at fault",
-    ),
-    (
         "a flush took longer than flush_timeout: after … the rest is left to Fluent Bit's retry",
         "src/deliver/tests.rs",
-        "a flush took longer than flush_timeout: after 60 s the rest",
+        "a flush took longer than flush_timeout: after ",
     ),
     (
         "a reply counts … failed records but lists …: the list decides",
         "src/deliver/exchange.rs",
-        "a reply counts 3 failed records but lists 0",
+        " failed records but lists ",
     ),
     (
         "'…' is reached without TLS: anyone on the way can read records and signatures; use https://",
