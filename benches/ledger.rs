@@ -100,9 +100,11 @@ fn ledger(c: &mut Criterion) {
             b.iter_batched(
                 || {
                     first = (first + 500 * step) % 10_000;
-                    ledger.begin(TAG, &chunk)
+                    // What the last round left.
+                    ledger.begin(TAG, &chunk).done();
+                    (ledger.begin(TAG, &chunk), first)
                 },
-                |open| {
+                |(open, first)| {
                     open.progress().settle((first..first + 500 * step).step_by(step as usize));
                     open
                 },

@@ -1,5 +1,7 @@
 //! A set of a chunk's records, by their indexes.
 
+use std::iter;
+
 /// A set of record indexes, one bit for each.
 #[derive(Clone, Debug, Default)]
 pub struct RecordSet {
@@ -47,7 +49,12 @@ impl RecordSet {
     /// Its records, in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         (0..).step_by(64).zip(&self.words).flat_map(|(first, &word): (u32, _)| {
-            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| first + bit)
+            let mut left = word;
+            iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(first + bit)
+            })
         })
     }
 

@@ -37,6 +37,9 @@ const SECRET_NAMES: [&str; 14] = [
 /// The members of a request that hold what a user logs, and names that are too short to be looked for at the end of others.
 const WHOLE_NAMES: [&str; 5] = ["data", "partitionkey", "explicithashkey", "pass", "auth"];
 
+/// What codes of errors begin with, of which some end as names of secrets do: `ExpiredToken: The …`.
+const STARTS_OF_CODES: [&str; 4] = ["Expired", "Incomplete", "Invalid", "Missing"];
+
 /// Words before a secret in the header `Authorization`.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "negotiate"];
 
@@ -130,6 +133,9 @@ fn value_at(before: &str, name: &str, behind: &str) -> Option<usize> {
         _ if is_option && separator != '=' => return Some(at),
         // A resource of AWS may be called so, and a file.
         ':' if word.starts_with("arn:") || word.contains('/') => return None,
+        ':' if at == 0 && behind.starts_with(": ") && STARTS_OF_CODES.iter().any(|start| name.starts_with(start)) => {
+            return None;
+        }
         ':' | '=' | '>' => {}
         _ => return None,
     }
@@ -172,16 +178,20 @@ fn without_tokens(text: &str) -> String {
     let mut rest = text;
     while !rest.is_empty() {
         let (run, after) = rest.split_at(rest.find(|c| !is_of_secrets(c)).unwrap_or(rest.len()));
-        let mut pieces = run.split('/');
-        match looks_secret(run) {
-            true => shown.push_str(HIDDEN),
-            false => {
-                let first = pieces.next().map(|piece| ("", piece));
-                for (slash, piece) in first.into_iter().chain(iter::zip(iter::repeat("/"), pieces)) {
-                    shown.push_str(slash);
-                    shown.push_str(if looks_secret(piece) { HIDDEN } else { piece });
-                }
+        // AWS names the files of its cache by hashes.
+        let (folder, file) = run.rsplit_once('/').filter(|_| after.starts_with(".json")).unwrap_or((run, ""));
+        if looks_secret(folder) {
+            shown.push_str(HIDDEN);
+        } else {
+            for (index, piece) in folder.split('/').enumerate() {
+                shown.push_str(if index == 0 { "" } else { "/" });
+                shown.push_str(if looks_secret(piece) { HIDDEN } else { piece });
             }
+        }
+        if folder.len() < run.len() {
+            let is_hash = file.bytes().all(|byte| byte.is_ascii_hexdigit());
+            shown.push('/');
+            shown.push_str(if !is_hash && looks_secret(file) { HIDDEN } else { file });
         }
         let next = after.find(is_of_secrets).unwrap_or(after.len());
         let (between, after) = after.split_at(next);
@@ -238,6 +248,11 @@ mod tests {
                 "User: arn:aws:sts::111122223333:assumed-role/eksctl-logs-NodeInstanceRole-1ABCDEFGHIJKL/i-0a1b2c3d4e5f60718 is not authorized",
                 "User: arn:aws:sts::111122223333:assumed-role/eksctl-logs-NodeInstanceRole-1ABCDEFGHIJKL/i-0a1b2c3d4e5f60718 is not authorized",
             ),
+            (
+                "/home/app/.aws/sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json is a pipe",
+                "/home/app/.aws/sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json is a pipe",
+            ),
+            ("/wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY.json", "/***.json"),
             (
                 "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
                 "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
@@ -307,6 +322,9 @@ mod tests {
             "The security token included in the request is expired",
             "Signature expired: 20261128T101417Z is now earlier than 20261128T102000Z",
             "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
+            "InvalidIdentityToken: No OpenIDConnect provider found in your account",
+            "HTTP 403 ExpiredToken: The provided token has expired",
+            "HTTP 403 IncompleteSignature: Authorization header requires 'Credential' parameter",
             "/var/run/secrets/token: No such file or directory (os error 2)",
             "profile 'logs': the session token is not set",
             "https://sts.eu-central-1.amazonaws.com/ answered with Basic authentication required",

@@ -160,7 +160,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
             operator(reason, "see to the KMS key of the stream")
         }
         "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
-            judge_complaint(status, &error, reason, count)
+            judge_complaint(status, &error, count)
         }
         _ if status == 413 => Verdict::Refused(Refusal { reason, too_large: true, ..Refusal::default() }),
         _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
@@ -230,7 +230,8 @@ fn without_content(status: u16, error: &ServiceError) -> String {
     }
 }
 
-fn judge_complaint(status: u16, error: &ServiceError, reason: String, count: usize) -> Verdict {
+fn judge_complaint(status: u16, error: &ServiceError, count: usize) -> Verdict {
+    let reason = without_content(status, error);
     let Complaint { place, size_limit } = complaint(&error.message);
     let index = match place {
         // Not about any record.
@@ -238,7 +239,6 @@ fn judge_complaint(status: u16, error: &ServiceError, reason: String, count: usi
         Place::Record(index) => Some(index).filter(|&index| index < count),
         Place::Request | Place::Unknown => None,
     };
-    let reason = without_content(status, error);
     Verdict::Refused(Refusal { reason, index, too_large: size_limit.is_some(), allowed_bytes: size_limit })
 }
 

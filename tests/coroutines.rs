@@ -129,12 +129,14 @@ fn coroutines_can_be_switched_off_by_an_option_or_a_variable() {
     // SAFETY: the only instance that runs reads no variables any more, and the other tests wait.
     unsafe { std::env::set_var("KINESIS_COROUTINES", "off") };
     let by_variable = host.output(&endpoint);
-    let option_wins = host.output_with(&endpoint, &[("coroutines", "on")]);
+    let silent = Server::start();
+    let option_wins = host.output_with(&silent.endpoint, &[("coroutines", "on")]);
     // SAFETY: as above.
     unsafe { std::env::remove_var("KINESIS_COROUTINES") };
     assert_eq!(host.flush(&by_variable).answer(), Some(FLB_RETRY));
     let flush = host.flush(&option_wins);
     assert_eq!(flush.answer(), None);
+    silent.close();
     host.run_until(|| flush.answer().is_some());
     [by_option, by_variable, option_wins].into_iter().for_each(|output| assert_eq!(output.exit(&host.library), FLB_OK));
     host.stop();

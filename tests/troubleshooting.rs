@@ -156,7 +156,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("the proxy …: …", "tests/network/proxies.rs", "the proxy "),
     (
-        "the ledger file … cannot be written…: …; chunks are sent whole if Fluent Bit ends before it is written",
+        "the ledger file … cannot be written: …; chunks are sent whole if Fluent Bit ends before it is written",
         "src/ledger/journal_tests.rs",
         "; chunks are sent whole if Fluent Bit ends before it is written",
     ),

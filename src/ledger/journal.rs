@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -62,7 +61,7 @@ struct State {
 }
 
 impl Journal {
-    /// Opens or makes the file, locks it, and writes it anew with the chunks that `keep` makes of those that are read.
+    /// Opens or makes the file, locks it, and writes it anew. Returns the chunks that it knows, the oldest first, too.
     /// The error is for whoever configured the path. Of a file that was made here, the seed is `new_seed`.
     pub(super) fn open(
         path: PathBuf,
@@ -195,7 +194,7 @@ impl Journal {
             Err(_) if state.retry_at.is_none() => state.file.sync_all(),
             saved => saved,
         };
-        saved.map_err(|error| self.cannot_be_written("", error))
+        saved.map_err(|error| self.cannot_be_written(&error, ""))
     }
 
     /// Writes the file anew; `lasting` waits until it is on the disk.
@@ -227,16 +226,14 @@ impl Journal {
     fn failed(&self, state: &mut State, error: &io::Error) {
         state.retry_at = Some(Instant::now() + PAUSE);
         let emptied = state.file.set_len(0).or_else(|_| fs::remove_file(&self.path));
-        self.log.folded(Level::Warn, "ledger file", || {
-            let also = emptied.err().map_or(String::new(), |error| format!(" or emptied ({error})"));
-            self.cannot_be_written(&also, error)
-        });
+        let also = emptied.err().map_or(String::new(), |error| [", ", &error.to_string()].concat());
+        self.log.folded(Level::Warn, "ledger file", || self.cannot_be_written(error, &also));
     }
 
-    fn cannot_be_written(&self, also: &str, error: impl Display) -> String {
+    fn cannot_be_written(&self, error: &io::Error, also: &str) -> String {
+        let path = self.path.display();
         format!(
-            "the ledger file {} cannot be written{also}: {error}; chunks are sent whole if Fluent Bit ends before it is written",
-            self.path.display()
+            "the ledger file {path} cannot be written: {error}{also}; chunks are sent whole if Fluent Bit ends before it is written"
         )
     }
 }

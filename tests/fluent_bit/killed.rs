@@ -14,18 +14,20 @@ use crate::support::fake_kinesis::{Faults, Settings};
 use crate::{Claim, note};
 
 const KILLS: usize = 20;
+/// How late Kinesis answers.
+const LATENCY_MS: u64 = 50;
 /// Requests on their way at once, and the records of each.
-const CONCURRENCY: usize = 4;
-const REQUEST: usize = 50;
+const CONCURRENCY: usize = 2;
+const REQUEST: usize = 20;
 
 pub fn claims() -> Vec<Claim> {
     vec![
         Claim::new("twenty_kills_send_twice_no_more_than_the_requests_under_way", |binary| {
             // So few and large chunks that none is done between the first kill and the last.
-            kill(binary, &Plan { parts: 1, part: 40_000, latency_ms: 200, done_at_the_kill: 0 })
+            kill(binary, &Plan { parts: 1, part: 40_000, just_done: 0 })
         }),
         Claim::new("twenty_kills_between_small_chunks_send_twice_no_more_than_those_that_were_just_done", |binary| {
-            kill(binary, &Plan { parts: 60, part: 400, latency_ms: 20, done_at_the_kill: 2 })
+            kill(binary, &Plan { parts: 60, part: 400, just_done: 3 })
         }),
     ]
 }
@@ -35,16 +37,15 @@ struct Plan {
     parts: usize,
     /// Lines of each.
     part: usize,
-    latency_ms: u64,
-    /// Chunks, at most, that the plugin calls done and Fluent Bit has not deleted at the moment of a kill.
-    done_at_the_kill: usize,
+    /// Chunks that are done and not yet deleted by Fluent Bit at a kill, over all kills: each takes milliseconds only.
+    just_done: usize,
 }
 
 /// Kinesis stores what it gets at once and answers late: what is on its way at the kill is there without an answer.
 fn kill(binary: &Binary, plan: &Plan) -> Result<(), Failed> {
     let lines = plan.parts * plan.part;
     let away = Faults { throttle_calls: 1.0, ..Faults::default() };
-    let slow = Faults { latency_ms: plan.latency_ms, throttle_records: 0.1, ..Faults::default() };
+    let slow = Faults { latency_ms: LATENCY_MS, throttle_records: 0.1, ..Faults::default() };
     let (home, kinesis) = home_beside(binary, Settings { faults: away, ..checked() })?;
     let service = ["Grace 2", "storage.path storage", "scheduler.base 1", "scheduler.cap 2"];
     let (concurrency, count) = (format!("concurrency {CONCURRENCY}"), format!("batch_request_max_count {REQUEST}"));
@@ -73,7 +74,7 @@ fn kill(binary: &Binary, plan: &Plan) -> Result<(), Failed> {
         let mut fluent_bit = home.start("main.conf")?;
         let before = kinesis.stats().records;
         fluent_bit.wait_until("more arrived", || kinesis.stats().records > before)?;
-        thread::sleep(Duration::from_millis(random.random_range(0..400)));
+        thread::sleep(Duration::from_millis(random.random_range(200..1000)));
         if kinesis.stats().distinct >= lines as u64 {
             return Err(format!("everything had arrived before kill {kill}").into());
         }
@@ -89,7 +90,7 @@ fn kill(binary: &Binary, plan: &Plan) -> Result<(), Failed> {
     let missing = (0..lines).filter(|number| !times.contains_key(number)).count();
     let twice: usize = times.values().map(|times| times - 1).sum();
     note(binary, &format!("{twice} of {lines} lines came again over {KILLS} kills, {missing} are missing"));
-    let allowed = KILLS * (CONCURRENCY * REQUEST + plan.done_at_the_kill * plan.part);
+    let allowed = KILLS * CONCURRENCY * REQUEST + plan.just_done * plan.part;
     if missing > 0 || times.len() != lines || twice > allowed {
         return Err(format!("{missing} of {lines} lines are missing; {twice} came again, {allowed} may").into());
     }

@@ -288,7 +288,8 @@ fn reload(binary: &Binary, reloads: usize, pause: Duration) -> Result<(), Failed
     let (home, kinesis) = home_beside(binary, checked())?;
     let service = ["Hot_Reload on", "storage.path storage"];
     let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
-    let output = ["stream logs", "Retry_Limit no_limits"];
+    // Its file is locked: the old output must have closed it when the new one opens it.
+    let output = ["stream logs", "Retry_Limit no_limits", "ledger_path ledger"];
     home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
     let mut fluent_bit = home.start("main.conf")?;
     let (written, enough) = (AtomicUsize::new(0), AtomicBool::new(false));

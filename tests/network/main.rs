@@ -24,6 +24,7 @@ mod endpoints;
 mod fake_kinesis;
 #[path = "../support/flush.rs"]
 mod flush;
+mod limits;
 mod metadata;
 mod namespaces;
 mod proxies;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         connections::trials(),
         namespaces::trials(),
         replies::trials(),
+        limits::trials(),
         shortages::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
