@@ -213,7 +213,7 @@ fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
     let log = TestLog::default();
     assert!(open_with(&path, "others", &log).unwrap().is_empty());
     let expected = format!(
-        "Warn the ledger file {} is not used: it is of logs; chunks that were in retry are sent whole",
+        "Warn the ledger file {} is not used: it belongs to logs; chunks that were in retry are sent whole",
         path.display()
     );
     assert_eq!(log.lines(), [expected]);

@@ -80,12 +80,11 @@ fn serve(connection: TcpStream, reads: bool, stored: &Stored) -> std::io::Result
 fn store(body: &[u8], stored: &Stored) -> usize {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap();
     let records = body["Records"].as_array().unwrap();
-    let data = |record: &serde_json::Value| {
-        base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap()
-    };
-    let lines = records.iter().flat_map(|record| {
-        String::from_utf8(data(record)).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
-    });
+    let data =
+        |record: &serde_json::Value| base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap();
+    let lines = records
+        .iter()
+        .flat_map(|record| String::from_utf8(data(record)).unwrap().lines().map(str::to_owned).collect::<Vec<_>>());
     stored.lock().unwrap().extend(lines);
     records.len()
 }
