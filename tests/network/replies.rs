@@ -61,7 +61,7 @@ fn flush(address: SocketAddr) -> Result<(Report, Duration), Failed> {
 }
 
 /// The flush, the exit and the retry that is not made.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn a_page_without_end_beside_an_error_costs_neither_memory_nor_the_status() -> Result<(), Failed> {
     let (report, _) = flush(server("HTTP/1.1 503 -\r\nContent-Type: text/html\r\n\r\n", "<p>Sorry.</p>", AT_ONCE)?)?;
