@@ -12,7 +12,8 @@ build: ## builds kinesis.so, the file Fluent Bit loads; 5 min
 	cargo rustc --release --lib --crate-type cdylib
 	cp target/release/libkinesis.so kinesis.so
 
-# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it.
+# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it. The same bytes as
+# the released ones come of the Rust that .github/workflows/library.yml and the Dockerfile name alone.
 dist: .cargo-tools/zig/installed ## builds dist/kinesis.so, which runs with glibc 2.17 or newer, and tests it; 15 min
 	scripts/dist
 	cargo test --test library_file
