@@ -2,33 +2,36 @@
 
 .PHONY: help build dist demo test check bench fuzz peers bindings clean
 
+# A line `target: ## what it does; N min` is listed.
 help: ## lists the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## |; ' '/^[a-z]+:.*## / {printf "make %-9s %6s  %s\n", $$1, $$3, $$2}' Makefile
+	@echo 'Times are those of the first run, on two cores.'
 
 # cargo rustc with one crate type: beside an rlib, cargo would leave link-time optimization out.
-build: ## builds kinesis.so, the file Fluent Bit loads
+build: ## builds kinesis.so, the file Fluent Bit loads; 5 min
 	cargo rustc --release --lib --crate-type cdylib
 	cp target/release/libkinesis.so kinesis.so
 
-# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it.
-dist: .cargo-tools/zig/installed ## builds dist/kinesis.so, which runs wherever glibc is 2.17 or newer, and tests it
+# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it. The same bytes as
+# the released ones come of the Rust that .github/workflows/library.yml and the Dockerfile name alone.
+dist: .cargo-tools/zig/installed ## builds dist/kinesis.so, which runs with glibc 2.17 or newer, and tests it; 15 min
 	scripts/dist
 	cargo test --test library_file
 	KINESIS_SO=dist/kinesis.so cargo test --test load_unload
 	KINESIS_SO=dist/kinesis.so scripts/demo
 
-demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived
+demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived; 3 min
 	scripts/demo
 
-test: peers ## runs every test, those against other people's servers included
+test: peers ## runs every test, those against other people's servers included; 20 min
 	scripts/test
 
-check: ## format, lints and documentation, as CI wants them
+check: ## format, lints and documentation, as CI wants them; 5 min
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 
-bench: ## measures what the plugin costs, in Fluent Bit too when FLUENT_BIT names it
+bench: ## measures what the plugin costs, in Fluent Bit too when FLUENT_BIT names it; 15 min
 	scripts/bench
 
 # What the fuzzer finds grows in fuzz/target; the corpus in fuzz/corpus, which `make test` replays, is chosen by hand.

@@ -20,6 +20,7 @@ use kinesis::record_set::RecordSet;
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use support::example::example;
 use support::fake_kinesis::wire::Wire;
 use support::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, StoredRecord, Stream};
 use support::host::access_log::AccessLog;
@@ -77,8 +78,7 @@ struct Host(Child);
 
 impl Host {
     fn start(kinesis: &FakeKinesis, options: &[&str]) -> Host {
-        let test = std::env::current_exe().unwrap();
-        let mut command = Command::new(test.parent().unwrap().parent().unwrap().join("examples/host"));
+        let mut command = Command::new(example("host"));
         command.args(["-p", "region=eu-west-1", "-p", "stream=logs", "--chunk-bytes", "200000"]);
         command.args(["-p", &format!("endpoint={}", kinesis.endpoint())]);
         command.args(options.iter().flat_map(|option| ["-p", option])).arg("-");

@@ -11,26 +11,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use support::example::example;
 use support::fake_kinesis::{Credential, FakeKinesis, Fault, Faults, Keep, Settings, Stats, Stream};
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// The host example, which cargo builds beside the tests.
-fn host_program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let target = test.parent().unwrap().parent().unwrap();
-    target.join("examples/host")
-}
-
 /// The host, about to send to the stand-in.
 fn host(kinesis: &FakeKinesis, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(host_program());
+    let mut command = Command::new(example("host"));
     command.args(["-p", "region=eu-west-1", "-p", &format!("endpoint={}", kinesis.endpoint())]);
     if !arguments.iter().any(|argument| argument.starts_with("stream=")) {
         command.args(["-p", "stream=logs"]);
@@ -325,7 +318,7 @@ fn without_a_terminal_a_short_run_shows_its_table_alone() {
 /// Sends one chunk to `endpoint` with half a second for each request and one retry; returns how long it took.
 fn flush_within_bounds(endpoint: &str, ca: Option<&str>) -> Duration {
     let start = Instant::now();
-    let mut command = Command::new(host_program());
+    let mut command = Command::new(example("host"));
     command.args(["-p", "stream=logs", "-p", "region=eu-west-1", "-p", &format!("endpoint={endpoint}")]);
     command.args([
         "-p",

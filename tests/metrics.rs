@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use kinesis::metrics::{Kind, OUTCOMES, PREFIX, series};
+use support::example::example;
 use support::fake_kinesis::{FakeKinesis, Faults, Keep, Settings, Stats};
 
 /// Runs the host with these arguments until all is delivered or its retries are used up.
 fn host(kinesis: &FakeKinesis, arguments: &[&str]) -> Output {
-    let target = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
-    let mut command = Command::new(target.join("examples/host"));
+    let mut command = Command::new(example("host"));
     command.args(["-p", "stream=logs", "-p", "region=eu-west-1", "-p", &format!("endpoint={}", kinesis.endpoint())]);
     command.args(["-p", "alias=audit", "--metrics"]).args(arguments);
     command.env_clear().env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");

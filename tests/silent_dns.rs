@@ -5,11 +5,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
+#[path = "support/example.rs"]
+mod example;
+
 use std::net::UdpSocket;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 use std::time::{Duration, Instant};
 
+use example::example;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// The argument with which this program runs inside the namespaces.
@@ -63,7 +66,7 @@ fn flush_with_a_silent_name_server() -> ExitCode {
 
 fn is_left_to_a_retry(request_timeout: &str, reason: &str, patience: Duration) -> bool {
     let silent = UdpSocket::bind("127.0.0.1:53").unwrap();
-    let host: PathBuf = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/host");
+    let host = example("host");
     let began = Instant::now();
     let mut command = Command::new(host);
     command.args(["-p", "stream=logs", "-p", "region=eu-west-1", "-p", "endpoint=http://kinesis.example.com"]);

@@ -14,6 +14,7 @@ use std::io::Write;
 use std::process::Command;
 use std::ptr;
 
+use support::example::example;
 use support::fake_kinesis::{Credential, FakeKinesis, Fault, Faults, Settings, Stream};
 use support::host::library::{Library, built_plugin};
 use support::host::log;
@@ -228,8 +229,7 @@ fn tests_of(file: &str) -> String {
 /// What the host's log says in a run of `count` records with these properties; those of `DEFAULTS` that are not among them,
 /// nor named behind a minus, are added.
 fn run(endpoint: &str, count: usize, arguments: &[&str], environment: &[(&str, &str)]) -> Vec<String> {
-    let target = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
-    let mut command = Command::new(target.join("examples/host"));
+    let mut command = Command::new(example("host"));
     let endpoint = format!("endpoint={endpoint}");
     for default in ["stream=logs", "region=eu-west-1", &endpoint] {
         let name = default.split_once('=').unwrap().0;

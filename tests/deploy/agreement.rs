@@ -1,6 +1,6 @@
-//! The files under `deploy/` speak of the same paths, names and versions, and of files that are there.
+//! The files under `deploy/` and `.github/` speak of the same paths, names and versions, and of files that are there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
@@ -8,9 +8,13 @@ use serde_json::Value;
 use crate::sources::{files, read, root};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 10] = [
         ("the_image_is_built_of_files_that_are_there", copied_files_exist),
         ("the_build_is_given_what_it_copies", nothing_needed_is_ignored),
+        ("an_image_holds_the_library_of_its_architecture", architecture_is_given),
+        ("the_image_and_the_release_are_built_by_one_compiler", compilers_agree),
+        ("an_action_is_a_commit", actions_are_commits),
+        ("dependabot_looks_at_every_list_of_other_peoples_code", dependabot_sees_all),
         ("the_library_is_where_it_is_loaded_from", paths_agree),
         ("no_image_runs_as_root_by_itself", images_are_not_root),
         ("images_carry_the_version_of_the_crate", versions_agree),
@@ -102,6 +106,70 @@ fn nothing_needed_is_ignored() -> Result<(), Failed> {
         must(is_given(&path), format!("the build does not get {path}"))?;
     }
     Ok(())
+}
+
+/// The builder sets these by itself where a stage asks for them; a default would stand for every architecture.
+fn architecture_is_given() -> Result<(), Failed> {
+    let mut asked = 0;
+    for (name, lines) in stages() {
+        let arguments: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("ARG ")).collect();
+        for argument in ["TARGETARCH", "TARGETPLATFORM", "TARGETOS", "TARGETVARIANT"] {
+            if lines.iter().any(|line| line.contains(argument)) {
+                asked += 1;
+                must(arguments.contains(&argument), format!("{name} needs `ARG {argument}` alone, has {arguments:?}"))?;
+            }
+        }
+    }
+    must(asked > 0, "no stage asks for the architecture".to_owned())
+}
+
+/// The same bytes come of the same compiler alone.
+fn compilers_agree() -> Result<(), Failed> {
+    let image = instructions().iter().find_map(|line| Some(line.split_once(" rust:")?.1.split('-').next()?.to_owned()));
+    let image = image.ok_or("the image is built without Rust")?;
+    let build = format!("rustup toolchain install {image} --profile minimal && rustup default {image} ");
+    must(read(".github/workflows/library.yml").contains(&build), format!("library.yml does not build with {image}"))
+}
+
+/// A tag can be moved, a commit cannot. The version stands behind it, for people and for Dependabot.
+fn actions_are_commits() -> Result<(), Failed> {
+    let mut found = 0;
+    for file in files(".github/workflows", "") {
+        let uses = file.text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "));
+        for action in uses.filter(|action| !action.starts_with("./")) {
+            found += 1;
+            let (commit, version) =
+                action.split_once('@').and_then(|(_, at)| at.split_once(" # v")).unwrap_or_default();
+            let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_version = version.split('.').filter(|part| part.parse::<u32>().is_ok()).count() == 3;
+            must(is_commit && is_version, format!("{}: {action}", file.path))?;
+        }
+    }
+    must(found >= 10, format!("{found} actions were found"))
+}
+
+/// Kind and folder of each list, as the files are and as Dependabot is told.
+fn dependabot_sees_all() -> Result<(), Failed> {
+    let mut lists = BTreeSet::from([("github-actions".to_owned(), "/".to_owned())]);
+    for (name, mark, kind) in [
+        ("Cargo.lock", "[[package]]", "cargo"),
+        ("package-lock.json", "packages", "npm"),
+        ("Dockerfile", "FROM", "docker"),
+        (".txt", "--hash=sha256:", "pip"),
+    ] {
+        for file in files("", name).into_iter().filter(|file| file.text.contains(mark)) {
+            let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            lists.insert((kind.to_owned(), format!("/{folder}")));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for update in read(".github/dependabot.yml").split("package-ecosystem: ").skip(1) {
+        let folders = update.lines().find_map(|line| line.trim().strip_prefix("director")?.split_once(": "));
+        let folders = folders.map_or("", |(_, folders)| folders).trim_matches(['[', ']']);
+        let kind = update.lines().next().unwrap_or_default();
+        seen.extend(folders.split(", ").map(|folder| (kind.to_owned(), folder.to_owned())));
+    }
+    must(seen == lists, format!("it looks at {seen:?}, there is {lists:?}"))
 }
 
 fn paths_agree() -> Result<(), Failed> {

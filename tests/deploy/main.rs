@@ -13,17 +13,31 @@ mod sources;
 mod systemd;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use sources::root;
 
 fn main() -> ExitCode {
+    let scripts = [".ci", "scripts"].into_iter().flat_map(|folder| sources::files(folder, "")).collect::<Vec<_>>();
+    let in_bash = scripts.iter().filter(|file| file.text.starts_with("#!/usr/bin/env bash\n"));
+    let in_bash: Vec<&str> = in_bash.map(|file| file.path.as_str()).collect();
+    assert!(in_bash.contains(&".ci/run") && in_bash.contains(&"scripts/test"), "{in_bash:?}");
     let python = ["python", "tests/deploy/check.py"];
     let mut trials = vec![
         passes("the_dockerfile_passes_hadolint", &["hadolint"], &["deploy/docker/Dockerfile"]),
-        passes("the_workflows_pass_actionlint", &["actionlint", "-shellcheck=", "-pyflakes="], &[".github/workflows/"]),
+        passes(
+            "the_workflows_pass_actionlint",
+            &["actionlint", "-shellcheck=.venv/bin/shellcheck", "-pyflakes="],
+            &[".github/workflows/"],
+        ),
+        passes("the_scripts_pass_shellcheck", &["shellcheck"], &in_bash),
+        passes(
+            "dependabot_understands_its_configuration",
+            &["check-jsonschema", "--builtin-schema", "vendor.dependabot"],
+            &[".github/dependabot.yml"],
+        ),
         passes(
             "the_manifests_are_those_of_kubernetes",
             &[&python[..], &["kubernetes"]].concat(),
@@ -40,11 +54,7 @@ fn main() -> ExitCode {
             &[&python[..], &["iam"]].concat(),
             &["deploy/iam/.json"],
         ),
-        passes(
-            "the_crates_have_licences_and_sources_that_are_allowed",
-            &["cargo-deny", "--offline", "--log-level=error", "check", "licenses", "bans", "sources"],
-            &[],
-        ),
+        denies_nothing("the_crates_have_licences_and_sources_that_are_allowed", &["licenses", "bans", "sources"]),
     ];
     trials.push(advisories());
     trials.extend(systemd::trials());
@@ -55,19 +65,31 @@ fn main() -> ExitCode {
 /// A program of `.venv/bin` accepts files. A path such as `deploy/iam/.json` stands for all files of that folder whose
 /// names end so.
 fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
-    let program = root().join(".venv/bin").join(command[0]);
+    let program = tool(command[0]);
     let mut arguments: Vec<String> = command[1..].iter().map(|argument| (*argument).to_owned()).collect();
     arguments.extend(files.iter().flat_map(|file| expanded(file)));
-    unless_missing(name, missing(program.clone()), move || {
-        let mut command = Command::new(&program);
-        let ran = command.args(&arguments).current_dir(root()).stdin(Stdio::null()).output()?;
-        match ran.status.success() {
-            true => Ok(()),
-            false => {
-                Err([ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat().into())
-            }
-        }
+    unless_missing(name, missing(&program), move || succeeds(Command::new(&program).args(&arguments)))
+}
+
+/// cargo-deny passes the crates. It reads those of every platform, of which building has fetched this one's alone.
+fn denies_nothing(name: &str, checks: &'static [&str]) -> Trial {
+    let program = tool("cargo-deny");
+    unless_missing(name, missing(&program), move || {
+        succeeds(Command::new(env!("CARGO")).args(["fetch", "--locked"]))?;
+        succeeds(Command::new(&program).args(["--offline", "--log-level=error", "check"]).args(checks))
     })
+}
+
+fn tool(name: &str) -> PathBuf {
+    root().join(".venv/bin").join(name)
+}
+
+fn succeeds(command: &mut Command) -> Result<(), Failed> {
+    let ran = command.current_dir(root()).stdin(Stdio::null()).output()?;
+    match ran.status.success() {
+        true => Ok(()),
+        false => Err([ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat().into()),
+    }
 }
 
 /// The database of vulnerabilities is on GitHub, so this looks only where it was fetched before; a workflow does each week.
@@ -83,7 +105,7 @@ fn advisories() -> Trial {
         let reason = "no database of vulnerabilities: `cargo deny fetch` gets it from GitHub";
         return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)));
     }
-    passes(name, &["cargo-deny", "--offline", "--log-level=error", "check", "advisories"], &[])
+    denies_nothing(name, &["advisories"])
 }
 
 fn expanded(path: &str) -> Vec<String> {
@@ -96,7 +118,7 @@ fn expanded(path: &str) -> Vec<String> {
     files
 }
 
-fn missing(program: PathBuf) -> Option<String> {
+fn missing(program: &Path) -> Option<String> {
     let name = program.file_name().unwrap().display().to_string();
     (!program.exists()).then(|| format!("{name} is not installed: `make peers` does that"))
 }
