@@ -100,6 +100,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_set_is_empty_before_anything_is_in_it_and_after_all_was_taken_out() {
+        let mut set = RecordSet::default();
+        assert!(set.is_empty());
+        set.insert(70);
+        assert!(!set.is_empty());
+        set.remove(70);
+        assert!(set.is_empty());
+    }
+
+    #[test]
+    fn sets_of_different_records_are_different() {
+        let set = |record: u32| RecordSet::from_iter([record]);
+        assert_ne!(set(1), set(2));
+        assert_ne!(set(1), set(65));
+        assert_ne!(set(1), RecordSet::default());
+    }
+
+    #[test]
+    fn a_set_takes_a_bit_for_each_record_up_to_its_last() {
+        assert_eq!(RecordSet::default().bytes(), 0);
+        let bytes = RecordSet::from_iter([80_000]).bytes();
+        assert!((10_000..25_000).contains(&bytes), "{bytes}");
+    }
+
     proptest! {
         #[test]
         fn a_record_set_holds_what_was_inserted_and_not_removed(

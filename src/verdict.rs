@@ -313,6 +313,48 @@ mod tests {
     }
 
     #[test]
+    fn what_an_operator_should_do_depends_on_the_error() {
+        for (code, expected) in [
+            ("ResourceNotFoundException", "create the stream, or correct stream and region"),
+            ("AccessDeniedException", "grant kinesis:PutRecords on the stream"),
+            ("KMSAccessDeniedException", "grant kms:GenerateDataKey on the stream's key"),
+            ("KMSDisabledException", "see to the KMS key of the stream"),
+            ("SomethingNewException", "see whether the endpoint is that of Kinesis"),
+        ] {
+            let judged = judge(400, &format!(r#"{{"__type":"{code}"}}"#));
+            assert!(matches!(judged, Verdict::Operator { advice, .. } if advice == expected), "{code}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_too_large_for_a_proxy_is_refused_for_its_size() {
+        let reason = "HTTP 413 without an error that can be read".to_owned();
+        assert_eq!(describe(&reply(413)), reason);
+        let refusal = Refusal { reason, too_large: true, ..Refusal::default() };
+        assert_eq!(verdict(&Ok(reply(413)), 3), Verdict::Refused(refusal));
+    }
+
+    #[test]
+    fn a_reply_accepts_something_when_it_accepts_one_record() {
+        let record = |code: &str| format!(r#"{{"SequenceNumber":"1","ErrorCode":{code}}}"#);
+        let accepts = |codes: [&str; 3]| {
+            let records = codes.map(record).join(",");
+            judge(200, &format!(r#"{{"Records":[{records}]}}"#)).accepts_any()
+        };
+        let (no, failed) = ("null", "\"InternalFailure\"");
+        assert!(accepts([no, no, no]) && accepts([failed, no, failed]));
+        assert!(!accepts([failed, failed, failed]));
+        assert!(!judge(200, "").accepts_any() && !judge(503, "").accepts_any());
+    }
+
+    #[test]
+    fn a_reply_that_accepts_all_in_unusual_words_accepts_all() {
+        let record = r#"{"EncryptionType":null,"Other":[1],"ErrorCode":null,"SequenceNumber":"1"}"#;
+        let body = format!(r#"{{ "Other": 1, "Records": [ {record} ,{record},{record}] }}"#);
+        assert_eq!(judge(200, &body), Verdict::Accepted);
+    }
+
+    #[test]
     fn records_are_judged_one_by_one() {
         let body =
             r#"{"Records":[{"SequenceNumber":"1"},{"ErrorCode":"Whatever"},{"ErrorCode":"InvalidArgumentException"}]}"#;
@@ -335,7 +377,8 @@ mod tests {
                 other => panic!("{other:?}"),
             };
         assert_eq!(named(message), Some(1));
-        assert_eq!(named("Value at 'records.4.member.data'"), None, "the batch has three records");
+        assert_eq!(named(&message.replace("records.2", "records.3")), Some(2));
+        assert_eq!(named(&message.replace("records.2", "records.4")), None, "the batch has three records");
         assert_eq!(named("Value at 'records.0.member.data'"), None);
         assert_eq!(named("Value at 'records' failed"), None);
     }

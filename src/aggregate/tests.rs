@@ -139,6 +139,7 @@ fn the_only_record_can_be_had_as_it_is() {
     for hash_key in [None, Some("123")] {
         aggregate.push("key", hash_key, b"raw");
         assert_eq!((aggregate.only_data(), aggregate.partition_key()), (Some(b"raw".as_slice()), "key"));
+        assert!(!aggregate.is_empty());
         aggregate.push("other", None, b"second");
         assert_eq!((aggregate.only_data(), aggregate.partition_key(), aggregate.len()), (None, "key", 2));
         aggregate.clear();
@@ -297,6 +298,27 @@ fn map(ranges: &[(u128, u128)]) -> ShardMap {
     let entries: Vec<_> = (0..).zip(ranges).map(|(id, (start, end))| entry(id, *start, *end, ().into())).collect();
     let body = serde_json::json!({ "Shards": entries });
     ShardMap::new(Page::parse(body.to_string().as_bytes()).unwrap().shards).unwrap()
+}
+
+#[test]
+fn a_map_agrees_with_a_reply_that_names_the_shard_a_record_was_made_for_or_any_open_one_if_for_none() {
+    let null = serde_json::Value::Null;
+    let body = serde_json::json!({ "Shards": [entry(1, 0, HALF - 1, null.clone()), entry(2, HALF, LAST, null)] });
+    let map = ShardMap::new(Page::parse(body.to_string().as_bytes()).unwrap().shards).unwrap();
+    assert!(!map.is_empty() && ShardMap::default().is_empty());
+    let [low, high, other] = [1, 2, 3].map(|id| format!("shardId-{id:012}"));
+    for (made_for, named, agrees) in [
+        (Some(LAST), &high, true),
+        (Some(LAST), &low, false),
+        (Some(LAST), &other, false),
+        (Some(0), &low, true),
+        (None, &low, true),
+        (None, &high, true),
+        (None, &other, false),
+    ] {
+        let shard = made_for.map(|hash_key| map.owner(hash_key).unwrap().as_ref());
+        assert_eq!(map.agrees(shard, named), agrees, "{made_for:?} {named}");
+    }
 }
 
 #[test]

@@ -79,6 +79,16 @@ async fn of_a_refused_block_only_the_record_at_fault_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_records_of_a_refused_block_are_packed_again_without_others() {
+    let bench = bench(vec![], 8);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::FailInside("1}", "InvalidArgumentException"));
+    let event = |id: u32| rmp_serde::to_vec(&(1, serde_json::json!({ "i": id }))).unwrap();
+    assert_eq!(bench.flush_chunk(&[0, 1, 2, 11].map(event).concat()).await, Outcome::Delivered);
+    assert_eq!(accepted(&bench), ids([0, 2]));
+    assert_eq!(bench.sizes(), [2, 3, 1, 1], "two blocks, the records of the first, and each suspect alone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_that_may_be_stored_twice_are_counted_each() {
     let bench = bench(vec![Answer::Mismatch], 8);
     assert_eq!(bench.flush(8).await, Outcome::Delivered);

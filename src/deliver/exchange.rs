@@ -152,8 +152,48 @@ fn explain(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::deliver::scripted::{Answer, Bench};
+    use crate::kinesis::client::TransportError;
+    use crate::metrics::Metric;
     use crate::outcome::Outcome;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_counts_fewer_failures_than_it_names_is_said() {
+        let failed = r#"{"FailedRecordCount":0,"Records":[{"ErrorCode":"InternalFailure"}]}"#;
+        let bench = Bench::new(vec![Answer::Body(failed)]);
+        assert_eq!(bench.flush(1).await, Outcome::Delivered);
+        assert!(bench.log.lines()[0].starts_with("Warn a reply counts 0 failed records and names 1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_left_is_not_counted_as_sent() {
+        let connect = || Answer::Broken(TransportError::Connect("refused".to_owned()));
+        let bench = Bench::new(vec![connect(), connect()]);
+        assert_eq!(bench.flush(1).await, Outcome::Delivered);
+        let once = Bench::new(vec![]);
+        assert_eq!(once.flush(1).await, Outcome::Delivered);
+        let sent = |bench: &Bench| bench.delivery.metrics().get(Metric::BytesSent);
+        assert!(sent(&once) > 0);
+        assert_eq!(sent(&bench), sent(&once));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_request_may_be_throttled_too_and_not_each_that_fails_is() {
+        for (status, code, throttled) in [
+            (400, "ProvisionedThroughputExceededException", true),
+            (400, "ThrottlingException", true),
+            (500, "InternalFailure", false),
+        ] {
+            let bench = Bench::new(vec![Answer::Status(status, code)]);
+            assert_eq!(bench.flush(3).await, Outcome::Delivered);
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert_eq!(bench.flush(3).await, Outcome::Delivered);
+            let told = bench.log.lines().concat().contains("throttling has ended: 3 records were throttled");
+            assert_eq!(told, throttled, "{code}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_count_that_contradicts_the_records_is_said_once_and_the_records_decide() {

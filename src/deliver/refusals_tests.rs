@@ -112,6 +112,45 @@ async fn a_record_that_is_refused_by_itself_needs_no_other_request_but_a_second_
     assert_eq!(refused(&bench), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn suspects_are_tried_alone_and_once_in_a_flush() {
+    let bench = Bench::new(vec![]);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":0}"#, r#"{"i":1}"#], "too long"));
+    assert_eq!(bench.flush(2).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [2, 1, 1]);
+    assert_eq!(bench.flush(2).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [2, 1, 1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_refuses_each_record_by_itself_is_given_up_after_few_requests() {
+    let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::FailInside("i", "InvalidArgumentException"));
+    assert_eq!(bench.flush(400).await, Outcome::Retry);
+    assert_eq!((bench.sizes(), refused(&bench)), (vec![4; refusals::MOST_IN_A_ROW], 0));
+    let lines = bench.log.lines();
+    assert!(lines[0].contains("stream logs: InvalidArgumentException; nothing was accepted after that"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_do_not_end_a_flush_while_others_are_accepted_between_them() {
+    let script = (0..40).map(|request| Answer::Codes(if request % 2 == 0 { &["ValidationException"] } else { &[""] }));
+    let bench = Bench::with(script.collect(), |settings, requests| {
+        (settings.concurrency, requests.max_records) = (1, 1);
+    });
+    assert_eq!(bench.flush(40).await, Outcome::Delivered, "20 were refused, never two in a row");
+    assert_eq!((bench.accepted(), refused(&bench)), (ids(0..40), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_is_stopped_packs_nothing_more() {
+    let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "ResourceNotFoundException"));
+    let chunk = [chunk_of(&[1; 100]), b"\xa1x".to_vec()].concat();
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
+    assert_eq!(refused(&bench), 0, "the last of the chunk is no event, and was not looked at");
+}
+
 const MEGABYTE: usize = 1_000_000;
 
 /// Lines that do not compress well, 100 bytes each.
@@ -160,6 +199,7 @@ async fn a_limit_of_bodies_on_the_way_costs_no_line_and_is_remembered() {
         assert_eq!(too_large(&bench), refusals, "aggregated: {aggregated}");
         assert!(bench.sizes().len() - requests < 20, "and yet not in many small ones: {:?}", bench.sizes().len());
         let lines = bench.log.lines();
+        assert!(!lines.is_empty());
         assert!(lines.iter().all(|line| line.contains("too large for the stream or a proxy")), "{lines:?}");
     }
 }
@@ -171,6 +211,30 @@ fn too_large(bench: &Bench) -> u64 {
 
 fn long_line(id: usize, bytes: usize) -> Vec<u8> {
     rmp_serde::to_vec(&(1, serde_json::json!({ "i": id, "log": "x".repeat(bytes) }))).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_passed_is_the_size_of_a_group_and_not_of_a_record_alone() {
+    let bench = Bench::with(vec![], |_, requests| joined(requests));
+    let limit = &bench.delivery.group_size;
+    let lower_to = |most: usize| while limit.get() > most && limit.refused(limit.get(), Some(most)) {};
+    lower_to(5000);
+    assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
+    assert!(limit.refused(4500, None));
+    assert_eq!(limit.get(), 2250, "4,000 bytes passed, but as one record");
+    assert_eq!(bench.flush_chunk(&lines(15)).await, Outcome::Delivered);
+    assert!(limit.refused(2200, None));
+    assert!((1400..2200).contains(&limit.get()), "{}", limit.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_accepted_shows_what_size_passes() {
+    let bench = Bench::new(vec![]);
+    let limit = &bench.delivery.request_size;
+    assert!(limit.refused(limit.get(), Some(5000)));
+    assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
+    assert!(limit.refused(4500, None));
+    assert!((4000..4500).contains(&limit.get()), "{}", limit.get());
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,3 +136,23 @@ impl<T: Transport> Delivery<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn each_failure_doubles_the_time_until_the_next_question_up_to_ten_minutes() {
+        let mut random = SmallRng::seed_from_u64(1);
+        for (failures, average) in [(0, 600), (1, 30), (2, 60), (3, 120), (5, 480), (6, 600), (40, 600)] {
+            let shards = Shards { failures: Cell::new(failures), ..Shards::default() };
+            let average = Duration::from_secs(average);
+            for _ in 0..100 {
+                let interval = shards.interval(&mut random);
+                assert!(average / 2 <= interval && interval <= average * 3 / 2, "{failures}: {interval:?}");
+            }
+        }
+    }
+}

@@ -34,7 +34,7 @@ impl SizeLimit {
             let now = self.now.get();
             let raised = now.saturating_add((now / 4).max(1)).min(self.most);
             self.now.set(raised);
-            self.changed_at.set((raised < self.most).then(Instant::now));
+            self.changed_at.set(Some(Instant::now()));
         }
         self.now.get()
     }
@@ -95,5 +95,21 @@ mod tests {
         assert_eq!(limit.get(), 300);
         assert!(limit.refused(1, None));
         assert_eq!(limit.get(), 1);
+    }
+
+    #[test]
+    fn what_passed_before_a_limit_was_found_is_not_held_against_a_refusal() {
+        let limit = SizeLimit::new(1000);
+        limit.accepted(900);
+        assert!(limit.refused(1000, None));
+        assert_eq!(limit.get(), 500);
+    }
+
+    /// Or the same size would be sent and refused for ever.
+    #[test]
+    fn who_refuses_what_is_said_to_be_allowed_is_not_believed() {
+        let limit = SizeLimit::new(1000);
+        assert!(limit.refused(700, Some(700)));
+        assert_eq!(limit.get(), 350);
     }
 }

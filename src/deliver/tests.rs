@@ -521,6 +521,29 @@ async fn throttled_bodies_that_there_is_no_room_for_are_made_anew() {
     assert_eq!(bench.delivery.metrics().get(Metric::RecordsDelivered), 120);
 }
 
+/// Takes all room for bodies that pause.
+fn no_room(bench: &Bench) -> impl Drop {
+    bench.delivery.window.park(16 << 20).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_made_anew_keeps_its_tries_and_its_pauses() {
+    let bench = Bench::new(vec![]);
+    let _all = no_room(&bench);
+    bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, THROTTLED));
+    assert_eq!(bench.flush(2).await, Outcome::Retry);
+    assert_eq!(bench.sizes(), [2; 9]);
+    assert!(bench.kinesis.start.elapsed() > Duration::from_secs(1), "{:?}", bench.kinesis.start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_made_anew_has_its_own_records_alone() {
+    let bench = Bench::new(vec![Answer::Codes(&["ValidationException", "InternalFailure"])]);
+    let _all = no_room(&bench);
+    assert_eq!(bench.flush(2).await, Outcome::Delivered);
+    assert_eq!((bench.sizes(), bench.accepted()), (vec![2, 1, 1], ids(0..2)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_that_pauses_halves_the_window() {
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 256);

@@ -214,6 +214,9 @@ mod tests {
         assert!(window.is_open());
         parked.pop();
         assert!(window.park(5 << 20).is_some());
+        parked.clear();
+        let all = window.park(MOST_PARKED_BYTES);
+        assert!(all.is_some() && window.park(1).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,5 +245,12 @@ mod tests {
         assert_eq!(places.len(), 7);
         drop(places.pop());
         assert!(window.is_open());
+        places.clear();
+        place(&window).fill(MOST_BYTES - 1);
+        let mut all = place(&window);
+        all.fill(MOST_BYTES - 1);
+        assert!(window.is_open());
+        all.fill(1);
+        assert!(!window.is_open());
     }
 }

@@ -125,6 +125,32 @@ async fn restarts_do_not_lengthen_a_life_that_is_counted_in_chunks() {
 }
 
 #[test]
+fn a_file_is_hashed_with_the_seed_it_was_made_with() {
+    let (_folder, path) = folder();
+    for seed in [7, 8] {
+        let ledger = Ledger::open(4096, path.clone(), "logs".to_owned(), seed, TestLog::default().logger());
+        let ledger = Rc::new(ledger.unwrap());
+        assert_eq!(ledger.begin(b"app", b"chunk").key, Some(Key::of(7, b"app", b"chunk")));
+    }
+}
+
+#[test]
+fn what_is_known_already_is_not_noted_again() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    let open = ledger.begin(b"app", &[0; 100]);
+    open.progress().settle([1, 2]);
+    open.progress().suspect(3, 1);
+    let length = fs::metadata(&path).unwrap().len();
+    open.progress().settle([2, 1]);
+    open.progress().suspect(3, 2);
+    open.progress().suspect(1, 2);
+    assert_eq!(fs::metadata(&path).unwrap().len(), length);
+    open.progress().settle([2, 4]);
+    assert!(fs::metadata(&path).unwrap().len() > length);
+}
+
+#[test]
 fn two_ledgers_cannot_have_one_file() {
     let (_folder, path) = folder();
     let refused = |path: &Path| {
@@ -280,12 +306,28 @@ async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_
         path.display()
     );
     assert_eq!(log.lines(), [full]);
+    assert!(!path.exists(), "it is not tried again at once");
     tokio::time::advance(PAUSE).await;
     open.progress().settle([3]);
     assert_eq!(known(&after_a_kill(&path).1, b"chunk"), (set(&[0, 1, 2, 3]), set(&[])));
     open.progress().settle([4]);
     assert_eq!(known(&after_a_kill(&path).1, b"chunk").0, set(&[0, 1, 2, 3, 4]));
     assert_eq!(log.lines().len(), 1);
+}
+
+#[test]
+fn where_the_file_cannot_be_written_anew_a_ledger_does_not_open_and_one_that_is_open_goes_on_appending() {
+    let (_folder, path) = folder();
+    let ledger = open(&path);
+    fs::create_dir(&journal(&ledger).beside).unwrap();
+    ledger.begin(b"app", b"chunk").progress().settle([1]);
+    assert_eq!(ledger.save(), Ok(()), "all of it was appended");
+    journal(&ledger).state.borrow_mut().retry_at = Some(Instant::now());
+    let failed = ledger.save().unwrap_err();
+    assert!(failed.contains("cannot be written"), "{failed}");
+    drop(ledger);
+    let refused = open_with(&path, "logs", &TestLog::default()).unwrap_err();
+    assert!(refused.starts_with(&format!("{} cannot be written: ", path.display())), "{refused}");
 }
 
 const CHUNKS: usize = 4;

@@ -76,6 +76,39 @@ fn the_bound_holds_and_the_oldest_go_first() {
 }
 
 #[test]
+fn a_ledger_is_filled_to_the_last_byte_and_not_beyond() {
+    let one = ledger(1 << 20);
+    assert_eq!(one.bytes(), 0);
+    one.begin(b"app", b"0").progress().settle([1]);
+    let bytes = one.bytes();
+    assert!(bytes > waiting::ENTRY_OVERHEAD, "{bytes}");
+    for (max_bytes, kept) in [(bytes - 1, 0), (bytes, 1), (2 * bytes, 2), (3 * bytes - 1, 2), (3 * bytes, 3)] {
+        let ledger = ledger(max_bytes);
+        for chunk in [b"0", b"1", b"2"] {
+            ledger.begin(b"app", chunk).progress().settle([1]);
+        }
+        assert_eq!((ledger.len(), ledger.bytes()), (kept, kept * bytes));
+    }
+}
+
+#[test]
+fn suspects_take_bytes_too() {
+    let ledger = ledger(1 << 20);
+    ledger.begin(b"app", b"chunk").progress().suspect(80_000, 1);
+    assert!(ledger.bytes() > 10_000, "{}", ledger.bytes());
+}
+
+#[test]
+fn a_chunk_is_hashed_with_the_seed_and_only_when_one_of_its_length_waits() {
+    let ledger = Rc::new(Ledger::new(1 << 20).with_seed(7));
+    assert_eq!(ledger.begin(b"app", b"chunk").key, None);
+    ledger.begin(b"app", b"chunk").progress().settle([1]);
+    assert_eq!(ledger.begin(b"app", b"chunk").key, Some(Key::of(7, b"app", b"chunk")));
+    assert_eq!(ledger.begin(b"app", b"other").key, Some(Key::of(7, b"app", b"other")));
+    assert_eq!(ledger.begin(b"app", b"a longer one").key, None);
+}
+
+#[test]
 fn an_entry_larger_than_the_bound_evicts_nothing_but_itself() {
     let ledger = ledger(4096);
     for number in 0..10_u32 {

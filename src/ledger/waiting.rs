@@ -10,7 +10,7 @@ use super::key::Key;
 use super::progress::Progress;
 
 /// What an entry takes in addition to its sets, in bytes, roughly.
-const ENTRY_OVERHEAD: usize = 128;
+pub(super) const ENTRY_OVERHEAD: usize = 128;
 
 /// How long an entry waits for its chunk. Fluent Bit's scheduler lets a chunk wait 2,001 seconds at most and looks every
 /// ten (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is set higher. What comes later is another

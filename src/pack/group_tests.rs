@@ -313,12 +313,12 @@ fn the_limit_of_a_block_holds_after_compression() {
 #[test]
 fn a_line_too_large_for_a_block_is_cut_or_refused_alone_and_overtakes_nothing() {
     let large = noise(3000, 1);
-    let chunk = [event("x", "1"), event("x", &large), event("x", "2")].concat();
+    let chunk = [event("key", "1"), event("key", &large), event("key", "2")].concat();
     for kind in [None, Some(Kind::Zstd)] {
         let settings = keyed(lines(1000));
         let mut settings = kind.map_or(settings.clone(), |kind| compressed(settings, kind));
         let (batches, remarks) = pack(&chunk, &settings);
-        let cut_from = Some(json("x", &large).len() + "\nx".len());
+        let cut_from = Some(json("key", &large).len() + "\nkey".len());
         let cut = Remark::Altered(Alterations { cut_from, no_partition_key: false });
         assert_eq!(remarks, [(1, cut)]);
         let sent: Vec<Sent> = batches.iter().flat_map(sent).collect();
@@ -421,6 +421,16 @@ fn with_more_keys_than_can_be_open_the_oldest_is_completed() {
         let sent = all_sent(&chunk, &settings);
         assert_eq!(sent.len(), 4 * open::MAX_OPEN, "no key comes again before it is the oldest");
         assert!(sent.iter().all(|sent| sent.key == key(sent.records[0] as usize)));
+    }
+}
+
+#[test]
+fn as_many_keys_are_open_as_can_be_and_not_one_more() {
+    for (keys, groups) in [(open::MAX_OPEN, open::MAX_OPEN), (open::MAX_OPEN + 1, 2 * open::MAX_OPEN + 2)] {
+        let chunk: Vec<u8> = (0..2 * keys).flat_map(|number| event(&format!("key-{}", number % keys), "1")).collect();
+        for settings in [keyed(kpl(10_000)), keyed(lines(10_000))] {
+            assert_eq!(all_sent(&chunk, &settings).len(), groups, "{keys}");
+        }
     }
 }
 
