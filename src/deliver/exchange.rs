@@ -164,7 +164,7 @@ mod tests {
         let failed = r#"{"FailedRecordCount":0,"Records":[{"ErrorCode":"InternalFailure"}]}"#;
         let bench = Bench::new(vec![Answer::Body(failed)]);
         assert_eq!(bench.flush(1).await, Outcome::Delivered);
-        assert!(bench.log.lines()[0].starts_with("Warn a reply counts 0 failed records and names 1"));
+        assert!(bench.log.lines()[0].starts_with("Warn a reply counts 0 failed records but lists 1"));
     }
 
     #[tokio::test(start_paused = true)]
