@@ -129,7 +129,7 @@ async fn a_stream_that_refuses_each_record_by_itself_is_given_up_after_few_reque
     assert_eq!(bench.flush(400).await, Outcome::Retry);
     assert_eq!((bench.sizes(), refused(&bench)), (vec![4; refusals::MOST_IN_A_ROW], 0));
     let lines = bench.log.lines();
-    assert!(lines[0].contains("stream logs: InvalidArgumentException; nothing was accepted after that"), "{lines:?}");
+    assert!(lines[0].contains("stream logs: InvalidArgumentException; nothing was accepted since"), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]
