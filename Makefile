@@ -1,6 +1,6 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and Node.
 
-.PHONY: help build dist demo test check bench fuzz peers bindings clean
+.PHONY: help build dist demo test check bench fuzz mutants peers bindings clean
 
 help: ## lists the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,15 @@ fuzz: .cargo-tools/bin/cargo-fuzz ## fuzzes chunks, records and replies, each fo
 
 .cargo-tools/bin/cargo-fuzz:
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .cargo-tools
+
+# Hours for all of it: MUTANTS='--re src/verdict.rs' takes a part. Each mutant that no test sees is in
+# target/mutants.out/missed.txt; those that may live are in .cargo/mutants.toml, with reasons.
+MUTANTS ?=
+mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, one by one, and fails when no test sees it
+	SCHEDULES=200 .cargo-tools/bin/cargo-mutants mutants $(MUTANTS)
+
+.cargo-tools/bin/cargo-mutants:
+	cargo install cargo-mutants --version 27.1.0 --locked --root .cargo-tools
 
 # Linker and C compiler, with the symbols of every glibc since 2.17.
 .cargo-tools/zig/installed: deploy/dist.txt
