@@ -31,6 +31,7 @@ impl RecordSet {
     }
 
     /// Whether a record is in it.
+    #[inline]
     pub fn contains(&self, record: u32) -> bool {
         let (word, bit) = Self::place(record);
         self.words.get(word).is_some_and(|word| word & bit != 0)
@@ -63,6 +64,7 @@ impl RecordSet {
         8 * self.words.capacity()
     }
 
+    #[inline]
     fn place(record: u32) -> (usize, u64) {
         ((record / 64) as usize, 1 << (record % 64))
     }

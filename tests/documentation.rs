@@ -384,7 +384,7 @@ fn each_guarantee_has_a_test() {
 fn is_test(file: &str, name: &str) -> bool {
     let lines: Vec<&str> = file.lines().map(str::trim).collect();
     let declares = |line: &&str| line.contains(&format!("fn {name}("));
-    let has_attribute = lines.iter().position(|line| declares(&line)).is_some_and(|declared| {
+    let has_attribute = lines.iter().position(declares).is_some_and(|declared| {
         let above = lines[..declared].iter().rev().take_while(|line| !line.is_empty() && **line != "}");
         above.into_iter().any(|line| line.starts_with("#[test") || line.starts_with("#[tokio::test"))
     });

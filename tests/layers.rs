@@ -3,7 +3,7 @@
 //! Every file under src/ is parsed, its tests left out, and each path that begins with `crate`, `super` or `self` is followed
 //! to the file it leads to. What goes up or sideways today is listed in `tests/layers.txt`, which may only become shorter.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "support/sources.rs"]
 mod sources;
