@@ -81,25 +81,6 @@ pub enum Remark {
     Altered(Alterations),
 }
 
-/// Which records of a chunk are packed.
-#[derive(Clone, Debug)]
-enum Selection {
-    /// All but these.
-    Except(RecordSet),
-    /// Only these.
-    Only(RecordSet),
-}
-
-impl Selection {
-    #[inline]
-    fn contains(&self, record: u32) -> bool {
-        match self {
-            Selection::Except(records) => !records.contains(record),
-            Selection::Only(records) => records.contains(record),
-        }
-    }
-}
-
 /// How large requests and groups may become, if less than the settings allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -153,16 +134,24 @@ pub struct Packer<'a> {
 #[derive(Clone)]
 struct Selected<'a> {
     events: Events<'a>,
-    selection: Selection,
+    /// Records that need no sending any more.
+    settled: RecordSet,
+    /// The only ones to pack, if not all others.
+    only: Option<RecordSet>,
     next: u32,
 }
 
 impl<'a> Selected<'a> {
+    #[inline]
+    fn is_selected(&self, record: u32) -> bool {
+        !self.settled.contains(record) && self.only.as_ref().is_none_or(|only| only.contains(record))
+    }
+
     /// [`Events::pass`] over an event that is packed, with its index.
     #[inline]
     fn pass(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<()>) -> Option<u32> {
         let record = self.next;
-        if !self.selection.contains(record) {
+        if !self.is_selected(record) {
             return None;
         }
         self.events.pass(read)?;
@@ -180,7 +169,7 @@ impl<'a> Iterator for Selected<'a> {
             let event = self.events.next()?;
             let record = self.next;
             self.next += 1;
-            if self.selection.contains(record) {
+            if self.is_selected(record) {
                 return Some((record, event));
             }
         }
@@ -204,7 +193,7 @@ impl<'a> Packer<'a> {
         settings: &'a RequestSettings,
         settled: RecordSet,
     ) -> Self {
-        let events = Selected { events: Events::new(chunk), selection: Selection::Except(settled), next: 0 };
+        let events = Selected { events: Events::new(chunk), settled, only: None, next: 0 };
         let encoder = Encoder::new(&settings.record, tag);
         let limits = Limits::of(settings);
         let groups = settings.aggregation.map(|aggregation| Groups::new(aggregation, limits));
@@ -214,7 +203,7 @@ impl<'a> Packer<'a> {
 
     /// The same for only these records of the chunk.
     pub fn only(mut self, records: RecordSet) -> Self {
-        self.events.selection = Selection::Only(records);
+        self.events.only = Some(records);
         self
     }
 
