@@ -203,6 +203,7 @@ impl<'a> Packer<'a> {
 
     /// The same for only these records of the chunk.
     pub fn only(mut self, records: RecordSet) -> Self {
+        self.events.settled = RecordSet::default();
         self.events.only = Some(records);
         self
     }
