@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use kinesis::config::Stream;
+use kinesis::kinesis::stream::Stream;
 use kinesis::ledger::Ledger;
 use kinesis::log::{Level, LogSink, Logger};
 use kinesis::pack::{Packer, RequestSettings};

@@ -19,8 +19,8 @@ use host::elf::{EXPORTS, dynamic_flags_1, exported_symbols};
 use host::library::{Definition, Library, built_plugin};
 use host::log;
 use host::output::{Output, UNREACHABLE, set_environment};
-use kinesis::abi::bindings::{FLB_ERROR, FLB_OK, FLB_RETRY, flb_config_map, flb_plugin_proxy_def};
 use kinesis::config::options::OPTIONS;
+use kinesis::host::bindings::{FLB_ERROR, FLB_OK, FLB_RETRY, flb_config_map, flb_plugin_proxy_def};
 
 /// The library has one set of statics for the whole process, and the log is one: a test has them for itself.
 struct Host {

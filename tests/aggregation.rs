@@ -12,10 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use corpora::Corpus;
-use kinesis::aggregate::{MAGIC, hash_key};
 use kinesis::config::Config;
+use kinesis::kinesis::kpl::MAGIC;
+use kinesis::kinesis::random_key::RANDOM_KEY_LENGTH;
+use kinesis::kinesis::shards::hash_key;
 use kinesis::pack::Packer;
-use kinesis::partition::RANDOM_KEY_LENGTH;
 use kinesis::record_set::RecordSet;
 use prost::Message;
 use rand::SeedableRng;

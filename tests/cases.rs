@@ -544,7 +544,7 @@ mod bounds {
 /// Several events: what the requests hold.
 mod requests {
     use super::*;
-    use kinesis::config::Stream;
+    use kinesis::kinesis::stream::Stream;
     use kinesis::pack::Packer;
     use kinesis::record_set::RecordSet;
 

@@ -15,7 +15,7 @@ use std::fs;
 
 use event_loop::{Form, Host, Server, break_loop};
 use host::{library, log, output};
-use kinesis::abi::bindings::{FLB_OK, FLB_RETRY};
+use kinesis::host::bindings::{FLB_OK, FLB_RETRY};
 
 const FLUSHES: usize = 20;
 

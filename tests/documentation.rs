@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::{env, fs};
 
 use kinesis::config::options::OPTIONS;
-use kinesis::deliver::RefusalReason;
+use kinesis::metrics::RefusalReason;
 use kinesis::metrics::{OUTCOMES, PREFIX, TABLE};
 use sources::{File, code, files, read, root};
 

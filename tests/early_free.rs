@@ -21,7 +21,7 @@ mod output;
 use std::ptr;
 
 use event_loop::{EVENT, Form, Host, Server};
-use kinesis::abi::bindings::{FLB_OK, FLB_RETRY};
+use kinesis::host::bindings::{FLB_OK, FLB_RETRY};
 
 /// More than fly at first, so that some are not yet read.
 const FLUSHES: usize = 20;

@@ -1,4 +1,4 @@
-//! The generated files are what their sources say: src/abi/bindings.rs and include/kinesis_plugin.h.
+//! The generated files are what their sources say: src/host/bindings.rs and include/kinesis_plugin.h.
 //!
 //! `UPDATE=1 cargo test --test generated` writes them instead of comparing. The bindings need libclang to be made, a
 //! build of the plugin does not.
@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let bindings = Trial::test("bindings_are_those_of_the_header", || current("src/abi/bindings.rs", bindings()?));
+    let bindings = Trial::test("bindings_are_those_of_the_header", || current("src/host/bindings.rs", bindings()?));
     let bindings = match load_libclang() {
         Ok(()) => bindings,
         Err(reason) => bindings.with_kind(reason).with_ignored_flag(true),

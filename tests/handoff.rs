@@ -6,7 +6,7 @@
 #![allow(unreachable_pub, dead_code, reason = "uses a part of what it includes")]
 #![allow(unsafe_code, reason = "shares cells between threads that run by turns")]
 
-#[path = "../src/abi/handoff.rs"]
+#[path = "../src/host/handoff.rs"]
 mod handoff;
 /// What the included file looks for in its crate.
 use kinesis::{log, outcome};

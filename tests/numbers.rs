@@ -34,7 +34,7 @@ fn numbers(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_call_rates_of_a_fleet_follow_from_the_code() {
     const NODES: f64 = 10_000.0;
-    const CREDENTIALS: &str = "src/kinesis/credentials/mod.rs";
+    const CREDENTIALS: &str = "src/aws/credentials/mod.rs";
     const SHARDS: &str = "src/deliver/shards.rs";
     let (before_expiry, latest) =
         (seconds(CREDENTIALS, "RENEW_BEFORE_EXPIRY"), 1.0 - number(CREDENTIALS, "RENEW_SPREAD"));
@@ -43,7 +43,7 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
     let mean_life = 3600.0 - before_expiry + spread / 2.0;
     // Half of a pause is drawn.
     let mean_pause = seconds(CREDENTIALS, "LONGEST_PAUSE") * 0.75;
-    let handshakes = NODES / seconds("src/kinesis/connect.rs", "MAX_AGE");
+    let handshakes = NODES / seconds("src/aws/connect/mod.rs", "MAX_AGE");
     let fewest = number("src/deliver/window.rs", "FEWEST");
     let asked_at_once = NODES / seconds(SHARDS, "SPREAD");
     assert_eq!(asked_at_once, NODES / seconds(SHARDS, "FIRST_RETRY"));

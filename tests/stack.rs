@@ -18,8 +18,8 @@ use host::chunk::Chunk;
 use host::library::{Definition, Library, built_plugin};
 use host::log;
 use host::output::{Output, UNREACHABLE, set_environment};
-use kinesis::abi::bindings::{FLB_ERROR, FLB_RETRY};
-use kinesis::abi::guard::{guard, keep_panics_quiet};
+use kinesis::host::bindings::{FLB_ERROR, FLB_RETRY};
+use kinesis::host::guard::{guard, keep_panics_quiet};
 
 const KIB: usize = 1024;
 

@@ -50,10 +50,10 @@ fn is_line_of(line: &str, entry: &str) -> bool {
 
 /// What other tests bring about: an entry, the test's file, a text of the entry that it expects.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
-    ("plugin: it cannot start: …", "src/plugin_tests.rs", "plugin: it cannot start: "),
+    ("plugin: it cannot start: …", "src/plugin/tests.rs", "plugin: it cannot start: "),
     ("profile: … is …, not a file", "tests/identity/files.rs", ", not a file"),
     ("… is …, not a file", "tests/identity/files.rs", ", not a file"),
-    ("… is larger than … KiB", "src/kinesis/files.rs", " is larger than "),
+    ("… is larger than … KiB", "src/aws/files.rs", " is larger than "),
     ("profile: … cannot be read: …", "tests/network/shortages.rs", " cannot be read: "),
     ("cannot resolve …: …", "tests/silent_dns.rs", "cannot resolve "),
     ("no thread is available: …", "tests/network/shortages.rs", "no thread is available: "),
@@ -65,7 +65,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("the reply is longer than … KiB", "tests/identity/endless.rs", "the reply is longer than "),
     ("the process ended with …: …", "tests/identity/process.rs", "the process ended with "),
     ("the process printed more than … KiB", "tests/identity/process.rs", "the process printed more than "),
-    ("throttling has ended: … records were throttled in …", "src/deliver/tests.rs", "records were throttled in "),
+    ("throttling has ended: … records were throttled in …", "src/deliver/tests/mod.rs", "records were throttled in "),
     (
         "…; those that are there go on being used and expire in …",
         "tests/identity/life.rs",
@@ -73,17 +73,17 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "Fluent Bit is about to end, and Kinesis takes nothing: chunks on disk are left to the next start",
-        "src/plugin_tests.rs",
+        "src/plugin/tests.rs",
         "about to end",
     ),
     (
         "… are too large for the stream or a proxy: from now on they have at most … bytes",
-        "src/deliver/refusals_tests.rs",
+        "src/deliver/tests/refusals.rs",
         "too large for the stream or a proxy",
     ),
     (
         "a flush took longer than flush_timeout: after … the rest is left to Fluent Bit's retry",
-        "src/deliver/tests.rs",
+        "src/deliver/tests/mod.rs",
         "a flush took longer than flush_timeout: after ",
     ),
     (
@@ -93,7 +93,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "'…' is reached without TLS: anyone on the way can read records and signatures; use https://",
-        "src/kinesis/endpoint.rs",
+        "src/aws/endpoint.rs",
         "is reached without TLS: anyone on the way can read records and signatures",
     ),
     (
@@ -108,26 +108,26 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "… log lines are missing here: no thread of Fluent Bit was free to write them",
-        "src/line_router.rs",
+        "src/plugin/log_relay.rs",
         " log lines are missing here: no thread of Fluent Bit was free to write them",
     ),
-    ("a file or a library has not responded for …", "src/plugin_tests.rs", "a file or a library has not responded"),
+    ("a file or a library has not responded for …", "src/plugin/tests.rs", "a file or a library has not responded"),
     (
         "the delivery thread is stuck in a file or a library: Fluent Bit goes on without it",
-        "src/plugin_tests.rs",
+        "src/plugin/tests.rs",
         "the delivery thread is stuck in a file",
     ),
-    ("a request ended with a bug in this plugin: …", "src/deliver/tests.rs", "bug in this plugin"),
+    ("a request ended with a bug in this plugin: …", "src/deliver/tests/mod.rs", "bug in this plugin"),
     ("internal error: …", "tests/stack.rs", "internal error"),
-    ("HTTP … KMSAccessDeniedException: …", "src/verdict.rs", "KMSAccessDeniedException"),
+    ("HTTP … KMSAccessDeniedException: …", "src/kinesis/verdict.rs", "KMSAccessDeniedException"),
     (
         "cannot list the shards of …: …; shard_map needs the permission kinesis:ListShards on it and … until they are known",
-        "src/deliver/shards_tests.rs",
+        "src/deliver/tests/shards.rs",
         "shard_map needs the permission kinesis:ListShards on it",
     ),
-    ("HTTP … AccessDeniedException: …", "src/deliver/shards_tests.rs", "AccessDeniedException: "),
-    ("HTTP … ExpiredTokenException: …", "src/deliver/tests.rs", "ExpiredTokenException"),
-    ("the reply to ListShards …", "src/deliver/shards_tests.rs", "the reply to ListShards "),
+    ("HTTP … AccessDeniedException: …", "src/deliver/tests/shards.rs", "AccessDeniedException: "),
+    ("HTTP … ExpiredTokenException: …", "src/deliver/tests/mod.rs", "ExpiredTokenException"),
+    ("the reply to ListShards …", "src/deliver/tests/shards.rs", "the reply to ListShards "),
     (
         "the certificate's authority is not trusted here; if it is yours, name its file in ca_bundle",
         "tests/network/trust.rs",
@@ -158,12 +158,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("the proxy …: …", "tests/network/proxies.rs", "the proxy "),
     (
         "the ledger file … cannot be written: …; chunks are sent whole if Fluent Bit ends before it is written",
-        "src/ledger/journal_tests.rs",
+        "src/ledger/journal/tests.rs",
         "; chunks are sent whole if Fluent Bit ends before it is written",
     ),
     (
         "the last note in the ledger file … is cut off after … bytes, as after a crash; all before it is used",
-        "src/ledger/journal_tests.rs",
+        "src/ledger/journal/tests.rs",
         " bytes, as after a crash; all before it is used",
     ),
     (
@@ -222,7 +222,7 @@ fn each_explained_line_is_provoked_and_found_by_its_text() {
 /// The part of a file that is tests.
 fn tests_of(file: &str) -> String {
     let source = sources::read(file);
-    let is_all_tests = file.starts_with("tests/") || file.ends_with("tests.rs");
+    let is_all_tests = file.contains("tests/") || file.ends_with("/tests.rs");
     if is_all_tests { source } else { source.split_once("#[cfg(test)]").unwrap().1.to_owned() }
 }
 

@@ -45,7 +45,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
     }
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&ca_file)?)?;
-    let provider = Arc::new(kinesis::kinesis::tls::provider());
+    let provider = Arc::new(kinesis::aws::connect::tls::provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kinesis::kinesis::reply::{RecordReply, Response};
-use kinesis::verdict::{RecordVerdict, Refusal, Verdict, verdict};
+use kinesis::kinesis::verdict::{RecordVerdict, Refusal, Verdict, verdict};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;

@@ -7,9 +7,9 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use super::bindings::{FLB_ERROR, FLB_OK, FLB_RETRY, flb_plugin_proxy_def, flbgo_output_plugin};
-use super::guard::{guard, keep_panics_quiet};
 use super::{instances, registration};
+use crate::host::bindings::{FLB_ERROR, FLB_OK, FLB_RETRY, flb_plugin_proxy_def, flbgo_output_plugin};
+use crate::host::guard::{guard, keep_panics_quiet};
 use crate::outcome::Outcome;
 
 /// What [`FLBPluginInit`] answers when the instance cannot start: Fluent Bit stops.

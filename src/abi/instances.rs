@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
-use super::engine::Engine;
-use super::guard::guard;
-use super::host::{self, HostLog};
-use super::metrics;
-use super::presence::Presence;
+use crate::host::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
+use crate::host::engine::Engine;
+use crate::host::guard::guard;
+use crate::host::metrics;
+use crate::host::presence::Presence;
+use crate::host::symbols::{self, HostLog};
 use crate::log::{Level, LogSink};
 use crate::outcome::Outcome;
 use crate::plugin::Plugin;
@@ -55,13 +55,13 @@ pub(super) fn registered(def: *const flb_plugin_proxy_def) {
 pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
     // SAFETY: by this function's contract; the host's structure has our four members in every version.
     let Some(plugin) = (unsafe { plugin.as_ref() }) else {
-        host::report(Level::Error, &["initialization without a plugin"]);
+        symbols::report(Level::Error, &["initialization without a plugin"]);
         return false;
     };
     // SAFETY: the host sets both pointers to live structures before it calls.
     let (api, context) = unsafe { (plugin.api.as_ref(), plugin.context.as_mut()) };
     let (Some(get_property), Some(context)) = (api.and_then(|api| api.output_get_property), context) else {
-        host::report(Level::Error, &["initialization without the host's interface"]);
+        symbols::report(Level::Error, &["initialization without the host's interface"]);
         return false;
     };
     let property = |key: &str| {
@@ -105,11 +105,11 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
 pub(super) unsafe fn flush(context: *const c_void, data: *const c_void, length: usize, tag: *const c_char) -> Outcome {
     // SAFETY: by this function's contract, and the list keeps the instance alive until it leaves.
     let Some(instance) = (unsafe { context.cast::<Instance>().as_ref() }) else {
-        host::report(Level::Error, &["flush without an instance"]);
+        symbols::report(Level::Error, &["flush without an instance"]);
         return Outcome::Hopeless;
     };
     if data.is_null() || tag.is_null() || length == 0 || isize::try_from(length).is_err() {
-        host::report(Level::Error, &["flush without a chunk or without a tag"]);
+        symbols::report(Level::Error, &["flush without a chunk or without a tag"]);
         return Outcome::Hopeless;
     }
     // SAFETY: by this function's contract; the length fits a slice.

@@ -5,11 +5,12 @@ use std::mem::offset_of;
 use std::ptr;
 use std::sync::OnceLock;
 
-use super::bindings::{
+use super::instances;
+use crate::config::options::OPTIONS;
+use crate::host::bindings::{
     FLB_CONFIG_MAP_STR, FLB_PROXY_GOLANG, FLB_PROXY_OUTPUT_PLUGIN, flb_config_map, flb_plugin_proxy_def,
 };
-use super::{host, instances};
-use crate::config::options::OPTIONS;
+use crate::host::symbols;
 use crate::log::Level;
 
 /// Fills the host's definition of the plugin. Answers whether there was one to fill.
@@ -22,7 +23,7 @@ use crate::log::Level;
 /// `def` is NULL or comes from the host's `malloc` and holds the first 32 bytes of `flb_plugin_proxy_def` at least.
 pub(super) unsafe fn fill(def: *mut flb_plugin_proxy_def) -> bool {
     if def.is_null() {
-        host::report(Level::Error, &["registration without a definition"]);
+        symbols::report(Level::Error, &["registration without a definition"]);
         return false;
     }
     // No reference to `*def` is made: on older hosts it is shorter than our type.
@@ -37,12 +38,12 @@ pub(super) unsafe fn fill(def: *mut flb_plugin_proxy_def) -> bool {
         (&raw mut (*def).description).write(DESCRIPTION.as_ptr());
     }
     // SAFETY: `def` comes from the host's `malloc`.
-    let size = unsafe { host::usable_size(def.cast::<c_void>()) };
+    let size = unsafe { symbols::usable_size(def.cast::<c_void>()) };
     const END: usize = offset_of!(flb_plugin_proxy_def, config_map) + size_of::<*const flb_config_map>();
     // A longer allocation than that of our structure comes from a host that we do not know, and whose option table may have
     // another form.
     let is_ours = |size| (END..=END + size_of::<usize>()).contains(&size);
-    if size.is_some_and(is_ours) && host::is_known_version() {
+    if size.is_some_and(is_ours) && symbols::is_known_version() {
         // SAFETY: the write stays inside the allocation. Where the host's own structure is shorter, the bytes are
         // padding that nobody reads.
         unsafe { (&raw mut (*def).config_map).write(option_table()) };

@@ -1,28 +1,30 @@
 //! What the user configured, checked.
 
 mod aggregation;
+mod coroutines;
 mod identity;
 mod network;
 pub mod options;
 mod parse;
 mod reader;
 mod records;
-mod stream;
 mod unknown;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::aws::credentials::identity::Identity;
+use crate::aws::region::Region;
+use crate::deliver;
 use crate::error::ConfigError;
-use crate::kinesis::endpoint::Region;
 use crate::kinesis::limits;
 use crate::kinesis::request::Protocol;
+use crate::kinesis::stream::Stream;
 use crate::pack::RequestSettings;
 use reader::Options;
 
-pub use identity::{Hidden, Identity, Role, Source};
+pub use coroutines::Coroutines;
 pub use network::Network;
-pub use stream::Stream;
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub struct Config {
     /// What requests and the records in them look like.
     pub requests: RequestSettings,
     /// How they are sent.
-    pub delivery: Delivery,
+    pub delivery: deliver::Settings,
     /// Longest time of one request.
     pub request_timeout: Option<Duration>,
     /// Bound of the ledger, in bytes.
@@ -49,49 +51,6 @@ pub struct Config {
     pub coroutines: Option<Coroutines>,
     /// The options that the user set, for the log: on one line, without secrets.
     pub set_options: String,
-}
-
-/// How records are sent.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Requests in flight at once.
-    pub concurrency: usize,
-    /// How often what failed is sent again within one flush.
-    pub retries: usize,
-    /// Whether an accepted record resets the backoff.
-    pub reset_backoff_on_success: bool,
-    /// Whether a network failure is followed by one more try at once.
-    pub immediate_retry: bool,
-    /// Longest time of one flush.
-    pub flush_timeout: Option<Duration>,
-    /// A flush that lasts longer is told about.
-    pub slow_flush: Option<Duration>,
-    /// How often the counts are written into the log.
-    pub stats_interval: Option<Duration>,
-}
-
-/// Whether flushes wait on coroutines of the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Coroutines {
-    /// In versions that are known.
-    #[default]
-    Auto,
-    /// In newer ones too.
-    On,
-    /// Never: each flush keeps its thread.
-    Off,
-}
-
-impl Coroutines {
-    /// Reads a value of the option, or of the environment.
-    pub fn parse(text: &str) -> Result<Coroutines, String> {
-        match (text.to_ascii_lowercase().as_str(), parse::boolean(text)) {
-            ("auto", _) => Ok(Coroutines::Auto),
-            (_, Ok(true)) => Ok(Coroutines::On),
-            (_, Ok(false)) => Ok(Coroutines::Off),
-            _ => Err("use auto, on or off".to_owned()),
-        }
-    }
 }
 
 impl Config {
@@ -147,7 +106,7 @@ impl Config {
             network,
             identity,
             requests,
-            delivery: Delivery {
+            delivery: deliver::Settings {
                 concurrency,
                 retries,
                 reset_backoff_on_success,

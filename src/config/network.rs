@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Options, any_text, parse};
+use crate::aws::blocking::Blocking;
+use crate::aws::connect::Connector;
+use crate::aws::connect::proxy::{Proxies, Proxy};
+use crate::aws::connect::resolver::Resolver;
+use crate::aws::connect::tls;
+use crate::aws::endpoint::Endpoint;
+use crate::aws::region::Region;
+use crate::aws::shared_config::{SharedConfig, SharedFiles};
 use crate::error::Mistake;
-use crate::kinesis::blocking::Blocking;
-use crate::kinesis::connect::Connector;
-use crate::kinesis::endpoint::{Endpoint, Region};
-use crate::kinesis::proxy::{Proxies, Proxy};
-use crate::kinesis::resolver::Resolver;
-use crate::kinesis::shared_config::{SharedConfig, SharedFiles};
-use crate::kinesis::tls;
 
 /// Longest time to read the certificates that are trusted.
 const CERTIFICATES_PATIENCE: Duration = Duration::from_secs(5);

@@ -10,11 +10,11 @@ use super::exchange::Exchange;
 use super::flush::{Attempt, Flush, PutOff, add_time};
 use super::window::Place;
 use crate::kinesis::client::Transport;
+use crate::kinesis::random_key::RandomKey;
 use crate::kinesis::request::{Batch, Entry};
+use crate::kinesis::verdict::{RecordVerdict, Refusal, Verdict};
 use crate::log::Level;
 use crate::metrics::Metric;
-use crate::partition::RandomKey;
-use crate::verdict::{RecordVerdict, Refusal, Verdict};
 
 impl<T: Transport> Delivery<T> {
     /// Sends a batch until each of its records is accepted, refused or left for Fluent Bit's retry.

@@ -7,12 +7,13 @@ use tokio::time::Instant;
 
 use super::Delivery;
 use super::flush::{Attempt, Flush, add_time};
+use super::outcomes::outcome;
 use crate::kinesis::client::{Operation, Transport, TransportError};
 use crate::kinesis::reply::Response;
+use crate::kinesis::verdict::{RecordVerdict, Verdict, verdict};
 use crate::log::Level;
-use crate::metrics::{Metric, Metrics, OUTCOMES, outcome};
+use crate::metrics::{Metric, Metrics, OUTCOMES};
 use crate::redact::one_line;
-use crate::verdict::{RecordVerdict, Verdict, verdict};
 
 /// How Kinesis says that a shard or a stream has too much to do.
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
@@ -154,7 +155,7 @@ fn explain(
 mod tests {
     use std::time::Duration;
 
-    use crate::deliver::scripted::{Answer, Bench};
+    use crate::deliver::tests::scripted::{Answer, Bench};
     use crate::kinesis::client::TransportError;
     use crate::metrics::Metric;
     use crate::outcome::Outcome;

@@ -12,29 +12,6 @@ use crate::kinesis::request::Batch;
 use crate::ledger::Progress;
 use crate::record_set::RecordSet;
 
-/// Why a record is refused for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// Its maps and arrays stand too deep in each other.
-    TooDeep,
-    /// It is too large.
-    TooLarge,
-    /// It has nothing under the key that alone is sent.
-    NoLogKey,
-    /// It cannot be compressed.
-    Compression,
-    /// It is no event.
-    NotAnEvent,
-    /// Kinesis does not want it.
-    ByKinesis,
-}
-
-impl RefusalReason {
-    /// Their names as a metric's label, in order.
-    pub const NAMES: [&str; 6] =
-        ["too_deep", "too_large", "no_log_key", "compression", "not_an_event", "refused_by_kinesis"];
-}
-
 /// Where the time of a flush went. Requests fly side by side, so that the parts may be more than the whole.
 #[derive(Debug, Default)]
 pub(super) struct Times {

@@ -1,7 +1,7 @@
 //! A chunk's way to Kinesis: requests in flight, failed records again, the answer to Fluent Bit.
 //!
 //! A chunk is packed into requests (`parts`), each of which is a task (`attempts`): it sends, judges the reply
-//! ([`crate::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
+//! ([`crate::kinesis::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
 //! Bit's retry. The next request is written while others are in flight, as many as the `window` of the instance allows.
 //! Records that must be packed in another way are another part of the chunk.
 
@@ -9,9 +9,11 @@ mod attempts;
 mod evidence;
 mod exchange;
 mod flush;
+pub(crate) mod outcomes;
 mod parts;
 mod refusals;
 mod remarks;
+mod settings;
 mod shards;
 mod sizes;
 mod troubles;
@@ -26,9 +28,8 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use crate::compress::SharedCompressor;
-use crate::config;
-use crate::config::Stream;
 use crate::kinesis::client::Transport;
+use crate::kinesis::stream::Stream;
 use crate::ledger::Ledger;
 use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics};
@@ -41,7 +42,7 @@ use sizes::SizeLimit;
 use troubles::Troubles;
 use window::Window;
 
-pub use flush::RefusalReason;
+pub use settings::Settings;
 
 /// Sends chunks over one transport.
 pub struct Delivery<T> {
@@ -50,7 +51,7 @@ pub struct Delivery<T> {
     /// The stream, its region and its endpoint, for the log.
     destination: String,
     requests: RequestSettings,
-    settings: config::Delivery,
+    settings: Settings,
     window: Rc<Window>,
     /// Most bytes of a request, and of several records that share one of it.
     request_size: SizeLimit,
@@ -82,7 +83,7 @@ impl<T: Transport> Delivery<T> {
         stream: Stream,
         destination: String,
         requests: RequestSettings,
-        settings: config::Delivery,
+        settings: Settings,
         ledger: Ledger,
         random: SmallRng,
         log: Logger,
@@ -236,15 +237,4 @@ async fn until(deadline: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod aggregation_tests;
-#[cfg(test)]
-mod refusals_tests;
-#[cfg(test)]
-mod scripted;
-#[cfg(test)]
-mod shards_tests;
-#[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod schedules;

@@ -10,9 +10,9 @@ use super::Delivery;
 use super::flush::{Apart, Attempt, Flush};
 use crate::kinesis::client::Transport;
 use crate::kinesis::request::{Batch, Entry};
+use crate::kinesis::verdict::Refusal;
 use crate::log::Level;
 use crate::record_set::RecordSet;
-use crate::verdict::Refusal;
 
 /// After this many refusals in a row a flush ends: the records are probably not at fault.
 pub(super) const MOST_IN_A_ROW: usize = 8;

@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::Delivery;
-use super::flush::{Flush, RefusalReason};
+use super::flush::Flush;
 use crate::log::Level;
-use crate::metrics::Metric;
+use crate::metrics::{Metric, RefusalReason};
 use crate::pack::Remark;
 use crate::record::{Alterations, Refusal};
 

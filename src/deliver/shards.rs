@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Delivery;
-use crate::aggregate::ShardMap;
 use crate::kinesis::client::{Transport, TransportError};
 use crate::kinesis::list_shards::list_shards;
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Batch;
+use crate::kinesis::shards::ShardMap;
 use crate::log::{Level, duration};
 use crate::pack::Aggregation;
 

@@ -19,13 +19,15 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
+use crate::aws::connect::{Connector, Pool, place, pool, retire_if_old};
+use crate::aws::credentials::CredentialsCache;
+use crate::aws::endpoint::Endpoint;
+use crate::aws::region::Region;
+use crate::aws::signature::{Signature, Signer};
 use crate::clock::Clock;
-use crate::kinesis::connect::{Connector, Pool, place, pool, retire_if_old};
-use crate::kinesis::credentials::{CredentialsCache, with_causes};
-use crate::kinesis::endpoint::{Endpoint, Region};
+use crate::error::with_causes;
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Protocol;
-use crate::kinesis::signature::{Signature, Signer};
 use crate::log::duration;
 use crate::redact::one_line;
 

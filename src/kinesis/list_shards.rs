@@ -4,12 +4,12 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::aggregate::{Page, ShardMap};
-use crate::config::Stream;
 use crate::kinesis::client::{Operation, Transport};
 use crate::kinesis::reply::Response;
+use crate::kinesis::shards::{Page, ShardMap};
+use crate::kinesis::stream::Stream;
+use crate::kinesis::verdict::{Verdict, describe, verdict};
 use crate::redact::one_line;
-use crate::verdict::{Verdict, describe, verdict};
 
 /// Shards asked for at once; more than that come in pages. 10,000 is the most that is allowed
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read 2026-11), the default 1,000.

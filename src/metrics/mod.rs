@@ -4,7 +4,7 @@
 //! metrics, an [`Exporter`] shows them there: four times a second during a flush and at its end, and only those that
 //! changed. So a request costs a few additions, and no lock is taken.
 
-mod requests;
+mod labels;
 mod table;
 
 use std::cell::{Cell, RefCell};
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use table::first;
 
-pub use requests::{OUTCOMES, outcome};
+pub use labels::{OUTCOMES, RefusalReason};
 pub use table::{BOUNDS, Family, Kind, Metric, PREFIX, SERIES, TABLE, series};
 
 /// Where the host shows metrics. A series is named by its place in [`series`].
@@ -196,5 +196,4 @@ impl Metrics {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! The one table of metrics: the host's endpoint, the line with the counts and docs/metrics.md are fed by it.
 
-use super::requests::OUTCOMES;
-use crate::deliver::RefusalReason;
+use super::labels::OUTCOMES;
+use super::labels::RefusalReason;
 
 /// What stands before each name.
 pub const PREFIX: &str = "fluentbit_output_kinesis_";

@@ -13,16 +13,16 @@ use rand::rngs::SmallRng;
 use super::kpl::Kpl;
 use super::lines::Lines;
 use super::{Limits, Packer, Remark};
-use crate::aggregate::ShardMap;
 use crate::chunk::Event;
 use crate::kinesis::request::{Batch, Group};
+use crate::kinesis::shards::ShardMap;
 use crate::msgpack::Reader;
 use crate::record::{Alterations, Encoder, Refusal};
 
 /// How several records become one Kinesis record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregation {
-    /// In the container of Amazon's Kinesis Producer Library ([`crate::aggregate`]).
+    /// In the container of Amazon's Kinesis Producer Library ([`crate::kinesis::kpl`]).
     Kpl {
         /// Most bytes of a container. It is never larger than a record may be, in any case.
         max_bytes: usize,

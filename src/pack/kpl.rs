@@ -6,8 +6,9 @@ use std::rc::Rc;
 use super::Limits;
 use super::group::Ready;
 use super::open::OpenByKey;
-use crate::aggregate::{Aggregate, Shard, ShardMap, hash_key};
+use crate::kinesis::kpl::Aggregate;
 use crate::kinesis::request::Group;
+use crate::kinesis::shards::{Shard, ShardMap, hash_key};
 use crate::record::Encoder;
 
 /// The aggregates that are open.

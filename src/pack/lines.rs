@@ -3,8 +3,8 @@
 use super::Remark;
 use super::group::Tools;
 use super::open::OpenByKey;
+use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::kinesis::request::Group;
-use crate::partition::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::record::Alterations;
 
 /// So many times the size of a Kinesis record is as much text as is worth collecting before it is compressed: few logs

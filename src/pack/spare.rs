@@ -36,8 +36,8 @@ impl SpareBodies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Stream;
     use crate::kinesis::request::{BatchBuilder, Protocol};
+    use crate::kinesis::stream::Stream;
 
     /// A batch that fills its memory.
     fn batch(body: Vec<u8>) -> Batch {

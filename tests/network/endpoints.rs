@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use kinesis::kinesis::endpoint::{Endpoint, Kind, Region};
+use kinesis::aws::endpoint::Endpoint;
+use kinesis::aws::region::{Kind, Region};
 use libtest_mimic::{Failed, Trial};
 use rustls::version::{TLS12, TLS13};
 

@@ -7,8 +7,8 @@ use std::process::{Command, ExitCode, Output};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
-use kinesis::kinesis::blocking::Blocking;
-use kinesis::kinesis::resolver::Resolver;
+use kinesis::aws::blocking::Blocking;
+use kinesis::aws::connect::resolver::Resolver;
 use kinesis::log::{Level, LogSink};
 use kinesis::plugin::Plugin;
 use libtest_mimic::{Failed, Trial};

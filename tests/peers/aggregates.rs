@@ -94,7 +94,7 @@ fn everything_is_there(sent: &[Sent], records: &[Record], program: &Path, script
     let mut times: BTreeMap<usize, u32> = BTreeMap::new();
     let mut alone = 0;
     for (record, inside) in records.iter().zip(opened) {
-        let user_records: Vec<(String, Vec<u8>)> = if record.data.starts_with(&kinesis::aggregate::MAGIC) {
+        let user_records: Vec<(String, Vec<u8>)> = if record.data.starts_with(&kinesis::kinesis::kpl::MAGIC) {
             let user_records = inside.into_iter().map(|user| {
                 assert_eq!(user.explicit_hash_key, None);
                 Ok((user.partition_key, base64_simd::STANDARD.decode_to_vec(user.data)?))
@@ -155,7 +155,7 @@ fn keys_of_a_shard_share_aggregates(endpoint: String) -> Result<(), Failed> {
         let opened: Vec<Vec<UserRecord>> = run(program, script, "deaggregate", &data)?;
         let mut found = Vec::new();
         for (record, inside) in records.iter().zip(opened) {
-            if !record.data.starts_with(&kinesis::aggregate::MAGIC) {
+            if !record.data.starts_with(&kinesis::kinesis::kpl::MAGIC) {
                 found.push((String::from_utf8(record.data.clone())?, record.partition_key.clone()));
                 continue;
             }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kinesis::aggregate::Aggregate;
 use kinesis::compress::{Compressor, Kind};
+use kinesis::kinesis::kpl::Aggregate;
 use libtest_mimic::{Failed, Trial};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};

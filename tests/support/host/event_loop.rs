@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard};
 use std::{mem, ptr, thread};
 
-use kinesis::abi::bindings::{MK_EVENT_CUSTOM, flb_config, flb_coro, flb_output_flush, mk_event};
+use kinesis::host::bindings::{MK_EVENT_CUSTOM, flb_config, flb_coro, flb_output_flush, mk_event};
 
 use super::library::{Definition, Library, built_plugin};
 use super::log;

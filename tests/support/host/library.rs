@@ -4,7 +4,7 @@ use std::error::Error;
 use std::ffi::{c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 
-use kinesis::abi::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
+use kinesis::host::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
 use libloading::os::unix;
 
 /// The loaded library with its functions. Dropping it is `dlclose`.

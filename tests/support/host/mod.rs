@@ -1,6 +1,6 @@
 //! A host of our own: loads the plugin as Fluent Bit does, and exports the functions that the plugin looks up.
 //!
-//! The structures are the plugin's own description of the interface ([`kinesis::abi::bindings`]); that the description
+//! The structures are the plugin's own description of the interface ([`kinesis::host::bindings`]); that the description
 //! is right is shown by the tests with the real Fluent Bit.
 
 #![allow(unsafe_code, reason = "plays the C side of the boundary")]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
-use kinesis::abi::bindings::{flb_api, flb_plugin_proxy_context, flbgo_output_plugin};
+use kinesis::host::bindings::{flb_api, flb_plugin_proxy_context, flbgo_output_plugin};
 
 use super::library::Library;
 

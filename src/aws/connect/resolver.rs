@@ -1,0 +1,139 @@
+//! Looks up host names as everything else on the machine does: by the C library, with its files and its caches.
+//!
+//! Callers that ask for the same name share one look-up, so a silent name server takes one thread for each name and not
+//! for each request.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::fs::File;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::vec;
+
+use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use hyper_util::client::legacy::connect::dns::Name;
+use tokio::sync::oneshot;
+use tower_service::Service;
+
+use crate::aws::blocking::{Blocking, Unanswered};
+use crate::aws::shortage::{self, explained};
+
+/// Longest wait for a name, a little less than for a connection, so that the log tells which of them it was. The C library
+/// asks a second server after five seconds.
+const LIMIT: Duration = Duration::from_secs(9);
+
+type Answer = Result<Vec<SocketAddr>, Unresolved>;
+
+/// Looks up names. Clones share what is under way.
+#[derive(Clone)]
+pub struct Resolver {
+    blocking: Blocking,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// Who waits for which name.
+type Waiting = HashMap<String, Vec<oneshot::Sender<Answer>>>;
+
+/// Why a name has no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    name: String,
+    reason: String,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot resolve {}: {}", self.name, self.reason)
+    }
+}
+
+impl Error for Unresolved {}
+
+impl Resolver {
+    /// Looks names up on these threads.
+    pub fn new(blocking: Blocking) -> Resolver {
+        Resolver { blocking, waiting: Arc::default() }
+    }
+
+    /// The addresses of a name, with port 0.
+    pub async fn resolve(&self, name: &str) -> Answer {
+        let failed = |reason: Unanswered| Unresolved { name: name.to_owned(), reason: reason.to_string() };
+        let answered = self.join(name).map_err(failed)?;
+        match tokio::time::timeout(LIMIT, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(failed(Unanswered::Ended)),
+            Err(_) => Err(failed(match self.blocking.denied() {
+                None => Unanswered::Late(LIMIT),
+                denied => Unanswered::Busy(LIMIT, denied),
+            })),
+        }
+    }
+
+    /// Joins those who wait for the name; the first of them has it looked up.
+    fn join(&self, name: &str) -> Result<oneshot::Receiver<Answer>, Unanswered> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = lock(&self.waiting);
+        if let Some(others) = waiting.get_mut(name) {
+            others.retain(|other| !other.is_closed());
+            others.push(sender);
+            return Ok(receiver);
+        }
+        let (all, wanted) = (Arc::clone(&self.waiting), name.to_owned());
+        self.blocking.submit(Box::new(move || {
+            let answer = look_up(&wanted);
+            let waiting = lock(&all).remove(&wanted).unwrap_or_default();
+            // Some callers may have gone.
+            waiting.into_iter().for_each(|waiter| drop(waiter.send(answer.clone())));
+        }))?;
+        waiting.insert(name.to_owned(), vec![sender]);
+        Ok(receiver)
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn look_up(name: &str) -> Answer {
+    (name, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| {
+        // Without a file to open, the C library speaks of a temporary failure.
+        let shortage = File::open("/dev/null").err().and_then(|error| shortage::of(&error));
+        Unresolved { name: name.to_owned(), reason: shortage.unwrap_or_else(|| explained(&error)) }
+    })
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = Unresolved;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Unresolved>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.clone();
+        Box::pin(async move { resolver.resolve(name.as_str()).await.map(Vec::into_iter) })
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+/// AWS's library looks names up itself where it must know whether an address is the machine's own.
+impl ResolveDns for Resolver {
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        DnsFuture::new(async move {
+            let addresses = self.resolve(name).await.map_err(ResolveDnsError::new)?;
+            Ok(addresses.iter().map(SocketAddr::ip).collect::<Vec<IpAddr>>())
+        })
+    }
+}

@@ -1,0 +1,329 @@
+//! The places where credentials are sought, and what each of them said.
+//!
+//! Nearly every place is AWS's own code; what may hang in it is done here first, or instead. The order is ours to walk, because the log is to name the place that had credentials,
+//! and, when none had, each of them with its reason. Everything is built anew for each fetch: AWS's providers remember
+//! files and addresses that they read once, and credentials that were corrected on disk are to be found.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, imds};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use super::profile::{Base, base, container_token_file, lines_that_lend};
+use super::{process, sts};
+use crate::aws::blocking::Blocking;
+use crate::aws::connect::resolver::Resolver;
+use crate::aws::credentials::identity::{Identity, Role, Source};
+use crate::aws::endpoint::Endpoint;
+use crate::aws::files::{self, Unread};
+use crate::aws::region::Region;
+use crate::aws::shared_config::SharedFiles;
+use crate::environment::variable;
+use crate::error::with_causes;
+use crate::redact::one_line;
+
+/// Longest time of one call of STS or SSO, retries included. The metadata services have shorter ones of their own.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the role that Fargate's log router runs in is assumed for: what STS gives by default.
+const POD_ROLE_DURATION: Duration = Duration::from_secs(3600);
+
+const INSTANCE: &str = "instance";
+
+/// Credentials, and what the log calls them.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The credentials.
+    pub credentials: Credentials,
+    /// Principal and place as far as they are known, behind the word "credentials": "from profile 'x'".
+    pub name: String,
+    /// The places that come before it and had none, with their reasons.
+    pub passed_over: Option<String>,
+}
+
+/// What was tried in the course of one fetch, for the log.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    failed: RefCell<Vec<String>>,
+    trying: RefCell<Option<String>>,
+}
+
+impl Attempts {
+    /// `place` is being asked.
+    pub fn begin(&self, place: &str) {
+        self.trying.replace(Some(place.to_owned()));
+    }
+
+    /// The place that is being asked has nothing.
+    pub fn fail(&self, reason: &str) {
+        if let Some(place) = self.trying.take() {
+            self.failed.borrow_mut().push(format!("{place}: {}", one_line(reason)));
+        }
+    }
+
+    /// What was asked before had credentials, or another fetch begins. Returns each place that had none with its reason.
+    pub fn clear(&self) -> Option<String> {
+        self.trying.replace(None);
+        Some(self.failed.take().join("; ")).filter(|reasons| !reasons.is_empty())
+    }
+
+    /// Each place with its reason.
+    pub fn told(&self) -> String {
+        let mut told = self.failed.borrow().clone();
+        told.extend(self.trying.borrow().as_ref().map(|place| format!("{place}: no answer yet")));
+        if told.is_empty() {
+            "no credentials: there was no time".to_owned()
+        } else {
+            format!("no credentials: {}", told.join("; "))
+        }
+    }
+}
+
+/// What a fetch needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    source: Source,
+    role: Option<Role>,
+    metadata_attempts: u32,
+    region: Region,
+    http: SharedHttpClient,
+    blocking: Blocking,
+    resolver: Resolver,
+    pub(super) sts_endpoint: Option<Endpoint>,
+    pub(super) session_name: String,
+}
+
+impl Settings {
+    /// `session_name` is for roles whose configuration names none.
+    pub fn new(
+        identity: Identity,
+        region: Region,
+        http: SharedHttpClient,
+        blocking: Blocking,
+        session_name: String,
+    ) -> Settings {
+        let Identity { source, role, sts_endpoint, metadata_attempts } = identity;
+        let resolver = Resolver::new(blocking.clone());
+        Settings { source, role, metadata_attempts, region, http, blocking, resolver, sts_endpoint, session_name }
+    }
+
+    /// Credentials as the configuration asks for them, or [`Attempts::told`]. May wait as long as a process of the user does.
+    pub async fn fetch(&self, attempts: &Attempts) -> Result<Found, String> {
+        attempts.clear();
+        attempts.begin("AWS's shared files");
+        let files = SharedFiles::read(&self.blocking).await.map_err(|reason| {
+            attempts.fail(&reason);
+            attempts.told()
+        })?;
+        let mut found = self.first(&files, attempts).await?;
+        for role in self.pod_role().iter().chain(&self.role) {
+            attempts.clear();
+            attempts.begin(&format!("{} assumed with credentials {}", role.arn, found.name));
+            found = sts::assume_role(self, &files, role, &found).await.map_err(|reason| {
+                attempts.fail(&reason);
+                attempts.told()
+            })?;
+        }
+        Ok(found)
+    }
+
+    async fn first(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Found, String> {
+        let found = match &self.source {
+            Source::Keys(keys) => Some(named(keys.clone(), "the configuration")),
+            Source::Profile(profile) => self.profile(Some(profile), files, attempts).await.ok().flatten(),
+            Source::Process(command) => {
+                attempts.begin("process_credentials");
+                let printed = process::credentials(&command.0, None).await;
+                printed.map_err(|reason| attempts.fail(&reason)).ok().map(|keys| named(keys, "process_credentials"))
+            }
+            Source::DefaultChain => self.chain(files, attempts).await.ok().flatten(),
+        };
+        found.ok_or_else(|| attempts.told())
+    }
+
+    /// AWS's default chain. A place that was configured and failed ends it: what comes behind would be somebody else.
+    async fn chain(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Option<Found>, Failed> {
+        if let Some(found) = ask("environment", &EnvironmentVariableCredentialsProvider::new(), attempts).await? {
+            return Ok(Some(found));
+        }
+        if let Some(found) = self.profile(None, files, attempts).await? {
+            return Ok(Some(found));
+        }
+        if self.pod_role().is_none()
+            && let Some(found) = self.web_identity(files, attempts).await?
+        {
+            return Ok(Some(found));
+        }
+        attempts.begin("container");
+        if let Some(file) = container_token_file() {
+            self.check(file, attempts).await?;
+        }
+        if let Some(found) = ask("container", &self.container(), attempts).await? {
+            return Ok(Some(found));
+        }
+        ask(INSTANCE, &self.instance(), attempts).await
+    }
+
+    /// A profile: the one of this name, or that of the environment.
+    async fn profile(
+        &self,
+        name: Option<&str>,
+        files: &SharedFiles,
+        attempts: &Attempts,
+    ) -> Result<Option<Found>, Failed> {
+        let usual = variable("AWS_PROFILE");
+        let place = format!("profile '{}'", name.or(usual.as_deref()).unwrap_or("default"));
+        attempts.begin(&place);
+        let failed = |reason: &str| {
+            attempts.fail(reason);
+            Failed
+        };
+        let mut files = files.clone();
+        match base(&files, name).await {
+            Base::File(path) => self.check(path, attempts).await?,
+            Base::Process { command, account, taken_by } => {
+                let keys = process::credentials(&command, account).await.map_err(|reason| failed(&reason))?;
+                let Some(profile) = taken_by else {
+                    return Ok(Some(Found { passed_over: attempts.clear(), ..named(keys, &place) }));
+                };
+                let lines = lines_that_lend(&keys, &profile);
+                files = files.with(lines.ok_or_else(|| failed("the process printed keys that contain blanks"))?);
+            }
+            Base::Other => {}
+        }
+        let mut provider = ProfileFileCredentialsProvider::builder()
+            .configure(&self.provider_config())
+            .profile_files(files.contents())
+            .with_custom_provider("Ec2InstanceMetadata", self.instance())
+            .with_custom_provider("EcsContainer", self.container());
+        if let Some(name) = name {
+            provider = provider.profile_name(name);
+        }
+        ask(&place, &provider.build(), attempts).await
+    }
+
+    /// Reads a file that AWS's library will read, and fails when that might take for ever. The library itself reports a missing
+    /// file.
+    async fn check(&self, file: PathBuf, attempts: &Attempts) -> Result<(), Failed> {
+        match files::read(&self.blocking, file).await {
+            Err(Unread::Unusable(reason)) => {
+                attempts.fail(&reason);
+                Err(Failed)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn web_identity(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Option<Found>, Failed> {
+        attempts.begin("web identity");
+        let failed = |reason: &str| {
+            attempts.fail(reason);
+            Failed
+        };
+        let Some(file) = variable("AWS_WEB_IDENTITY_TOKEN_FILE") else {
+            attempts.fail("AWS_WEB_IDENTITY_TOKEN_FILE is not set");
+            return Ok(None);
+        };
+        let role = variable("AWS_ROLE_ARN").ok_or_else(|| failed("AWS_ROLE_ARN is not set"))?;
+        let session_name = variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| self.session_name.clone());
+        // Kubernetes writes a new one before the old one expires.
+        let token = files::read_text(&self.blocking, file).await.map_err(|reason| failed(&reason.reason()))?;
+        match sts::assume_role_with_web_identity(self, files, &role, &session_name, token.trim()).await {
+            Ok(found) => Ok(Some(Found { passed_over: attempts.clear(), ..found })),
+            Err(reason) => Err(failed(&format!("{role}: {reason}"))),
+        }
+    }
+
+    /// The role that EKS on Fargate has its log router assume, as Fluent Bit and AWS's Go plugin do, with the credentials of
+    /// the machine.
+    fn pod_role(&self) -> Option<Role> {
+        let from_machine = matches!(self.source, Source::DefaultChain);
+        let arn = variable("EKS_POD_EXECUTION_ROLE").filter(|_| from_machine)?;
+        Some(Role { arn, external_id: None, session_name: None, policy: None, duration: POD_ROLE_DURATION })
+    }
+
+    fn container(&self) -> EcsCredentialsProvider {
+        EcsCredentialsProvider::builder().configure(&self.provider_config()).dns(self.resolver.clone()).build()
+    }
+
+    fn instance(&self) -> ImdsCredentialsProvider {
+        let config = self.provider_config();
+        let client = imds::Client::builder().configure(&config).max_attempts(self.metadata_attempts).build();
+        ImdsCredentialsProvider::builder().configure(&config).imds_client(client).build()
+    }
+
+    /// What AWS's providers are built with.
+    fn provider_config(&self) -> ProviderConfig {
+        ProviderConfig::default()
+            .with_region(Some(self.aws_region()))
+            .with_http_client(self.http.clone())
+            .with_timeout_config(timeouts())
+    }
+
+    /// What a client of STS is built with.
+    pub(super) fn loader(&self, files: &SharedFiles) -> ConfigLoader {
+        aws_config::defaults(BehaviorVersion::latest())
+            .profile_files(files.contents())
+            .region(self.aws_region())
+            .http_client(self.http.clone())
+            .timeout_config(timeouts())
+    }
+
+    fn aws_region(&self) -> aws_types::region::Region {
+        aws_types::region::Region::new(self.region.as_str().to_owned())
+    }
+}
+
+/// A place that is configured and yet has no credentials; the reason is among the attempts.
+struct Failed;
+
+/// What `provider` yields, or `None` when it is not configured.
+async fn ask(place: &str, provider: &impl ProvideCredentials, attempts: &Attempts) -> Result<Option<Found>, Failed> {
+    attempts.begin(place);
+    match provider.provide_credentials().await {
+        Ok(credentials) => Ok(Some(Found { passed_over: attempts.clear(), ..named(credentials, place) })),
+        Err(error) => {
+            attempts.fail(&reason(place, &error));
+            if matches!(error, CredentialsError::CredentialsNotLoaded(_)) { Ok(None) } else { Err(Failed) }
+        }
+    }
+}
+
+fn reason(place: &str, error: &CredentialsError) -> String {
+    let is_configured = !matches!(error, CredentialsError::CredentialsNotLoaded(_));
+    match error.source() {
+        // Its text quotes a variable that is not UTF-8, which may be the secret.
+        _ if place == "environment" && is_configured => "a variable is not UTF-8".to_owned(),
+        Some(cause) if place == INSTANCE && cause.to_string().contains("could not communicate") => {
+            let cause = with_causes(cause);
+            format!("{cause} (from a container on EC2 the instance's metadata need a hop limit of 2)")
+        }
+        // It ends with the whole reply, spelled out.
+        Some(cause) if place == INSTANCE => with_causes(cause).split(". Response {").take(1).collect(),
+        Some(cause) => with_causes(cause),
+        None if is_configured => error.to_string(),
+        None => "not configured".to_owned(),
+    }
+}
+
+fn named(credentials: Credentials, place: &str) -> Found {
+    let account = credentials.account_id().map(|account| format!("of account {} ", one_line(account.as_str())));
+    let name = format!("{}from {place}", account.unwrap_or_default());
+    Found { credentials, name, passed_over: None }
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).build()
+}

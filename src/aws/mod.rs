@@ -1,0 +1,13 @@
+//! How AWS is reached and in whose name: regions and endpoints, connections, signatures, credentials.
+
+pub mod blocking;
+pub mod connect;
+pub mod credentials;
+pub mod endpoint;
+pub mod files;
+pub mod region;
+pub mod sdk_http;
+pub mod shared_config;
+pub mod shortage;
+pub mod signature;
+pub mod user_agent;

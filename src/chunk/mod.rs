@@ -1,0 +1,253 @@
+//! A chunk of msgpack, seen as events.
+//!
+//! Fluent Bit writes an event as `[time, body]` (up to 2.0) or `[[time, metadata], body]`, with array headers of any
+//! width. Between them may stand group markers (OTLP and others), which are not records. What cannot be read is told
+//! once and costs no other event: the events before a torn tail are delivered.
+
+use std::fmt;
+
+use crate::msgpack::{Malformed, Reader, Token};
+
+/// Seconds that mark the start of a group.
+const GROUP_START: i64 = -1;
+/// Seconds that mark the end of a group.
+const GROUP_END: i64 = -2;
+/// Msgpack extension type of an event's time.
+const EVENT_TIME: i8 = 0;
+
+/// When an event happened, as its chunk says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventTime {
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub seconds: i64,
+    /// Nanoseconds within the second, 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+/// One log event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its time; 1970 when the chunk has none that can be read.
+    pub time: EventTime,
+    /// Its body: one complete msgpack map.
+    pub body: &'a [u8],
+}
+
+/// Something in a chunk that is no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAnEvent {
+    /// The chunk cannot be read from this byte on; the rest is lost.
+    Unreadable {
+        /// Where the unreadable event starts, in bytes from the chunk's start.
+        offset: usize,
+        /// How many bytes are lost.
+        length: usize,
+        /// Why.
+        reason: Malformed,
+    },
+    /// A complete msgpack value that is not an event with a map for its body. Reading goes on behind it.
+    WrongShape {
+        /// Where it starts, in bytes from the chunk's start.
+        offset: usize,
+    },
+}
+
+impl fmt::Display for NotAnEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAnEvent::Unreadable { offset, length, reason } => {
+                write!(f, "its last {length} bytes, from byte {offset} on, cannot be read ({reason})")
+            }
+            NotAnEvent::WrongShape { offset } => {
+                write!(f, "what stands at byte {offset} is no event: [time, map] or [[time, metadata], map]")
+            }
+        }
+    }
+}
+
+/// The events of a chunk, in order.
+#[derive(Clone, Debug)]
+pub struct Events<'a> {
+    reader: Reader<'a>,
+    chunk_length: usize,
+}
+
+impl<'a> Events<'a> {
+    /// The events of `chunk`.
+    pub fn new(chunk: &'a [u8]) -> Self {
+        Events { reader: Reader::new(chunk), chunk_length: chunk.len() }
+    }
+
+    /// Passes over the next event by reading its body, a map whose end is not known yet: `read` has to read all of it.
+    /// `None` when that fails, or when something else than an event with the usual head comes; then nothing is passed over.
+    #[inline]
+    pub fn pass(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<()>) -> Option<()> {
+        let (time, body) = usual_head(self.reader.rest())?;
+        if is_group_marker(time) || !begins_a_map(body) {
+            return None;
+        }
+        let mut body = Reader::new(body);
+        read(&mut body)?;
+        self.reader = body;
+        Some(())
+    }
+}
+
+impl<'a> Iterator for Events<'a> {
+    type Item = Result<Event<'a>, NotAnEvent>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let start = self.reader;
+            if start.rest().is_empty() {
+                return None;
+            }
+            let offset = self.chunk_length - start.rest().len();
+            match read_event(&mut self.reader) {
+                Ok(Found::Event(event)) => return Some(Ok(event)),
+                Ok(Found::GroupMarker) => {}
+                Ok(Found::WrongShape) => {
+                    self.reader = start;
+                    return Some(Err(match self.reader.skip() {
+                        Ok(()) => NotAnEvent::WrongShape { offset },
+                        Err(reason) => self.unreadable(start, offset, reason),
+                    }));
+                }
+                Err(reason) => return Some(Err(self.unreadable(start, offset, reason))),
+            }
+        }
+    }
+}
+
+impl<'a> Events<'a> {
+    fn unreadable(&mut self, start: Reader<'a>, offset: usize, reason: Malformed) -> NotAnEvent {
+        self.reader = Reader::new(&[]);
+        NotAnEvent::Unreadable { offset, length: start.rest().len(), reason }
+    }
+}
+
+enum Found<'a> {
+    Event(Event<'a>),
+    GroupMarker,
+    WrongShape,
+}
+
+#[inline]
+fn read_event<'a>(reader: &mut Reader<'a>) -> Result<Found<'a>, Malformed> {
+    let time = match usual_head(reader.rest()) {
+        Some((time, body)) => {
+            *reader = Reader::new(body);
+            time
+        }
+        None => match read_head(reader)? {
+            Some(time) => time,
+            None => return Ok(Found::WrongShape),
+        },
+    };
+    let body = reader.value()?;
+    Ok(match is_group_marker(time) {
+        true => Found::GroupMarker,
+        false if begins_a_map(body) => Found::Event(Event { time, body }),
+        false => Found::WrongShape,
+    })
+}
+
+#[inline]
+fn is_group_marker(time: EventTime) -> bool {
+    matches!(time.seconds, GROUP_START | GROUP_END)
+}
+
+/// Whether it starts with one of the three forms of a map.
+#[inline]
+fn begins_a_map(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x80..=0x8f | 0xde | 0xdf, ..])
+}
+
+/// What stands before nearly every body: `[[time, {}], ` as Fluent Bit 5 and as 2.1 to 4.2 write it, and `[time, ` of older
+/// ones. Token by token it would be a seventh of the instructions of packing an access line.
+#[inline]
+fn usual_head(bytes: &[u8]) -> Option<(EventTime, &[u8])> {
+    let time_and_metadata =
+        bytes.strip_prefix(b"\x92\x92\xd7\0").or_else(|| bytes.strip_prefix(b"\xdd\0\0\0\x02\xdd\0\0\0\x02\xd7\0"));
+    let (time, body) = match time_and_metadata {
+        Some(rest) => {
+            let (time, rest) = rest.split_first_chunk::<8>()?;
+            (time, rest.strip_prefix(b"\xdf\0\0\0\0").or_else(|| rest.strip_prefix(b"\x80"))?)
+        }
+        None => bytes.strip_prefix(b"\x92\xd7\0")?.split_first_chunk::<8>()?,
+    };
+    Some((read_time(Token::Extension(EVENT_TIME, time)), body))
+}
+
+/// The same in any form; `None` when it is no event's.
+fn read_head(reader: &mut Reader<'_>) -> Result<Option<EventTime>, Malformed> {
+    if reader.token()? != Token::Array(2) {
+        return Ok(None);
+    }
+    let time = match reader.token()? {
+        Token::Array(entries @ 1..) => {
+            let time = reader.token()?;
+            skip_contents(reader, time)?;
+            for _ in 1..entries {
+                reader.skip()?;
+            }
+            time
+        }
+        time => {
+            skip_contents(reader, time)?;
+            time
+        }
+    };
+    Ok(Some(read_time(time)))
+}
+
+/// A map or an array where a time belongs is passed over with what is in it.
+fn skip_contents(reader: &mut Reader<'_>, token: Token<'_>) -> Result<(), Malformed> {
+    let values = match token {
+        Token::Array(entries) => u64::from(entries),
+        Token::Map(entries) => 2 * u64::from(entries),
+        _ => 0,
+    };
+    for _ in 0..values {
+        reader.skip()?;
+    }
+    Ok(())
+}
+
+#[inline]
+fn read_time(token: Token<'_>) -> EventTime {
+    match token {
+        Token::Extension(EVENT_TIME, bytes) => {
+            let Some((seconds, nanoseconds)) = bytes.split_first_chunk::<4>() else { return EventTime::default() };
+            let Ok(nanoseconds) = <[u8; 4]>::try_from(nanoseconds) else { return EventTime::default() };
+            let seconds = u32::from_be_bytes(*seconds);
+            // Group markers are negative as i32; times are u32 and reach 2106.
+            let seconds = match seconds.cast_signed() {
+                -1 => GROUP_START,
+                -2 => GROUP_END,
+                _ => i64::from(seconds),
+            };
+            EventTime::within_the_second(seconds, u32::from_be_bytes(nanoseconds))
+        }
+        Token::Unsigned(seconds) => EventTime { seconds: i64::try_from(seconds).unwrap_or(0), nanoseconds: 0 },
+        Token::Signed(seconds) => EventTime { seconds, nanoseconds: 0 },
+        // `as` saturates, and NaN becomes 0.
+        Token::Float(time) => EventTime {
+            seconds: time.floor() as i64,
+            nanoseconds: ((time - time.floor()) * 1e9) as u32 % 1_000_000_000,
+        },
+        _ => EventTime::default(),
+    }
+}
+
+impl EventTime {
+    /// Fluent Bit 4.2.0's OpenTelemetry input writes nanoseconds of a billion and more, which are not to be believed:
+    /// the second stands, the fraction is dropped.
+    fn within_the_second(seconds: i64, nanoseconds: u32) -> Self {
+        EventTime { seconds, nanoseconds: if nanoseconds < 1_000_000_000 { nanoseconds } else { 0 } }
+    }
+}
+
+#[cfg(test)]
+mod tests;

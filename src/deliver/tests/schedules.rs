@@ -1,0 +1,376 @@
+//! Thousands of random schedules of faults in virtual time, each checked for the promise: nothing lost, nothing twice.
+//!
+//! A simulated Kinesis throttles, fails, breaks connections before and after it took the records, and answers nonsense;
+//! For a while something on the way refuses every request, and some records are at fault for good;
+//! a simulated Fluent Bit flushes several chunks at once, retries what is answered "retry", and restarts. A failing
+//! schedule prints the line that repeats it.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use rand::{RngExt, SeedableRng};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::deliver::*;
+use crate::kinesis::client::{Operation, TransportError};
+use crate::kinesis::kpl;
+use crate::kinesis::reply::Response;
+use crate::log::tests::TestLog;
+use crate::metrics::Metrics;
+use crate::pack::Aggregation;
+
+/// Probabilities of what one schedule is like.
+struct Weather {
+    throttled_record: f64,
+    failed_record: f64,
+    throttled_call: f64,
+    server_error: f64,
+    reset_before: f64,
+    reset_after: f64,
+    mismatch: f64,
+    expired: f64,
+    /// From when until when every request is refused, and how.
+    outage: Option<(Duration, Duration, u16)>,
+    /// One in this many records is refused for good.
+    at_fault: Option<u32>,
+}
+
+impl Weather {
+    fn draw(random: &mut SmallRng) -> Self {
+        // Each fault is absent in half of the schedules, so that they are met alone and together.
+        let outage = random.random_bool(0.3).then(|| {
+            let start = random.random_range(0..20_000);
+            let end = start + random.random_range(0..20_000);
+            let status = if random.random_bool(0.5) { 413 } else { 400 };
+            (Duration::from_millis(start), Duration::from_millis(end), status)
+        });
+        let at_fault = random.random_bool(0.3).then(|| random.random_range(2..20));
+        let mut chance = |most: f64| if random.random_bool(0.5) { 0.0 } else { random.random_range(0.0..most) };
+        Weather {
+            throttled_record: chance(0.7),
+            failed_record: chance(0.2),
+            throttled_call: chance(0.3),
+            server_error: chance(0.3),
+            reset_before: chance(0.2),
+            reset_after: chance(0.2),
+            mismatch: chance(0.1),
+            expired: chance(0.1),
+            outage,
+            at_fault,
+        }
+    }
+}
+
+struct Kinesis {
+    random: SmallRng,
+    start: Instant,
+    weather: Weather,
+    stored: HashMap<String, u32>,
+    /// How often a record was stored without the plugin being told.
+    untold: HashMap<String, u32>,
+}
+
+#[derive(Clone)]
+struct Simulated(Rc<RefCell<Kinesis>>);
+
+impl Transport for Simulated {
+    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
+        let latency = self.0.borrow_mut().random.random_range(0..400);
+        tokio::time::sleep(Duration::from_millis(latency)).await;
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let records = body["Records"].as_array().unwrap().iter();
+        let records = records.map(|record| {
+            let data = base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap();
+            user_records(&data, record["PartitionKey"].as_str().unwrap())
+        });
+        self.0.borrow_mut().put(&records.collect::<Vec<_>>())
+    }
+
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
+        self.0.borrow_mut().random.random_bool(0.7)
+    }
+}
+
+/// What a consumer finds in a Kinesis record. It drops an aggregate whose records have other keys than it was sent under,
+/// as they may be of another shard.
+fn user_records(data: &[u8], key: &str) -> Vec<String> {
+    let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
+    if !data.starts_with(&kpl::MAGIC) {
+        return text(data).lines().map(str::to_owned).collect();
+    }
+    let inside = kpl::tests::user_records(data);
+    let is_dropped = inside.iter().any(|(inner, _, _)| inner != key);
+    if is_dropped { Vec::new() } else { inside.into_iter().map(|(_, _, data)| text(&data)).collect() }
+}
+
+impl Kinesis {
+    fn put(&mut self, records: &[Vec<String>]) -> Result<Response, TransportError> {
+        let weather = &self.weather;
+        let refusal = |status| reply(status, r#"{"__type":"SerializationException","message":"m"}"#.to_owned());
+        if let Some((start, end, status)) = weather.outage
+            && (start..end).contains(&self.start.elapsed())
+        {
+            return refusal(status);
+        }
+        if records.iter().flatten().any(|record| is_at_fault(record, weather)) {
+            return refusal(400);
+        }
+        let faults = [
+            weather.throttled_call,
+            weather.server_error,
+            weather.reset_before,
+            weather.reset_after,
+            weather.mismatch,
+            weather.expired,
+        ];
+        let fault = faults.iter().position(|&chance| self.random.random_bool(chance));
+        let store = |kinesis: &mut Self, told: bool| {
+            for record in records.iter().flatten() {
+                *kinesis.stored.entry(record.clone()).or_default() += 1;
+                *kinesis.untold.entry(record.clone()).or_default() += u32::from(!told);
+            }
+        };
+        match fault {
+            Some(0) => reply(400, r#"{"__type":"ThrottlingException","message":"m"}"#.to_owned()),
+            Some(1) => reply(500, String::new()),
+            Some(2) => Err(TransportError::Ambiguous("reset before the records were read".to_owned())),
+            Some(3) => {
+                store(self, false);
+                Err(TransportError::Ambiguous("reset after the records were stored".to_owned()))
+            }
+            Some(4) => {
+                store(self, false);
+                reply(200, r#"{"FailedRecordCount":0,"Records":[]}"#.to_owned())
+            }
+            Some(_) => reply(400, r#"{"__type":"ExpiredTokenException","message":"m"}"#.to_owned()),
+            None => {
+                let mut entries = Vec::new();
+                for record in records {
+                    if self.random.random_bool(self.weather.throttled_record) {
+                        entries.push(r#"{"ErrorCode":"ProvisionedThroughputExceededException"}"#);
+                    } else if self.random.random_bool(self.weather.failed_record) {
+                        entries.push(r#"{"ErrorCode":"InternalFailure"}"#);
+                    } else {
+                        for record in record {
+                            *self.stored.entry(record.clone()).or_default() += 1;
+                        }
+                        entries.push(r#"{"SequenceNumber":"1"}"#);
+                    }
+                }
+                reply(200, format!(r#"{{"Records":[{}]}}"#, entries.join(",")))
+            }
+        }
+    }
+}
+
+/// Whether Kinesis never takes a record, which is `{"id":number}`.
+fn is_at_fault(record: &str, weather: &Weather) -> bool {
+    let id = record.trim_start_matches("{\"id\":").trim_end_matches('}').parse::<u32>().unwrap();
+    weather.at_fault.is_some_and(|every| id.is_multiple_of(every))
+}
+
+fn reply(status: u16, body: String) -> Result<Response, TransportError> {
+    let status = StatusCode::from_u16(status).unwrap();
+    Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
+}
+
+/// A chunk as Fluent Bit keeps it: bytes, tag, and whether it was answered OK.
+struct Chunk {
+    tag: &'static [u8],
+    bytes: Vec<u8>,
+    records: Vec<String>,
+    delivered: Cell<bool>,
+}
+
+fn chunks(random: &mut SmallRng) -> Vec<Rc<Chunk>> {
+    let mut next_id = 1_u32;
+    let mut next = || {
+        let ids: Vec<u32> = (next_id..).take(random.random_range(1..25)).collect();
+        next_id += ids.len() as u32;
+        Rc::new(chunk(if random.random_bool(0.5) { b"app" } else { b"web" }, &ids))
+    };
+    (0..6).map(|_| next()).collect()
+}
+
+fn chunk(tag: &'static [u8], ids: &[u32]) -> Chunk {
+    let mut bytes = Vec::new();
+    for &id in ids {
+        let body = rmpv::Value::Map(vec![("id".into(), id.into())]);
+        rmpv::encode::write_value(&mut bytes, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
+    }
+    let records = ids.iter().map(|id| format!(r#"{{"id":{id}}}"#)).collect();
+    Chunk { tag, bytes, records, delivered: Cell::new(false) }
+}
+
+/// No number up to 20 divides it.
+const NEVER_AT_FAULT: u32 = 232_792_561;
+
+/// None in a third of the lives, so that a chunk may be retried with another than it was sent with.
+fn aggregation(random: &mut SmallRng) -> Option<Aggregation> {
+    match random.random_range(0..3) {
+        0 => None,
+        1 => Some(Aggregation::Lines),
+        _ => {
+            let (max_bytes, max_records) = (random.random_range(64..300), random.random_range(1..20));
+            Some(Aggregation::Kpl { max_bytes, max_records, by_shard: false })
+        }
+    }
+}
+
+/// Far more than the worst schedule needs.
+const MOST_LIVES: usize = 300;
+
+const LEDGER_BYTES: usize = 64 << 10;
+
+/// Plays one schedule; the error is the broken promise.
+async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let weather = Weather::draw(&mut random);
+    let chunks = chunks(&mut random);
+    let kinesis = Kinesis {
+        random: SmallRng::seed_from_u64(seed ^ 1),
+        start: Instant::now(),
+        weather,
+        stored: HashMap::new(),
+        untold: HashMap::new(),
+    };
+    let kinesis = Simulated(Rc::new(RefCell::new(kinesis)));
+
+    let mut lives = 0;
+    while chunks.iter().any(|chunk| !chunk.delivered.get()) {
+        lives += 1;
+        if lives > MOST_LIVES {
+            return Err("chunks are retried for ever".to_owned());
+        }
+        let log = TestLog::default();
+        let ledger = Ledger::open(LEDGER_BYTES, file.to_owned(), "logs".to_owned(), seed, log.logger())?;
+        let settings = Settings {
+            concurrency: random.random_range(1..5),
+            retries: random.random_range(0..5),
+            reset_backoff_on_success: true,
+            immediate_retry: random.random_bool(0.5),
+            flush_timeout: None,
+            slow_flush: None,
+            stats_interval: None,
+        };
+        let mut requests = RequestSettings {
+            max_records: random.random_range(1..12),
+            aggregation: aggregation(&mut random),
+            ..RequestSettings::default()
+        };
+        if requests.aggregation == Some(Aggregation::Lines) {
+            requests.record.newline = true;
+            requests.record.max_bytes = random.random_range(50..200);
+        }
+        let stream = Stream::parse("logs").map_err(|error| error.clone())?;
+        let delivery = Delivery::new(
+            kinesis.clone(),
+            stream,
+            "stream logs".to_owned(),
+            requests,
+            settings,
+            ledger,
+            SmallRng::seed_from_u64(seed ^ 2),
+            log.logger(),
+            Metrics::default(),
+        );
+        let life = Duration::from_millis(random.random_range(100..30_000));
+        LocalSet::new().run_until(live(&delivery, &chunks, &kinesis, life, &mut random)).await?;
+        delivery.ledger().save()?;
+    }
+    let kinesis = kinesis.0.borrow();
+    for record in chunks.iter().flat_map(|chunk| &chunk.records) {
+        let stored = kinesis.stored.get(record).copied().unwrap_or_default();
+        let untold = kinesis.untold.get(record).copied().unwrap_or_default();
+        let wanted = u32::from(!is_at_fault(record, &kinesis.weather));
+        if stored < wanted || stored > wanted + untold {
+            return Err(format!("record {record} is stored {stored} times, {untold} of them untold"));
+        }
+    }
+    Ok(())
+}
+
+/// One life of the plugin: two workers flush and retry until all is delivered or the host leaves.
+async fn live(
+    delivery: &Rc<Delivery<Simulated>>,
+    chunks: &[Rc<Chunk>],
+    kinesis: &Simulated,
+    life: Duration,
+    random: &mut SmallRng,
+) -> Result<(), String> {
+    let end = Instant::now() + life;
+    let mut workers = JoinSet::new();
+    for worker in 0..2 {
+        let (delivery, kinesis) = (Rc::clone(delivery), kinesis.clone());
+        let mine: Vec<Rc<Chunk>> = chunks.iter().skip(worker).step_by(2).cloned().collect();
+        let mut random = SmallRng::seed_from_u64(random.random());
+        // Records at fault are known by others that are accepted after them.
+        let other = chunk(b"app", &[NEVER_AT_FAULT]);
+        workers.spawn_local(async move {
+            while Instant::now() < end && mine.iter().any(|chunk| !chunk.delivered.get()) {
+                for chunk in mine.iter().filter(|chunk| !chunk.delivered.get()) {
+                    flush(&delivery, chunk, &kinesis).await?;
+                }
+                flush(&delivery, &other, &kinesis).await?;
+                tokio::time::sleep(Duration::from_millis(random.random_range(0..3000))).await;
+            }
+            Ok::<(), String>(())
+        });
+    }
+    let leave = async {
+        tokio::time::sleep_until(end).await;
+        delivery.leave(Instant::now() + Duration::from_secs(2));
+        std::future::pending::<()>().await;
+    };
+    let all = async {
+        while let Some(ended) = workers.join_next().await {
+            ended.map_err(|error| error.to_string())??;
+        }
+        Ok(())
+    };
+    tokio::select! { result = all => result, () = leave => Ok(()) }
+}
+
+async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simulated) -> Result<(), String> {
+    let outcome = delivery.deliver(&chunk.bytes, chunk.tag).await;
+    if delivery.ledger().bytes() > LEDGER_BYTES {
+        return Err("the ledger is larger than its bound".to_owned());
+    }
+    match outcome {
+        Outcome::Retry => return Ok(()),
+        Outcome::Delivered | Outcome::Hopeless => chunk.delivered.set(true),
+    }
+    let kinesis = kinesis.0.borrow();
+    let is_lost = |record: &&String| !kinesis.stored.contains_key(*record) && !is_at_fault(record, &kinesis.weather);
+    match chunk.records.iter().find(is_lost) {
+        _ if outcome == Outcome::Hopeless
+            && chunk.records.iter().any(|record| !is_at_fault(record, &kinesis.weather)) =>
+        {
+            Err("hopeless".to_owned())
+        }
+        Some(record) => Err(format!("answered OK without record {record}")),
+        None => Ok(()),
+    }
+}
+
+/// `SCHEDULES` says how many (2000), `SEED` plays one alone.
+#[test]
+fn in_every_schedule_nothing_is_lost_and_nothing_is_stored_twice_but_what_was_ambiguous() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SCHEDULES").unwrap_or(2000),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    for seed in seeds {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let file = directory.path().join(seed.to_string());
+        let played = runtime.block_on(play(seed, &file));
+        if let Err(broken) = played {
+            panic!("{broken}; repeat it with: SEED={seed} cargo test --lib in_every_schedule");
+        }
+    }
+}

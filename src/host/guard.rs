@@ -1,0 +1,79 @@
+//! A panic becomes an answer to the host and a line in its log; it never unwinds into the host.
+//!
+//! The hook of the standard library prints a backtrace to stderr. Here that would go past the host's log, and on a
+//! coroutine's stack it would run over the end. The hook installed by [`keep_panics_quiet`] only notes message and
+//! place for the line that [`guard`] writes.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+
+use super::symbols;
+use crate::log::Level;
+
+/// Runs `body`. When it panics, writes one line to the host's log and answers `fallback`.
+pub fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
+    catch(body).unwrap_or_else(|message| {
+        symbols::report(Level::Error, &["internal error: ", &message]);
+        fallback
+    })
+}
+
+/// Runs `body`. A panic comes back as its message, with its place when [`keep_panics_quiet`] was called before.
+fn catch<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    // Whatever the body left half done is not looked at again: the callers give up what it worked on.
+    panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
+        let noted = LAST_PANIC.try_with(|last| last.borrow_mut().take()).ok().flatten();
+        noted.unwrap_or_else(|| text(payload.as_ref()).to_owned())
+    })
+}
+
+/// Replaces the panic hook of this library's copy of the standard library, once. Called when a host registers the
+/// plugin, never when the crate is linked into another Rust program.
+pub fn keep_panics_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| panic::set_hook(Box::new(note)));
+}
+
+thread_local! {
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    let message = text(info.payload());
+    let noted = match info.location() {
+        Some(place) => format!("{message} ({}:{})", place.file(), place.line()),
+        None => message.to_owned(),
+    };
+    // Fails only while the thread ends, when nobody will ask.
+    LAST_PANIC.try_with(|last| last.replace(Some(noted))).ok();
+}
+
+fn text(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "panic without a message"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_comes_back_as_its_message() {
+        assert_eq!(catch(|| panic!("no luck")), Err::<(), _>("no luck".to_owned()));
+        assert_eq!(catch(|| panic!("no {}", "luck")), Err::<(), _>("no luck".to_owned()));
+        assert_eq!(catch(|| panic::panic_any(7)), Err::<(), _>("panic without a message".to_owned()));
+    }
+
+    #[test]
+    fn the_body_decides_the_answer_and_a_panic_the_fallback() {
+        assert_eq!(guard(0, || 1), 1);
+        assert_eq!(guard(0, || panic!("no luck")), 0);
+    }
+}

@@ -1,0 +1,29 @@
+//! What we call of Fluent Bit: its functions, found by name, its log, its metrics, its coroutines; and the hand-over of
+//! a chunk from one of its threads to ours.
+//!
+//! It may call a flush on a coroutine's stack of 24 KiB that has no guard page, so nothing here formats, parses or
+//! allocates much: pointers are checked, panics are caught ([`guard`]), and the work is handed over ([`loan`]).
+
+#![expect(unsafe_code, reason = "this is where it belongs")]
+
+#[allow(missing_docs, reason = "generated; include/fluent_bit_proxy.h explains each item")]
+#[allow(non_camel_case_types, reason = "the host's own names")]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::no_effect,
+    clippy::unnecessary_operation,
+    reason = "bindgen's layout checks, evaluated while compiling"
+)]
+pub mod bindings;
+pub mod guard;
+pub mod loan;
+
+pub(crate) mod engine;
+pub(crate) mod metrics;
+pub(crate) mod presence;
+pub(crate) mod symbols;
+
+mod coroutine;
+mod handoff;
+mod probe;
+mod sync;

@@ -1,0 +1,226 @@
+//! A shard takes 1000 records a second, however small they are, and `PutRecords` bills each in units of 25 KB. An
+//! aggregate carries many user records as one, in the container of Amazon's Kinesis Producer Library, which every
+//! consumer built on the Kinesis Client Library opens by itself
+//! (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>, read 2026-11).
+//!
+//! The container is four bytes of magic, a protobuf message with a table of keys in front of the records, and the MD5 of
+//! that message. Table and records grow in buffers of their own, so that the size is known before each record is added.
+
+use std::collections::HashMap;
+
+use bytes::BufMut;
+use md5::{Digest, Md5};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64};
+
+/// What an aggregate begins with.
+pub const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
+const MD5_LENGTH: usize = 16;
+
+// The fields of AggregatedRecord.
+const PARTITION_KEYS: u32 = 1;
+const HASH_KEYS: u32 = 2;
+const RECORDS: u32 = 3;
+
+// The fields of Record. It may have tags too; nothing writes them.
+const PARTITION_KEY_INDEX: u32 = 1;
+const HASH_KEY_INDEX: u32 = 2;
+const DATA: u32 = 3;
+
+/// User records on their way to become one Kinesis record. Its buffers are kept from one aggregate to the next.
+#[derive(Debug)]
+pub struct Aggregate {
+    partition_keys: Table,
+    hash_keys: Table,
+    /// The records, encoded.
+    records: Vec<u8>,
+    count: usize,
+    /// Where the data of the last record begins in `records`, which it ends.
+    last_data: usize,
+}
+
+impl Default for Aggregate {
+    fn default() -> Self {
+        Aggregate {
+            partition_keys: Table::new(PARTITION_KEYS),
+            hash_keys: Table::new(HASH_KEYS),
+            records: Vec::new(),
+            count: 0,
+            last_data: 0,
+        }
+    }
+}
+
+impl Aggregate {
+    /// Adds a record behind the others.
+    ///
+    /// The Kinesis Client Library drops a whole aggregate when one of its user records hashes to another shard than the
+    /// one it was read from. An explicit hash key counts there instead of the partition key's MD5: records of different
+    /// partition keys that all have the one with which the aggregate is sent survive a split or a merge of shards that
+    /// happens on their way. It costs 41 bytes at most for the first of them, and two for each.
+    pub fn push(&mut self, partition_key: &str, explicit_hash_key: Option<&str>, data: &[u8]) {
+        let key = self.partition_keys.index(partition_key);
+        let hash_key = explicit_hash_key.map(|text| self.hash_keys.index(text));
+        encode_key(RECORDS, WireType::LengthDelimited, &mut self.records);
+        encode_varint(record_size(key, hash_key, data.len()) as u64, &mut self.records);
+        uint64::encode(PARTITION_KEY_INDEX, &key, &mut self.records);
+        if let Some(index) = hash_key {
+            uint64::encode(HASH_KEY_INDEX, &index, &mut self.records);
+        }
+        encode_bytes_head(DATA, data.len(), &mut self.records);
+        self.last_data = self.records.len();
+        self.records.put_slice(data);
+        self.count += 1;
+    }
+
+    /// Bytes that [`Aggregate::finish`] would write now; 20 for an empty one.
+    pub fn size(&self) -> usize {
+        MAGIC.len() + self.partition_keys.encoded.len() + self.hash_keys.encoded.len() + self.records.len() + MD5_LENGTH
+    }
+
+    /// Bytes that [`Aggregate::finish`] would write if a record with `data_len` bytes were added first.
+    pub fn size_with(&self, partition_key: &str, explicit_hash_key: Option<&str>, data_len: usize) -> usize {
+        let (key, key_size) = self.partition_keys.would_be(partition_key);
+        let (hash_key, hash_key_size) = match explicit_hash_key.map(|text| self.hash_keys.would_be(text)) {
+            Some((index, size)) => (Some(index), size),
+            None => (None, 0),
+        };
+        self.size() + key_size + hash_key_size + bytes_size(RECORDS, record_size(key, hash_key, data_len))
+    }
+
+    /// How many records it holds.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The partition key of the first record; the aggregate's own, as a rule. Empty when there is no record.
+    pub fn partition_key(&self) -> &str {
+        &self.partition_keys.first
+    }
+
+    /// The data of the only record. Alone it is sent as it is: the container would only cost.
+    pub fn only_data(&self) -> Option<&[u8]> {
+        if self.count == 1 { self.records.get(self.last_data..) } else { None }
+    }
+
+    /// Appends the container to `out`, and starts over.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        let message = [&self.partition_keys.encoded, &self.hash_keys.encoded, &self.records];
+        let mut md5 = Md5::new();
+        out.reserve(self.size());
+        out.put_slice(&MAGIC);
+        for part in message {
+            md5.update(part);
+            out.put_slice(part);
+        }
+        out.put_slice(&md5.finalize());
+        self.clear();
+    }
+
+    /// Forgets its records.
+    pub fn clear(&mut self) {
+        self.partition_keys.clear();
+        self.hash_keys.clear();
+        self.records.clear();
+        self.count = 0;
+    }
+}
+
+/// Gives a container another partition key in the place of the first one, of the same length: a container that is sent
+/// under another key than its records have is dropped by its consumer when the keys are of different shards. One whose
+/// first key has another length stays as it is.
+pub fn replace_key(container: &mut [u8], key: &str) {
+    let mut head = MAGIC.to_vec();
+    encode_bytes_head(PARTITION_KEYS, key.len(), &mut head);
+    let Some((message, md5)) = container.split_last_chunk_mut::<MD5_LENGTH>() else { return };
+    if !message.starts_with(&head) {
+        return;
+    }
+    if let Some(place) = message.get_mut(head.len()..head.len() + key.len()) {
+        place.copy_from_slice(key.as_bytes());
+    }
+    md5.copy_from_slice(&Md5::digest(message.get(MAGIC.len()..).unwrap_or_default()));
+}
+
+/// Texts that records name by their index, in the order in which they were seen first.
+#[derive(Debug)]
+struct Table {
+    field: u32,
+    encoded: Vec<u8>,
+    indexes: HashMap<Box<str>, u64>,
+    first: String,
+}
+
+impl Table {
+    fn new(field: u32) -> Table {
+        Table { field, encoded: Vec::new(), indexes: HashMap::new(), first: String::new() }
+    }
+
+    fn next(&self) -> u64 {
+        self.indexes.len() as u64
+    }
+
+    /// As a rule there is one text only.
+    fn is_first(&self, text: &str) -> bool {
+        !self.encoded.is_empty() && self.first == text
+    }
+
+    /// The index of `text`, which is added when it is new.
+    fn index(&mut self, text: &str) -> u64 {
+        if self.is_first(text) {
+            return 0;
+        }
+        if let Some(&index) = self.indexes.get(text) {
+            return index;
+        }
+        let index = self.next();
+        if index == 0 {
+            self.first.push_str(text);
+        }
+        self.indexes.insert(text.into(), index);
+        encode_bytes_head(self.field, text.len(), &mut self.encoded);
+        self.encoded.put_slice(text.as_bytes());
+        index
+    }
+
+    /// The index that `text` has or would get, and the bytes by which the table would grow.
+    fn would_be(&self, text: &str) -> (u64, usize) {
+        if self.is_first(text) {
+            return (0, 0);
+        }
+        match self.indexes.get(text) {
+            Some(&index) => (index, 0),
+            None => (self.next(), bytes_size(self.field, text.len())),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.encoded.clear();
+        self.indexes.clear();
+        self.first.clear();
+    }
+}
+
+/// What a record takes inside of its field.
+fn record_size(key: u64, hash_key: Option<u64>, data_len: usize) -> usize {
+    uint64::encoded_len(PARTITION_KEY_INDEX, &key)
+        + hash_key.map_or(0, |index| uint64::encoded_len(HASH_KEY_INDEX, &index))
+        + bytes_size(DATA, data_len)
+}
+
+/// What a field of `length` bytes takes.
+fn bytes_size(field: u32, length: usize) -> usize {
+    key_len(field) + encoded_len_varint(length as u64) + length
+}
+
+fn encode_bytes_head(field: u32, length: usize, out: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,105 @@
+//! What is written in one pass beside the same written in two: a user's partition key that no event has makes the
+//! difference.
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rmpv::Value;
+
+use super::*;
+use crate::record::partition_key::PartitionKey;
+use crate::record::size::Oversize;
+
+const TIME: u32 = 1_600_000_000;
+
+fn bytes(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).unwrap();
+    bytes
+}
+
+/// An event as Fluent Bit 5 writes it.
+fn event(seconds: u32, body: &[u8]) -> Vec<u8> {
+    [b"\x92\x92\xd7\0", &seconds.to_be_bytes()[..], &[0; 4], b"\x80", body].concat()
+}
+
+/// A map.
+fn body() -> BoxedStrategy<Vec<u8>> {
+    let leaf = prop_oneof![
+        Just(Value::Nil),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::F64),
+        "[ -~é\n]{0,60}".prop_map(Value::from),
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(Value::Binary),
+    ];
+    let value = leaf.prop_recursive(3, 32, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+            proptest::collection::vec(("[a-c]{1,2}".prop_map(Value::from), inner.clone()), 0..6).prop_map(Value::Map),
+            proptest::collection::vec((inner.clone(), inner), 0..4).prop_map(Value::Map),
+        ]
+    });
+    let entries = proptest::collection::vec(("[a-z]{1,40}".prop_map(Value::from), value), 0..8);
+    entries.prop_map(|entries| bytes(&Value::Map(entries))).boxed()
+}
+
+/// Something that a chunk may have in it, and things that it should not.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => body().prop_map(|body| event(TIME, &body)),
+        1 => body().prop_map(|body| [&b"\x92\xd7\0\x5f\x5e\x10\0\0\0\0\0"[..], &body].concat()),
+        1 => body().prop_map(|body| [&b"\x92\x05"[..], &body].concat()),
+        // Markers of groups.
+        1 => (prop_oneof![Just(u32::MAX), Just(u32::MAX - 1)], body())
+            .prop_map(|(seconds, body)| event(seconds, &body)),
+        1 => Just(event(TIME, b"\x93\x01\x02\x03")),
+        // Deeper than records may be.
+        1 => Just(event(TIME, &[&b"\x81\xa1d".repeat(1100)[..], b"\x01"].concat())),
+        // Not UTF-8, as a value and as a key.
+        1 => Just(event(TIME, b"\x82\xa1k\xa3a\xffb\xa2\xff\xfe\x01")),
+        1 => (body(), any::<prop::sample::Index>())
+            .prop_map(|(body, end)| { let event = event(TIME, &body); event[..end.index(event.len())].to_vec() }),
+    ]
+}
+
+type Packed = (Vec<(Vec<u32>, String)>, Vec<(u32, Remark)>);
+
+/// What is sent, with the records in it, and what is said about them.
+fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed {
+    let stream = Stream::parse("logs").unwrap();
+    let mut packer = Packer::new(chunk, b"app", &stream, settings, settled.clone());
+    let (mut random, mut records, mut remarks) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
+    while let Some(batch) = packer.next_batch(&mut random, &mut |record, remark| {
+        let Remark::Altered(alterations) = remark else { return remarks.push((record, remark)) };
+        let alterations = Alterations { no_partition_key: false, ..alterations };
+        if alterations != Alterations::default() {
+            remarks.push((record, Remark::Altered(alterations)));
+        }
+    }) {
+        let body: serde_json::Value = serde_json::from_slice(&batch.body()).unwrap();
+        let sent = body["Records"].as_array().unwrap();
+        assert_eq!(sent.len(), batch.entries().len());
+        let data = sent.iter().map(|sent| sent["Data"].as_str().unwrap().to_owned());
+        records.extend(batch.entries().iter().map(|entry| batch.records(entry).to_vec()).zip(data));
+    }
+    (records, remarks)
+}
+
+proptest! {
+    #[test]
+    fn one_pass_makes_the_records_and_the_remarks_of_two(
+        pieces in proptest::collection::vec(piece(), 0..20),
+        newline in any::<bool>(),
+        max_bytes in prop_oneof![Just(1 << 20), 40usize..400],
+        oversize in prop_oneof![Just(Oversize::Truncate), Just(Oversize::Discard)],
+        aggregation in prop_oneof![Just(None), Just(Some(Aggregation::Lines))],
+        settled in proptest::collection::vec(0u32..20, 0..5),
+    ) {
+        let chunk = pieces.concat();
+        let settled = RecordSet::from_iter(settled);
+        let record = RecordSettings { newline, max_bytes, oversize, ..RecordSettings::default() };
+        let one_pass = RequestSettings { max_records: 7, aggregation, record, ..RequestSettings::default() };
+        let mut two = one_pass.clone();
+        two.record.partition_key = PartitionKey::parse("no such key").unwrap();
+        prop_assert_eq!(pack(&chunk, &one_pass, &settled), pack(&chunk, &two, &settled));
+    }
+}

@@ -1,0 +1,314 @@
+//! The hand-over, over transports that misbehave.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::*;
+use crate::kinesis::client::{Operation, TransportError};
+use crate::kinesis::reply::Response;
+use crate::kinesis::stream::Stream;
+use crate::metrics::{BOUNDS, series};
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<(String, thread::ThreadId)>>);
+
+impl Lines {
+    fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(line, _)| line.clone()).collect()
+    }
+}
+
+impl LogSink for Lines {
+    fn enabled(&self, level: Level) -> bool {
+        level <= Level::Info
+    }
+
+    fn write(&self, level: Level, line: &str) {
+        self.0.lock().unwrap().push((format!("{level:?} {line}"), thread::current().id()));
+    }
+}
+
+/// What a request does.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Accept,
+    Panic,
+    Hang,
+}
+
+struct Fake {
+    behaviour: Behaviour,
+    sending: Sender<thread::ThreadId>,
+}
+
+impl Transport for Fake {
+    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
+        self.sending.send(thread::current().id()).unwrap();
+        match self.behaviour {
+            Behaviour::Panic => panic!("injected into a request"),
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Accept => {
+                let count = body.windows(6).filter(|window| window == b"\"Data\"").count();
+                let entries = vec![r#"{"SequenceNumber":"1"}"#; count].join(",");
+                let body = format!(r#"{{"Records":[{entries}]}}"#).into();
+                Ok(Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body })
+            }
+        }
+    }
+
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
+        false
+    }
+}
+
+fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
+    start_in(behaviour, || false)
+}
+
+/// As [`start`], in a host that was told to end when `host_stops` says so.
+fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
+    start_shown(behaviour, host_stops, None)
+}
+
+/// As [`start_in`], with metrics that are shown.
+fn start_shown(
+    behaviour: Behaviour,
+    host_stops: fn() -> bool,
+    exporter: Option<Box<dyn Exporter>>,
+) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
+    let lines = Arc::new(Lines::default());
+    let (sending, sent) = channel();
+    let plugin =
+        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), PATIENCE, move |log| async move {
+            log.write(Level::Info, || "started");
+            let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
+            let settings = crate::deliver::Settings { retries: 0, ..config.delivery };
+            let stream = Stream::parse("logs").unwrap();
+            let fake = Fake { behaviour, sending };
+            Ok(Delivery::new(
+                fake,
+                stream,
+                "stream logs".to_owned(),
+                config.requests,
+                settings,
+                Ledger::new(1 << 20),
+                SmallRng::seed_from_u64(1),
+                log,
+                Metrics::new(exporter),
+            ))
+        });
+    (plugin.unwrap(), lines, sent)
+}
+
+const CHUNK: &[u8] = b"\x92\x01\x81\xa1k\x01";
+
+#[test]
+fn a_flush_is_delivered_on_the_delivery_thread_and_logged_on_the_callers() {
+    let (plugin, lines, sent) = start(Behaviour::Accept);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
+    assert_eq!(plugin.flush(b"\xc1", b"app"), Outcome::Hopeless);
+    assert_ne!(sent.recv().unwrap(), thread::current().id());
+    let written = lines.0.lock().unwrap();
+    assert_eq!(written.len(), 3, "{written:?}");
+    assert!(written[1].0.contains("set workers to 1 or more"), "once, though there were two flushes: {written:?}");
+    assert!(written.iter().all(|(_, thread)| *thread == thread::current().id()), "{written:?}");
+}
+
+#[test]
+fn several_threads_flush_at_once() {
+    let (plugin, _lines, _sent) = start(Behaviour::Accept);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..200).for_each(|_| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered)));
+        }
+    });
+    plugin.stop();
+}
+
+#[test]
+fn a_panic_while_sending_is_a_retry_with_its_message_in_the_log() {
+    let (plugin, lines, _sent) = start(Behaviour::Panic);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "the delivery thread lives on");
+    let texts = lines.texts();
+    assert!(texts[2].contains("injected into a request"), "{texts:?}");
+}
+
+struct Told(Sender<(usize, u64)>);
+
+impl Exporter for Told {
+    fn set(&self, series: usize, value: u64) {
+        self.0.send((series, value)).ok();
+    }
+
+    fn set_histogram(&self, _: usize, _: &[u64; BOUNDS.len() + 1], _: f64) {}
+}
+
+#[test]
+fn a_request_that_hangs_is_shown_in_flight() {
+    let (tell, told) = channel();
+    let (plugin, _lines, _sent) = start_shown(Behaviour::Hang, || false, Some(Box::new(Told(tell))));
+    let in_flight = series().position(|(family, _)| family.metric == Metric::RequestsInFlight).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
+        let within = Duration::from_secs(20);
+        let is_shown = std::iter::from_fn(|| told.recv_timeout(within).ok()).any(|shown| shown == (in_flight, 1));
+        plugin.stop();
+        assert!(is_shown);
+    });
+}
+
+#[test]
+fn a_panic_while_starting_is_an_error() {
+    async fn open(_: Logger) -> Result<Rc<Delivery<Fake>>, ConfigError> {
+        panic!("injected into the start")
+    }
+    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), PATIENCE, open)
+        .err()
+        .unwrap();
+    assert_eq!(error.to_string(), "plugin: it cannot start: the delivery thread ended");
+}
+
+#[test]
+fn stopping_answers_what_is_in_flight_with_retry_and_leaves_no_thread() {
+    let (plugin, _, sent) = start(Behaviour::Hang);
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
+        sent.recv().unwrap();
+        plugin.stop();
+        assert_eq!(flush.join().unwrap(), Outcome::Retry);
+    });
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "a flush after the end");
+    plugin.stop();
+}
+
+#[test]
+fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
+    let lines = Arc::new(Lines::default());
+    let options = [
+        ("stream", "logs"),
+        ("region", "us-east-1"),
+        ("endpoint", "http://127.0.0.1:1"),
+        ("profile", "no such profile"),
+    ];
+    let property = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    let plugin = Plugin::start(&property, lines.clone(), &|_| None, Arc::new(|| false)).unwrap();
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry);
+    plugin.stop();
+    let texts = lines.texts();
+    assert!(texts[0].starts_with("Info version "), "{texts:?}");
+    let options = "stream 'logs', region 'us-east-1', endpoint 'http://127.0.0.1:1', profile 'no such profile'";
+    assert_eq!(texts[1], format!("Info options: {options}; all others as by default"));
+    assert!(texts[2].starts_with("Warn no credentials: profile 'no such profile': "), "{texts:?}");
+    assert!(texts[4].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
+}
+
+#[test]
+fn a_host_that_was_told_to_end_is_not_held_up_by_a_kinesis_that_is_away() {
+    static STOPS: AtomicBool = AtomicBool::new(false);
+    let (plugin, lines, sent) = start_in(Behaviour::Hang, || STOPS.load(Ordering::Relaxed));
+    let began = thread::scope(|scope| {
+        let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
+        // The host is told while the flush is under way.
+        sent.recv().unwrap();
+        STOPS.store(true, Ordering::Relaxed);
+        let began = std::time::Instant::now();
+        assert_eq!(flush.join().unwrap(), Outcome::Retry);
+        began
+    });
+    let first = began.elapsed();
+    assert!(first >= LEAVING_PATIENCE && first < 2 * LEAVING_PATIENCE, "{first:?}");
+    // What the host has in its queue.
+    (0..100).for_each(|_| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
+    assert!(began.elapsed() - first < Duration::from_secs(1));
+    let told = lines.texts().iter().filter(|line| line.contains("about to end")).count();
+    assert_eq!(told, 1, "{:?}", lines.texts());
+}
+
+#[test]
+fn a_host_that_was_told_to_end_still_delivers() {
+    let (plugin, _lines, _sent) = start_in(Behaviour::Accept, || true);
+    let began = std::time::Instant::now();
+    while began.elapsed() < LEAVING_PATIENCE + CHECK_INTERVAL + CHECK_INTERVAL {
+        assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+const SHORT: Patience =
+    Patience { start: Duration::from_millis(300), work: Duration::from_millis(300), stop: Duration::from_millis(300) };
+
+/// A transport that holds the delivery thread until it is released, as a file on a dead mount would.
+struct Stuck {
+    sending: Sender<()>,
+    released: Mutex<Receiver<()>>,
+}
+
+impl Transport for Stuck {
+    async fn send(&self, _: Operation, _: Bytes) -> Result<Response, TransportError> {
+        self.sending.send(()).ok();
+        self.released.lock().unwrap().recv().ok();
+        std::future::pending().await
+    }
+
+    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
+        false
+    }
+}
+
+fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, Sender<()>) {
+    let lines = Arc::new(Lines::default());
+    let ((sending, sent), (release, released)) = (channel(), channel());
+    let stuck = Stuck { sending, released: Mutex::new(released) };
+    let plugin =
+        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), SHORT, move |log| async move {
+            let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
+            let stream = Stream::parse("logs").unwrap();
+            let ledger = Ledger::new(1 << 20);
+            let (rng, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(None));
+            let destination = "stream logs".to_owned();
+            Ok(Delivery::new(stuck, stream, destination, config.requests, config.delivery, ledger, rng, log, metrics))
+        });
+    (plugin.unwrap(), lines, sent, release)
+}
+
+#[test]
+fn a_stuck_delivery_thread_holds_up_neither_flush_nor_stop_and_is_left_behind() {
+    let (plugin, lines, sent, release) = start_stuck(|| true);
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "given up though the thread has the chunk");
+    sent.recv().unwrap();
+    plugin.stop();
+    let texts = lines.texts();
+    assert!(texts.last().unwrap().contains("the delivery thread is stuck in a file"), "{texts:?}");
+    release.send(()).unwrap();
+}
+
+#[test]
+fn a_stop_answers_flushes_of_a_stuck_delivery_thread() {
+    let (plugin, _lines, sent, release) = start_stuck(|| false);
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
+        sent.recv().unwrap();
+        plugin.stop();
+        assert_eq!(flush.join().unwrap(), Outcome::Retry);
+    });
+    release.send(()).unwrap();
+}
+
+#[test]
+fn a_start_that_is_stuck_is_an_error() {
+    let (release, released) = channel::<()>();
+    let open = move |_: Logger| async move {
+        released.recv().ok();
+        std::future::pending::<Result<Rc<Delivery<Fake>>, ConfigError>>().await
+    };
+    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), SHORT, open);
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("a file or a library has not responded"), "{error}");
+    drop(release);
+}

@@ -1,0 +1,338 @@
+//! A msgpack value as JSON.
+//!
+//! The output is always valid JSON, whatever the input: a byte that is not UTF-8 becomes U+FFFD, NaN and the
+//! infinities become null, a key that is no string becomes its text, an extension becomes base64 text, and of several
+//! equal keys the last one counts and stands where it stood.
+
+use crate::kinesis::limits;
+use crate::msgpack::{Malformed, Reader, ShortString, Token};
+use crate::record::json_string as string;
+use crate::record::repeats::Repeats;
+use crate::record::{Refusal, deeper};
+
+/// How deep maps and arrays may stand in each other. The encoder recurses, and the delivery thread's stack of 2 MiB
+/// holds this many levels several times over (a test proves it).
+pub const MAX_DEPTH: u32 = 1024;
+
+/// A map or an array that is a key counts for this many levels: it is written as text within text, and each such step
+/// doubles the backslashes before its quotes. Four of them may stand in each other.
+pub const KEY_LEVELS: u32 = 250;
+
+/// Most bytes of the text of a map or an array that is a key: as much as a record has, as a rule. Backslashes are doubled
+/// with each level of keys in keys, so that 2 MB of quotes would become a hundred.
+const MOST_KEY_BYTES: usize = limits::DEFAULT_RECORD_BYTES;
+
+/// Maps with more entries than this are searched for equal keys by [`Repeats`] instead of by the filter.
+const FILTER_MAX_ENTRIES: u32 = 64;
+
+/// How many times the length of a value may be read again in search of equal keys, before [`Repeats`] take over.
+const REREADS: usize = 16;
+
+/// Bytes that may be read again in search of equal keys where the length of the value is not known yet.
+const REREADS_IN_ONE_PASS: usize = 16 * 1024;
+
+/// Appends the next value to `out` as JSON and passes over it, if that can be done in one pass, which is nearly always so.
+/// `None` leaves `reader` and `out` somewhere in the value.
+#[inline]
+pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
+    write_value(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }, MAX_DEPTH).ok()
+}
+
+/// Appends `value`, one complete msgpack value, to `out` as JSON. On an error `out` may hold a part of it.
+pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let start = out.len();
+    let mut filter = Keys::Filter { rereads: REREADS * value.len() };
+    let written = match write_all(value, out, &mut filter) {
+        // Once for the whole value: if each map were begun anew for itself, the time would double with each level.
+        Err(Stop::Undecided) => {
+            out.truncate(start);
+            Repeats::of_value(Reader::new(value), MAX_DEPTH)
+                .and_then(|repeats| write_all(value, out, &mut Keys::Known(&repeats)))
+        }
+        written => written,
+    };
+    written.map_err(|stop| match stop {
+        Stop::Refused(refusal) => refusal,
+        // Cannot be: all repeats are known.
+        Stop::Undecided => Refusal::TooDeep,
+    })
+}
+
+/// How equal keys of a map are found.
+pub(super) enum Keys<'r> {
+    /// In one pass, as long as keys are strings and no two of them are equal.
+    Filter {
+        /// Bytes that may be read again to see whether two keys are equal or only look so to the filter.
+        rereads: usize,
+    },
+    /// They were, of any kind and in any number.
+    Known(&'r Repeats),
+}
+
+/// Why writing ends early.
+pub(super) enum Stop {
+    Refused(Refusal),
+    /// [`Keys::Filter`] is not enough for this value.
+    Undecided,
+}
+
+impl From<Malformed> for Stop {
+    fn from(reason: Malformed) -> Self {
+        Stop::Refused(reason.into())
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(reason: Refusal) -> Self {
+        Stop::Refused(reason)
+    }
+}
+
+fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys<'_>) -> Result<(), Stop> {
+    write_value(&mut Reader::new(value), out, keys, MAX_DEPTH)
+}
+
+/// Writes the next value.
+fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, depth: u32) -> Result<(), Stop> {
+    if let Some(string) = string::short_and_plain(reader) {
+        string::write_short(string, b"\"", out);
+        return Ok(());
+    }
+    if let Some(line) = reader.line() {
+        string::write(line, out);
+        return Ok(());
+    }
+    // The token is not bound by `?`: that would copy it, which is dear at once after it was written.
+    match reader.token() {
+        Ok(Token::Map(entries)) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Known(_)) => {
+            write_map_of_any_keys(entries, reader, out, keys, deeper(depth, 1)?)
+        }
+        Ok(Token::Map(entries)) => write_map(entries, reader, out, keys, deeper(depth, 1)?),
+        Ok(Token::Array(entries)) => write_array(entries, reader, out, keys, deeper(depth, 1)?),
+        Ok(scalar) => {
+            write_scalar(&scalar, out);
+            Ok(())
+        }
+        Err(reason) => Err(reason.into()),
+    }
+}
+
+/// Writes what has no entries; not in [`write_value`], whose place on the stack is needed once for each level.
+fn write_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
+    match *token {
+        Token::String(bytes) | Token::Binary(bytes) => string::write(bytes, out),
+        Token::Extension(_, bytes) => {
+            out.push(b'"');
+            base64_simd::STANDARD.encode_append(bytes, out);
+            out.push(b'"');
+        }
+        Token::Boolean(true) => out.extend_from_slice(b"true"),
+        Token::Boolean(false) => out.extend_from_slice(b"false"),
+        Token::Unsigned(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        Token::Signed(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        Token::Float(number) if number.is_finite() => {
+            out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+        }
+        Token::Nil | Token::Float(_) | Token::Array(_) | Token::Map(_) => out.extend_from_slice(b"null"),
+    }
+}
+
+fn write_array(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys<'_>,
+    depth: u32,
+) -> Result<(), Stop> {
+    out.push(b'[');
+    for entry in 0..entries {
+        if entry > 0 {
+            out.push(b',');
+        }
+        write_value(reader, out, keys, depth)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+/// Writes a map in one pass as long as its keys are different strings, which is nearly always.
+fn write_map(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys<'_>,
+    depth: u32,
+) -> Result<(), Stop> {
+    let contents = *reader;
+    let mut filter = KeyFilter::default();
+    out.push(b'{');
+    for entry in 0..entries {
+        if entry > 0 {
+            out.push(b',');
+        }
+        let position = *reader;
+        if let Some(key) = string::short_and_plain(reader) {
+            if !filter.is_new(short_edges(key), key.length) && !keys.is_missing(contents, position)? {
+                return Err(Stop::Undecided);
+            }
+            string::write_short(key, b"\":", out);
+        } else {
+            let Token::String(key) = reader.token()? else { return Err(Stop::Undecided) };
+            let text = simdutf8::basic::from_utf8(key).map_err(|_| Stop::Undecided)?;
+            if !filter.is_new(edges(key), key.len()) && !keys.is_missing(contents, position)? {
+                return Err(Stop::Undecided);
+            }
+            string::write_text(text, out);
+            out.push(b':');
+        }
+        write_value(reader, out, keys, depth)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Writes a map of any keys, but only the last entry of each.
+#[cold]
+#[inline(never)]
+fn write_map_of_any_keys(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &Keys<'_>,
+    depth: u32,
+) -> Result<(), Stop> {
+    match keys {
+        Keys::Known(repeats) => write_map_without(repeats, entries, reader, out, depth),
+        Keys::Filter { .. } => {
+            write_map_without(&Repeats::of_map(entries, *reader, depth)?, entries, reader, out, depth)
+        }
+    }
+}
+
+fn write_map_without(
+    repeats: &Repeats,
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    depth: u32,
+) -> Result<(), Stop> {
+    let keys = &mut Keys::Known(repeats);
+    let mut first = true;
+    out.push(b'{');
+    for _ in 0..entries {
+        if repeats.contain(reader) {
+            reader.skip()?;
+            reader.skip()?;
+            continue;
+        }
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        write_key(reader, out, keys, depth)?;
+        out.push(b':');
+        write_value(reader, out, keys, depth)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Writes a key of any kind as a JSON string: strings as they are, everything else as its JSON text.
+pub(super) fn write_key(
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys<'_>,
+    depth: u32,
+) -> Result<(), Stop> {
+    let mut behind = *reader;
+    match behind.token()? {
+        Token::Map(_) | Token::Array(_) => {
+            let mut text = Vec::new();
+            write_value(reader, &mut text, keys, deeper(depth, KEY_LEVELS)?)?;
+            if text.len() > MOST_KEY_BYTES {
+                return Err(Refusal::TooLarge.into());
+            }
+            string::write(&text, out);
+            return Ok(());
+        }
+        key @ (Token::String(_) | Token::Binary(_) | Token::Extension(..)) => write_scalar(&key, out),
+        // Nothing in the text of a number or a word is escaped.
+        scalar => {
+            out.push(b'"');
+            write_scalar(&scalar, out);
+            out.push(b'"');
+        }
+    }
+    *reader = behind;
+    Ok(())
+}
+
+impl Keys<'_> {
+    /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there.
+    #[cold]
+    #[inline(never)]
+    fn is_missing(&mut self, mut contents: Reader<'_>, mut position: Reader<'_>) -> Result<bool, Stop> {
+        let Keys::Filter { rereads } = self else { return Ok(false) };
+        let length = contents.rest().len().saturating_sub(position.rest().len());
+        *rereads = rereads.checked_sub(length).ok_or(Stop::Undecided)?;
+        let before = position.rest().len();
+        let key = position.token()?;
+        while contents.rest().len() > before {
+            if contents.token()? == key {
+                return Ok(false);
+            }
+            contents.skip()?;
+        }
+        Ok(true)
+    }
+}
+
+/// Remembers keys as bits: says "new" only of a key that is new, and nearly always of those.
+#[derive(Default)]
+struct KeyFilter {
+    bits: [u64; 4],
+}
+
+impl KeyFilter {
+    #[inline]
+    fn is_new(&mut self, (head, tail): (u64, u64), length: usize) -> bool {
+        let hash = (head ^ tail.rotate_left(29) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bit = 1 << ((hash >> 58) & 63);
+        let Some(word) = self.bits.get_mut((hash >> 56) as usize & 3) else { return false };
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+}
+
+/// The first and the last eight bytes of a key as numbers; of one that is shorter, twice what it has.
+#[inline]
+fn edges(key: &[u8]) -> (u64, u64) {
+    match (key.first_chunk(), key.last_chunk()) {
+        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+        _ => {
+            let all = key.iter().rev().fold(0, |number, &byte| (number << 8) | u64::from(byte));
+            (all, all)
+        }
+    }
+}
+
+/// The same of a short key.
+#[inline]
+fn short_edges(key: ShortString<'_>) -> (u64, u64) {
+    let (head, _) = key.block.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    let head = u64::from_le_bytes(*head);
+    match key.length.checked_sub(8) {
+        Some(start) => {
+            let tail = key.block.get(start..).and_then(<[u8]>::first_chunk);
+            (head, tail.map_or(0, |tail| u64::from_le_bytes(*tail)))
+        }
+        None => {
+            let all = head & !(u64::MAX << (8 * key.length));
+            (all, all)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The partition key of a record: random, the tag, or a value of the event.
+
+use crate::kinesis::limits::MAX_PARTITION_KEY_CHARACTERS;
+use crate::msgpack::{Reader, Token};
+use crate::record::path::KeyPath;
+
+/// Where partition keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartitionKey {
+    /// A new random key for each record.
+    Random,
+    /// The event's tag.
+    Tag,
+    /// A value of the event.
+    Value(KeyPath),
+}
+
+impl PartitionKey {
+    /// Reads what the user wrote: `$TAG` or a path.
+    pub fn parse(text: &str) -> Result<PartitionKey, String> {
+        match text {
+            "$TAG" => Ok(PartitionKey::Tag),
+            path => KeyPath::parse(path).map(PartitionKey::Value).map_err(|allowed| format!("{allowed}, or $TAG")),
+        }
+    }
+
+    /// Appends the key of an event to `out`; `time` is the key and the text of the entry that will hold its time. `false`
+    /// when the event has no key: strings and binary, numbers and booleans are one, but not when they are empty.
+    #[inline]
+    pub fn read(&self, body: &[u8], time: Option<(&str, &[u8])>, tag: &[u8], out: &mut String) -> bool {
+        match self {
+            PartitionKey::Random => false,
+            PartitionKey::Tag => write_text(tag, out),
+            PartitionKey::Value(path) => match (time, path.keys()) {
+                (Some((time_key, time)), [key]) if key == time_key => write_text(time, out),
+                _ => path.find(body).is_some_and(|value| write_value(value, out)),
+            },
+        }
+    }
+}
+
+fn write_value(value: &[u8], out: &mut String) -> bool {
+    match Reader::new(value).token() {
+        Ok(Token::String(text) | Token::Binary(text)) => write_text(text, out),
+        Ok(Token::Boolean(value)) => write_text(if value { b"true" } else { b"false" }, out),
+        Ok(Token::Unsigned(number)) => write_text(itoa::Buffer::new().format(number).as_bytes(), out),
+        Ok(Token::Signed(number)) => write_text(itoa::Buffer::new().format(number).as_bytes(), out),
+        Ok(Token::Float(number)) if number.is_finite() => {
+            write_text(zmij::Buffer::new().format_finite(number).as_bytes(), out)
+        }
+        _ => false,
+    }
+}
+
+/// Appends as many characters of `text` as a key may have; each byte that is not UTF-8 becomes one U+FFFD.
+fn write_text(text: &[u8], out: &mut String) -> bool {
+    if let Ok(text) = simdutf8::basic::from_utf8(text)
+        && text.len() <= MAX_PARTITION_KEY_CHARACTERS
+    {
+        out.push_str(text);
+        return !text.is_empty();
+    }
+    let characters = text.utf8_chunks().flat_map(|chunk| {
+        let bad = std::iter::repeat_n(char::REPLACEMENT_CHARACTER, chunk.invalid().len());
+        chunk.valid().chars().chain(bad)
+    });
+    out.extend(characters.take(MAX_PARTITION_KEY_CHARACTERS));
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(path: &str, body: &serde_json::Value) -> Option<String> {
+        let mut key = String::new();
+        let body = rmp_serde::to_vec(body).unwrap();
+        let found = PartitionKey::parse(path).unwrap().read(&body, Some(("time", b"now")), b"app.log", &mut key);
+        found.then_some(key)
+    }
+
+    #[test]
+    fn strings_numbers_and_booleans_are_keys_and_nothing_else_is() {
+        let body = json!({"s": "text", "log": "l", "i": -3, "u": u64::MAX, "f": 1.5, "b": true, "e": "", "n": null,
+            "m": {}, "a": [1], "k": {"p": "deep"}});
+        for (path, key) in [
+            ("s", Some("text")),
+            ("log", Some("l")),
+            ("i", Some("-3")),
+            ("u", Some("18446744073709551615")),
+            ("f", Some("1.5")),
+            ("b", Some("true")),
+            ("k->p", Some("deep")),
+            ("$k['p']", Some("deep")),
+            ("time", Some("now")),
+            ("$TAG", Some("app.log")),
+            ("e", None),
+            ("n", None),
+            ("m", None),
+            ("a", None),
+            ("k", None),
+            ("missing", None),
+            ("s->p", None),
+        ] {
+            assert_eq!(read(path, &body).as_deref(), key, "{path}");
+        }
+        let mut key = String::new();
+        assert!(PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xc4\x04byte", None, b"", &mut key));
+        assert!(!PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xcb\x7f\xf8\0\0\0\0\0\0", None, b"", &mut key));
+        assert!(!PartitionKey::Tag.read(b"\x80", None, b"", &mut key));
+        assert_eq!(key, "byte");
+    }
+
+    #[test]
+    fn a_key_has_256_characters_at_most_whatever_their_bytes() {
+        assert_eq!(read("k", &json!({"k": "k".repeat(256)})).unwrap().len(), 256);
+        assert_eq!(read("k", &json!({"k": "k".repeat(257)})).unwrap().len(), 256);
+        assert_eq!(read("k", &json!({"k": "😀".repeat(300)})).unwrap(), "😀".repeat(256));
+        let mut key = String::new();
+        PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xa5a\xff\xe2\x98b", None, b"", &mut key);
+        assert_eq!(key, "a\u{fffd}\u{fffd}\u{fffd}b");
+    }
+}
