@@ -16,8 +16,8 @@ build: ## builds kinesis.so, the file Fluent Bit loads; 5 min
 # the released ones come of the Rust that .github/workflows/library.yml and the Dockerfile name alone.
 dist: .cargo-tools/zig/installed ## builds dist/kinesis.so, which runs with glibc 2.17 or newer, and tests it; 15 min
 	scripts/dist
-	cargo test --test library_file
-	KINESIS_SO=dist/kinesis.so cargo test --test load_unload
+	cargo test --test real library_file
+	KINESIS_SO=dist/kinesis.so cargo test --test host load_unload::
 	KINESIS_SO=dist/kinesis.so scripts/demo
 
 demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived; 3 min
@@ -68,14 +68,14 @@ mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, 
 peers: .venv/installed node_modules/installed ## installs the servers for the tests into this folder
 
 bindings: .venv/installed ## writes the generated files anew (bindings of the host, header of the exports)
-	UPDATE=1 cargo test --test generated
+	UPDATE=1 cargo test --test real generated
 
 clean: ## removes everything that was built or installed
 	cargo clean
 	rm -rf .venv node_modules kinesis.so dist fuzz/target .cargo-tools
 
 # Each stamp is newer than the list it was installed from.
-.venv/installed: tests/peers/requirements.txt
+.venv/installed: tests/real/peers/requirements.txt
 	@python3 -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 11)' 2>/dev/null \
 		|| { echo 'make: the test peers need python3, 3.11 or newer, with venv (Debian: python3-venv)' >&2; exit 1; }
 	rm -rf .venv

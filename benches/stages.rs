@@ -5,15 +5,9 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![allow(clippy::expect_used, reason = "a benchmark of our own bytes")]
 
-#[path = "../tests/support/accepted.rs"]
-mod accepted;
-#[path = "../tests/support/corpora.rs"]
-mod corpora;
-
 use std::hint::black_box;
 
 use bytes::Bytes;
-use corpora::Corpus;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, StatusCode};
 use kinesis::chunk::{Event, Events};
@@ -25,6 +19,7 @@ use kinesis::record::{Encoder, RecordSettings};
 use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use testing::corpora::Corpus;
 
 const TAG: &[u8] = b"kube.var.log.containers.app";
 const CHUNK_BYTES: usize = 2_000_000;
@@ -114,7 +109,7 @@ fn records(events: &[Event<'_>], settings: &RecordSettings) -> Vec<Vec<u8>> {
 }
 
 fn replies(c: &mut Criterion) {
-    let body = Bytes::from(accepted::json(500));
+    let body = Bytes::from(testing::accepted::json(500));
     let reply = Response { status: StatusCode::OK, headers: HeaderMap::new(), body };
     assert!(reply.accepts_all(500));
     let mut group = c.benchmark_group("reply");

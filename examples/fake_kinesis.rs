@@ -8,18 +8,15 @@
 //! `POST /_/faults` and `POST /_/script` change what goes wrong, SIGTERM or SIGINT ends it with the closing statistics.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks")]
 
-#[path = "../tests/support/fake_kinesis/mod.rs"]
-mod fake_kinesis;
-
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fake_kinesis::{Credential, FakeKinesis, Faults, Keep, Settings, Stream};
 use lexopt::{Arg, Parser, ValueExt};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use testing::fake_kinesis::{Credential, FakeKinesis, Faults, Keep, Settings, Stream};
 
 const HELP: &str = "\
 A Kinesis Data Streams service on loopback.

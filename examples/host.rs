@@ -8,8 +8,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 #![allow(unsafe_code, reason = "calls the plugin's C functions")]
 
-#[path = "../tests/support/host/mod.rs"]
-pub(crate) mod host;
 #[path = "host/progress.rs"]
 mod progress;
 
@@ -27,11 +25,13 @@ use std::time::{Duration, Instant};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
-use host::access_log::AccessLog;
-use host::chunk::{Chunk, Chunks};
-use host::library::{Library, built_plugin};
-use host::metrics;
-use host::output::Output;
+use testing::host::access_log::AccessLog;
+use testing::host::chunk::{Chunk, Chunks};
+use testing::host::library::{Library, built_plugin};
+use testing::host::metrics;
+use testing::host::output::Output;
+
+testing::export_host!();
 
 const HELP: &str = "\
 Loads the plugin as Fluent Bit does and sends it the lines of FILE, or of standard input.

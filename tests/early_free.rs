@@ -1,27 +1,20 @@
-//! Fluent Bit up to 2.1.7, so each aws-for-fluent-bit 2.x, frees chunks while flushes have them: it ends its inputs before its
-//! outputs.
+//! A program of its own, because it exports less than other hosts: it is a Fluent Bit up to 2.1.7.
 //!
-//! A program of its own, because its host is older than that of other tests.
+//! Such a host, and so each aws-for-fluent-bit 2.x, frees chunks while flushes have them: it ends its inputs before its
+//! outputs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
-#![allow(dead_code, unreachable_pub, reason = "uses a part of the modules it includes")]
 #![allow(unsafe_code, reason = "plays the C side of the boundary")]
-
-#[path = "support/host/event_loop.rs"]
-mod event_loop;
-#[path = "support/host/library.rs"]
-mod library;
-#[path = "support/host/log.rs"]
-mod log;
-#[path = "support/host/metrics.rs"]
-mod metrics;
-#[path = "support/host/output.rs"]
-mod output;
 
 use std::ptr;
 
-use event_loop::{EVENT, Form, Host, Server};
-use kinesis::host::bindings::{FLB_OK, FLB_RETRY};
+use testing::host::bindings::{FLB_OK, FLB_RETRY};
+use testing::host::event_loop::{Coroutine, EVENT, Form, Host, Server};
+use testing::host::output::Output;
+
+testing::export_log!();
+testing::export_metrics!();
+testing::export_event_loop!();
 
 /// More than fly at first, so that some are not yet read.
 const FLUSHES: usize = 20;
@@ -55,7 +48,7 @@ fn an_output_that_ends_after_its_chunks_are_freed_does_not_read_them() {
 }
 
 #[allow(clippy::vec_box, reason = "the plugin keeps their addresses")]
-fn flushes(host: &Host, output: &output::Output) -> (Vec<Pages>, Vec<Box<event_loop::Coroutine>>) {
+fn flushes(host: &Host, output: &Output) -> (Vec<Pages>, Vec<Box<Coroutine>>) {
     let start = |_| {
         let (chunk, tag) = (Pages::new(&EVENT.repeat(100)), Pages::new(b"app.log\0"));
         let flush = host.flush_chunk(output, chunk.0, tag.0);

@@ -1,15 +1,10 @@
-//! A record takes no more instructions than it did: the guard of the hot path, in numbers that no other program on the
-//! machine disturbs.
+//! A program of its own, because what else is in a program changes how the hot path is compiled, and so what is counted: a
+//! record takes no more instructions than it did, in numbers that no other program on the machine disturbs.
 //!
 //! `cargo test --profile demo --test instructions -- --nocapture` prints them. This program is also the one that callgrind
 //! counts in; it does the same work N times and 2 N times, so that starting up cancels out.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "is a program as well")]
-
-#[path = "support/accepted.rs"]
-mod accepted;
-#[path = "support/corpora.rs"]
-mod corpora;
 
 use std::env;
 use std::error::Error;
@@ -17,7 +12,6 @@ use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
 use bytes::Bytes;
-use corpora::Corpus;
 use http::{HeaderMap, StatusCode};
 use kinesis::kinesis::reply::Response;
 use kinesis::kinesis::stream::Stream;
@@ -26,6 +20,7 @@ use kinesis::record_set::RecordSet;
 use libtest_mimic::{Arguments, Failed, Trial};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use testing::corpora::Corpus;
 
 /// Most instructions per record on x86_64 with AVX2: a tenth more than it took when the number was written down. A change
 /// that makes it cheaper lowers the number.
@@ -164,7 +159,7 @@ fn pack(corpus: Corpus, passes: u32) -> Result<(), Box<dyn Error>> {
 /// Reads replies to [`RECORDS`], so many times.
 fn read(passes: u32) -> Result<(), Box<dyn Error>> {
     const REPLY: usize = 500;
-    let body = Bytes::from(accepted::json(REPLY));
+    let body = Bytes::from(testing::accepted::json(REPLY));
     let reply = Response { status: StatusCode::OK, headers: HeaderMap::new(), body };
     for _ in 0..passes as usize * RECORDS / REPLY {
         black_box(black_box(&reply).accepts_all(REPLY)).then_some(()).ok_or("the reply is not recognized")?;

@@ -1,23 +1,17 @@
-//! A Fluent Bit that is newer than those that were looked at: its structures are not touched.
-//!
-//! A program of its own, because it exports what no other test's host does.
+//! A program of its own, because it exports what no other host does: it is a Fluent Bit newer than those that were looked
+//! at. Its structures are not touched.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-#![allow(dead_code, unreachable_pub, reason = "uses a part of the modules it includes")]
 #![allow(unsafe_code, reason = "exports C functions as the host does")]
-
-#[path = "support/host/library.rs"]
-mod library;
-#[path = "support/host/log.rs"]
-mod log;
-#[path = "support/host/output.rs"]
-mod output;
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr;
 
-use library::{Library, built_plugin};
-use output::{Output, UNREACHABLE, set_environment};
+use testing::host::library::{Library, built_plugin};
+use testing::host::log;
+use testing::host::output::{Output, UNREACHABLE, set_environment};
+
+testing::export_log!();
 
 #[test]
 fn a_newer_host_gets_no_option_table_and_its_coroutines_are_not_used() {

@@ -1,23 +1,16 @@
-//! Fluent Bit 1.9 has no `flb_output_log_check`: there the level of the `[SERVICE]` section counts.
-//!
-//! A program of its own, because it must not export what other tests' hosts do.
+//! A program of its own, because it must not export what other hosts do: it is Fluent Bit 1.9, without
+//! `flb_output_log_check`. There the level of the `[SERVICE]` section counts.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
-#![allow(dead_code, unreachable_pub, reason = "uses a part of the modules it includes")]
 #![allow(unsafe_code, reason = "exports C functions as the host does")]
-
-#[path = "support/host/library.rs"]
-mod library;
-#[path = "support/host/output.rs"]
-mod output;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use library::{Library, built_plugin};
-use output::{Output, UNREACHABLE, set_environment};
+use testing::host::library::{Library, built_plugin};
+use testing::host::output::{Output, UNREACHABLE, set_environment};
 
 #[test]
 fn the_level_is_that_of_the_service_section() {

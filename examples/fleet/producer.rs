@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
-use crate::service::Line;
+use super::service::Line;
 
 /// Seconds: `scheduler.base` and `scheduler.cap` of Fluent Bit.
 const RETRY_BASE: u64 = 5;

@@ -11,8 +11,8 @@ use tokio::runtime::Builder;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::producer::{Fleet, Resend, produce};
-use crate::service::{Line, Second, Service};
+use super::producer::{Fleet, Resend, produce};
+use super::service::{Line, Second, Service};
 
 /// The size of a fleet and its stream.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::host::metrics;
+use testing::host::metrics;
 
 /// Clears the line that the cursor is in.
 const CLEAR: &str = "\x1b[2K";

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use lexopt::prelude::{Long, Short, ValueExt};
 
-use crate::corpora::Corpus;
-use crate::host::library::built_plugin;
 use crate::plugin::Cost;
 use crate::processes::{PluginRun, Protocol, floor, has_cbor};
 use crate::table::{Table, median, number};
+use testing::corpora::Corpus;
+use testing::host::library::built_plugin;
 
 pub const HELP: &str = "\
   end-to-end   the plugin's cost beside the floor's

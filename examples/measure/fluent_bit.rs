@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use lexopt::prelude::{Long, Short, ValueExt};
 
 use crate::clock::{Usage, wait};
-use crate::corpora::Corpus;
-use crate::host::library::built_plugin;
-use crate::host::output::ENVIRONMENT;
 use crate::processes::{Sink, has_cbor};
 use crate::sink::Counts;
 use crate::table::{Table, median, number};
+use testing::corpora::Corpus;
+use testing::host::library::built_plugin;
+use testing::host::output::ENVIRONMENT;
 
 pub const HELP: &str = "\
   fluent-bit   tail to output to sink in Fluent Bit, for each plugin there is

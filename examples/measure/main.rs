@@ -11,13 +11,6 @@
 #![allow(unsafe_code, reason = "calls the plugin's and the system's C functions")]
 #![allow(unreachable_pub, reason = "a program of several files")]
 
-#[path = "../../tests/support/accepted.rs"]
-mod accepted;
-#[path = "../../tests/support/corpora.rs"]
-mod corpora;
-#[path = "../../tests/support/host/mod.rs"]
-mod host;
-
 mod capture;
 mod clock;
 mod end_to_end;
@@ -35,6 +28,8 @@ use std::process::ExitCode;
 
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value};
+
+testing::export_host!();
 
 const HELP: &str = "\
 Measures the plugin.
@@ -85,7 +80,7 @@ fn corpus(mut arguments: Parser) -> Result<(), Box<dyn Error>> {
 
     let (name, count) = (arguments.value()?.string()?, arguments.value()?.parse()?);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for line in corpora::Corpus::named(&name)?.lines().take(count) {
+    for line in testing::corpora::Corpus::named(&name)?.lines().take(count) {
         writeln!(out, "{line}")?;
     }
     out.flush()?;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use lexopt::prelude::{Long, ValueExt};
 
-use crate::corpora::Corpus;
-use crate::host::library::built_plugin;
 use crate::processes::{PluginRun, Protocol};
 use crate::table::{Table, median, number};
+use testing::corpora::Corpus;
+use testing::host::library::built_plugin;
 
 pub const HELP: &str = "\
   modes        the cost of aggregation beside none

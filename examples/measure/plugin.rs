@@ -10,9 +10,9 @@ use lexopt::prelude::{Long, Short, ValueExt};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{processor_seconds, waits};
-use crate::corpora::Corpus;
-use crate::host::library::{Library, built_plugin};
-use crate::host::output::Output;
+use testing::corpora::Corpus;
+use testing::host::library::{Library, built_plugin};
+use testing::host::output::Output;
 
 pub const HELP: &str = "\
   plugin   flushes chunks through the plugin

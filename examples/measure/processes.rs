@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::clock;
-use crate::corpora::Corpus;
-use crate::host::output::ENVIRONMENT;
 use crate::plugin::Cost;
 use crate::sink::Counts;
+use testing::corpora::Corpus;
+use testing::host::output::ENVIRONMENT;
 
 /// How requests are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::wire::{Message, Messages, Wire, header};
-use crate::{accepted, capture};
+use testing::accepted;
+
+use crate::capture;
 
 pub const HELP: &str = "\
   sink     takes records over TLS and counts them, until SIGTERM

@@ -128,7 +128,7 @@ impl fmt::Display for Endpoint {
 mod tests {
     use super::*;
 
-    /// That these are AWS's, tests/network/ asks botocore.
+    /// That these are AWS's, tests/real/network/ asks botocore.
     #[test]
     fn the_endpoint_of_a_region_is_under_its_partitions_domain() {
         for (region, hosts) in [

@@ -69,7 +69,7 @@ pub enum CompressError {
 /// An encoder with its memory, kept from record to record.
 ///
 /// gzip and zlib hold about 300 KiB, snappy 32 KiB. What zstd holds grows with the largest input so far: to 2 MiB at level
-/// 3, and to 11 MiB at any (tests/memory.rs measures it).
+/// 3, and to 11 MiB at any (tests/real/memory.rs measures it).
 pub struct Compressor {
     kind: Kind,
     encoder: Encoder,

@@ -1,6 +1,6 @@
 //! The hand-over between a thread that lends a chunk and waits, and the thread that uses it meanwhile.
 //!
-//! It has no unsafe code and knows nothing of the host: tests/handoff.rs includes this file and runs its interleavings
+//! It has no unsafe code and knows nothing of the host: tests/it/handoff.rs includes this file and runs its interleavings
 //! with loom.
 
 use std::cell::Cell;

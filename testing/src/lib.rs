@@ -1,0 +1,13 @@
+//! What the tests, examples and benches share: a Kinesis and a host of our own, chunks, log lines, and the project's files.
+//!
+//! It does not depend on the plugin, so that a change of `src/` builds none of it again.
+
+#![allow(missing_docs, reason = "names and tests say it; only what surprises is explained")]
+
+pub mod accepted;
+pub mod chunks;
+pub mod corpora;
+pub mod fake_kinesis;
+pub mod host;
+pub mod programs;
+pub mod sources;

@@ -1,0 +1,36 @@
+//! The programs of `examples/`, as the tests run them, and a test as a program of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::any::type_name_of_val;
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A program that cargo built beside the tests. It does so when it builds all of them: for a test alone, this says how.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().nth(2).unwrap();
+    let profile = folder.file_name().unwrap().to_string_lossy().replace("debug", "dev");
+    let program = folder.join("examples").join(name);
+    assert!(program.exists(), "no {}: `cargo build --profile {profile} --example {name}` builds it", program.display());
+    program
+}
+
+/// Whether this process runs `test`, a test of the standard harness, and no other. If not, runs it in a child that does, with
+/// more `environment`, and panics with what the child said when it fails.
+pub fn alone<T: Fn()>(test: T, environment: &[(&str, &str)]) -> bool {
+    const ALONE: &str = "KINESIS_TEST_ALONE";
+    if env::var_os(ALONE).is_some() {
+        return true;
+    }
+    // The harness knows it by its path without the crate.
+    let (_, name) = type_name_of_val(&test).split_once("::").unwrap();
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", name, "--nocapture"]).env(ALONE, "1").envs(environment.iter().copied());
+    let ended = child.output().unwrap();
+    let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    println!("{said}");
+    assert!(ended.status.success() && said.contains("1 passed"), "{name} fails in a process of its own");
+    false
+}

@@ -1,0 +1,16 @@
+//! Programs that play Fluent Bit: the built library, opened with `dlopen`, called through its exports.
+//!
+//! This program exports what a current host does, coroutines and their event loop included, so it is not part of `it`. A
+//! process has one plugin and one log, so the tests take turns; those that count what a process has run in a child.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(unsafe_code, reason = "calls C functions as the host does, also wrongly")]
+
+mod abi;
+mod coroutines;
+mod load_unload;
+mod stack;
+mod unload;
+
+testing::export_host!();
+testing::export_event_loop!();

@@ -1,0 +1,64 @@
+//! After the exit calls no thread of the plugin runs: the host unloads the library next.
+//!
+//! In a process of its own, because its threads are counted.
+
+use testing::host::library::{Library, built_plugin};
+use testing::host::log;
+use testing::host::output::{Output, UNREACHABLE, set_environment};
+use testing::programs::alone;
+
+#[test]
+fn no_thread_of_the_plugin_outlives_its_instance() {
+    if !alone(no_thread_of_the_plugin_outlives_its_instance, &[]) {
+        return;
+    }
+    log::collect();
+    // SAFETY: the plugin is not loaded yet.
+    unsafe { set_environment() };
+    let threads = running_threads();
+    // Each answers what the host still has of the output.
+    type End = fn(&Library, Box<Output>) -> Option<Box<Output>>;
+    let ends: [(&str, End); 3] = [
+        ("FLBPluginExitCtx", |library, output| {
+            output.exit(library);
+            None
+        }),
+        ("FLBPluginExit", |library, _| {
+            // SAFETY: no flush is under way.
+            unsafe { (library.exit)() };
+            None
+        }),
+        ("FLBPluginUnregister", |_, output| Some(output)),
+    ];
+    for (how, end) in ends {
+        for _ in 0..ROUNDS {
+            let library = Library::open(&built_plugin().unwrap()).unwrap();
+            let definition = library.register(0).unwrap();
+            let mut output = Output::new(how, &UNREACHABLE).unwrap();
+            assert_eq!(output.init(&library), 1, "{:?}", log::take());
+            assert_eq!(output.flush(&library, b"\x92\x92\xd7\0\0\0\0\0\0\0\0\0\x80\x80", c"app.log"), 2);
+            assert!(running_threads() > threads, "the delivery thread runs");
+            let _kept = end(&library, output);
+            library.unregister(definition);
+            assert_eq!(running_threads(), threads, "{how} does not wait for the thread");
+        }
+    }
+}
+
+/// A thread that is not waited for may happen to be quick.
+const ROUNDS: usize = 10;
+
+/// The threads that may still run code of the library.
+///
+/// The kernel lists a thread for a moment after it was joined, with the flag `PF_EXITING` (0x4 in field 9 of
+/// `proc_pid_stat(5)`) set before the join returns.
+fn running_threads() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let statuses = threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).ok());
+    let flags = statuses.map(|status| {
+        // The name of a thread, field 2, is in parentheses and may hold anything.
+        let (_, fields) = status.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(6).unwrap().parse::<u32>().unwrap()
+    });
+    flags.filter(|flags| flags & 0x4 == 0).count()
+}

@@ -1,0 +1,267 @@
+//! Several records as one Kinesis record, through the built library, throttling and resharding; and what it saves.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kinesis::config::Config;
+use kinesis::kinesis::kpl::MAGIC;
+use kinesis::kinesis::random_key::RANDOM_KEY_LENGTH;
+use kinesis::kinesis::shards::hash_key;
+use kinesis::pack::Packer;
+use kinesis::record_set::RecordSet;
+use prost::Message;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use testing::corpora::Corpus;
+use testing::fake_kinesis::wire::Wire;
+use testing::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, StoredRecord, Stream};
+use testing::host::access_log::AccessLog;
+use testing::programs::example;
+
+const KEY: &str = "AKIDEXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// The container as its author declares it, but for tags.
+#[derive(Clone, PartialEq, Message)]
+struct AggregatedRecord {
+    #[prost(string, repeated, tag = "1")]
+    partition_key_table: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    explicit_hash_key_table: Vec<String>,
+    #[prost(message, repeated, tag = "3")]
+    records: Vec<UserRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct UserRecord {
+    #[prost(uint64, required, tag = "1")]
+    partition_key_index: u64,
+    #[prost(uint64, optional, tag = "2")]
+    explicit_hash_key_index: Option<u64>,
+    #[prost(bytes = "vec", required, tag = "3")]
+    data: Vec<u8>,
+}
+
+/// What a consumer makes of a record. Like the Kinesis Client Library (`AggregatorUtil.deaggregate`) it drops an
+/// aggregate when the explicit hash key of one of its records, or else the MD5 of its partition key, is not in the range
+/// of the shard that it was read from.
+fn user_records(record: &StoredRecord, stream: &Stream) -> Vec<Vec<u8>> {
+    if record.data.starts_with(b"\x28\xb5\x2f\xfd") {
+        let text = zstd::decode_all(record.data.as_slice()).unwrap();
+        return text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    }
+    let Some(container) = record.data.strip_prefix(&MAGIC) else { return vec![record.data.clone()] };
+    let message = AggregatedRecord::decode(&container[..container.len() - 16]).unwrap();
+    let range = &stream.shards[record.shard as usize].range;
+    let at = |table: &[String], index: u64| table[usize::try_from(index).unwrap()].clone();
+    let of_this_shard = |user: &UserRecord| {
+        range.contains(&match user.explicit_hash_key_index {
+            Some(index) => at(&message.explicit_hash_key_table, index).parse().unwrap(),
+            None => hash_key(&at(&message.partition_key_table, user.partition_key_index)),
+        })
+    };
+    if !message.records.iter().all(of_this_shard) {
+        return Vec::new();
+    }
+    message.records.into_iter().map(|user| user.data).collect()
+}
+
+/// The built library in a host of our own, fed line by line.
+struct Host(Child);
+
+impl Host {
+    fn start(kinesis: &FakeKinesis, options: &[&str]) -> Host {
+        let mut command = Command::new(example("host"));
+        command.args(["-p", "region=eu-west-1", "-p", "stream=logs", "--chunk-bytes", "200000"]);
+        command.args(["-p", &format!("endpoint={}", kinesis.endpoint())]);
+        command.args(options.iter().flat_map(|option| ["-p", option])).arg("-");
+        command.env_clear().env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        Host(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn feed(&mut self, lines: &[String]) {
+        self.0.stdin.as_mut().unwrap().write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+/// Splits and merges go on while an eighth of the records are throttled, again and again. The last one has a key for each
+/// line, and knows the shards as they were at its start: the next map comes a minute later.
+#[test]
+fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
+    let lines: Vec<String> = AccessLog::new(1).take(20_000).collect();
+    let mut expected: BTreeMap<&[u8], u32> = BTreeMap::new();
+    lines.iter().for_each(|line| *expected.entry(line.as_bytes()).or_default() += 1);
+    for options in [
+        &["aggregation=kpl", "aggregation_max_size=3k"][..],
+        &["aggregation=kpl", "aggregation_max_size=3k", "protocol=cbor", "partition_key=$TAG"],
+        &["aggregation=lines", "max_record_size=3k", "compression=zstd"],
+        &["aggregation=kpl", "aggregation_max_size=3k", "partition_key=log", "shard_map=on"],
+        &["aggregation=kpl", "aggregation_max_size=3k", "partition_key=log", "shard_map=on", "protocol=cbor"],
+    ] {
+        let faults = Faults { throttle_records: 0.12, seed: 5, ..Faults::default() };
+        let credentials = vec![Credential::new(KEY, SECRET)];
+        let region = Some("eu-west-1".to_owned());
+        let kinesis = FakeKinesis::start(Settings { faults, credentials, region, ..Settings::default() });
+        let mut host = Host::start(&kinesis, options);
+        let has_map = options.contains(&"shard_map=on");
+        while has_map && kinesis.stats().shard_lists == 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for (round, lines) in lines.chunks(500).enumerate() {
+            host.feed(lines);
+            kinesis.reshard("logs", |stream| {
+                let open = stream.open_shards();
+                let some = open[round * 7 % open.len()];
+                if open.len() < 3 || round % 3 == 0 { stream.split(some) } else { stream.merge(some) }
+            });
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        host.end();
+
+        let (stream, stats) = (kinesis.stream("logs").unwrap(), kinesis.stats());
+        let records = kinesis.records();
+        let found: Vec<Vec<u8>> = records.iter().flat_map(|record| user_records(record, &stream)).collect();
+        let mut times: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        for record in found {
+            let json: serde_json::Value = serde_json::from_slice(&record).unwrap();
+            *times.entry(json["log"].as_str().unwrap().as_bytes().to_vec()).or_default() += 1;
+        }
+        let is_all = times.iter().map(|(line, times)| (line.as_slice(), *times)).eq(expected.clone());
+        assert!(is_all, "{options:?}: {} lines of {}", times.len(), expected.len());
+        assert!(stream.shards.len() > 30, "{} shards", stream.shards.len());
+        assert!(stats.throttled_records > 20, "{stats:?}");
+        assert!(stats.records < lines.len() as u64 / 5, "{stats:?}");
+        assert_eq!(stats.shard_lists, u64::from(has_map), "what replies show is not asked for at once");
+    }
+}
+
+/// What 10,000 records a second are for Kinesis, in a second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    records: f64,
+    bytes: f64,
+    /// PUT payload units: 25 KB of a record each.
+    units: f64,
+}
+
+impl Load {
+    /// 1 MiB or 1,000 records a second each.
+    fn shards(&self) -> f64 {
+        (self.bytes / 1_048_576.0).max(self.records / 1000.0)
+    }
+
+    /// Adds a Kinesis record of so many bytes, among those of [`SECONDS`].
+    fn add(&mut self, bytes: usize) {
+        self.records += 1.0 / SECONDS;
+        self.bytes += bytes as f64 / SECONDS;
+        self.units += bytes.div_ceil(25_000) as f64 / SECONDS;
+    }
+}
+
+const SECONDS: f64 = 2.0;
+
+/// The Kinesis records that the plugin makes of a corpus, in chunks as Fluent Bit cuts them: data and key of each.
+fn kinesis_records(corpus: Corpus, options: &[(&str, &str)]) -> Vec<(Vec<u8>, usize)> {
+    let options = [options, &[("stream", "logs"), ("protocol", "cbor")]].concat();
+    let value = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    let config = Config::parse(&value).unwrap();
+    let (mut random, mut records) = (SmallRng::seed_from_u64(1), Vec::new());
+    let mut lines = corpus.lines().take((10_000.0 * SECONDS) as usize).peekable();
+    while lines.peek().is_some() {
+        let mut chunk = Vec::new();
+        while chunk.len() < 2_000_000
+            && let Some(line) = lines.next()
+        {
+            corpus.write_event(&line, &mut chunk).unwrap();
+        }
+        let mut packer = Packer::new(&chunk, b"app", &config.stream, &config.requests, RecordSet::default());
+        while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
+            let request = Wire::Cbor.decode(&batch.body()).unwrap();
+            let sent = request.records.unwrap().into_iter();
+            records.extend(sent.map(|record| (record.data().to_vec(), record.partition_key().len())));
+        }
+    }
+    records
+}
+
+fn load(corpus: Corpus, options: &[(&str, &str)]) -> Load {
+    let mut load = Load::default();
+    kinesis_records(corpus, options).iter().for_each(|(data, key)| load.add(data.len() + key));
+    load
+}
+
+/// What another plugin makes of the same, computed from what it is known to do: `change` says how its data differ in size
+/// from ours with `options`, and `key` how long its random keys are.
+fn others(corpus: Corpus, options: &[(&str, &str)], key: usize, change: impl Fn(&[u8]) -> usize) -> Load {
+    let mut load = Load::default();
+    kinesis_records(corpus, options).iter().for_each(|(data, _)| load.add(change(data) + key));
+    load
+}
+
+/// Go's random keys have 8 characters.
+const GO_KEY: usize = 8;
+/// C's have 12 to 18.
+const C_KEY: usize = 15;
+
+/// The rows of the table in docs/tuning.md: what is shown, and what it comes to.
+fn rows(corpus: Corpus) -> Vec<(&'static str, Load)> {
+    let (kpl, lines, zstd) = (("aggregation", "kpl"), ("aggregation", "lines"), ("compression", "zstd"));
+    let whole = |data: &[u8]| data.len();
+    vec![
+        ("nothing", load(corpus, &[])),
+        ("`compression zstd`", load(corpus, &[zstd])),
+        ("`aggregation kpl`", load(corpus, &[kpl])),
+        ("`aggregation kpl`, `compression zstd`", load(corpus, &[kpl, zstd])),
+        ("`aggregation lines`", load(corpus, &[lines])),
+        ("`aggregation lines`, `compression zstd`", load(corpus, &[lines, zstd])),
+        // Go's aggregates have up to 1 MiB.
+        ("Go: nothing", others(corpus, &[], GO_KEY, whole)),
+        ("Go: `aggregation true`", others(corpus, &[kpl, ("aggregation_max_size", "1M")], GO_KEY, whole)),
+        // C ends each record in a newline, joins lines up to 1 MiB, and compresses what it joined, at zstd's level 1.
+        ("C: nothing", others(corpus, &[("append_newline", "on")], C_KEY, whole)),
+        ("C: `simple_aggregation`", others(corpus, &[lines], C_KEY, whole)),
+        (
+            "C: `simple_aggregation`, `compression zstd`",
+            others(corpus, &[lines], C_KEY, |data| zstd::encode_all(data, 1).unwrap().len()),
+        ),
+    ]
+}
+
+#[test]
+fn compressed_lines_need_an_eighth_of_the_shards_and_tuning_says_what_the_others_need() {
+    let [access, nested] = Corpus::ALL.map(rows);
+    let [plain, kpl, zstd] = [0, 2, 5].map(|row| access[row].1);
+    assert!(zstd.shards() * 8.0 <= plain.shards(), "{} of {}", zstd.shards(), plain.shards());
+    assert!(kpl.records * 500.0 < plain.records);
+    // A container takes eight bytes of each record that is smaller than 16 KiB, where a record alone has its key.
+    let container = (kpl.bytes - plain.bytes) / plain.records + RANDOM_KEY_LENGTH as f64;
+    assert!(container < 8.1, "{container}");
+
+    let head = "records/s | MiB/s | units/s | shards |";
+    let mut table = format!("| with | access: {head} nested: {head}\n|---|---|---|---|---|---|---|---|---|\n");
+    for ((name, access), (_, nested)) in access.iter().zip(&nested) {
+        let cells = [access, nested].map(|load| {
+            let (megabytes, shards) = (load.bytes / 1_048_576.0, load.shards());
+            format!(" {:.0} | {megabytes:.2} | {:.0} | {shards:.1} |", load.records, load.units)
+        });
+        table += &format!("| {name} |{}\n", cells.concat());
+    }
+    let tuning = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tuning.md");
+    let text = std::fs::read_to_string(tuning).unwrap();
+    let (before, rest) = text.split_once("<!-- saved -->\n\n").unwrap();
+    let (_, after) = rest.split_once("\n<!-- /saved -->").unwrap();
+    let current = format!("{before}<!-- saved -->\n\n{table}\n<!-- /saved -->{after}");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(tuning, &current).unwrap();
+    } else {
+        assert!(text == current, "docs/tuning.md is not current: UPDATE=1 cargo test --test it aggregation::\n{table}");
+    }
+}

@@ -1,0 +1,438 @@
+//! The documents are true: their tables are those of the code, their files exist, their log lines are the plugin's.
+//!
+//! `UPDATE=1 cargo test --test it documentation::` first writes option table, metrics and configurations into them.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use kinesis::config::options::OPTIONS;
+use kinesis::metrics::RefusalReason;
+use kinesis::metrics::{OUTCOMES, PREFIX, TABLE};
+use testing::sources::{File, code, files, read, root};
+
+const OPTIONS_BEGIN: &str = "<!-- options -->\n";
+const OPTIONS_END: &str = "<!-- /options -->\n";
+const FILE_BEGIN: &str = "<!-- file ";
+const FILE_END: &str = " -->\n";
+
+/// All documents, brought up to date first when `UPDATE` is set.
+fn documents() -> &'static [File] {
+    static DOCUMENTS: OnceLock<Vec<File>> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| {
+        let mut documents = files("", ".md");
+        if env::var_os("UPDATE").is_some() {
+            for document in &mut documents {
+                let current = with_options(&with_files(&document.text));
+                if current != document.text {
+                    fs::write(root().join(&document.path), &current).unwrap();
+                    document.text = current;
+                }
+            }
+        }
+        documents
+    })
+}
+
+fn document(path: &str) -> &'static str {
+    let found = documents().iter().find(|document| document.path == path);
+    &found.unwrap_or_else(|| panic!("there is no {path}")).text
+}
+
+const UPDATE: &str = "is not current: UPDATE=1 cargo test --test it documentation::";
+
+#[test]
+fn the_option_table_is_that_of_the_code() {
+    let options = document("docs/options.md");
+    assert!(options.contains(OPTIONS_BEGIN));
+    assert!(options == with_options(options), "docs/options.md {UPDATE}");
+}
+
+fn with_options(document: &str) -> String {
+    let Some((before, rest)) = document.split_once(OPTIONS_BEGIN) else { return document.to_owned() };
+    let (_, after) = rest.split_once(OPTIONS_END).unwrap();
+    [before, OPTIONS_BEGIN, &option_table(), OPTIONS_END, after].concat()
+}
+
+#[test]
+fn the_configurations_in_the_documents_are_those_of_the_files() {
+    let mut blocks = 0;
+    for document in documents() {
+        blocks += document.text.matches(FILE_BEGIN).count();
+        assert!(document.text == with_files(&document.text), "{} {UPDATE}", document.path);
+    }
+    assert!(blocks >= 8, "{blocks} were found");
+}
+
+/// Each block behind a file's name holds that file, or a section of it: `<!-- file x.yaml, from "outputs:" -->`.
+fn with_files(document: &str) -> String {
+    let mut blocks = document.split(FILE_BEGIN);
+    let mut current = blocks.next().unwrap().to_owned();
+    for block in blocks {
+        let (source, rest) = block.split_once(FILE_END).unwrap();
+        let (fence, rest) = rest.split_once('\n').unwrap();
+        let (_, after) = rest.split_once("```\n").unwrap();
+        let content = match source.split_once(", from ") {
+            Some((path, first)) => section_of(&read(path), first.trim_matches('"')),
+            None => read(source),
+        };
+        current += &[FILE_BEGIN, source, FILE_END, fence, "\n", &content, "```\n", after].concat();
+    }
+    current
+}
+
+/// The lines of a file from `first`, whatever its indent, up to an empty one.
+fn section_of(file: &str, first: &str) -> String {
+    let lines: Vec<&str> = file.lines().skip_while(|line| line.trim() != first).take_while(|l| !l.is_empty()).collect();
+    assert!(!lines.is_empty(), "no line {first}");
+    lines.join("\n") + "\n"
+}
+
+/// `tests/real/fluent_bit/` loads all files of fluent-bit-conf/, so what a document shows is loaded as well.
+#[test]
+fn no_document_has_a_configuration_of_its_own() {
+    let marks = ["[SERVICE]", "[INPUT]", "[OUTPUT]", "[PLUGINS]", "outputs:", "plugins:", "name: kinesis"];
+    let mut configurations = 0;
+    for document in documents() {
+        let mut before = "";
+        for (index, part) in document.text.split("```").enumerate() {
+            let is_block = index % 2 == 1;
+            if is_block && marks.iter().any(|mark| part.contains(mark)) {
+                configurations += 1;
+                let source = before.lines().next_back().unwrap_or_default();
+                let is_loaded = source.starts_with(&format!("{FILE_BEGIN}fluent-bit-conf/"));
+                assert!(is_loaded, "{}: a configuration that no test loads:\n{part}", document.path);
+            }
+            before = part;
+        }
+    }
+    assert!(configurations >= 6, "{configurations} were found");
+}
+
+/// docs/metrics.md has the code's table, and those of its labels' values.
+#[test]
+fn the_table_of_metrics_is_that_of_the_code() {
+    let current = read("docs/metrics.md");
+    let with = |document: String, name: &str, content: String| {
+        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+        let (before, rest) = document.split_once(&begin).unwrap();
+        let (_, after) = rest.split_once(&end).unwrap();
+        [before, &begin, "\n", &content, "\n", &end, after].concat()
+    };
+    let list = |values: &[&str]| values.iter().map(|value| format!("- `{value}`\n")).collect::<String>();
+    let mut metrics = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
+    for family in TABLE {
+        let label = family.label.map_or(String::new(), |(label, _)| format!(" by `{label}`"));
+        let kind = format!("{:?}", family.kind).to_lowercase();
+        metrics += &format!("| `{PREFIX}{}`{label} | {kind} | {} |\n", family.name, family.help);
+    }
+    let wanted = with(current.clone(), "metrics", metrics);
+    let wanted = with(wanted, "reasons", list(&RefusalReason::NAMES));
+    let wanted = with(wanted, "outcomes", list(&OUTCOMES));
+    if env::var_os("UPDATE").is_some() {
+        fs::write(root().join("docs/metrics.md"), wanted).unwrap();
+        return;
+    }
+    assert!(current == wanted, "docs/metrics.md {UPDATE}");
+}
+
+fn option_table() -> String {
+    let mut table = "\n| option | default | meaning |\n|---|---|---|\n".to_owned();
+    for option in OPTIONS {
+        let aliases: Vec<String> = option.aliases.iter().map(|alias| format!(" (`{alias}`)")).collect();
+        let default = option.default.map_or("–".to_owned(), |default| format!("`{default}`"));
+        table += &format!("| `{}`{} | {default} | {} |\n", option.name, aliases.concat(), option.doc);
+    }
+    table + "\n"
+}
+
+/// The rows of the tables of a section, without their heads: cells, trimmed.
+fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = document.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let level = heading.chars().take_while(|c| *c == '#').count();
+    let ends = |line: &&str| (1..=level).any(|level| line.starts_with(&format!("{} ", "#".repeat(level))));
+    let lines: Vec<&str> = section.lines().take_while(|line| !ends(line)).collect();
+    let is_head = |index: usize| lines.get(index + 1).is_some_and(|next| next.starts_with("|--"));
+    let is_row = |index: &usize| lines[*index].starts_with("| ") && !is_head(*index);
+    let cells = |line: &str| line.trim_matches('|').split(" |").map(|cell| cell.trim().to_owned()).collect();
+    (0..lines.len()).filter(is_row).map(|index| cells(lines[index])).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn is_option(name: &str) -> bool {
+    OPTIONS.iter().any(|option| option.name == name || option.aliases.contains(&name))
+}
+
+#[test]
+fn the_migration_tables_promise_what_the_option_table_has() {
+    for plugin in
+        ["From AWS's Go plugin `kinesis`", "From the C plugin `kinesis_streams`", "From Fluentd's `kinesis_streams`"]
+    {
+        let rows = rows(document("docs/migration.md"), &format!("## {plugin}"));
+        assert!(rows.len() > 15, "{plugin}: {} rows", rows.len());
+        for row in rows {
+            let [there, here, note] = row.as_slice() else { panic!("{row:?}") };
+            match here.as_str() {
+                // Somebody else's option, or a variable of the environment.
+                "Fluent Bit" | "the same" => {}
+                "not yet" | "not supported" => {
+                    let taken = quoted(there).filter(|name| is_option(name)).collect::<Vec<_>>();
+                    assert!(taken.is_empty(), "{plugin}: {taken:?} is there by now");
+                }
+                _ => assert!(quoted(here).count() == 1 && quoted(here).all(is_option), "{plugin}: {here} is no option"),
+            }
+            if let Some((_, default)) = note.split_once("default here `") {
+                let (default, _) = default.split_once('`').unwrap();
+                let names = |name: &str| quoted(here).any(|here| here == name);
+                let option = OPTIONS.iter().find(|o| names(o.name) || o.aliases.iter().any(|alias| names(alias)));
+                assert_eq!(option.unwrap().default, Some(default), "{plugin}: {here}");
+            }
+        }
+    }
+}
+
+/// The fixed parts of a line with `mark`s for what varies; a part of a few characters says nothing.
+fn fixed_parts<'a>(line: &'a str, mark: &[char]) -> Vec<&'a str> {
+    let parts = line.split(|c| mark.contains(&c)).map(|part| part.trim_matches([' ', ':']));
+    parts.filter(|part| part.chars().filter(|c| c.is_alphabetic()).count() >= 4).collect()
+}
+
+#[test]
+fn each_quoted_log_line_is_one_of_the_plugins() {
+    let sources: String = code().into_iter().map(|file| file.text).collect();
+    let rows = rows(document("docs/troubleshooting.md"), "## By log line");
+    let lines: Vec<String> = rows
+        .iter()
+        .flatten()
+        .filter(|cell| cell.starts_with('`'))
+        .map(|cell| quoted(cell).next().unwrap().to_owned())
+        .collect();
+    assert!(lines.len() > 35, "{}", lines.len());
+    for line in lines {
+        // A mistake is written behind the name of its option.
+        let text = match line.split_once(": ") {
+            Some((option, text)) if is_option(option) || ["…", "plugin"].contains(&option) => text,
+            _ => &line,
+        };
+        let parts = fixed_parts(text, &['…']);
+        assert!(!parts.is_empty(), "{line} says nothing");
+        for part in parts {
+            assert!(sources.contains(part), "'{part}' of '{line}' stands nowhere in src/");
+        }
+    }
+}
+
+#[test]
+fn each_warning_and_error_of_the_plugin_is_explained() {
+    let rows = rows(document("docs/troubleshooting.md"), "## By log line");
+    let explained = rows.concat().join("\n");
+    let mut lines = 0;
+    for file in code() {
+        for call in calls_with(&file.text, &["Level::Warn", "Level::Error", " mistake(", ".mistake("]) {
+            // The longest text is the line; a shorter one is its option, or the cause by which lines are folded.
+            let Some(line) = texts(call).max_by_key(|text| text.len()) else { continue };
+            lines += 1;
+            for part in fixed_parts(&without_arguments(line), &['{']) {
+                assert!(explained.contains(part), "{}: docs/troubleshooting.md does not explain: {line}", file.path);
+            }
+        }
+    }
+    assert!(lines >= 18, "{lines} lines were found");
+}
+
+/// A symptom names lines as the tables below it do, so that they are found there.
+#[test]
+fn each_line_that_a_symptom_names_is_explained() {
+    let troubleshooting = document("docs/troubleshooting.md");
+    let explained: HashSet<String> = rows(troubleshooting, "## By log line")
+        .iter()
+        .flatten()
+        .flat_map(|cell| quoted(cell).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let symptoms = rows(troubleshooting, "## By symptom");
+    let lines: Vec<&str> = symptoms.iter().flat_map(|row| quoted(&row[1])).filter(|text| text.contains('…')).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        assert!(explained.contains(line), "no table has: {line}");
+    }
+}
+
+/// A format string with `{` for each of its arguments.
+fn without_arguments(format: &str) -> String {
+    let (first, rest) = format.split_once('{').unwrap_or((format, ""));
+    let rest = rest.split('{').map(|part| part.split_once('}').map_or(part, |(_, text)| text));
+    [first].into_iter().chain(rest).collect::<Vec<_>>().join("{")
+}
+
+/// What follows one of `words`, up to the end of the call it stands in.
+fn calls_with<'a>(code: &'a str, words: &[&str]) -> Vec<&'a str> {
+    let mut calls = Vec::new();
+    for word in words {
+        for (start, _) in code.match_indices(word) {
+            let start = start + word.len();
+            let (mut depth, mut in_text, mut before) = (0, false, ' ');
+            let end = code[start..].find(|c: char| {
+                match c {
+                    '"' if before != '\\' => in_text = !in_text,
+                    '(' | '[' | '{' if !in_text => depth += 1,
+                    ')' | ']' | '}' if !in_text => depth -= 1,
+                    _ => {}
+                }
+                before = c;
+                depth < 0
+            });
+            calls.extend(end.map(|end| &code[start..start + end]));
+        }
+    }
+    calls
+}
+
+/// The string literals of a piece of code.
+fn texts(code: &str) -> impl Iterator<Item = &str> {
+    code.split('"').skip(1).step_by(2)
+}
+
+#[test]
+fn json_in_the_documents_is_json() {
+    let texts = documents().iter().flat_map(|document| document.text.split("```json\n").skip(1));
+    let blocks: Vec<&str> = texts.map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(serde_json::from_str::<serde_json::Value>(block).is_ok(), "{block}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_crate() {
+    let version = env!("CARGO_PKG_VERSION");
+    for sentence in [format!("\nVersion {version} takes"), format!("version {version}: stream logs")] {
+        assert!(document("README.md").contains(&sentence), "{sentence}");
+    }
+    assert!(read("CHANGELOG.md").contains(&format!("\n## {version}")));
+}
+
+#[test]
+fn the_oldest_rust_is_that_of_the_crate() {
+    assert!(document("README.md").contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
+}
+
+#[test]
+fn every_source_file_is_on_the_map() {
+    let map = read("ARCHITECTURE.md");
+    let on_the_map: HashSet<&str> = quoted(&map).collect();
+    for file in files("src", ".rs") {
+        assert!(on_the_map.contains(file.path.as_str()), "ARCHITECTURE.md does not name {}", file.path);
+    }
+    for folder in ["tests", "tests/it", "tests/host", "tests/real"] {
+        for test in fs::read_dir(root().join(folder)).unwrap() {
+            let name = test.unwrap().file_name().into_string().unwrap();
+            let known = [format!("{folder}/{name}"), format!("{folder}/{name}/")];
+            assert!(
+                name == "main.rs" || known.iter().any(|path| on_the_map.contains(path.as_str())),
+                "ARCHITECTURE.md does not name {folder}/{name}"
+            );
+        }
+    }
+}
+
+/// Whatever stands between backticks and begins with a folder of ours is a file or a folder, or a test in a file.
+#[test]
+fn every_file_that_is_named_exists() {
+    for document in documents() {
+        for path in quoted(&document.text.replace("```", "")) {
+            let path = path.split_once("::").map_or(path, |(file, _)| file);
+            let folder = path.split('/').next().unwrap();
+            let ours = "src tests examples include fluent-bit-conf scripts deploy docs .ci .github";
+            let is_ours = ours.split(' ').any(|name| name == folder);
+            if is_ours && path.contains('/') {
+                assert!(root().join(path).exists(), "{}: there is no {path}", document.path);
+            }
+        }
+    }
+}
+
+/// What is guaranteed is shown: each situation names tests as `file::test`, and they exist.
+#[test]
+fn each_guarantee_has_a_test() {
+    let guarantees = document("docs/guarantees.md");
+    let mut situations = 0;
+    for heading in guarantees.lines().filter(|line| line.starts_with("## ")) {
+        for row in rows(guarantees, heading) {
+            situations += 1;
+            let tests: Vec<&str> = row.last().into_iter().flat_map(|cell| quoted(cell)).collect();
+            assert!(!tests.is_empty(), "no test for: {}", row[0]);
+            for test in tests {
+                let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} is no file::test"));
+                assert!(is_test(&read(file), name), "{file} has no test {name}");
+            }
+        }
+    }
+    assert!(situations >= 45, "{situations} were found");
+}
+
+/// Whether a file has a test of this name: a function with an attribute, or one that a list of tests names.
+fn is_test(file: &str, name: &str) -> bool {
+    let lines: Vec<&str> = file.lines().map(str::trim).collect();
+    let declares = |line: &&str| line.contains(&format!("fn {name}("));
+    let has_attribute = lines.iter().position(declares).is_some_and(|declared| {
+        let above = lines[..declared].iter().rev().take_while(|line| !line.is_empty() && **line != "}");
+        above.into_iter().any(|line| line.starts_with("#[test") || line.starts_with("#[tokio::test"))
+    });
+    let is_listed = [format!("(\"{name}\""), format!("({name})"), format!(", {name})")];
+    has_attribute || is_listed.iter().any(|listed| file.contains(listed))
+}
+
+#[test]
+fn every_command_that_is_named_is_in_the_makefile() {
+    let makefile = read("Makefile");
+    let lines = documents().iter().flat_map(|document| quoted(&document.text)).flat_map(str::lines);
+    let commands: HashSet<&str> =
+        lines.filter_map(|line| line.strip_prefix("make ")?.split_whitespace().next()).collect();
+    assert!(commands.len() >= 2, "{commands:?}");
+    for command in commands {
+        assert!(makefile.contains(&format!("\n{command}:")), "the Makefile has no {command}");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for document in documents() {
+        let folder = root().join(&document.path).parent().unwrap().to_owned();
+        for link in document.text.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { root().join(&document.path) } else { folder.join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", document.path);
+            assert!(anchor.is_empty() || anchors(&target).contains(anchor), "{}: no heading for {link}", document.path);
+        }
+    }
+    assert!(links >= 60, "{links} links were found");
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(document: &Path) -> HashSet<String> {
+    let text = fs::read_to_string(document).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+/// A table's row cannot be broken.
+#[test]
+fn lines_fit_a_screen() {
+    for document in documents() {
+        for (number, line) in (1..).zip(document.text.lines()) {
+            let fits = line.chars().count() <= 120 || line.starts_with('|');
+            assert!(fits, "{}:{number} has {} characters", document.path, line.chars().count());
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Everything that can share a process, and needs nothing but what cargo builds.
+//!
+//! The plugin runs in examples/host where it needs an environment. What needs parts from outside is in `real`, what plays a
+//! host in `host`; tests/README.md says where the test of a claim is.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(unsafe_code, reason = "calls the plugin's C functions as no host should, and shares cells under loom")]
+#![allow(unreachable_pub, reason = "nothing of a test is reached from outside")]
+
+mod aggregation;
+mod cases;
+mod configurations;
+mod corpus;
+mod corrupted;
+mod documentation;
+mod end_to_end;
+mod fake_kinesis;
+mod fleet;
+mod handoff;
+mod invariants;
+mod layers;
+mod metrics;
+mod migration;
+mod numbers;
+mod third_party;
+mod troubleshooting;
+
+// What handoff.rs, a file of the plugin, looks for in its crate.
+use kinesis::{log, outcome};
+
+testing::export_host!();

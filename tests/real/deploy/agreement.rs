@@ -1,0 +1,266 @@
+//! The files under `deploy/` and `.github/` speak of the same paths, names and versions, and of files that are there.
+
+use std::collections::{BTreeSet, HashSet};
+
+use libtest_mimic::{Failed, Trial};
+use serde_json::Value;
+
+use testing::sources::{files, read, root};
+
+pub fn trials() -> Vec<Trial> {
+    let tests: [(&str, Test); 10] = [
+        ("the_image_is_built_of_files_that_are_there", copied_files_exist),
+        ("the_build_is_given_what_it_copies", nothing_needed_is_ignored),
+        ("an_image_holds_the_library_of_its_architecture", architecture_is_given),
+        ("the_image_and_the_release_are_built_by_one_compiler", compilers_agree),
+        ("an_action_is_a_commit", actions_are_commits),
+        ("dependabot_looks_at_every_list_of_other_peoples_code", dependabot_sees_all),
+        ("the_library_is_where_it_is_loaded_from", paths_agree),
+        ("no_image_runs_as_root_by_itself", images_are_not_root),
+        ("images_carry_the_version_of_the_crate", versions_agree),
+        ("a_stop_waits_longer_than_fluent_bits_grace", stops_are_patient),
+    ];
+    tests.map(|(name, test)| Trial::test(name, test)).into()
+}
+
+type Test = fn() -> Result<(), Failed>;
+
+const DOCKERFILE: &str = "deploy/docker/Dockerfile";
+
+/// The instructions of the Dockerfile, each on one line: the lines that `\` joins are one.
+fn instructions() -> Vec<String> {
+    let text = read(DOCKERFILE).replace("\\\n", " ");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+/// The stages by name, each with its instructions.
+fn stages() -> Vec<(String, Vec<String>)> {
+    let mut stages: Vec<(String, Vec<String>)> = Vec::new();
+    for line in instructions() {
+        if let Some(from) = line.strip_prefix("FROM ") {
+            stages.push((from.rsplit_once(" AS ").map_or("", |(_, name)| name).to_owned(), Vec::new()));
+        } else if let Some((_, instructions)) = stages.last_mut() {
+            instructions.push(line);
+        }
+    }
+    stages
+}
+
+/// Sources and destination of each COPY, and the stage that they come from, if not the build's context.
+fn copies() -> Vec<(Vec<String>, String, Option<String>)> {
+    let lines = instructions();
+    let copies = lines.iter().filter_map(|line| line.strip_prefix("COPY "));
+    let copy = |line: &str| {
+        let (flags, mut paths): (Vec<_>, Vec<_>) =
+            line.split_whitespace().map(str::to_owned).partition(|word| word.starts_with("--"));
+        let from = flags.iter().find_map(|flag| flag.strip_prefix("--from=").map(str::to_owned));
+        let to = paths.pop().unwrap_or_default();
+        (paths, to, from)
+    };
+    copies.map(copy).collect()
+}
+
+fn must(holds: bool, otherwise: String) -> Result<(), Failed> {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}
+
+fn copied_files_exist() -> Result<(), Failed> {
+    let stages = stages();
+    let made: String = stages
+        .iter()
+        .filter(|(name, _)| name == "build")
+        .flat_map(|(_, lines)| lines.concat().chars().collect::<Vec<_>>())
+        .collect();
+    must(copies().len() >= 10, format!("{} COPY were found", copies().len()))?;
+    for (sources, _, from) in copies() {
+        for source in sources {
+            match &from {
+                None => must(root().join(&source).exists(), format!("there is no {source}"))?,
+                Some(stage) => {
+                    must(stages.iter().any(|(name, _)| name == stage), format!("there is no stage {stage}"))?;
+                    must(made.contains(&source), format!("{stage} makes no {source}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the build reads: all that cargo needs to read its manifest, and what is copied or run.
+fn nothing_needed_is_ignored() -> Result<(), Failed> {
+    let ignored = read("deploy/docker/Dockerfile.dockerignore");
+    let given: HashSet<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let is_given = |path: &str| given.iter().any(|given| path == *given || path.starts_with(&format!("{given}/")));
+    must(ignored.lines().any(|line| line == "*"), "it does not begin with nothing".to_owned())?;
+    for path in &given {
+        must(root().join(path).exists(), format!("there is no {path}"))?;
+    }
+    let needed = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "tests", "benches", "examples", "Makefile", "scripts"];
+    let copied = copies().into_iter().filter(|(_, _, from)| from.is_none()).flat_map(|(sources, ..)| sources);
+    let makes = read("Makefile");
+    let list = makes.lines().find_map(|line| line.strip_prefix(".cargo-tools/zig/installed: ")).unwrap_or_default();
+    must(!list.is_empty(), "the Makefile does not install zig".to_owned())?;
+    for path in needed.into_iter().map(str::to_owned).chain(copied).chain([list.to_owned()]).filter(|path| path != ".")
+    {
+        must(is_given(&path), format!("the build does not get {path}"))?;
+    }
+    Ok(())
+}
+
+/// The builder sets these by itself where a stage asks for them; a default would stand for every architecture.
+fn architecture_is_given() -> Result<(), Failed> {
+    let mut asked = 0;
+    for (name, lines) in stages() {
+        let arguments: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("ARG ")).collect();
+        for argument in ["TARGETARCH", "TARGETPLATFORM", "TARGETOS", "TARGETVARIANT"] {
+            if lines.iter().any(|line| line.contains(argument)) {
+                asked += 1;
+                must(arguments.contains(&argument), format!("{name} needs `ARG {argument}` alone, has {arguments:?}"))?;
+            }
+        }
+    }
+    must(asked > 0, "no stage asks for the architecture".to_owned())
+}
+
+/// The same bytes come of the same compiler alone.
+fn compilers_agree() -> Result<(), Failed> {
+    let image = instructions().iter().find_map(|line| Some(line.split_once(" rust:")?.1.split('-').next()?.to_owned()));
+    let image = image.ok_or("the image is built without Rust")?;
+    let build = format!("rustup toolchain install {image} --profile minimal && rustup default {image} ");
+    must(read(".github/workflows/library.yml").contains(&build), format!("library.yml does not build with {image}"))
+}
+
+/// A tag can be moved, a commit cannot. The version stands behind it, for people and for Dependabot.
+fn actions_are_commits() -> Result<(), Failed> {
+    let mut found = 0;
+    for file in files(".github/workflows", "") {
+        let uses = file.text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "));
+        for action in uses.filter(|action| !action.starts_with("./")) {
+            found += 1;
+            let (commit, version) =
+                action.split_once('@').and_then(|(_, at)| at.split_once(" # v")).unwrap_or_default();
+            let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_version = version.split('.').filter(|part| part.parse::<u32>().is_ok()).count() == 3;
+            must(is_commit && is_version, format!("{}: {action}", file.path))?;
+        }
+    }
+    must(found >= 10, format!("{found} actions were found"))
+}
+
+/// Kind and folder of each list, as the files are and as Dependabot is told.
+fn dependabot_sees_all() -> Result<(), Failed> {
+    let mut lists = BTreeSet::from([("github-actions".to_owned(), "/".to_owned())]);
+    for (name, mark, kind) in [
+        ("Cargo.lock", "[[package]]", "cargo"),
+        ("package-lock.json", "packages", "npm"),
+        ("Dockerfile", "FROM", "docker"),
+        (".txt", "--hash=sha256:", "pip"),
+    ] {
+        for file in files("", name).into_iter().filter(|file| file.text.contains(mark)) {
+            let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            lists.insert((kind.to_owned(), format!("/{folder}")));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for update in read(".github/dependabot.yml").split("package-ecosystem: ").skip(1) {
+        let folders = update.lines().find_map(|line| line.trim().strip_prefix("director")?.split_once(": "));
+        let folders = folders.map_or("", |(_, folders)| folders).trim_matches(['[', ']']);
+        let kind = update.lines().next().unwrap_or_default();
+        seen.extend(folders.split(", ").map(|folder| (kind.to_owned(), folder.to_owned())));
+    }
+    must(seen == lists, format!("it looks at {seen:?}, there is {lists:?}"))
+}
+
+fn paths_agree() -> Result<(), Failed> {
+    let stages = stages();
+    let lays = |stage: &str, line: &str| {
+        stages.iter().any(|(name, lines)| name == stage && lines.iter().any(|instruction| instruction == line))
+    };
+    // Where AWS's entrypoint, and the configurations, load it from.
+    let library = "COPY --from=build /plugin/kinesis.so /fluent-bit/kinesis.so";
+    must(
+        lays("aws-for-fluent-bit", library) && lays("fluent-bit", library),
+        "not at /fluent-bit/kinesis.so".to_owned(),
+    )?;
+    must(
+        read("fluent-bit-conf/plugins.conf").contains("\n    Path /fluent-bit/kinesis.so\n"),
+        "plugins.conf".to_owned(),
+    )?;
+    must(
+        lays("fluent-bit", "COPY fluent-bit-conf/plugins.conf /fluent-bit/etc/plugins.conf"),
+        "plugins.conf is not where Fluent Bit's own configuration reads it".to_owned(),
+    )?;
+    must(
+        lays("plugin", "CMD [\"cp\", \"/kinesis.so\", \"/plugin/kinesis.so\"]"),
+        "the carrier does not copy to /plugin".to_owned(),
+    )?;
+    for (file, load) in [
+        ("deploy/kubernetes/fluent-bit.yaml", "-e, /plugin/kinesis.so"),
+        ("deploy/helm/values.yaml", "--plugin=/plugin/kinesis.so"),
+    ] {
+        let text = read(file);
+        must(text.contains("[cp, /kinesis.so, /plugin/kinesis.so]"), format!("{file}: what the init container does"))?;
+        must(text.contains(load) && text.matches("mountPath: /plugin\n").count() == 2, format!("{file}: {load}"))?;
+    }
+    let extra =
+        task_definition()["containerDefinitions"][0]["firelensConfiguration"]["options"]["config-file-value"].clone();
+    let baked = format!("COPY deploy/ecs/extra.conf {}", extra.as_str().unwrap_or_default());
+    must(lays("aws-for-fluent-bit", &baked), format!("no {baked}"))
+}
+
+fn images_are_not_root() -> Result<(), Failed> {
+    for (name, lines) in stages().iter().filter(|(name, _)| name != "build") {
+        let user = lines.iter().rev().find_map(|line| line.strip_prefix("USER "));
+        must(user == Some("65532:65532"), format!("{name} runs as {user:?}"))?;
+    }
+    Ok(())
+}
+
+fn versions_agree() -> Result<(), Failed> {
+    let ours = ["/kinesis-plugin:", "/aws-for-fluent-bit-kinesis:", "/fluent-bit-kinesis:"];
+    let mut found = 0;
+    for file in files("deploy", "").into_iter().filter(|file| !file.path.ends_with(".txt")) {
+        for image in ours {
+            for (at, _) in file.text.match_indices(image) {
+                let rest = &file.text[at + image.len()..];
+                let tag = rest.split(|c: char| c.is_whitespace() || c == '"').next().unwrap_or_default();
+                found += 1;
+                must(tag == env!("CARGO_PKG_VERSION"), format!("{}: {image}{tag}", file.path))?;
+            }
+        }
+    }
+    must(found >= 3, format!("{found} images were found"))
+}
+
+fn task_definition() -> Value {
+    serde_json::from_str(&read("deploy/ecs/task-definition.json")).unwrap_or_default()
+}
+
+/// The number behind the first `name` in a text.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(name)?;
+    rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn stops_are_patient() -> Result<(), Failed> {
+    let stop = task_definition()["containerDefinitions"][0]["stopTimeout"].as_u64();
+    let kubernetes = read("deploy/kubernetes/fluent-bit.yaml");
+    let helm = read("deploy/helm/values.yaml");
+    let systemd = read("deploy/systemd/kinesis.conf");
+    let patience = "terminationGracePeriodSeconds:";
+    for (whose, grace, stop) in [
+        ("FireLens", number(&read("deploy/ecs/extra.conf"), "\n    Grace "), stop),
+        ("Kubernetes", number(&kubernetes, "\n        Grace "), number(&kubernetes, patience)),
+        ("Helm", number(&helm, "\n        Grace "), number(&helm, patience)),
+        (
+            "systemd",
+            number(&read("fluent-bit-conf/reliable.conf"), "\n    Grace "),
+            number(&systemd, "TimeoutStopSec="),
+        ),
+    ] {
+        let enough = matches!((grace, stop), (Some(grace), Some(stop)) if stop >= grace + 10);
+        must(enough, format!("{whose}: grace {grace:?}, stop {stop:?}"))?;
+    }
+    Ok(())
+}

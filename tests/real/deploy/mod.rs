@@ -1,0 +1,134 @@
+//! What is under `deploy/`, `.github/` and `deny.toml` is right by the tools and the schemas of those it is meant for,
+//! as far as that shows without a cluster, an account or a container engine; and its files agree with each other.
+//!
+//! The tools come with `make peers`. A test whose tool is missing is reported as ignored, with the reason. That each
+//! configuration passes in Fluent Bit, `tests/real/fluent_bit/` tests.
+
+mod agreement;
+mod systemd;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use libtest_mimic::{Completion, Failed, Trial};
+use testing::sources::root;
+
+pub fn trials() -> Vec<Trial> {
+    let scripts =
+        [".ci", "scripts"].into_iter().flat_map(|folder| testing::sources::files(folder, "")).collect::<Vec<_>>();
+    let in_bash = scripts.iter().filter(|file| file.text.starts_with("#!/usr/bin/env bash\n"));
+    let in_bash: Vec<&str> = in_bash.map(|file| file.path.as_str()).collect();
+    assert!(in_bash.contains(&".ci/run") && in_bash.contains(&"scripts/test"), "{in_bash:?}");
+    let python = ["python", "tests/real/deploy/check.py"];
+    let mut trials = vec![
+        passes("the_dockerfile_passes_hadolint", &["hadolint"], &["deploy/docker/Dockerfile"]),
+        passes(
+            "the_workflows_pass_actionlint",
+            &["actionlint", "-shellcheck=.venv/bin/shellcheck", "-pyflakes="],
+            &[".github/workflows/"],
+        ),
+        passes("the_scripts_pass_shellcheck", &["shellcheck"], &in_bash),
+        passes(
+            "dependabot_understands_its_configuration",
+            &["check-jsonschema", "--builtin-schema", "vendor.dependabot"],
+            &[".github/dependabot.yml"],
+        ),
+        passes(
+            "the_manifests_are_those_of_kubernetes",
+            &[&python[..], &["kubernetes"]].concat(),
+            &["deploy/kubernetes/.yaml"],
+        ),
+        passes("the_values_are_those_of_the_chart", &[&python[..], &["helm"]].concat(), &["deploy/helm/values.yaml"]),
+        passes(
+            "what_is_given_to_aws_is_what_it_takes",
+            &[&python[..], &["aws"]].concat(),
+            &["deploy/ecs/task-definition.json", "deploy/kubernetes/pod-identity-association.json"],
+        ),
+        passes(
+            "the_policies_are_valid_and_give_no_more_than_needed",
+            &[&python[..], &["iam"]].concat(),
+            &["deploy/iam/.json"],
+        ),
+        denies_nothing("the_crates_have_licences_and_sources_that_are_allowed", &["licenses", "bans", "sources"]),
+    ];
+    trials.push(advisories());
+    trials.extend(systemd::trials());
+    trials.extend(agreement::trials());
+    trials
+}
+
+/// A program of `.venv/bin` accepts files. A path such as `deploy/iam/.json` stands for all files of that folder whose
+/// names end so.
+fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
+    let program = tool(command[0]);
+    let mut arguments: Vec<String> = command[1..].iter().map(|argument| (*argument).to_owned()).collect();
+    arguments.extend(files.iter().flat_map(|file| expanded(file)));
+    unless_missing(name, missing(&program), move || succeeds(Command::new(&program).args(&arguments)))
+}
+
+/// cargo-deny passes the crates. It reads those of every platform, of which building has fetched this one's alone.
+fn denies_nothing(name: &str, checks: &'static [&str]) -> Trial {
+    let program = tool("cargo-deny");
+    unless_missing(name, missing(&program), move || {
+        succeeds(Command::new(env!("CARGO")).args(["fetch", "--locked"]))?;
+        succeeds(Command::new(&program).args(["--offline", "--log-level=error", "check"]).args(checks))
+    })
+}
+
+fn tool(name: &str) -> PathBuf {
+    root().join(".venv/bin").join(name)
+}
+
+fn succeeds(command: &mut Command) -> Result<(), Failed> {
+    let ran = command.current_dir(root()).stdin(Stdio::null()).output()?;
+    match ran.status.success() {
+        true => Ok(()),
+        false => Err([ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat().into()),
+    }
+}
+
+/// The database of vulnerabilities is on GitHub, so this looks only where it was fetched before; a workflow does each week.
+fn advisories() -> Trial {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let databases = home.and_then(|home| home.join("advisory-dbs").read_dir().ok());
+    // A fetch that failed leaves a file for its lock.
+    let fetched = databases.into_iter().flatten().flatten().any(|entry| entry.path().join(".git").exists());
+    let name = "no_crate_has_a_known_vulnerability";
+    if !fetched {
+        let reason = "no database of vulnerabilities: `cargo deny fetch` gets it from GitHub";
+        return Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)));
+    }
+    denies_nothing(name, &["advisories"])
+}
+
+fn expanded(path: &str) -> Vec<String> {
+    let (folder, suffix) = path.rsplit_once('/').unwrap();
+    if !suffix.is_empty() && !suffix.starts_with('.') {
+        return vec![path.to_owned()];
+    }
+    let files = testing::sources::files(folder, suffix).into_iter().map(|file| file.path).collect::<Vec<_>>();
+    assert!(!files.is_empty(), "nothing is in {path}");
+    files
+}
+
+fn missing(program: &Path) -> Option<String> {
+    let name = program.file_name().unwrap().display().to_string();
+    (!program.exists()).then(|| format!("{name} is not installed: `make peers` does that"))
+}
+
+/// A test that is reported as ignored for a reason, if there is one; where the tools were just installed, that is a
+/// failure.
+fn unless_missing(
+    name: &str,
+    missing: Option<String>,
+    test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(name, move || match missing {
+        Some(reason) if env::var_os("PEERS").is_some() => Err(reason.into()),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => test().map(|()| Completion::Completed),
+    })
+}

@@ -1,0 +1,103 @@
+//! A configuration with mistakes does not start, and says why.
+
+use libtest_mimic::Failed;
+
+use super::Claim;
+use super::host::{Binary, Home};
+use super::stand_in::section;
+
+const NO_CONFIG_MAP: &str = "before 5.1.1 Fluent Bit takes no list of options from a plugin of this kind";
+
+pub fn claims() -> Vec<Claim> {
+    vec![
+        Claim::new("every_mistake_is_in_the_log_and_stops_the_start", every_mistake),
+        Claim::new("an_unknown_option_stops_the_start", unknown_option),
+        Claim::new("two_outputs_with_one_ledger_file_are_refused", one_ledger_file),
+        Claim::new("the_help_explains_every_option", help).since((5, 1, 1), NO_CONFIG_MAP),
+    ]
+}
+
+fn every_mistake(binary: &Binary) -> Result<(), Failed> {
+    let log = refused(
+        binary,
+        &[
+            "region Europe",
+            "concurrency 257",
+            "http_request_timeout soon",
+            "external_id e1",
+            "batch_request_max_size 1T",
+        ],
+    )?;
+    let mistakes = [
+        "[error] [output:kinesis:kinesis.0] stream: it is required: the name of a Kinesis stream, or its ARN",
+        "[error] [output:kinesis:kinesis.0] region: 'Europe' is not valid: use a region's name, such as us-east-1",
+        "[error] [output:kinesis:kinesis.0] external_id: it means nothing without role_arn",
+        "[error] [output:kinesis:kinesis.0] batch_request_max_size: '1T' is not valid: ",
+        "[error] [output:kinesis:kinesis.0] concurrency: '257' is not valid: use a whole number from 0 to 256",
+        "[error] [output:kinesis:kinesis.0] http_request_timeout: 'soon' is not valid: ",
+    ];
+    match mistakes.iter().find(|mistake| !log.contains(**mistake)) {
+        None => Ok(()),
+        Some(missing) => Err(format!("not in the log: {missing}\n{log}").into()),
+    }
+}
+
+fn unknown_option(binary: &Binary) -> Result<(), Failed> {
+    let log = refused(binary, &["stream logs", "region eu-west-1", "steam logs"])?;
+    // From 5.1.1 on the host says so, before that the plugin.
+    let texts = ["unknown configuration property 'steam'", "steam: there is no such option: did you mean stream?"];
+    match texts.iter().any(|text| log.contains(text)) {
+        true => Ok(()),
+        false => Err(log.into()),
+    }
+}
+
+fn one_ledger_file(binary: &Binary) -> Result<(), Failed> {
+    let second =
+        "\n[OUTPUT]\n    Name kinesis\n    Match *\n    stream others\n    region eu-west-1\n    ledger_path ledger";
+    let output = ["stream logs", "region eu-west-1", &format!("ledger_path ledger{second}")];
+    let log = refused(binary, &output)?;
+    let expected =
+        "[error] [output:kinesis:kinesis.1] ledger_path: ledger is used by another output: each needs its own";
+    match log.contains(expected) {
+        true => Ok(()),
+        false => Err(log.into()),
+    }
+}
+
+/// What is in the log after a start that fails for these lines of the output.
+fn refused(binary: &Binary, output: &[&str]) -> Result<String, Failed> {
+    let home = Home::new(binary)?;
+    let text = section("SERVICE", &[&["Log_File fluent-bit.log"]])
+        + &section("INPUT", &[&["Name dummy"]])
+        + &section("OUTPUT", &[&["Name kinesis", "Match *"], output]);
+    home.write("main.conf", &text)?;
+    let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-c", "main.conf"])?;
+    match ended.status.code() {
+        // A signal would be a crash.
+        Some(code) if code != 0 => Ok(home.log()),
+        _ => Err(format!("it should exit with a failure: {ended:?}\n{}", home.log()).into()),
+    }
+}
+
+fn help(binary: &Binary) -> Result<(), Failed> {
+    let home = Home::new(binary)?;
+    let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-o", "kinesis", "-h"])?;
+    // The host breaks lines between words.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // The first entry follows an escape sequence that ends the bold face.
+    let output = ended.output.replace("\x1b[0m", "");
+    let help = words(&output);
+    for option in kinesis::config::options::OPTIONS {
+        for name in [option.name].iter().chain(option.aliases) {
+            let entry = output.lines().any(|line| line.split_whitespace().next() == Some(name));
+            if !entry || !help.contains(&words(option.doc)) {
+                return Err(format!("{name} is not explained:\n{output}").into());
+            }
+        }
+    }
+    match ended.status.success() {
+        true => Ok(()),
+        false => Err(format!("{}", ended.status).into()),
+    }
+}

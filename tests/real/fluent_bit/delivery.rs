@@ -1,0 +1,109 @@
+//! Every line that is written to a file is in the stream, once.
+
+use std::io::Read;
+
+use libtest_mimic::Failed;
+
+use super::Claim;
+use super::host::Binary;
+use super::stand_in::{assert_each_once, checked, home_beside, section, tail_to};
+use testing::fake_kinesis::{Faults, Settings, Stream};
+
+pub fn claims() -> Vec<Claim> {
+    vec![
+        Claim::new("each_line_arrives_once_with_two_workers", |binary| each_line_once(binary, &["Workers 2"])),
+        Claim::new("each_line_arrives_once_without_workers", |binary| each_line_once(binary, &[])),
+        Claim::new("records_are_shaped_as_a_go_plugins_configuration_says", shaped),
+        Claim::new("two_outputs_deliver_to_their_own_streams", two_outputs),
+        Claim::new("each_line_arrives_once_after_a_time_of_throttling", throttled_for_a_time),
+        Claim::new("each_line_arrives_once_when_the_stream_is_created_late", stream_is_created_late),
+    ]
+}
+
+fn each_line_once(binary: &Binary, output: &[&str]) -> Result<(), Failed> {
+    const LINES: usize = 20_000;
+    let (home, kinesis) = home_beside(binary, checked())?;
+    home.append_lines(0..LINES)?;
+    home.write("main.conf", &tail_to(&kinesis, &[], &[], &[&["stream logs"], output].concat()))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
+    fluent_bit.stop()?;
+    assert_each_once(&kinesis, "logs", LINES)
+}
+
+/// The options of the Go plugin's example, on an event that the host makes.
+fn shaped(binary: &Binary) -> Result<(), Failed> {
+    let (home, kinesis) = home_beside(binary, checked())?;
+    let event = r#"Dummy {"container_id":"c-1","app.kubernetes.io/name":"web","log":"a \"quoted\" line ☕"}"#;
+    let input = ["Name dummy", "Tag app", "Start_time_sec 1600000000", "Start_time_nsec 123456789", event];
+    let endpoint = format!("endpoint {}", kinesis.endpoint());
+    let output = ["Name kinesis", "Match app", "region eu-west-1", "stream logs", "Workers 1", &endpoint];
+    let shape = ["partition_key container_id", "append_newline true", "replace_dots _", "compression gzip"];
+    let time = ["time_key time", "time_key_format %Y-%m-%dT%H:%MZ"];
+    let text = section("SERVICE", &[&["Flush 0.2", "Log_File fluent-bit.log"]])
+        + &section("INPUT", &[&input])
+        + &section("OUTPUT", &[&output, &shape, &time]);
+    home.write("main.conf", &text)?;
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("an event arrived", || kinesis.stats().records >= 1)?;
+    fluent_bit.stop()?;
+    let records = kinesis.records();
+    let record = records.first().ok_or("no record")?;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&record.data[..]).read_to_string(&mut text)?;
+    let expected = "{\"container_id\":\"c-1\",\"app_kubernetes_io/name\":\"web\",\"log\":\"a \\\"quoted\\\" line ☕\",\"time\":\"2020-09-13T12:26Z\"}\n";
+    match (&*record.partition_key, text.as_str()) {
+        ("c-1", text) if text == expected => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn two_outputs(binary: &Binary) -> Result<(), Failed> {
+    const LINES: usize = 2000;
+    let streams = vec![Stream::new("logs", 2), Stream::new("audit", 1)];
+    let (home, kinesis) = home_beside(binary, Settings { streams, ..checked() })?;
+    home.append_lines(0..LINES)?;
+    let endpoint = format!("endpoint {}", kinesis.endpoint());
+    let second = ["Name kinesis", "Match *", "region eu-west-1", "stream audit", "Workers 1", &endpoint];
+    let text = tail_to(&kinesis, &[], &[], &["stream logs", "Workers 2"]) + &section("OUTPUT", &[&second]);
+    home.write("main.conf", &text)?;
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("every line arrived twice", || kinesis.stats().records >= 2 * LINES as u64)?;
+    fluent_bit.stop_or_abort()?;
+    assert_each_once(&kinesis, "logs", LINES)?;
+    assert_each_once(&kinesis, "audit", LINES)
+}
+
+/// Retries that come quickly, and without end.
+const SHORT_RETRIES: [&str; 2] = ["scheduler.base 1", "scheduler.cap 2"];
+const ENDLESS: [&str; 4] = ["stream logs", "Workers 2", "Retry_Limit no_limits", "retries_on_batch_request 1"];
+
+/// All at first, then some: chunks come back whole, then in part.
+fn throttled_for_a_time(binary: &Binary) -> Result<(), Failed> {
+    const LINES: usize = 2000;
+    let faults = Faults { throttle_records: 1.0, ..Faults::default() };
+    let (home, kinesis) = home_beside(binary, Settings { faults, ..checked() })?;
+    home.append_lines(0..LINES)?;
+    home.write("main.conf", &tail_to(&kinesis, &SHORT_RETRIES, &[], &ENDLESS))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    let handed_back = "the rest is left to Fluent Bit's retry";
+    fluent_bit.wait_until("a flush is left to the retry", || home.log().contains(handed_back))?;
+    kinesis.set_faults(Faults { throttle_records: 0.3, seed: 7, ..Faults::default() });
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
+    fluent_bit.stop()?;
+    assert_each_once(&kinesis, "logs", LINES)
+}
+
+fn stream_is_created_late(binary: &Binary) -> Result<(), Failed> {
+    const LINES: usize = 2000;
+    let (home, kinesis) = home_beside(binary, Settings { streams: vec![Stream::new("other", 1)], ..checked() })?;
+    home.append_lines(0..LINES)?;
+    home.write("main.conf", &tail_to(&kinesis, &SHORT_RETRIES, &[], &ENDLESS))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    let told = "cannot put records into stream logs";
+    fluent_bit.wait_until("the missing stream is in the log", || home.log().contains(told))?;
+    kinesis.add_stream(Stream::new("logs", 2));
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
+    fluent_bit.stop()?;
+    assert_each_once(&kinesis, "logs", LINES)
+}

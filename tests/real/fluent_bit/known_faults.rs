@@ -1,0 +1,33 @@
+//! Faults of Fluent Bit itself: the one list of what a version is forgiven. All else is asserted of it as of the others, and
+//! a run in which a fault showed says so.
+
+use super::host::{Binary, Version};
+use super::note;
+
+/// Something that goes wrong whatever the plugin.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// It ends with SIGABRT after its last exit call.
+    AbortsAtTheEnd,
+    /// After a reload nothing is delivered any more, until it is killed and started again.
+    ReloadHangs,
+}
+
+const KNOWN: [(Version, Fault, &str); 2] = [
+    ((1, 9, 10), Fault::AbortsAtTheEnd, "with two outputs it aborts after the last exit call, with older plugins too"),
+    ((2, 2, 3), Fault::ReloadHangs, "a reload with chunks in retry hangs, with its own outputs too"),
+];
+
+/// Whether this version has the fault.
+pub fn has(binary: &Binary, fault: Fault) -> bool {
+    known(binary, fault).is_some()
+}
+
+/// Reports that the fault showed.
+pub fn tolerated(binary: &Binary, fault: Fault) {
+    note(binary, &format!("known fault: {}", known(binary, fault).unwrap_or("none")));
+}
+
+fn known(binary: &Binary, fault: Fault) -> Option<&'static str> {
+    KNOWN.iter().find(|(version, known, _)| *version == binary.version && *known == fault).map(|(_, _, what)| *what)
+}

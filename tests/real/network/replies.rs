@@ -1,0 +1,105 @@
+//! Replies of Kinesis, or of a proxy in its place, that never end: fast, slow, or before they begin.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Failed, Trial};
+
+use super::stand_in::{chunks, instance};
+use super::trial;
+use crate::flush::Report;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial(a_page_without_end_beside_an_error_costs_neither_memory_nor_the_status),
+        trial(a_reply_that_accepts_without_end_takes_no_memory),
+        trial(interim_replies_count_against_the_time_of_the_request),
+        trial(a_reply_that_drips_counts_against_the_time_of_the_request),
+        trial(a_proxys_answer_without_end_is_refused),
+    ]
+}
+
+/// What a reply without end sends at most: more than any test may let into memory.
+const ENDLESS_BYTES: usize = 1 << 30;
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// Answers each connection with `begin` and then `again`, with a pause between, for as long as it is taken.
+fn server(begin: &'static str, again: &'static str, pause: Duration) -> Result<SocketAddr, Failed> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            // A client that goes away is what the tests are about.
+            thread::spawn(move || answer(connection, begin, again, pause).ok());
+        }
+    });
+    Ok(address)
+}
+
+fn answer(mut connection: TcpStream, begin: &str, again: &str, pause: Duration) -> std::io::Result<()> {
+    // The head and the body of a small request arrive together, or the rest is left unread.
+    let _read = connection.read(&mut [0; 64 << 10])?;
+    connection.write_all(begin.as_bytes())?;
+    let piece = if pause.is_zero() { again.repeat((64 << 10) / again.len()) } else { again.to_owned() };
+    for _ in 0..ENDLESS_BYTES / piece.len() {
+        connection.write_all(piece.as_bytes())?;
+        thread::sleep(pause);
+    }
+    Ok(())
+}
+
+/// Flushes a record there, with two seconds for a request.
+fn flush(address: SocketAddr) -> Result<(Report, Duration), Failed> {
+    let start = Instant::now();
+    let report = instance(format!("http://{address}")).option("http_request_timeout", "2s").flush(&chunks(1))?;
+    assert!(report.peak_memory_mib < 128, "{} MiB: {report:#?}", report.peak_memory_mib);
+    report.expect("Retry")?;
+    Ok((report, start.elapsed()))
+}
+
+/// The flush, the exit and the retry that is not made.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn a_page_without_end_beside_an_error_costs_neither_memory_nor_the_status() -> Result<(), Failed> {
+    let (report, _) = flush(server("HTTP/1.1 503 -\r\nContent-Type: text/html\r\n\r\n", "<p>Sorry.</p>", AT_ONCE)?)?;
+    let told = |(_, line): &(String, String)| line.contains("HTTP 503");
+    if report.log.iter().any(told) { Ok(()) } else { Err(format!("no line with the status: {report:#?}").into()) }
+}
+
+fn a_reply_that_accepts_without_end_takes_no_memory() -> Result<(), Failed> {
+    let (report, _) = flush(server("HTTP/1.1 200 -\r\n\r\n", "{\"Records\":[", AT_ONCE)?)?;
+    let told = |(_, line): &(String, String)| line.contains("no reply: it is longer than 8192 KiB");
+    if report.log.iter().any(told) { Ok(()) } else { Err(format!("no line with the reason: {report:#?}").into()) }
+}
+
+fn interim_replies_count_against_the_time_of_the_request() -> Result<(), Failed> {
+    for pause in [AT_ONCE, Duration::from_millis(100)] {
+        let (report, time) = flush(server("", "HTTP/1.1 102 -\r\n\r\n", pause)?)?;
+        report.expect_complaint("no reply: none within 2 s")?;
+        assert!(time < PATIENCE, "{time:?}");
+    }
+    Ok(())
+}
+
+fn a_reply_that_drips_counts_against_the_time_of_the_request() -> Result<(), Failed> {
+    let head = "HTTP/1.1 200 -\r\nContent-Length: 100000\r\n\r\n";
+    let (report, time) = flush(server(head, " ", Duration::from_millis(500))?)?;
+    report.expect_complaint("no reply: none within 2 s")?;
+    assert!(time < PATIENCE, "{time:?}");
+    Ok(())
+}
+
+fn a_proxys_answer_without_end_is_refused() -> Result<(), Failed> {
+    for begin in ["HTTP/1.1 200 -\r\n", "HTTP/1.1 407 -\r\n", ""] {
+        let proxy = server(begin, "x-more: and more\r\n", AT_ONCE)?;
+        let instance = instance("kinesis.example.test".to_owned()).option("http_proxy", &proxy.to_string());
+        let report = instance.flush(&chunks(1))?;
+        report.expect("Retry")?;
+        report.expect_complaint(&format!("cannot connect: the proxy http://{proxy}: tunnel error"))?;
+        assert!(report.peak_memory_mib < 128, "{} MiB", report.peak_memory_mib);
+    }
+    Ok(())
+}
