@@ -25,6 +25,7 @@ mod fleet;
 mod handoff;
 mod invariants;
 mod layers;
+mod limits;
 mod metrics;
 mod migration;
 mod numbers;
