@@ -8,11 +8,13 @@ use serde_json::Value;
 use testing::sources::{files, read, root};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, Test); 10] = [
+    let tests: [(&str, Test); 12] = [
         ("the_image_is_built_of_files_that_are_there", copied_files_exist),
         ("the_build_is_given_what_it_copies", nothing_needed_is_ignored),
         ("an_image_holds_the_library_of_its_architecture", architecture_is_given),
         ("the_image_and_the_release_are_built_by_one_compiler", compilers_agree),
+        ("every_workflow_builds_with_the_compiler_of_the_release", workflows_agree),
+        ("one_check_stands_for_every_job", one_check_needs_all),
         ("an_action_is_a_commit", actions_are_commits),
         ("dependabot_looks_at_every_list_of_other_peoples_code", dependabot_sees_all),
         ("the_library_is_where_it_is_loaded_from", paths_agree),
@@ -96,7 +98,18 @@ fn nothing_needed_is_ignored() -> Result<(), Failed> {
     for path in &given {
         must(root().join(path).exists(), format!("there is no {path}"))?;
     }
-    let needed = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "tests", "benches", "examples", "Makefile", "scripts"];
+    let needed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "build.rs",
+        "src",
+        "testing",
+        "tests",
+        "benches",
+        "examples",
+        "Makefile",
+        "scripts",
+    ];
     let copied = copies().into_iter().filter(|(_, _, from)| from.is_none()).flat_map(|(sources, ..)| sources);
     let makes = read("Makefile");
     let list = makes.lines().find_map(|line| line.strip_prefix(".cargo-tools/zig/installed: ")).unwrap_or_default();
@@ -123,10 +136,50 @@ fn architecture_is_given() -> Result<(), Failed> {
     must(asked > 0, "no stage asks for the architecture".to_owned())
 }
 
+/// The version of Rust that the image is built with.
+fn compiler() -> Result<String, Failed> {
+    let image = instructions().iter().find_map(|line| Some(line.split_once(" rust:")?.1.split('-').next()?.to_owned()));
+    Ok(image.ok_or("the image is built without Rust")?)
+}
+
+/// There is no rust-toolchain.toml, which would have rustup look for that version on machines that have a newer one and no
+/// network: whoever builds from source may do so with any Rust since that of Cargo.toml.
+fn workflows_agree() -> Result<(), Failed> {
+    let (compiler, mut found) = (compiler()?, 0);
+    for file in files(".github/workflows", ".yml") {
+        for asked in file.text.split("rustup toolchain install ").skip(1) {
+            found += 1;
+            // The job that builds with the oldest one reads it from Cargo.toml.
+            let version = asked.split_whitespace().next().unwrap_or_default();
+            must(version == compiler || version == "\"$version\"", format!("{} takes Rust {version}", file.path))?;
+        }
+    }
+    must(found >= 8, format!("{found} were found"))?;
+    let oldest = |manifest: &str| {
+        let text = read(manifest);
+        text.lines().find_map(|line| Some(line.strip_prefix("rust-version = ")?.trim_matches('"').to_owned()))
+    };
+    let number = |version: &str| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    let is_newer = oldest("Cargo.toml").is_some_and(|oldest| number(&oldest) <= number(&compiler));
+    must(is_newer, format!("Rust {compiler} is older than that of Cargo.toml"))?;
+    must(oldest("Cargo.toml") == oldest("testing/Cargo.toml"), "testing/ has another rust-version".to_owned())
+}
+
+/// What protects the branch is one check, so each job has to be among those it waits for.
+fn one_check_needs_all() -> Result<(), Failed> {
+    let text = read(".github/workflows/ci.yml");
+    let (_, jobs) = text.split_once("\njobs:\n").ok_or("no jobs")?;
+    let is_job = |line: &&str| line.starts_with("  ") && !line.starts_with("   ") && line.ends_with(':');
+    let jobs: Vec<&str> = jobs.lines().filter(is_job).map(|line| line.trim().trim_end_matches(':')).collect();
+    let needs = text.split_once("needs: [").and_then(|(_, rest)| rest.split_once(']')).ok_or("nothing is needed")?.0;
+    let needs: Vec<&str> = needs.split(", ").collect();
+    let others: Vec<&str> = jobs.into_iter().filter(|job| *job != "ci-pass").collect();
+    must(needs == others, format!("ci-pass needs {needs:?}, there are {others:?}"))
+}
+
 /// The same bytes come of the same compiler alone.
 fn compilers_agree() -> Result<(), Failed> {
-    let image = instructions().iter().find_map(|line| Some(line.split_once(" rust:")?.1.split('-').next()?.to_owned()));
-    let image = image.ok_or("the image is built without Rust")?;
+    let image = compiler()?;
     let build = format!("rustup toolchain install {image} --profile minimal && rustup default {image} ");
     must(read(".github/workflows/library.yml").contains(&build), format!("library.yml does not build with {image}"))
 }
