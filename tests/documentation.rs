@@ -395,7 +395,7 @@ fn every_test_has_its_place_in_the_readme_of_tests() {
 fn with_map(document: &str) -> String {
     let Some((before, rest)) = document.split_once(MAP_BEGIN) else { return document.to_owned() };
     let (_, after) = rest.split_once(MAP_END).unwrap();
-    [before, MAP_BEGIN, "\n| file | what it is |\n|---|---|\n", &map(), "\n", MAP_END, after].concat()
+    [before, MAP_BEGIN, "\n| file | what it is |\n|---|---|\n", &map(), MAP_END, after].concat()
 }
 
 /// The modules of src/lib.rs, in its order.
