@@ -47,7 +47,7 @@ fuzz: .cargo-tools/bin/cargo-fuzz ## fuzzes chunks, records and replies, each fo
 .cargo-tools/bin/cargo-fuzz:
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .cargo-tools
 
-# Hours for all of it: MUTANTS='--re src/verdict.rs' takes a part. Each mutant that no test sees is in
+# Hours for all of it: MUTANTS='--re src/kinesis/verdict.rs' takes a part. Each mutant that no test sees is in
 # target/mutants.out/missed.txt; those that may live are in .cargo/mutants.toml, with reasons.
 MUTANTS ?=
 mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, one by one, and fails when no test sees it; hours

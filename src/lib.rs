@@ -54,7 +54,7 @@
 //!    chunk that Fluent Bit will bring again.
 //! 9. [`kinesis`]: the service: limits, a `PutRecords` call and its reply, and what a reply means.
 //! 10. [`aws`]: how AWS is reached and in whose name: endpoint, connection, signature, credentials.
-//! 11. [`metrics`]: what is counted. To add a metric, begin at [`metrics::table`].
+//! 11. [`metrics`]: what is counted. To add a metric, begin at [`metrics::TABLE`].
 //! 12. [`outcome`], [`record_set`], [`backoff`], [`clock`], [`environment`], [`log`], [`redact`], [`error`]: shared
 //!     vocabulary.
 //!
