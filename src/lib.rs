@@ -43,7 +43,7 @@
 //! The modules, in the order in which a record meets them. Each uses only modules of a lower layer.
 //!
 //! 1. [`abi`]: the functions that Fluent Bit calls; they run on its threads. [`host`]: what we call of Fluent Bit, and the
-//!    hand-over of a chunk to our thread. Unsafe code is only in these two and in [`system`].
+//!    hand-over of a chunk to our thread. Unsafe code is only in these two and in `system`.
 //! 2. [`plugin`]: one configured output: its start, its delivery thread, its stop.
 //! 3. [`config`]: the options. To add one, begin at [`config::options`].
 //! 4. [`chunk`]: a chunk of msgpack as events; [`msgpack`] reads the tokens.
@@ -55,8 +55,7 @@
 //! 9. [`kinesis`]: the service: limits, a `PutRecords` call and its reply, and what a reply means.
 //! 10. [`aws`]: how AWS is reached and in whose name: endpoint, connection, signature, credentials.
 //! 11. [`metrics`]: what is counted. To add a metric, begin at [`metrics::TABLE`].
-//! 12. [`outcome`], [`record_set`], [`backoff`], [`clock`], [`environment`], [`log`], [`redact`], [`error`]: shared
-//!     vocabulary.
+//! 12. `outcome`, `record_set`, `backoff`, `clock`, `environment`, `log`, `redact`, `error`: shared vocabulary.
 //!
 //! ARCHITECTURE.md follows a chunk function by function, says which thread runs what, and how to add things.
 //! docs/decisions/ says why it is built this way, tests/README.md where the test of a claim is.
