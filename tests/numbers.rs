@@ -201,7 +201,7 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
     assert_eq!(asked_at_once, NODES / seconds(SHARDS, "FIRST_RETRY"));
     let rows = [
         format!(
-            "| the first renewal after a start at once: credentials of an hour are renewed after {:.0} to {:.0} minutes, evenly drawn | {:.0}/s for {:.0} minutes |",
+            "| the first renewal after all started together: credentials of an hour are renewed after {:.0} to {:.0} minutes, evenly drawn | {:.0}/s for {:.0} minutes |",
             (3600.0 - before_expiry) / 60.0,
             (3600.0 - before_expiry + spread) / 60.0,
             NODES / spread,
