@@ -1,4 +1,4 @@
-//! What the host destroys when an output has left must not be used afterwards, on any thread.
+//! Guards the host's objects of an output: once it has left, the host destroys them, and no thread may use them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

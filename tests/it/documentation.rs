@@ -1,6 +1,11 @@
 //! The documents are true: their tables are those of the code, their files exist, their log lines are the plugin's.
 //!
-//! `UPDATE=1 cargo test --test it documentation::` first writes option table, metrics and configurations into them.
+//! `UPDATE=1 cargo test --test documentation` first writes option table, metrics, configurations and the map into them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
+
+#[path = "support/sources.rs"]
+mod sources;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,6 +19,8 @@ use testing::sources::{File, code, files, read, root};
 
 const OPTIONS_BEGIN: &str = "<!-- options -->\n";
 const OPTIONS_END: &str = "<!-- /options -->\n";
+const MAP_BEGIN: &str = "<!-- map -->\n";
+const MAP_END: &str = "<!-- /map -->\n";
 const FILE_BEGIN: &str = "<!-- file ";
 const FILE_END: &str = " -->\n";
 
@@ -24,7 +31,7 @@ fn documents() -> &'static [File] {
         let mut documents = files("", ".md");
         if env::var_os("UPDATE").is_some() {
             for document in &mut documents {
-                let current = with_options(&with_files(&document.text));
+                let current = with_map(&with_options(&with_files(&document.text)));
                 if current != document.text {
                     fs::write(root().join(&document.path), &current).unwrap();
                     document.text = current;
@@ -321,23 +328,155 @@ fn the_oldest_rust_is_that_of_the_crate() {
     assert!(document("README.md").contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
 }
 
+/// The map is generated, so it names every file and says what that file says of itself.
+#[test]
+fn the_map_is_that_of_the_modules() {
+    let architecture = document("ARCHITECTURE.md");
+    assert!(architecture.contains(MAP_BEGIN));
+    assert!(architecture == with_map(architecture), "ARCHITECTURE.md {UPDATE}");
+}
+
+/// One page, so that a newcomer reads it.
+#[test]
+fn the_architecture_is_one_page() {
+    let lines = document("ARCHITECTURE.md").lines().count();
+    assert!(lines <= 250, "ARCHITECTURE.md has {lines} lines: move what is not a map to docs/decisions");
+}
+
+#[test]
+fn the_layers_name_every_module() {
+    let (_, layers) = document("ARCHITECTURE.md").split_once("\n## Layers\n").unwrap();
+    let picture = layers.split("```").nth(1).unwrap();
+    let named: HashSet<&str> = picture.split_whitespace().collect();
+    for module in modules() {
+        assert!(named.contains(module.as_str()), "the picture of the layers does not name {module}");
+    }
+}
+
 #[test]
 fn every_source_file_is_on_the_map() {
-    let map = read("ARCHITECTURE.md");
-    let on_the_map: HashSet<&str> = quoted(&map).collect();
+    let map = map();
     for file in files("src", ".rs") {
-        assert!(on_the_map.contains(file.path.as_str()), "ARCHITECTURE.md does not name {}", file.path);
+        let is_test = file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
+        let mut names = file.path.trim_end_matches("/mod.rs").rsplitn(2, '/');
+        let (name, folder) = (names.next().unwrap(), names.next().unwrap_or_default());
+        let of_its_own = format!("| `{}", file.path.trim_end_matches("mod.rs"));
+        let of_its_folder = format!("| `{folder}/`");
+        let is_named = map.lines().any(|row| {
+            row.starts_with(&of_its_own) || row.starts_with(&of_its_folder) && row.contains(&format!("`{name}`"))
+        });
+        assert!(is_test || file.path == "src/lib.rs" || is_named, "the map does not name {}", file.path);
     }
-    for folder in ["tests", "tests/it", "tests/host", "tests/real"] {
-        for test in fs::read_dir(root().join(folder)).unwrap() {
-            let name = test.unwrap().file_name().into_string().unwrap();
-            let known = [format!("{folder}/{name}"), format!("{folder}/{name}/")];
-            assert!(
-                name == "main.rs" || known.iter().any(|path| on_the_map.contains(path.as_str())),
-                "ARCHITECTURE.md does not name {folder}/{name}"
-            );
+}
+
+/// Whoever looks for the test of a claim finds each file under tests/ by its name, or by that of its folder.
+#[test]
+fn every_test_has_its_place_in_the_readme_of_tests() {
+    let page = document("tests/README.md");
+    let named: HashSet<&str> = quoted(page).filter(|name| !name.contains('/')).collect();
+    let mut found = HashSet::new();
+    for file in files("tests", ".rs") {
+        let path = file.path.trim_end_matches(".rs").trim_start_matches("tests/");
+        let names = path.split('/').filter(|name| !["main", "mod", "support"].contains(name));
+        let is_shared = path.starts_with("support/") || path.ends_with("/main") || path.ends_with("/mod");
+        let is_named = is_shared || names.clone().any(|name| named.contains(name));
+        assert!(is_named, "tests/README.md does not name {}", file.path);
+        found.extend(names.map(str::to_owned));
+    }
+    let (_, table) = page.split_once("\n## Where the test of a claim is\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        for name in quoted(row.split(" | ").nth(1).unwrap_or_default()).filter(|name| !name.contains('/')) {
+            let is_found = found.contains(name) || root().join("tests").join(name).exists();
+            assert!(is_found, "tests/README.md names {name}, which is not under tests/");
         }
     }
+}
+
+fn with_map(document: &str) -> String {
+    let Some((before, rest)) = document.split_once(MAP_BEGIN) else { return document.to_owned() };
+    let (_, after) = rest.split_once(MAP_END).unwrap();
+    [before, MAP_BEGIN, "\n| file | what it is |\n|---|---|\n", &map(), MAP_END, after].concat()
+}
+
+/// The modules of src/lib.rs, in its order.
+fn modules() -> Vec<String> {
+    let lib = read("src/lib.rs");
+    let modules = lib.lines().filter_map(|line| line.trim_end_matches(';').rsplit_once("mod "));
+    modules
+        .filter(|(before, _)| before.is_empty() || before.starts_with("pub"))
+        .map(|(_, name)| name.to_owned())
+        .collect()
+}
+
+/// A row for each file, and one for each folder below the second, with the names of its files.
+fn map() -> String {
+    let mut rows = String::new();
+    for module in modules() {
+        for file in files("src", ".rs") {
+            let Some(path) = file.path.strip_prefix("src/") else { continue };
+            let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
+            let parts: Vec<&str> = path.split('/').collect();
+            let is_of_module = parts[0].trim_end_matches(".rs") == module;
+            // A file in a folder of a folder is named in that folder's row.
+            let has_row = parts.len() < 3 || parts[2] == "mod.rs";
+            if !is_of_module || is_test || !has_row {
+                continue;
+            }
+            let mut about = first_sentence(&file.text);
+            let path = file.path.trim_end_matches("mod.rs");
+            if parts.len() == 3 {
+                let others = files(path, ".rs").into_iter().map(|file| file.path[path.len()..].to_owned());
+                let others = others.filter(|name| name != "mod.rs" && name != "tests.rs" && !name.contains('/'));
+                let others: Vec<String> = others.map(|name| format!("`{name}`")).collect();
+                about += &if others.is_empty() { String::new() } else { format!(" With {}.", others.join(", ")) };
+            }
+            rows += &format!("| `{path}` | {about} |\n");
+        }
+    }
+    // A folder's own row comes first.
+    let mut sorted: Vec<&str> = rows.lines().collect();
+    let order = modules();
+    sorted.sort_by_key(|row| {
+        let path = quoted(row).next().unwrap().to_owned();
+        let module = path.trim_start_matches("src/").split(['/', '.']).next().unwrap().to_owned();
+        (order.iter().position(|name| *name == module), path)
+    });
+    sorted.iter().map(|row| format!("{row}\n")).collect()
+}
+
+/// The first sentence that a module says of itself, without its links.
+fn first_sentence(text: &str) -> String {
+    if text.starts_with("/* automatically generated") {
+        return "Generated, see tests/generated.rs.".to_owned();
+    }
+    let about = text.lines().take_while(|line| line.starts_with("//! ")).map(|line| line.trim_start_matches("//! "));
+    let about = about.collect::<Vec<_>>().join(" ");
+    let sentence = about.split_once(". ").map_or(about.as_str(), |(first, _)| first).trim_end_matches('.');
+    let (sentence, _) = sentence.split_once(" (<").unwrap_or((sentence, ""));
+    assert!(!sentence.is_empty(), "a module does not say what it is: {}", &text[..text.len().min(200)]);
+    format!("{}.", sentence.replace("[`", "`").replace("`]", "`").replace('|', "\\|"))
+}
+
+/// What a document calls `file::name` is in that file: a function, a type or a constant.
+#[test]
+fn every_function_that_is_named_exists() {
+    let mut names = 0;
+    for document in documents() {
+        for name in quoted(&document.text.replace("```", "")).filter(|name| name.starts_with("src/")) {
+            let Some((path, item)) = name.split_once(".rs::") else { continue };
+            let code = read(&format!("{path}.rs"));
+            names += 1;
+            let declarations = ["fn", "struct", "enum", "trait", "const", "static"];
+            let is_end = |rest: &str| rest.starts_with(|c: char| !c.is_alphanumeric() && c != '_');
+            let is_declared = declarations.iter().any(|kind| {
+                let declaration = format!("{kind} {item}");
+                code.match_indices(&declaration).any(|(at, _)| is_end(&code[at + declaration.len()..]))
+            });
+            assert!(is_declared, "{}: there is no {name}", document.path);
+        }
+    }
+    assert!(names >= 40, "{names} were found");
 }
 
 /// Whatever stands between backticks and begins with a folder of ours is a file or a folder, or a test in a file.

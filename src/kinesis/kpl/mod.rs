@@ -1,3 +1,5 @@
+//! The container of Amazon's Kinesis Producer Library: many user records in one Kinesis record.
+//!
 //! A shard takes 1000 records a second, however small they are, and `PutRecords` bills each in units of 25 KB. An
 //! aggregate carries many user records as one, in the container of Amazon's Kinesis Producer Library, which every
 //! consumer built on the Kinesis Client Library opens by itself
