@@ -1,11 +1,6 @@
 //! The documents are true: their tables are those of the code, their files exist, their log lines are the plugin's.
 //!
-//! `UPDATE=1 cargo test --test documentation` first writes option table, metrics, configurations and the map into them.
-
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
-
-#[path = "support/sources.rs"]
-mod sources;
+//! `UPDATE=1 cargo test --test it documentation::` first writes option table, metrics, configurations and the map into them.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -448,7 +443,7 @@ fn map() -> String {
 /// The first sentence that a module says of itself, without its links.
 fn first_sentence(text: &str) -> String {
     if text.starts_with("/* automatically generated") {
-        return "Generated, see tests/generated.rs.".to_owned();
+        return "Generated, see tests/real/generated.rs.".to_owned();
     }
     let about = text.lines().take_while(|line| line.starts_with("//! ")).map(|line| line.trim_start_matches("//! "));
     let about = about.collect::<Vec<_>>().join(" ");

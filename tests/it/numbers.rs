@@ -1,10 +1,5 @@
 //! Numbers that a document takes from elsewhere are those that stand there: in PERFORMANCE.md, or in the code.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
-
-#[path = "support/sources.rs"]
-mod sources;
-
 use std::collections::HashMap;
 
 use testing::sources::read;
