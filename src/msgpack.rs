@@ -49,7 +49,7 @@ impl std::fmt::Display for Malformed {
     }
 }
 
-/// A string of up to 32 bytes, and what stands behind it.
+/// A string of up to 32 bytes, and what follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortString<'a> {
     /// The string and the bytes that follow it.
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         Some(ShortString { block, length })
     }
 
-    /// The length of a string of up to 255 bytes and what stands behind its head.
+    /// The length of a string of up to 255 bytes and what follows its head.
     #[inline]
     fn line_head(&self) -> Option<(usize, &'a [u8])> {
         let (&first, rest) = self.rest.split_first()?;
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
         Ok(start.up_to(self))
     }
 
-    /// The bytes from here up to where `later`, a reader of the same slice, stands.
+    /// The bytes from here up to where `later`, a reader of the same slice, is.
     #[inline]
     pub fn up_to(&self, later: &Reader<'a>) -> &'a [u8] {
         let length = self.rest.len().saturating_sub(later.rest.len());
