@@ -5,7 +5,6 @@ use rand::rngs::SmallRng;
 use super::events::SelectedEvents;
 use super::issue::RecordIssue;
 use super::settings::Limits;
-use crate::chunk::{Event, NotAnEvent};
 use crate::record::partition_key::Key;
 use crate::record::{Alterations, Encoder};
 
@@ -34,29 +33,20 @@ impl PackContext<'_, '_> {
             }
             out.truncate(start);
             let (index, event) = self.events.next()?;
-            if self.encode(index, event, key, out) {
-                return Some(index);
-            }
+            let issue = match &event {
+                Ok(event) => match self.encoder.encode(event, self.random, key, out) {
+                    Ok(alterations) => {
+                        if alterations != Alterations::default() {
+                            (self.report)(index, RecordIssue::Altered(alterations));
+                        }
+                        return Some(index);
+                    }
+                    Err(refusal) => RecordIssue::Refused(refusal),
+                },
+                Err(not_an_event) => RecordIssue::NotAnEvent(*not_an_event),
+            };
             out.truncate(start);
-        }
-    }
-
-    /// Appends the record of an event to `out`, if it can be sent. Reports what is not sent, or not as it came.
-    fn encode(&mut self, index: u32, event: Result<Event<'_>, NotAnEvent>, key: &mut Key, out: &mut Vec<u8>) -> bool {
-        let encoded = event
-            .map_err(RecordIssue::NotAnEvent)
-            .and_then(|event| self.encoder.encode(&event, self.random, key, out).map_err(RecordIssue::Refused));
-        match encoded {
-            Ok(alterations) => {
-                if alterations != Alterations::default() {
-                    (self.report)(index, RecordIssue::Altered(alterations));
-                }
-                true
-            }
-            Err(issue) => {
-                (self.report)(index, issue);
-                false
-            }
+            (self.report)(index, issue);
         }
     }
 }

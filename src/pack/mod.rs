@@ -55,7 +55,7 @@ pub struct Packer<'a> {
 /// What the entries of batches are.
 enum Entries {
     Singles(Singles),
-    Groups(Groups),
+    Groups(Box<Groups>),
 }
 
 impl<'a> Packer<'a> {
@@ -69,7 +69,7 @@ impl<'a> Packer<'a> {
     ) -> Self {
         let encoder = Encoder::new(&settings.record, tag);
         let (entries, body_bytes) = match settings.aggregation {
-            Some(aggregation) => (Entries::Groups(Groups::new(aggregation)), settings.body_bytes(chunk)),
+            Some(aggregation) => (Entries::Groups(Box::new(Groups::new(aggregation))), settings.body_bytes(chunk)),
             None => (Entries::Singles(Singles::default()), 0),
         };
         Packer {
@@ -140,7 +140,7 @@ impl<'a> Packer<'a> {
         let mut context = PackContext { events, encoder, random, report, limits: *limits };
         match entries {
             Entries::Singles(source) => fill(&mut batch, source, &mut context),
-            Entries::Groups(source) => fill(&mut batch, source, &mut context),
+            Entries::Groups(source) => fill(&mut batch, &mut **source, &mut context),
         }
         self.finish(batch)
     }

@@ -208,6 +208,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Keeps the data in `out` from `start` on within `room` bytes. Returns whether it was cut.
+    #[inline]
     fn cut(&self, out: &mut Vec<u8>, start: usize, room: usize) -> Result<bool, Refusal> {
         if out.len() - start <= room {
             return Ok(false);

@@ -28,22 +28,22 @@ const REREADS: usize = 16;
 const REREADS_IN_ONE_PASS: usize = 16 * 1024;
 
 /// Appends the next value to `out` as JSON and passes over it, if that can be done in one pass, which is nearly always so.
-/// `None` leaves `reader` and `out` somewhere in the value.
+/// `None` leaves `reader` and `out` unspecified.
 #[inline]
 pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
-    write_value(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }, MAX_DEPTH).ok()
+    write_all(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }).ok()
 }
 
 /// Appends `value`, one complete msgpack value, to `out` as JSON. On an error `out` may hold a part of it.
 pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     let mut filter = Keys::Filter { rereads: REREADS * value.len() };
-    let written = match write_all(value, out, &mut filter) {
+    let written = match write_all(&mut Reader::new(value), out, &mut filter) {
         // Once for the whole value: restarting each map by itself would double the time with each level.
         Err(Stop::Undecided) => {
             out.truncate(start);
             let repeats = Repeats::of_value(Reader::new(value), MAX_DEPTH, read_key)?;
-            write_all(value, out, &mut Keys::Known(&repeats))
+            write_all(&mut Reader::new(value), out, &mut Keys::Known(&repeats))
         }
         written => written,
     };
@@ -84,8 +84,13 @@ impl From<Refusal> for Stop {
     }
 }
 
-fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys<'_>) -> Result<(), Stop> {
-    write_value(&mut Reader::new(value), out, keys, MAX_DEPTH)
+/// Writes the next value, with a fast path for the map that every event is: 80 instructions less for each.
+#[inline]
+fn write_all(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>) -> Result<(), Stop> {
+    match reader.map() {
+        Some(entries) => write_map(entries, reader, out, keys, MAX_DEPTH - 1),
+        None => write_value(reader, out, keys, MAX_DEPTH),
+    }
 }
 
 /// Writes the next value.
@@ -100,9 +105,6 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, 
     }
     // The token is not bound by `?`, which would copy it right after it was written, a stall.
     match reader.token() {
-        Ok(Token::Map(entries)) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Known(_)) => {
-            write_map_of_any_keys(entries, reader, out, keys, deeper(depth, 1)?)
-        }
         Ok(Token::Map(entries)) => write_map(entries, reader, out, keys, deeper(depth, 1)?),
         Ok(Token::Array(entries)) => write_array(entries, reader, out, keys, deeper(depth, 1)?),
         Ok(scalar) => {
@@ -151,8 +153,23 @@ fn write_array(
     Ok(())
 }
 
-/// Writes a map in one pass as long as its keys are different strings, which is nearly always.
+/// Writes a map.
+#[inline]
 fn write_map(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys<'_>,
+    depth: u32,
+) -> Result<(), Stop> {
+    if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Known(_)) {
+        return write_map_of_any_keys(entries, reader, out, keys, depth);
+    }
+    write_map_of_new_keys(entries, reader, out, keys, depth)
+}
+
+/// Writes a map in one pass as long as its keys are different strings, which is nearly always.
+fn write_map_of_new_keys(
     entries: u32,
     reader: &mut Reader<'_>,
     out: &mut Vec<u8>,
@@ -269,7 +286,8 @@ fn read_key(mut key: Reader<'_>, repeats: &Repeats, depth: u32, text: &mut Vec<u
 }
 
 impl Keys<'_> {
-    /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there.
+    /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there. Of maps with
+    /// 16 different keys two in five have a pair that looks equal to the filter: without this they would be written twice.
     #[cold]
     #[inline(never)]
     fn is_missing(&mut self, mut contents: Reader<'_>, mut position: Reader<'_>) -> Result<bool, Stop> {

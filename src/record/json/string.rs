@@ -53,20 +53,17 @@ pub(super) fn write_short<const N: usize>(string: ShortString<'_>, end: &[u8; N]
 #[cold]
 #[inline(never)]
 fn write_long_string(text: &str, out: &mut Vec<u8>) {
+    let (mut rest, mut escaped) = (text, Vec::new());
     out.push(b'"');
-    let mut rest = text;
     while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(rest.floor_char_boundary(ESCAPE_PIECE));
-        // The escaper writes quotes. The closing one is taken back, the opening one replaces the byte before it,
-        // which is put back.
-        let before = out.pop();
-        let position = out.len();
-        json_escape_simd::escape_into(piece, out);
-        if let (Some(byte), Some(before)) = (out.get_mut(position), before) {
-            *byte = before;
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(ESCAPE_PIECE));
+        escaped.clear();
+        json_escape_simd::escape_into(piece, &mut escaped);
+        // Without the quotes that the escaper writes.
+        if let [_, content @ .., _] = escaped.as_slice() {
+            out.extend_from_slice(content);
         }
-        out.pop();
-        rest = behind;
+        rest = after;
     }
     out.push(b'"');
 }
