@@ -58,7 +58,7 @@ sanitize: ## runs the code at the C boundary under AddressSanitizer; 10 min
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
 		cargo test --target $(TRIPLE) --target-dir target/sanitize --test host abi::
 
-# Hours for all of it: MUTANTS='--re src/kinesis/verdict.rs' takes a part. Each mutant that no test sees is in
+# Hours for all of it: MUTANTS='--re src/kinesis/verdict/mod.rs' takes a part. Each mutant that no test sees is in
 # target/mutants.out/missed.txt; those that may live are in .cargo/mutants.toml, with reasons.
 MUTANTS ?=
 mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, one by one, and fails when no test sees it; hours

@@ -12,10 +12,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, StatusCode};
 use kinesis::chunk::{Event, Events};
 use kinesis::kinesis::reply::Response;
-use kinesis::kinesis::request::{Batch, BatchBuilder, Protocol};
+use kinesis::kinesis::request::{Batch, BatchBuilder, Json};
 use kinesis::kinesis::stream::Stream;
 use kinesis::pack::{Packer, RequestSettings};
-use kinesis::record::{Encoder, RecordSettings};
+use kinesis::record::{Encoder, Key, RecordSettings};
 use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -60,11 +60,11 @@ fn stages(c: &mut Criterion) {
         let settings = RecordSettings::default();
         group.bench_function("record: write events as JSON", |b| {
             let mut random = SmallRng::seed_from_u64(1);
-            let (mut encoder, mut data) = (Encoder::new(&settings, TAG), Vec::new());
+            let (mut encoder, mut key, mut data) = (Encoder::new(&settings, TAG), Key::default(), Vec::new());
             b.iter(|| {
                 for event in &events {
                     data.clear();
-                    encoder.encode(event, &mut random, &mut data).expect("an event");
+                    encoder.encode(event, &mut random, &mut key, &mut data).expect("an event");
                     black_box(&data);
                 }
             });
@@ -75,7 +75,7 @@ fn stages(c: &mut Criterion) {
         group.bench_function("request: write records into bodies", |b| {
             b.iter(|| {
                 for records in records.chunks(requests.max_records) {
-                    let mut batch = BatchBuilder::new(&stream, Protocol::Json, Vec::new());
+                    let mut batch = BatchBuilder::<Json>::new(&stream, Vec::new());
                     for (index, record) in (0..).zip(records) {
                         batch.push(index, record, "k1k2k3k4k", true);
                     }
@@ -99,10 +99,10 @@ fn stages(c: &mut Criterion) {
 /// The events' records.
 fn records(events: &[Event<'_>], settings: &RecordSettings) -> Vec<Vec<u8>> {
     let mut random = SmallRng::seed_from_u64(1);
-    let mut encoder = Encoder::new(settings, TAG);
+    let (mut encoder, mut key) = (Encoder::new(settings, TAG), Key::default());
     let record = |event: &Event<'_>| {
         let mut data = Vec::new();
-        encoder.encode(event, &mut random, &mut data).expect("an event");
+        encoder.encode(event, &mut random, &mut key, &mut data).expect("an event");
         data
     };
     events.iter().map(record).collect()

@@ -49,7 +49,7 @@ impl std::fmt::Display for Malformed {
     }
 }
 
-/// A string of up to 32 bytes, and what stands behind it.
+/// A string of up to 32 bytes, and what follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortString<'a> {
     /// The string and the bytes that follow it.
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
         let mut values: u64 = 1;
         while values > 0 {
             values -= 1;
-            // What most of a log is made of, without a look at what it means.
+            // What most of a log is made of, without making tokens: 1,028 instructions for a nested event, not 1,238.
             let (&first, rest) = self.rest.split_first().ok_or(Malformed::Truncated)?;
             let contents = match first {
                 0xa0..=0xbf => usize::from(first & 0x1f),
@@ -161,6 +161,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The number of entries of a map, if that is what comes: a fast path for the body of every event.
+    #[inline]
+    pub fn map(&mut self) -> Option<u32> {
+        let (&first, rest) = self.rest.split_first()?;
+        let (entries, rest) = match first {
+            0x80..=0x8f => (u32::from(first & 0x0f), rest),
+            0xde => rest.split_first_chunk().map(|(entries, rest)| (u16::from_be_bytes(*entries).into(), rest))?,
+            // As Fluent Bit writes it.
+            0xdf => rest.split_first_chunk().map(|(entries, rest)| (u32::from_be_bytes(*entries), rest))?,
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(entries)
+    }
+
     /// A string of up to 255 bytes, if that is what comes: a short way for what most of a log is made of.
     #[inline]
     pub fn line(&mut self) -> Option<&'a [u8]> {
@@ -180,7 +195,7 @@ impl<'a> Reader<'a> {
         Some(ShortString { block, length })
     }
 
-    /// The length of a string of up to 255 bytes and what stands behind its head.
+    /// The length of a string of up to 255 bytes and what follows its head.
     #[inline]
     fn line_head(&self) -> Option<(usize, &'a [u8])> {
         let (&first, rest) = self.rest.split_first()?;
@@ -199,7 +214,7 @@ impl<'a> Reader<'a> {
         Ok(start.up_to(self))
     }
 
-    /// The bytes from here up to where `later`, a reader of the same slice, stands.
+    /// The bytes from here up to where `later`, a reader of the same slice, is.
     #[inline]
     pub fn up_to(&self, later: &Reader<'a>) -> &'a [u8] {
         let length = self.rest.len().saturating_sub(later.rest.len());
@@ -299,6 +314,22 @@ mod tests {
             let mut reader = Reader::new(&bytes);
             while !reader.rest().is_empty() && reader.skip().is_ok() {}
             prop_assert!(reader.rest().len() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_map_is_read_as_its_token_and_nothing_else_is() {
+        for (first, length) in (0..=255).flat_map(|first: u8| (0..=6).map(move |length| (first, length))) {
+            let all = [first, 1, 2, 3, 4, 5];
+            let bytes = &all[..length];
+            let (mut map, mut token) = (Reader::new(bytes), Reader::new(bytes));
+            match token.token() {
+                Ok(Token::Map(entries)) => {
+                    assert_eq!(map.map(), Some(entries), "{bytes:02x?}");
+                    assert_eq!(map.rest(), token.rest(), "{bytes:02x?}");
+                }
+                _ => assert_eq!((map.map(), map.rest()), (None, bytes), "{bytes:02x?}"),
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use kinesis::chunk::{Event, EventTime};
 use kinesis::config::Config;
 use kinesis::kinesis::request::Batch;
-use kinesis::pack::{Packer, SpareBodies};
-use kinesis::record::{Encoder, json};
+use kinesis::pack::{BodyPool, Packer};
+use kinesis::record::{Encoder, Key, json};
 use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -84,12 +84,12 @@ fn allocations(options: &[(&str, &str)]) -> usize {
     let body = rmp_serde::to_vec(&event).unwrap();
     let mut encoder = Encoder::new(&config.requests.record, b"app");
     let mut random = SmallRng::seed_from_u64(1);
-    let mut data = Vec::new();
+    let (mut key, mut data) = (Key::default(), Vec::new());
     // Fractions of one second: the second's text is made once.
     let mut encode = |nanoseconds| {
         let event = Event { time: EventTime { seconds: 1_600_000_000, nanoseconds }, body: &body };
         data.clear();
-        encoder.encode(&event, &mut random, &mut data).unwrap();
+        encoder.encode(&event, &mut random, &mut key, &mut data).unwrap();
     };
     [999_999_999; 3].into_iter().for_each(&mut encode);
     let before = ALLOCATIONS.get();
@@ -124,12 +124,12 @@ fn a_record_is_made_without_allocating_whatever_is_set() {
 /// how many fly at once.
 fn in_flight(options: &[(&str, &str)], chunks: &[&[u8]], kept: usize) -> (usize, usize) {
     let config = config(options);
-    let (spare, mut random) = (SpareBodies::default(), SmallRng::seed_from_u64(1));
+    let (spare, mut random) = (BodyPool::default(), SmallRng::seed_from_u64(1));
     let mut flying = VecDeque::new();
     let before = LIVE.get();
     for chunk in chunks {
-        let mut packer = Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default())
-            .with_spare_bodies(&spare);
+        let mut packer =
+            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&spare);
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
             flying.push_back(batch);
             if flying.len() > kept {

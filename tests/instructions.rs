@@ -26,7 +26,7 @@ use testing::corpora::Corpus;
 /// that makes it cheaper lowers the number.
 const BUDGET: [(Work, u64); 3] = [
     // From msgpack to the body of a request.
-    (Work::Pack(Corpus::Access), 1_650),
+    (Work::Pack(Corpus::Access), 1_600),
     (Work::Pack(Corpus::Nested), 7_740),
     // Out of a reply to 500 that were all accepted.
     (Work::Read, 112),

@@ -1,7 +1,7 @@
 //! A chunk of msgpack, seen as events.
 //!
 //! Fluent Bit writes an event as `[time, body]` (up to 2.0) or `[[time, metadata], body]`, with array headers of any
-//! width. Between them may stand group markers (OTLP and others), which are not records. What cannot be read is told
+//! width. Group markers (OTLP and others) between them are not records. What cannot be read is reported
 //! once and costs no other event: the events before a torn tail are delivered.
 
 use std::fmt;
@@ -15,7 +15,7 @@ const GROUP_END: i64 = -2;
 /// Msgpack extension type of an event's time.
 const EVENT_TIME: i8 = 0;
 
-/// When an event happened, as its chunk says.
+/// When an event happened, according to its chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventTime {
     /// Seconds since 1970-01-01T00:00:00Z.
@@ -45,7 +45,7 @@ pub enum NotAnEvent {
         /// Why.
         reason: Malformed,
     },
-    /// A complete msgpack value that is not an event with a map for its body. Reading goes on behind it.
+    /// A complete msgpack value that is not an event with a map for its body. Reading goes on after it.
     WrongShape {
         /// Where it starts, in bytes from the chunk's start.
         offset: usize,
@@ -81,15 +81,15 @@ impl<'a> Events<'a> {
     /// Passes over the next event by reading its body, a map whose end is not known yet: `read` has to read all of it.
     /// `None` when that fails, or when something else than an event with the usual head comes; then nothing is passed over.
     #[inline]
-    pub fn pass(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<()>) -> Option<()> {
+    pub fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
         let (time, body) = usual_head(self.reader.rest())?;
         if is_group_marker(time) || !begins_a_map(body) {
             return None;
         }
         let mut body = Reader::new(body);
-        read(&mut body)?;
+        let read = read(&mut body)?;
         self.reader = body;
-        Some(())
+        Some(read)
     }
 }
 
@@ -164,7 +164,7 @@ fn begins_a_map(bytes: &[u8]) -> bool {
     matches!(bytes, [0x80..=0x8f | 0xde | 0xdf, ..])
 }
 
-/// What stands before nearly every body: `[[time, {}], ` as Fluent Bit 5 and as 2.1 to 4.2 write it, and `[time, ` of older
+/// The bytes before nearly every body: `[[time, {}], ` as Fluent Bit 5 and as 2.1 to 4.2 write it, and `[time, ` of older
 /// ones. Token by token it would be a seventh of the instructions of packing an access line.
 #[inline]
 fn usual_head(bytes: &[u8]) -> Option<(EventTime, &[u8])> {
@@ -242,8 +242,8 @@ fn read_time(token: Token<'_>) -> EventTime {
 }
 
 impl EventTime {
-    /// Fluent Bit 4.2.0's OpenTelemetry input writes nanoseconds of a billion and more, which are not to be believed:
-    /// the second stands, the fraction is dropped.
+    /// Fluent Bit 4.2.0's OpenTelemetry input writes nanoseconds of a billion and more, which cannot be right:
+    /// the second is kept, the fraction dropped.
     fn within_the_second(seconds: i64, nanoseconds: u32) -> Self {
         EventTime { seconds, nanoseconds: if nanoseconds < 1_000_000_000 { nanoseconds } else { 0 } }
     }

@@ -1,5 +1,7 @@
+//! Compresses records, and blocks of lines.
+//!
 //! A shard is billed by the bytes of its records, and logs repeat themselves: compressed, they need a fraction of the
-//! shards. Kinesis knows nothing of it; whoever reads the stream has to inflate.
+//! shards. Kinesis knows nothing of it; consumers have to inflate.
 //!
 //! The limit of a record holds for its compressed bytes, and how many bytes of input make so many compressed ones is
 //! known only afterwards. [`Compressor::compress_to_fit`] and [`Compressor::compress_lines`] therefore guess a length,
@@ -41,7 +43,7 @@ pub enum Kind {
     Gzip,
     /// RFC 1950.
     Zlib,
-    /// RFC 8878, one frame that tells its content's size.
+    /// RFC 8878, one frame with its content's size.
     Zstd,
     /// Snappy's raw block, not its framed format.
     Snappy,
@@ -75,6 +77,7 @@ pub struct Compressor {
     encoder: Encoder,
     /// Bytes out for each byte in, of the last block of lines.
     ratio: f64,
+    #[cfg(test)]
     work: u64,
 }
 
@@ -102,7 +105,7 @@ impl SharedCompressor {
 }
 
 impl Kind {
-    /// A kind by its name, in any case. The message says what is allowed.
+    /// A kind by its name, in any case. The error lists what is allowed.
     pub fn parse(text: &str) -> Result<Kind, String> {
         match text.to_ascii_lowercase().as_str() {
             "gzip" => Ok(Kind::Gzip),
@@ -124,7 +127,7 @@ impl Kind {
         }
     }
 
-    /// A level as text. The message says what is allowed.
+    /// A level as text. The error lists what is allowed.
     pub fn parse_level(self, text: &str) -> Result<i32, String> {
         let levels = self.levels().ok_or_else(|| format!("{self} has no levels"))?;
         match text.parse() {
@@ -174,7 +177,13 @@ impl Compressor {
             Kind::Zstd => Encoder::Zstd(zstd_encoder(level).map_err(|error| refused(kind, error))?),
             Kind::Snappy => Encoder::Snappy(Box::new(snap::raw::Encoder::new())),
         };
-        Ok(Compressor { kind, encoder, ratio: UNKNOWN_RATIO, work: 0 })
+        Ok(Compressor {
+            kind,
+            encoder,
+            ratio: UNKNOWN_RATIO,
+            #[cfg(test)]
+            work: 0,
+        })
     }
 
     /// Bytes out for each byte in, of the last block of lines.
@@ -188,13 +197,17 @@ impl Compressor {
     }
 
     /// Bytes that went through the encoder since it was made, those of guesses that did not fit included.
-    pub fn work(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn work(&self) -> u64 {
         self.work
     }
 
     /// Appends `input`, compressed, to `out`. On an error `out` is as before.
     pub fn compress(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
-        self.work += input.len() as u64;
+        #[cfg(test)]
+        {
+            self.work += input.len() as u64;
+        }
         let start = out.len();
         let done = match &mut self.encoder {
             Encoder::Deflate(state) => deflate(state, input, out),
@@ -209,7 +222,7 @@ impl Compressor {
         if self.kind == Kind::Gzip
             && let Some([effort, system]) = out.get_mut(start + GZIP_EFFORT..start + GZIP_EFFORT + 2)
         {
-            // As the C plugin writes them: not told, unknown.
+            // As the C plugin writes them: unspecified, unknown.
             (*effort, *system) = (0, 0xff);
         }
         done.map_err(|reason| {

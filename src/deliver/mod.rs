@@ -34,7 +34,7 @@ use crate::ledger::Ledger;
 use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
-use crate::pack::{RequestSettings, SpareBodies};
+use crate::pack::{BodyPool, RequestSettings};
 use evidence::Evidence;
 use flush::Flush;
 use shards::Shards;
@@ -60,7 +60,7 @@ pub struct Delivery<T> {
     /// Held by the flush whose requests are being made: one chunk after the other, in the order they came, so that the
     /// first is done first and the host can free it.
     turn: Mutex<()>,
-    spare_bodies: SpareBodies,
+    spare_bodies: BodyPool,
     compressor: SharedCompressor,
     random: RefCell<SmallRng>,
     log: Logger,
@@ -100,7 +100,7 @@ impl<T: Transport> Delivery<T> {
             requests,
             window: Window::new(settings.concurrency),
             turn: Mutex::new(()),
-            spare_bodies: SpareBodies::default(),
+            spare_bodies: BodyPool::default(),
             compressor: SharedCompressor::default(),
             settings,
             random: RefCell::new(random),

@@ -52,7 +52,7 @@ impl<T: Transport> Delivery<T> {
         done.extend(flush.suspects.borrow().earlier.iter());
         let packer = Packer::new(chunk, tag, &self.stream, &self.requests, done)
             .with_shards(self.shards())
-            .with_spare_bodies(&self.spare_bodies)
+            .with_body_pool(&self.spare_bodies)
             .with_compressor(&self.compressor);
         match &part.records {
             Some(records) => packer.only(records.clone()),

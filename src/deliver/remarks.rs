@@ -9,14 +9,14 @@ use super::Delivery;
 use super::flush::Flush;
 use crate::log::Level;
 use crate::metrics::{Metric, RefusalReason};
-use crate::pack::Remark;
+use crate::pack::RecordIssue;
 use crate::record::{Alterations, Refusal};
 
 impl<T> Delivery<T> {
     /// Counts and logs what was remarked about a record while requests were made.
-    pub(super) fn remark(&self, record: u32, remark: Remark, flush: &Flush) {
-        match remark {
-            Remark::Refused(refusal) => {
+    pub(super) fn remark(&self, record: u32, issue: RecordIssue, flush: &Flush) {
+        match issue {
+            RecordIssue::Refused(refusal) => {
                 let (reason, cause) = match refusal {
                     Refusal::TooDeep => (RefusalReason::TooDeep, "record too deep"),
                     Refusal::TooLarge => (RefusalReason::TooLarge, "record too large"),
@@ -26,11 +26,11 @@ impl<T> Delivery<T> {
                 };
                 self.refuse(record, reason, cause, flush, || format!("a record is not sent: {refusal}"));
             }
-            Remark::NotAnEvent(event) => {
+            RecordIssue::NotAnEvent(event) => {
                 let text = || format!("a part of a chunk is not sent: {event}");
                 self.refuse(record, RefusalReason::NotAnEvent, "not an event", flush, text);
             }
-            Remark::Altered(alterations) => self.altered(alterations),
+            RecordIssue::Altered(alterations) => self.altered(alterations),
         }
     }
 

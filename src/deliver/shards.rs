@@ -112,7 +112,10 @@ impl<T: Transport> Delivery<T> {
 
     async fn ask(&self, shards: &Shards) {
         let answer = tokio::time::timeout(PATIENCE, list_shards(&self.transport, &self.stream)).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("no reply within {}", duration(PATIENCE))));
+        let answer = match answer {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no reply within {}", duration(PATIENCE))),
+        };
         let destination = &self.destination;
         match answer {
             Ok(map) => {

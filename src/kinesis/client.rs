@@ -33,7 +33,7 @@ use crate::redact::one_line;
 
 /// Largest reply that is read, in bytes. A reply to 500 records has about 100 KiB, a page of 10,000 shards some 4 MiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
-/// How much is read of an error reply: its status says enough, and the page may come from anybody.
+/// How much of an error reply is read: its status is enough, and any proxy may have written the page.
 const MAX_ERROR_BYTES: usize = 256 << 10;
 /// A clock that is off by less than this is not corrected: AWS allows five minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 pub enum Operation {
     /// Take records.
     PutRecords,
-    /// Tell the stream's shards. Always in JSON.
+    /// List the stream's shards. Always in JSON.
     ListShards,
 }
 
@@ -66,7 +66,7 @@ pub trait Transport: 'static {
     fn send(&self, operation: Operation, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
 
     /// Prepares for another try after the service refused the credentials or the signature of a request that was sent at
-    /// `sent_at`: corrects the clock when the server's is another, drops the credentials at most once a minute. Says
+    /// `sent_at`: corrects the clock if it differs from the server's, drops the credentials at most once a minute. Returns
     /// whether another try makes sense now.
     fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool;
 }
@@ -127,7 +127,7 @@ impl Client {
         }
     }
 
-    /// Fetches credentials now, so that the log can tell at the start whether there are any.
+    /// Fetches credentials now, so that the log shows at the start whether there are any.
     pub async fn credentials(&self, patience: Duration) -> Result<Credentials, String> {
         self.credentials.get_within(patience).await
     }

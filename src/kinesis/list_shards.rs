@@ -1,52 +1,89 @@
 //! Which open shards a stream has, asked of Kinesis.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::kinesis::client::{Operation, Transport};
+use crate::kinesis::client::{Operation, Transport, TransportError};
 use crate::kinesis::reply::Response;
-use crate::kinesis::shards::{Page, ShardMap};
+use crate::kinesis::shards::{Page, ShardError, ShardMap};
 use crate::kinesis::stream::Stream;
 use crate::kinesis::verdict::{Verdict, describe, verdict};
 use crate::redact::one_line;
 
-/// Shards asked for at once; more than that come in pages. 10,000 is the most that is allowed
+/// Shards of one page. 10,000 is the most that is allowed
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read 2026-11), the default 1,000.
 const PAGE_SHARDS: u32 = 10_000;
 
 /// No stream has more; a service that never comes to an end is not followed.
 const MAX_PAGES: usize = 100;
 
-/// Asks for the open shards of `stream`, page by page. The error is the reason why they are not known.
-pub async fn list_shards<T: Transport>(transport: &T, stream: &Stream) -> Result<ShardMap, String> {
+/// Why the shards of a stream are not known.
+#[derive(Debug)]
+pub(crate) enum ListShardsError {
+    /// There was no reply.
+    Transport(TransportError),
+    /// Kinesis answered with an error, as a log line may hold it.
+    Refused(String),
+    /// The shards in the reply are no partition of the hash keys.
+    Shards(ShardError),
+    /// The reply names no open shard.
+    NoShard,
+    /// The reply does not end within a hundred pages.
+    TooManyPages,
+}
+
+impl fmt::Display for ListShardsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListShardsError::Transport(error) => error.fmt(f),
+            ListShardsError::Refused(reason) => f.write_str(reason),
+            // It quotes the reply.
+            ListShardsError::Shards(error) => f.write_str(&one_line(&error.to_string())),
+            ListShardsError::NoShard => f.write_str("the reply to ListShards names no open shard"),
+            ListShardsError::TooManyPages => write!(f, "the reply to ListShards has more than {MAX_PAGES} pages"),
+        }
+    }
+}
+
+impl std::error::Error for ListShardsError {}
+
+/// Asks for the open shards of `stream`, page by page.
+///
+/// # Errors
+///
+/// When there is no reply, an error, or one that cannot be used.
+pub(crate) async fn list_shards<T: Transport>(transport: &T, stream: &Stream) -> Result<ShardMap, ListShardsError> {
     let mut shards = Vec::new();
     let mut body = first_page(stream);
     for _ in 0..MAX_PAGES {
-        let reply = ask(transport, Bytes::from(body.to_string())).await?;
+        let reply = ask(transport, Bytes::from(body.to_string())).await.map_err(ListShardsError::Transport)?;
         if !reply.status.is_success() {
-            return Err(describe(&reply));
+            return Err(ListShardsError::Refused(describe(&reply)));
         }
-        let page = Page::parse(&reply.body).map_err(|reason| one_line(&reason))?;
+        let page = Page::parse(&reply.body).map_err(ListShardsError::Shards)?;
         shards.extend(page.shards);
         match page.next_token {
             Some(token) => body = json!({ "NextToken": token }),
-            None if shards.is_empty() => return Err("the reply to ListShards names no open shard".to_owned()),
-            None => return ShardMap::new(shards).map_err(|reason| one_line(&reason)),
+            None if shards.is_empty() => return Err(ListShardsError::NoShard),
+            None => return ShardMap::new(shards).map_err(ListShardsError::Shards),
         }
     }
-    Err(format!("the reply to ListShards has more than {MAX_PAGES} pages"))
+    Err(ListShardsError::TooManyPages)
 }
 
-async fn ask<T: Transport>(transport: &T, body: Bytes) -> Result<Response, String> {
+/// Sends a request, once more with other credentials when those it had are not accepted.
+async fn ask<T: Transport>(transport: &T, body: Bytes) -> Result<Response, TransportError> {
     let sent_at = Instant::now();
-    let mut answer = transport.send(Operation::ListShards, body.clone()).await;
-    if let Verdict::Unauthorized { server_time, .. } = verdict(&answer, 0)
-        && transport.renew(sent_at, server_time)
-    {
-        answer = transport.send(Operation::ListShards, body).await;
+    let answer = transport.send(Operation::ListShards, body.clone()).await;
+    match verdict(&answer, 0) {
+        Verdict::Unauthorized { server_time, .. } if transport.renew(sent_at, server_time) => {
+            transport.send(Operation::ListShards, body).await
+        }
+        _ => answer,
     }
-    answer.map_err(|error| error.to_string())
 }
 
 /// A token names the stream already, and a request that names both is refused.

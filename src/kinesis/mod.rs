@@ -2,8 +2,8 @@
 
 pub mod client;
 pub mod kpl;
-pub mod limits;
-pub mod list_shards;
+pub(crate) mod limits;
+pub(crate) mod list_shards;
 pub mod random_key;
 pub mod reply;
 pub mod request;

@@ -15,6 +15,7 @@ pub struct RandomKey([u8; RANDOM_KEY_LENGTH]);
 
 impl RandomKey {
     /// Draws a key.
+    #[inline]
     pub fn draw(random: &mut SmallRng) -> Self {
         // A fraction of one, whose digits to the base of 62 come out by multiplication.
         let mut fraction: u64 = random.random();

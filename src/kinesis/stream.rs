@@ -11,7 +11,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Reads a name or an ARN; the error says what is allowed.
+    /// Reads a name or an ARN. The error lists what is allowed.
     pub fn parse(text: &str) -> Result<Stream, String> {
         if let Some(arn) = text.strip_prefix("arn:") {
             return Self::parse_arn(text, arn)

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::Limits;
-use super::group::Ready;
-use super::open::OpenByKey;
+use super::context::PackContext;
+use super::keyed_lru::KeyedLru;
+use super::ready::Ready;
 use crate::kinesis::kpl::Aggregate;
 use crate::kinesis::request::Group;
 use crate::kinesis::shards::{Shard, ShardMap, hash_key};
-use crate::record::Encoder;
+use crate::record::partition_key::Key;
 
 /// The aggregates that are open.
 pub(super) struct Kpl {
     max_bytes: usize,
     max_records: usize,
     /// Those of one key each.
-    by_key: OpenByKey<OpenAggregate>,
+    by_key: KeyedLru<OpenAggregate>,
     shards: Rc<ShardMap>,
     /// Those of all keys of a shard, by the start of its range. Each has records of this chunk in it, so that many shards
     /// need no more memory than few.
@@ -53,7 +53,7 @@ struct Most {
 
 impl Kpl {
     pub(super) fn new(max_bytes: usize, max_records: usize) -> Self {
-        let (by_key, by_shard) = (OpenByKey::default(), BTreeMap::new());
+        let (by_key, by_shard) = (KeyedLru::default(), BTreeMap::new());
         Kpl { max_bytes, max_records, by_key, shards: Rc::default(), by_shard }
     }
 
@@ -62,14 +62,13 @@ impl Kpl {
         self.shards = shards;
     }
 
-    /// Puts the record that `encoder` made last into an aggregate. One that is too large for any goes alone, behind
-    /// those before it.
-    pub(super) fn add(&mut self, index: u32, data: &[u8], encoder: &Encoder<'_>, limits: Limits, ready: &mut Ready) {
-        let record = Record { index, key: encoder.key(), random_key: encoder.random_key().is_some(), data };
+    /// Puts a record into an aggregate. One that is too large for any goes alone, after those before it.
+    pub(super) fn add(&mut self, index: u32, data: &[u8], key: &Key, context: &PackContext<'_, '_>, ready: &mut Ready) {
+        let record = Record { index, key: key.as_str(), random_key: key.random().is_some(), data };
         let most = Most {
-            records: self.max_records.min(limits.group_records),
+            records: self.max_records.min(context.limits.group_records),
             bytes: self.max_bytes,
-            bytes_with_key: encoder.max_bytes().min(limits.group_bytes),
+            bytes_with_key: context.encoder.max_bytes().min(context.limits.group_bytes),
         };
         if let Some(shard) = self.shard_of(&record) {
             let open = self.by_shard.entry(shard.start).or_default();

@@ -1,11 +1,14 @@
 //! The formats a record can be sent in. Their bytes are those of Fluentd's formatters of the same names
 //! (<https://docs.fluentd.org/formatter>, read 2026-11), but JSON, which is always valid here.
 //!
-//! None of them ends in a newline here: [`super::Encoder`] adds it.
+//! None of them ends in a newline here: [`crate::record::Encoder`] adds it.
+
+use memchr::memmem;
 
 use crate::msgpack::{Reader, Token};
+use crate::record::json;
 use crate::record::path::KeyPath;
-use crate::record::{Refusal, json};
+use crate::record::refusal::Refusal;
 
 /// What a record's bytes look like.
 #[derive(Clone, Debug)]
@@ -144,22 +147,16 @@ fn write_quoted(value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Refusal> 
 /// Replaces every `pattern` in `out` from `start` on.
 fn replace_in(out: &mut Vec<u8>, start: usize, pattern: &[u8], replacement: &[u8]) {
     let text = out.get(start..).unwrap_or_default();
-    if pattern.is_empty() || !text.windows(pattern.len()).any(|window| window == pattern) {
+    if pattern.is_empty() || memmem::find(text, pattern).is_none() {
         return;
     }
     let text = text.to_vec();
     out.truncate(start);
     let mut rest = text.as_slice();
-    while let Some((&first, behind)) = rest.split_first() {
-        match rest.strip_prefix(pattern) {
-            Some(behind) => {
-                out.extend_from_slice(replacement);
-                rest = behind;
-            }
-            None => {
-                out.push(first);
-                rest = behind;
-            }
-        }
+    while let Some((before, after)) = memmem::find(rest, pattern).and_then(|at| rest.split_at_checked(at)) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(replacement);
+        rest = after.get(pattern.len()..).unwrap_or_default();
     }
+    out.extend_from_slice(rest);
 }

@@ -1,6 +1,7 @@
 //! The partition key of a record: random, the tag, or a value of the event.
 
 use crate::kinesis::limits::MAX_PARTITION_KEY_CHARACTERS;
+use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::{Reader, Token};
 use crate::record::path::KeyPath;
 
@@ -13,6 +14,51 @@ pub enum PartitionKey {
     Tag,
     /// A value of the event.
     Value(KeyPath),
+}
+
+/// The partition key of one record. The next record's is written over it, into the same memory.
+#[derive(Debug, Default)]
+pub struct Key {
+    random: Option<RandomKey>,
+    /// The user's key, when it is not a random one.
+    text: String,
+}
+
+impl Key {
+    /// As text.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        self.random.as_ref().map_or(&self.text, RandomKey::as_str)
+    }
+
+    /// The key, if it was drawn at random.
+    #[inline]
+    pub fn random(&self) -> Option<RandomKey> {
+        self.random
+    }
+
+    /// Its length in bytes.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        if self.random.is_some() { RANDOM_KEY_LENGTH } else { self.text.len() }
+    }
+
+    /// Makes it a random one.
+    #[inline]
+    pub(crate) fn set_random(&mut self, key: RandomKey) {
+        self.random = Some(key);
+    }
+
+    /// Makes it what `write` appends to an empty text, if that returns `true`. Returns the same.
+    #[inline]
+    pub(super) fn set(&mut self, write: impl FnOnce(&mut String) -> bool) -> bool {
+        self.text.clear();
+        let is_set = write(&mut self.text);
+        if is_set {
+            self.random = None;
+        }
+        is_set
+    }
 }
 
 impl PartitionKey {

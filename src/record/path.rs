@@ -1,4 +1,4 @@
-//! Where in a record a value stands.
+//! The place of a value in a record.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct KeyPath {
 const ALLOWED: &str = "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']";
 
 impl KeyPath {
-    /// Reads `key`, `a->b->c` or `$a['b']['c']`; the error says what is allowed.
+    /// Reads `key`, `a->b->c` or `$a['b']['c']`; the error lists what is allowed.
     pub fn parse(text: &str) -> Result<KeyPath, String> {
         let keys = match text.strip_prefix('$') {
             Some(accessor) => accessor_keys(accessor),
@@ -43,7 +43,7 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// The keys of `name['key']["key"]`, the name with or without keys behind it; either may be missing.
+/// The keys of `name['key']["key"]`, the name or the keys may be missing.
 fn accessor_keys(text: &str) -> Option<Vec<String>> {
     let (name, mut rest) = text.split_at(text.find('[').unwrap_or(text.len()));
     if name.starts_with('.') {

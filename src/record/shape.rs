@@ -3,10 +3,9 @@
 //! Only events that change pass through here. The result is an event's body like any other, so that every format and
 //! every rule about equal keys applies to it.
 
-use crate::msgpack::{Reader, Token};
-use crate::record::json::MAX_DEPTH;
+use crate::msgpack::{Malformed, Reader, Token};
 use crate::record::path::KeyPath;
-use crate::record::{Refusal, deeper};
+use crate::record::refusal::{MAX_DEPTH, Refusal, deeper};
 
 /// What is changed about an event's entries.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +89,8 @@ impl Shape {
             return Ok(());
         };
         let map = MapHeader::write(out);
-        let mut kept = self.write_entries(entries, &mut reader, self.keep.as_ref(), true, out, open, MAX_DEPTH)?;
+        let mut walk = Walk { shape: self, reader, out, open };
+        let mut kept = walk.entries(entries, self.keep.as_ref(), self.time_key.as_deref(), MAX_DEPTH)?;
         if let Some(key) = &self.time_key {
             self.write_key(key.as_bytes(), out);
             write_string(time, out);
@@ -100,94 +100,107 @@ impl Shape {
         Ok(())
     }
 
-    /// Writes the entries of a map that are kept and returns how many they are. Recurses as deep as the paths of the
-    /// selection lead.
-    #[expect(clippy::too_many_arguments, reason = "the state of one walk")]
-    fn write_entries(
-        &self,
+    fn write_key(&self, key: &[u8], out: &mut Vec<u8>) {
+        let Some(replacement) = self.replace_dots.as_ref().filter(|_| key.contains(&b'.')) else {
+            return write_string(key, out);
+        };
+        let dots = key.iter().filter(|&&byte| byte == b'.').count();
+        write_string_header(key.len() - dots + dots * replacement.len(), out);
+        for (index, part) in key.split(|&byte| byte == b'.').enumerate() {
+            if index > 0 {
+                out.extend_from_slice(replacement.as_bytes());
+            }
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// A walk over an event's body.
+struct Walk<'w, 'b> {
+    shape: &'w Shape,
+    reader: Reader<'b>,
+    out: &'w mut Vec<u8>,
+    open: &'w mut Vec<Open>,
+}
+
+impl<'b> Walk<'_, 'b> {
+    /// Writes the entries of a map that are kept, but not the one called `replaced`. Returns how many they are. Recurses as
+    /// deep as the paths of the selection lead.
+    fn entries(
+        &mut self,
         entries: u32,
-        reader: &mut Reader<'_>,
         keep: Option<&Selection>,
-        is_top: bool,
-        out: &mut Vec<u8>,
-        open: &mut Vec<Open>,
+        replaced: Option<&str>,
         depth: u32,
     ) -> Result<u32, Refusal> {
         let depth = deeper(depth, 1)?;
         let mut kept = 0;
         for _ in 0..entries {
-            let start = *reader;
-            let key = match reader.token()? {
-                Token::String(key) | Token::Binary(key) => Some(key),
-                _ => {
-                    *reader = start;
-                    reader.skip()?;
-                    None
-                }
-            };
-            let raw_key = start.up_to(reader);
+            let start = self.reader;
+            let key = self.key()?;
+            let raw_key = start.up_to(&self.reader);
             let kept_part = match (keep, key) {
                 (None, _) => Some(None),
                 (Some(selection), Some(key)) => selection.of(key),
                 (Some(_), None) => None,
             };
-            let replaced = is_top && key.is_some() && key == self.time_key.as_ref().map(String::as_bytes);
-            let Some(kept_part) = kept_part.filter(|_| !replaced) else {
-                reader.skip()?;
+            let is_replaced = key.is_some() && key == replaced.map(str::as_bytes);
+            let Some(kept_part) = kept_part.filter(|_| !is_replaced) else {
+                self.reader.skip()?;
                 continue;
             };
-            let before = out.len();
+            let before = self.out.len();
             match key {
-                Some(key) if self.replace_dots.is_some() => self.write_key(key, out),
-                _ => out.extend_from_slice(raw_key),
+                Some(key) if self.shape.replace_dots.is_some() => self.shape.write_key(key, self.out),
+                _ => self.out.extend_from_slice(raw_key),
             }
-            if self.write_value(reader, kept_part, out, open, depth)? {
+            if self.value(kept_part, depth)? {
                 kept += 1;
             } else {
-                out.truncate(before);
+                self.out.truncate(before);
             }
         }
         Ok(kept)
     }
 
+    /// Reads a key; `None` when it is neither a string nor binary.
+    fn key(&mut self) -> Result<Option<&'b [u8]>, Malformed> {
+        let start = self.reader;
+        match self.reader.token()? {
+            Token::String(key) | Token::Binary(key) => Ok(Some(key)),
+            _ => {
+                self.reader = start;
+                self.reader.skip().map(|()| None)
+            }
+        }
+    }
+
     /// Writes what is kept of a value; `false` when that is nothing.
-    fn write_value(
-        &self,
-        reader: &mut Reader<'_>,
-        keep: Option<&Selection>,
-        out: &mut Vec<u8>,
-        open: &mut Vec<Open>,
-        depth: u32,
-    ) -> Result<bool, Refusal> {
+    fn value(&mut self, keep: Option<&Selection>, depth: u32) -> Result<bool, Refusal> {
         let Some(selection) = keep else {
-            match self.replace_dots {
-                None => out.extend_from_slice(reader.value()?),
-                Some(_) => self.copy_value(reader, out, open, depth)?,
+            match self.shape.replace_dots {
+                None => self.out.extend_from_slice(self.reader.value()?),
+                Some(_) => self.copy(depth)?,
             }
             return Ok(true);
         };
-        let start = *reader;
-        let Token::Map(entries) = reader.token()? else {
+        let start = self.reader;
+        let Token::Map(entries) = self.reader.token()? else {
             // The path leads on, but there is no map.
-            *reader = start;
-            reader.skip()?;
+            self.reader = start;
+            self.reader.skip()?;
             return Ok(false);
         };
-        let map = MapHeader::write(out);
-        let kept = self.write_entries(entries, reader, Some(selection), false, out, open, depth)?;
-        map.set(kept, out);
+        let map = MapHeader::write(self.out);
+        let kept = self.entries(entries, Some(selection), None, depth)?;
+        map.set(kept, self.out);
         Ok(kept > 0)
     }
 
-    /// Copies a value with the dots of its keys replaced, at any depth but `depth`. This is where input decides how deep it
-    /// goes, so it does not recurse.
-    fn copy_value(
-        &self,
-        reader: &mut Reader<'_>,
-        out: &mut Vec<u8>,
-        open: &mut Vec<Open>,
-        depth: u32,
-    ) -> Result<(), Refusal> {
+    /// Copies a value with the dots of its keys replaced, down to `depth` levels. Input decides how deep that is, so it does
+    /// not recurse.
+    fn copy(&mut self, depth: u32) -> Result<(), Refusal> {
+        let Walk { shape, reader, out, open } = self;
         open.clear();
         loop {
             let is_key = open.last().is_some_and(|within| within.is_map && within.left % 2 == 0);
@@ -196,7 +209,7 @@ impl Shape {
             }
             let start = *reader;
             match reader.token()? {
-                Token::String(key) | Token::Binary(key) if is_key => self.write_key(key, out),
+                Token::String(key) | Token::Binary(key) if is_key => shape.write_key(key, out),
                 Token::Map(_) | Token::Array(_) if is_key => {
                     *reader = start;
                     out.extend_from_slice(reader.value()?);
@@ -217,20 +230,6 @@ impl Shape {
             if open.is_empty() {
                 return Ok(());
             }
-        }
-    }
-
-    fn write_key(&self, key: &[u8], out: &mut Vec<u8>) {
-        let Some(replacement) = self.replace_dots.as_ref().filter(|_| key.contains(&b'.')) else {
-            return write_string(key, out);
-        };
-        let dots = key.iter().filter(|&&byte| byte == b'.').count();
-        write_string_header(key.len() - dots + dots * replacement.len(), out);
-        for (index, part) in key.split(|&byte| byte == b'.').enumerate() {
-            if index > 0 {
-                out.extend_from_slice(replacement.as_bytes());
-            }
-            out.extend_from_slice(part);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Records that are too large.
 
-use crate::record::Refusal;
+use crate::record::refusal::Refusal;
 
 /// What becomes of a record above `max_record_size`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,11 +13,17 @@ pub enum Oversize {
 }
 
 /// What a record that was cut ends with, as in AWS's Go plugin.
-pub const SUFFIX: &[u8] = b"[Truncated...]";
+pub(crate) const SUFFIX: &[u8] = b"[Truncated...]";
 
 /// Cuts the data in `out` from `start` on so that it has `room` bytes at most, the suffix included and the newline that it
 /// may end with.
-pub fn truncate(out: &mut Vec<u8>, start: usize, room: usize, newline: bool, holds_json: bool) -> Result<(), Refusal> {
+pub(crate) fn truncate(
+    out: &mut Vec<u8>,
+    start: usize,
+    room: usize,
+    newline: bool,
+    holds_json: bool,
+) -> Result<(), Refusal> {
     let suffix = suffix(newline);
     let kept = room.checked_sub(suffix.len()).ok_or(Refusal::TooLarge)?;
     let data = out.get(start..).unwrap_or_default();
@@ -27,12 +33,12 @@ pub fn truncate(out: &mut Vec<u8>, start: usize, room: usize, newline: bool, hol
 }
 
 /// What a record that was cut ends with.
-pub fn suffix(newline: bool) -> &'static [u8] {
+pub(crate) fn suffix(newline: bool) -> &'static [u8] {
     if newline { b"[Truncated...]\n" } else { SUFFIX }
 }
 
 /// The last place up to `end` where `data` can be cut without splitting a character, nor an escape if it `holds_json`.
-pub fn boundary(data: &[u8], end: usize, holds_json: bool) -> usize {
+pub(crate) fn boundary(data: &[u8], end: usize, holds_json: bool) -> usize {
     if end >= data.len() {
         return data.len();
     }

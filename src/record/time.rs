@@ -1,6 +1,6 @@
 //! An event's time as text.
 //!
-//! The format is read once. While events come from the same second, only their fractions are written anew.
+//! The format is read once. While events come from the same second, only their fractions are written.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::chunk::EventTime;
 
-/// Conversions of strftime that stand for themselves; `%N`, `%L` and `%f` are read before them.
+/// Conversions of strftime that are passed on as they are; `%N`, `%L` and `%f` are read before them.
 const CONVERSIONS: &str = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUvVwWxXyYzZ%";
 
 /// A strftime format, read and found good. Times are UTC. The default one writes nothing.
@@ -18,7 +18,7 @@ pub struct TimeFormat {
     pieces: Vec<Piece>,
 }
 
-/// What changes with the second, and behind it as many digits of the second's fraction.
+/// What changes with the second, followed by this many digits of the second's fraction.
 #[derive(Clone, Debug)]
 struct Piece {
     items: Vec<Item<'static>>,
@@ -27,7 +27,7 @@ struct Piece {
 
 impl TimeFormat {
     /// Reads a format: the conversions of strftime(3) in the C locale, with the flags `-`, `_`, `0` and `%:z`; and of the
-    /// second's fraction `%1N` to `%9N` so many digits, `%N` and `%L` all nine, `%f` six. The error names what is none.
+    /// second's fraction `%1N` to `%9N` one to nine digits, `%N` and `%L` nine, `%f` six. The error names what is no conversion.
     pub fn parse(format: &str) -> Result<TimeFormat, String> {
         let mut pieces = Vec::new();
         let mut text = String::new();
@@ -59,7 +59,7 @@ impl TimeFormat {
     }
 }
 
-/// How many bytes behind a percent sign belong to its conversion: flags, digits, and one character.
+/// How many bytes after a percent sign belong to its conversion: flags, digits, and one character.
 fn conversion_length(behind: &str) -> usize {
     let modifiers = behind.find(|c: char| !c.is_ascii_digit() && !"-_:.#^+".contains(c)).unwrap_or(behind.len());
     let letter = behind.get(modifiers..).and_then(|rest| rest.chars().next());
@@ -88,23 +88,23 @@ fn items(format: &str) -> Result<Vec<Item<'static>>, String> {
 
 /// Writes times in one format.
 #[derive(Debug)]
-pub struct TimeWriter<'a> {
+pub(crate) struct TimeWriter<'a> {
     format: &'a TimeFormat,
     /// The second that `rendered` is of.
     second: Option<i64>,
-    /// The pieces' texts, one behind the other, and where each ends.
+    /// The pieces' texts, one after the other, and where each ends.
     rendered: String,
     ends: Vec<usize>,
 }
 
 impl<'a> TimeWriter<'a> {
     /// A writer of times in `format`.
-    pub fn new(format: &'a TimeFormat) -> Self {
+    pub(crate) fn new(format: &'a TimeFormat) -> Self {
         TimeWriter { format, second: None, rendered: String::new(), ends: Vec::new() }
     }
 
     /// Appends `time` to `out`. A time beyond the year 262,000 is written as 1970.
-    pub fn write(&mut self, time: EventTime, out: &mut Vec<u8>) {
+    pub(crate) fn write(&mut self, time: EventTime, out: &mut Vec<u8>) {
         if self.second != Some(time.seconds) {
             self.render(time.seconds);
         }

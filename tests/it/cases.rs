@@ -5,7 +5,7 @@
 
 use kinesis::chunk::{Event, EventTime};
 use kinesis::config::Config;
-use kinesis::record::{Alterations, Encoder, Refusal};
+use kinesis::record::{Alterations, Encoder, Key, Refusal};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -32,9 +32,9 @@ fn config(options: &[(&str, &str)]) -> Config {
 fn send(options: &[(&str, &str)], time: EventTime, body: &[u8]) -> Result<Sent, Refusal> {
     let config = config(options);
     let mut encoder = Encoder::new(&config.requests.record, b"app.log");
-    let mut data = Vec::new();
-    let alterations = encoder.encode(&Event { time, body }, &mut SmallRng::seed_from_u64(1), &mut data)?;
-    Ok(Sent { data, key: encoder.key().to_owned(), key_is_random: encoder.random_key().is_some(), alterations })
+    let (mut key, mut data) = (Key::default(), Vec::new());
+    let alterations = encoder.encode(&Event { time, body }, &mut SmallRng::seed_from_u64(1), &mut key, &mut data)?;
+    Ok(Sent { data, key: key.as_str().to_owned(), key_is_random: key.random().is_some(), alterations })
 }
 
 fn data(options: &[(&str, &str)], body: &[u8]) -> Vec<u8> {

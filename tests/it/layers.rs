@@ -32,8 +32,6 @@ const CIRCLES: &[&str] = &[
     "deliver deliver::shards",
     "host::coroutine host::loan",
     "ledger::journal ledger::progress",
-    "pack pack::group pack::kpl pack::lines",
-    "record record::formats record::json record::repeats record::shape record::size",
 ];
 
 /// A module, as `deliver::window`.

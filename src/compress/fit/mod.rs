@@ -17,13 +17,13 @@ const TRUNCATION: Target = Target { aim: 0.985, enough: 0.97, rounds: 8 };
 /// What is left out of a block is the beginning of the next: a block less full costs less than another compression.
 const BLOCK: Target = Target { aim: 0.96, enough: 0.85, rounds: 5 };
 
-/// A guess is at most so many times as long as what was measured.
+/// A guess is at most this many times as long as what was measured.
 const MOST_GROWTH: usize = 4;
 
 impl Compressor {
     /// Appends `input`, compressed into at most `limit` bytes, to `out`; answers how many bytes of `input` it holds.
     ///
-    /// When the whole does not fit, it is the longest prefix that was found to fit with `suffix` behind it. `cut(n)` is
+    /// When the whole does not fit, it is the longest prefix that was found to fit together with `suffix`. `cut(n)` is
     /// the longest permitted prefix of at most `n` bytes, 0 always being one. At most 10 compressions; those of text
     /// of a few KiB and more end up 97 % full. On an error `out` is as before.
     pub fn compress_to_fit(
@@ -55,24 +55,22 @@ impl Compressor {
     /// Appends as many whole lines as fit into `limit` bytes, compressed together, to `out`; answers how many lines
     /// these are: 0, and `out` as before, when not even the first one fits.
     ///
-    /// The lines lie in `text` from `from` on, and end where `ends` says. The first guess is made with the ratio of the
-    /// block before; a block that comes out too large or less than 85 % full is made anew, four times at most. While
+    /// The lines of `text` end where `ends` says. The first guess is made with the ratio of the block before; a block that comes out too large or less than 85 % full is made again, four times at most. While
     /// lines are alike this compresses each byte about once, and twice in the first block; where each block has lines of
     /// different natures, up to four times. Lines that would fit as they are, are compressed once.
     pub fn compress_lines(
         &mut self,
         text: &[u8],
-        from: usize,
         ends: &[usize],
         limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<usize, CompressError> {
         let end_of = |count: usize| {
             let end = count.checked_sub(1).and_then(|last| ends.get(last)).copied();
-            end.unwrap_or_default().saturating_sub(from)
+            end.unwrap_or_default()
         };
-        let lines_within = |length: usize| ends.partition_point(|&end| end.saturating_sub(from) <= length);
-        let input = text.get(from..from + end_of(ends.len())).unwrap_or_default();
+        let lines_within = |length: usize| ends.partition_point(|&end| end <= length);
+        let input = text.get(..end_of(ends.len())).unwrap_or_default();
         if input.is_empty() {
             return Ok(0);
         }
@@ -85,7 +83,7 @@ impl Compressor {
         if length == 0 {
             return Ok(0);
         }
-        // A few short lines tell more of the header than of what comes.
+        // A few short lines are mostly header.
         if length >= limit / 4 {
             // A guess that is too long costs more than one that is too short: trust in smaller output grows slowly.
             self.ratio = ((out.len() - start) as f64 / length as f64).max(self.ratio / 2.0);
@@ -93,8 +91,8 @@ impl Compressor {
         Ok(lines_within(length))
     }
 
-    /// Compresses prefixes of the input until one is good enough, beginning with `guess`. The best so far stands in
-    /// `out` from `start` on, each attempt behind it.
+    /// Compresses prefixes of the input until one is good enough, beginning with `guess`. The best so far is in
+    /// `out` from `start` on, each attempt after it.
     fn search(
         &mut self,
         mut guess: usize,
@@ -129,7 +127,7 @@ impl Compressor {
     }
 }
 
-/// The search for the longest prefix of `input` that compresses, with `suffix` behind it, into `limit` bytes.
+/// The search for the longest prefix of `input` that compresses, together with `suffix`, into `limit` bytes.
 struct Search<'a> {
     input: &'a [u8],
     suffix: &'a [u8],

@@ -53,7 +53,7 @@ impl Default for Aggregate {
 }
 
 impl Aggregate {
-    /// Adds a record behind the others.
+    /// Adds a record after the others.
     ///
     /// The Kinesis Client Library drops a whole aggregate when one of its user records hashes to another shard than the
     /// one it was read from. An explicit hash key counts there instead of the partition key's MD5: records of different
@@ -87,21 +87,6 @@ impl Aggregate {
             None => (None, 0),
         };
         self.size() + key_size + hash_key_size + bytes_size(RECORDS, record_size(key, hash_key, data_len))
-    }
-
-    /// How many records it holds.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether it holds no record.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The partition key of the first record; the aggregate's own, as a rule. Empty when there is no record.
-    pub fn partition_key(&self) -> &str {
-        &self.partition_keys.first
     }
 
     /// The data of the only record. Alone it is sent as it is: the container would only cost.

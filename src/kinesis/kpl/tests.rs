@@ -135,15 +135,14 @@ fn explicit_hash_keys_have_a_table_of_their_own() {
 #[test]
 fn the_only_record_can_be_had_as_it_is() {
     let mut aggregate = Aggregate::default();
-    assert_eq!((aggregate.only_data(), aggregate.partition_key(), aggregate.len()), (None, "", 0));
+    assert_eq!((aggregate.only_data(), aggregate.count), (None, 0));
     for hash_key in [None, Some("123")] {
         aggregate.push("key", hash_key, b"raw");
-        assert_eq!((aggregate.only_data(), aggregate.partition_key()), (Some(b"raw".as_slice()), "key"));
-        assert!(!aggregate.is_empty());
+        assert_eq!((aggregate.only_data(), aggregate.count), (Some(b"raw".as_slice()), 1));
         aggregate.push("other", None, b"second");
-        assert_eq!((aggregate.only_data(), aggregate.partition_key(), aggregate.len()), (None, "key", 2));
+        assert_eq!((aggregate.only_data(), aggregate.count), (None, 2));
         aggregate.clear();
-        assert!(aggregate.is_empty() && aggregate.size() == 20);
+        assert_eq!((aggregate.count, aggregate.size()), (0, 20));
     }
     aggregate.push("empty", None, b"");
     assert_eq!(aggregate.only_data(), Some(b"".as_slice()));

@@ -1,9 +1,9 @@
-//! Whether a reply says that every record was accepted, found out without building anything from it.
+//! Recognizes a reply that accepts every record, without building anything from it.
 //!
 //! Nearly every reply does, and one to 500 records has 60 KiB. So this reads exactly the form in which Kinesis writes it,
 //! from its first byte to its last, and answers no at anything else: then [`super::reply`] reads it with patience.
 
-/// Whether `body`, in JSON, is the reply to `count` records and accepts all of them. A `false` says nothing.
+/// Whether `body`, in JSON, is the reply to `count` records and accepts all of them. `false` is no answer.
 pub(super) fn all_accepted(body: &[u8], count: usize) -> bool {
     object(body, b"{", |state: &mut Option<usize>, key, rest| match key {
         b"FailedRecordCount" => literal(rest, b"0"),
@@ -18,7 +18,7 @@ pub(super) fn all_accepted(body: &[u8], count: usize) -> bool {
     .is_some_and(|(records, rest)| rest.is_empty() && records == Some(count))
 }
 
-/// An array of accepted records: how many, and what stands behind it.
+/// An array of accepted records: how many, and what follows it.
 fn records(body: &[u8]) -> Option<(usize, &[u8])> {
     let mut rest = literal(body, b"[")?;
     let mut records = 0;
@@ -41,7 +41,7 @@ const USUAL_IN_CBOR: &[u8; 104] =
     b"\xbf\x6eSequenceNumber\x78\x3800000000000000000000000000000000000000000000000000000000\
       \x67ShardId\x74shardId-000000000000\xff";
 
-/// What stands behind a record of a usual form. All of it is compared, without a branch, which compilers make a few vector
+/// What follows a record of a usual form. All of it is compared, without a branch, which compilers make a few vector
 /// instructions of.
 #[inline]
 fn behind_usual<'a, const N: usize>(usual: &[u8; N], body: &'a [u8]) -> Option<&'a [u8]> {
@@ -67,7 +67,7 @@ fn record(body: &[u8]) -> Option<&[u8]> {
     has_number.then_some(rest)
 }
 
-/// An object without whitespace: `member` reads the value that follows each key and returns what stands behind it.
+/// An object without whitespace: `member` reads the value that follows each key and returns what follows it.
 #[inline]
 fn object<'a, State: Default>(
     body: &'a [u8],
@@ -124,7 +124,7 @@ pub(super) fn all_accepted_in_cbor(body: &[u8], count: usize) -> bool {
     rest.is_some_and(<[u8]>::is_empty) && records == Some(count)
 }
 
-/// An accepted record: what stands behind it.
+/// An accepted record: what follows it.
 #[inline]
 fn accepted_in_cbor(body: &[u8]) -> Option<&[u8]> {
     let mut has_number = false;
@@ -145,7 +145,7 @@ const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
 const MAP: u8 = 5;
 
-/// Reads the head of an array or a map and each of its entries; returns what stands behind it.
+/// Reads the head of an array or a map and each of its entries; returns what follows it.
 #[inline]
 fn entries<'a>(body: &'a [u8], major: u8, mut entry: impl FnMut(&'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
     const OPEN: u8 = 31;

@@ -1,4 +1,4 @@
-//! What Kinesis answered, read with suspicion: proxies, load balancers and stand-ins answer in its place.
+//! What Kinesis answered, read with suspicion: proxies, load balancers and emulators answer in its place.
 
 mod accepted;
 mod cbor;
@@ -55,8 +55,8 @@ struct RecordEntry<'a> {
 }
 
 impl Response {
-    /// Whether this is the reply to `count` records and accepts all of them, in the form of nearly every reply. A `false`
-    /// says nothing: [`Response::records`] tells.
+    /// Whether this is the reply to `count` records and accepts all of them, in the form of nearly every reply. `false`
+    /// is no answer: [`Response::records`] has it.
     pub fn accepts_all(&self, count: usize) -> bool {
         match self.is_cbor() {
             true => accepted::all_accepted_in_cbor(&self.body, count),
@@ -71,24 +71,24 @@ impl Response {
     }
 
     /// The ids of the shards that each of `count` records went to, in order, empty for one that went nowhere.
-    pub fn shard_ids(&self, count: usize) -> Option<Vec<String>> {
-        self.entries(count, |entry| entry.shard_id.text().map_or_else(String::new, Cow::into_owned))
+    pub fn shard_ids(&self, count: usize) -> Option<Vec<Cow<'_, str>>> {
+        self.entries(count, |entry| entry.shard_id.text().unwrap_or_default())
     }
 
-    fn entries<T>(&self, count: usize, read: impl Fn(RecordEntry<'_>) -> T) -> Option<Vec<T>> {
+    fn entries<'r, T>(&'r self, count: usize, read: impl Fn(RecordEntry<'r>) -> T) -> Option<Vec<T>> {
         let mut records = Vec::new();
         if self.is_cbor() {
             cbor_records(&self.body, |entry| records.push(read(entry)))?;
         } else {
             // Serde would take an array for a structure.
             let body = self.json().filter(|body| body.trim_start().starts_with('{'))?;
-            records.extend(serde_json::from_str::<JsonReply<'_>>(body).ok()?.records.into_iter().map(read));
+            records.extend(serde_json::from_str::<JsonReply<'r>>(body).ok()?.records.into_iter().map(read));
         }
         (records.len() == count).then_some(records)
     }
 
-    /// How many records the reply says were not accepted, in the member that it has for that. The records themselves
-    /// decide; it stands before them in what Kinesis writes, so that nothing more is read.
+    /// The reply's own count of records that were not accepted. The records themselves decide. Kinesis writes the count
+    /// before them, and no more than that is read.
     pub fn failed_record_count(&self) -> Option<u64> {
         if !self.is_cbor() {
             return json_failed_record_count(self.json()?);
@@ -168,7 +168,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for RecordEntry<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<RecordEntry<'de>, A::Error> {
                 let mut entry = RecordEntry::default();
-                while let Some(key) = members.next_key::<Cow<'de, str>>()? {
+                while let Some(Text(key)) = members.next_key()? {
                     match entry.member(&key) {
                         Some(member) => member.take(json_member(members.next_value()?)),
                         None => members.next_value::<IgnoredAny>().map(drop)?,
@@ -181,10 +181,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for RecordEntry<'a> {
     }
 }
 
+/// A text, borrowed where it has no escapes; serde makes a copy for a `Cow` alone.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 fn json_member(value: &RawValue) -> Member<'_> {
     match value.get() {
         "null" => Member::Nothing,
-        text => serde_json::from_str::<String>(text).map_or(Member::Other, |text| Member::Text(text.into())),
+        text => serde_json::from_str(text).map_or(Member::Other, |Text(text)| Member::Text(text)),
     }
 }
 
@@ -199,7 +203,7 @@ fn json_failed_record_count(body: &str) -> Option<u64> {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-            while let Some(key) = members.next_key::<Cow<'de, str>>()? {
+            while let Some(Text(key)) = members.next_key()? {
                 if key == FAILED_RECORD_COUNT {
                     *self.0 = members.next_value::<&RawValue>()?.get().parse().ok();
                     return Ok(());
@@ -214,7 +218,7 @@ fn json_failed_record_count(body: &str) -> Option<u64> {
     count
 }
 
-/// Reads a reply in CBOR and tells each record's entry; `None` when it is something else, or has its records twice.
+/// Reads a reply in CBOR and passes each record's entry to `tell`; `None` when it is something else, or has its records twice.
 fn cbor_records<'a>(body: &'a [u8], mut tell: impl FnMut(RecordEntry<'a>)) -> Option<()> {
     let mut decoder = Decoder::new(body);
     let mut has_records = false;

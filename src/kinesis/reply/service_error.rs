@@ -39,7 +39,7 @@ pub(super) fn code(text: &str) -> Option<&str> {
 }
 
 impl ServiceError {
-    /// Reads the body of a reply, in the wire that its first byte tells.
+    /// Reads the body of a reply, in the format that its first byte shows.
     pub(super) fn read(body: &[u8]) -> ServiceError {
         let mut error = ServiceError::default();
         if cbor::is_map(body) {
@@ -71,7 +71,7 @@ impl ServiceError {
         }
     }
 
-    /// Reads members one by one, so that what stands before a mistake counts. `nested` says whether an error within is
+    /// Reads members one by one, so that what precedes a mistake counts. `nested` is whether an error within is
     /// looked at, as STS wraps its own.
     fn read_json(&mut self, text: &str, nested: bool) {
         struct Reader<'a>(&'a mut ServiceError, bool);

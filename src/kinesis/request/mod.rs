@@ -3,6 +3,10 @@
 //! A body is kept until Kinesis has taken all of it. What failed is cut out of it and sent again ([`Batch::only`]), so
 //! no record is encoded twice.
 
+mod cbor;
+mod json;
+mod wire;
+
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -13,84 +17,27 @@ use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::kinesis::shards::Shard;
 use crate::kinesis::stream::Stream;
 
+pub use cbor::Cbor;
+pub use json::Json;
+pub use wire::{Protocol, Wire};
+
 /// A batch that uses less than this part of its memory gives the rest back: a small request written into the body of a large
 /// one, or after it, would hold as much memory while it is in flight.
 const LEAST_USE: usize = 4;
-
-/// How requests and replies are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// JSON, with records in base64.
-    #[default]
-    Json,
-    /// CBOR, as AWS's SDK for Java speaks it to Kinesis by default
-    /// (<https://github.com/aws/aws-sdk-java-v2/pull/5670>, read 2026-11): records as they are.
-    Cbor,
-}
-
-impl Protocol {
-    /// The value of the `Content-Type` header.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Protocol::Json => "application/x-amz-json-1.1",
-            Protocol::Cbor => "application/x-amz-cbor-1.1",
-        }
-    }
-}
-
-mod json {
-    pub(super) const STREAM_ARN: &[u8] = b"{\"StreamARN\":";
-    pub(super) const STREAM_NAME: &[u8] = b"{\"StreamName\":";
-    pub(super) const RECORDS: &[u8] = b",\"Records\":[";
-    pub(super) const DATA: &[u8] = b"{\"Data\":\"";
-    pub(super) const PARTITION_KEY: &[u8] = b"\",\"PartitionKey\":";
-    pub(super) const EXPLICIT_HASH_KEY: &[u8] = b",\"ExplicitHashKey\":";
-    /// The last entry's comma is taken back.
-    pub(super) const END_OF_ENTRY: &[u8] = b"},";
-    pub(super) const END: &[u8] = b"]}";
-}
-
-/// Maps and arrays whose lengths are known last are open-ended (RFC 8949, 3.2.2).
-mod cbor {
-    pub(super) const STREAM_ARN: &[u8] = b"\xbf\x69StreamARN";
-    pub(super) const STREAM_NAME: &[u8] = b"\xbf\x6aStreamName";
-    pub(super) const RECORDS: &[u8] = b"\x67Records\x9f";
-    /// A map of two, and the first key; the value is a byte string with a length of four bytes.
-    pub(super) const DATA: &[u8] = b"\xa2\x64Data\x5a\0\0\0\0";
-    pub(super) const PARTITION_KEY: &[u8] = b"\x6cPartitionKey";
-    /// What a record's first byte is when this follows: a map of three.
-    pub(super) const MAP_OF_THREE: u8 = 0xa3;
-    pub(super) const EXPLICIT_HASH_KEY: &[u8] = b"\x6fExplicitHashKey";
-    pub(super) const END: &[u8] = b"\xff\xff";
-
-    /// The first byte of a text of less than 24 bytes, without its length.
-    pub(super) const SHORT_TEXT: u8 = 0x60;
-
-    pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
-        // Keys and names have 1 KiB at most, and a Vec takes everything.
-        match u16::try_from(text.len()).map(u16::to_be_bytes) {
-            Ok([0, length @ 0..=23]) => out.push(SHORT_TEXT | length),
-            Ok([0, length]) => out.extend_from_slice(&[0x78, length]),
-            Ok([high, low]) => out.extend_from_slice(&[0x79, high, low]),
-            Err(_) => return write_text("", out),
-        }
-        out.extend_from_slice(text.as_bytes());
-    }
-}
 
 /// One record of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Which record of the chunk this is: the index of its event. In a batch of groups, which group; [`Batch::records`]
-    /// tells in either case.
+    /// answers in either case.
     pub record: u32,
     /// Data before base64 plus partition key, in bytes: what Kinesis counts.
     pub bytes: usize,
-    /// Whether the key was drawn at random, and so may be drawn anew.
+    /// Whether the key was drawn at random, and so may be drawn again.
     pub random_key: bool,
-    /// Where the entry stands in the body, from its start up to its partition key.
+    /// The entry's place in the body, from its start up to its partition key.
     head: Range<usize>,
-    /// Where its partition key stands, a string of JSON or CBOR, with its explicit hash key behind it.
+    /// The place of its partition key, a string of JSON or CBOR, and of its explicit hash key.
     key: Range<usize>,
 }
 
@@ -119,47 +66,34 @@ struct Grouped {
     shard: Option<Rc<Shard>>,
 }
 
-/// A batch that is being written.
+/// A batch that is being written, in the protocol `W`.
 #[derive(Debug)]
-pub struct BatchBuilder {
-    protocol: Protocol,
+pub struct BatchBuilder<W> {
+    wire: W,
     body: Vec<u8>,
     prefix_length: usize,
     entries: Vec<Entry>,
     groups: Vec<Grouped>,
     bytes: usize,
-    /// Where the entry that is open starts in the body.
+    /// Where the open entry starts in the body.
     head: usize,
-    /// Its data when it is yet to become base64.
-    data: Vec<u8>,
 }
 
-impl BatchBuilder {
+impl<W: Wire> BatchBuilder<W> {
     /// An empty batch for `stream`, whose body is written over `body`.
-    pub fn new(stream: &Stream, protocol: Protocol, mut body: Vec<u8>) -> Self {
+    pub fn new(stream: &Stream, mut body: Vec<u8>) -> Self {
         body.clear();
-        let stream_name = stream.as_str();
-        match protocol {
-            Protocol::Json => {
-                body.extend_from_slice(if stream.is_arn() { json::STREAM_ARN } else { json::STREAM_NAME });
-                json_escape_simd::escape_into(stream_name, &mut body);
-                body.extend_from_slice(json::RECORDS);
-            }
-            Protocol::Cbor => {
-                body.extend_from_slice(if stream.is_arn() { cbor::STREAM_ARN } else { cbor::STREAM_NAME });
-                cbor::write_text(stream_name, &mut body);
-                body.extend_from_slice(cbor::RECORDS);
-            }
-        }
-        Self::behind(body, protocol)
+        W::begin(stream, &mut body);
+        Self::after(body)
     }
 
-    fn behind(prefix: Vec<u8>, protocol: Protocol) -> Self {
-        let (prefix_length, entries, groups, data) = (prefix.len(), Vec::new(), Vec::new(), Vec::new());
-        BatchBuilder { protocol, prefix_length, body: prefix, entries, groups, bytes: 0, head: prefix_length, data }
+    fn after(prefix: Vec<u8>) -> Self {
+        let head = prefix.len();
+        let (wire, entries, groups) = (W::default(), Vec::new(), Vec::new());
+        BatchBuilder { wire, body: prefix, prefix_length: head, entries, groups, bytes: 0, head }
     }
 
-    /// Makes room for so many records more, and so many bytes of the body.
+    /// Makes room for more records, and for more bytes of the body.
     pub fn reserve(&mut self, records: usize, bytes: usize) {
         self.entries.reserve(records);
         self.body.reserve(bytes);
@@ -189,137 +123,70 @@ impl BatchBuilder {
     /// Appends a record that several records of the chunk share; then all records of the batch have to be such. Returns
     /// a buffer for the data of the next group.
     pub fn push_group(&mut self, group: Group) -> Vec<u8> {
-        let Group { records, mut data, key, random_key, holds_key, shard } = group;
+        let Group { records, data, key, random_key, holds_key, shard } = group;
         // A batch has 500 records at most.
         let index = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        match self.protocol {
-            Protocol::Json => std::mem::swap(&mut self.data, &mut data),
-            Protocol::Cbor => self.open().extend_from_slice(&data),
-        }
-        self.close(index, &key, random_key);
+        let mut free = self.wire.open_with(data, &mut self.body, self.head);
+        let data_bytes = self.wire.close_data(&mut self.body, self.head);
+        let key_start = self.body.len();
+        W::write_key(&key, &mut self.body);
         if let Some(shard) = &shard {
-            self.add_explicit_hash_key(&shard.explicit_hash_key);
+            W::write_explicit_hash_key(&shard.explicit_hash_key, &mut self.body, self.head);
         }
+        self.end_entry(key_start, index, data_bytes + key.len(), random_key);
         self.groups.push(Grouped { records, holds_key, shard });
-        data.clear();
-        data
+        free.clear();
+        free
     }
 
-    /// Gives the last entry an explicit hash key, in decimal.
-    fn add_explicit_hash_key(&mut self, digits: &str) {
-        let Some(entry) = self.entries.last_mut() else { return };
-        self.body.truncate(entry.key.end);
-        match self.protocol {
-            Protocol::Json => {
-                self.body.extend_from_slice(json::EXPLICIT_HASH_KEY);
-                json_escape_simd::escape_into(digits, &mut self.body);
-            }
-            Protocol::Cbor => {
-                if let Some(first) = self.body.get_mut(entry.head.start) {
-                    *first = cbor::MAP_OF_THREE;
-                }
-                self.body.extend_from_slice(cbor::EXPLICIT_HASH_KEY);
-                cbor::write_text(digits, &mut self.body);
-            }
-        }
-        entry.key.end = self.body.len();
-        self.end_of_entry();
-    }
-
-    /// Writes what ends an entry.
-    fn end_of_entry(&mut self) {
-        if self.protocol == Protocol::Json {
-            self.body.extend_from_slice(json::END_OF_ENTRY);
-        }
-        self.head = self.body.len();
-    }
-
-    /// Opens an entry and returns the place to append its data to. [`BatchBuilder::close`] makes it a record; an entry
-    /// that is not closed is forgotten with the next one.
+    /// Opens an entry and returns the buffer to append its data to. [`BatchBuilder::close`] makes it a record; an entry
+    /// that is not closed is overwritten by the next one.
     #[inline]
     pub fn open(&mut self) -> &mut Vec<u8> {
-        match self.protocol {
-            Protocol::Json => {
-                self.data.clear();
-                &mut self.data
-            }
-            Protocol::Cbor => {
-                self.body.truncate(self.head);
-                self.body.extend_from_slice(cbor::DATA);
-                &mut self.body
-            }
-        }
+        self.wire.open(&mut self.body, self.head)
     }
 
-    /// The data of the entry that is open.
+    /// The data of the open entry.
+    #[inline]
     pub fn data(&self) -> &[u8] {
-        match self.protocol {
-            Protocol::Json => &self.data,
-            Protocol::Cbor => self.body.get(self.head + cbor::DATA.len()..).unwrap_or_default(),
-        }
+        self.wire.data(&self.body, self.head)
     }
 
     /// Gives the open entry its key.
     pub fn close(&mut self, record: u32, key: &str, random_key: bool) {
-        let data_bytes = self.close_data();
-        self.end_entry(record, data_bytes, key, random_key);
+        let data_bytes = self.wire.close_data(&mut self.body, self.head);
+        let key_start = self.body.len();
+        W::write_key(key, &mut self.body);
+        self.end_entry(key_start, record, data_bytes + key.len(), random_key);
     }
 
     /// The same with a key that needs no escapes.
     #[inline]
     pub fn close_with_random_key(&mut self, record: u32, key: RandomKey) {
-        let bytes = self.close_data() + RANDOM_KEY_LENGTH;
+        let data_bytes = self.wire.close_data(&mut self.body, self.head);
         let key_start = self.body.len();
-        match self.protocol {
-            Protocol::Json => {
-                self.body.push(b'"');
-                self.body.extend_from_slice(key.as_bytes());
-                self.body.push(b'"');
-            }
-            Protocol::Cbor => {
-                self.body.push(cbor::SHORT_TEXT | RANDOM_KEY_LENGTH as u8);
-                self.body.extend_from_slice(key.as_bytes());
-            }
-        }
-        self.end_entry_behind_key(key_start, record, bytes, true);
+        W::write_random_key(key, &mut self.body);
+        self.end_entry(key_start, record, data_bytes + RANDOM_KEY_LENGTH, true);
     }
 
-    /// Completes the data of the open entry, up to where its key begins, and tells how many bytes Kinesis counts.
     #[inline]
-    fn close_data(&mut self) -> usize {
-        let data_bytes = self.data().len();
-        match self.protocol {
-            Protocol::Json => {
-                self.body.extend_from_slice(json::DATA);
-                base64_simd::STANDARD.encode_append(&self.data, &mut self.body);
-                self.body.extend_from_slice(json::PARTITION_KEY);
-            }
-            Protocol::Cbor => {
-                let length_end = self.head + cbor::DATA.len();
-                if let Some(length) = self.body.get_mut(length_end - 4..length_end) {
-                    // Kinesis takes 10 MiB, Fluent Bit's chunks have 2 MB.
-                    length.copy_from_slice(&u32::try_from(data_bytes).unwrap_or(u32::MAX).to_be_bytes());
-                }
-                self.body.extend_from_slice(cbor::PARTITION_KEY);
-            }
-        }
-        data_bytes
-    }
-
-    fn end_entry(&mut self, record: u32, data_bytes: usize, key: &str, random_key: bool) {
-        let key_start = self.body.len();
-        match self.protocol {
-            Protocol::Json => json_escape_simd::escape_into(key, &mut self.body),
-            Protocol::Cbor => cbor::write_text(key, &mut self.body),
-        }
-        self.end_entry_behind_key(key_start, record, data_bytes + key.len(), random_key);
-    }
-
-    fn end_entry_behind_key(&mut self, key_start: usize, record: u32, bytes: usize, random_key: bool) {
+    fn end_entry(&mut self, key_start: usize, record: u32, bytes: usize, random_key: bool) {
         let key = key_start..self.body.len();
         self.bytes += bytes;
         self.entries.push(Entry { record, bytes, random_key, head: self.head..key_start, key });
-        self.end_of_entry();
+        W::end_entry(&mut self.body);
+        self.head = self.body.len();
+    }
+
+    /// Appends an entry of another batch as it is, or with `new_key` in place of its random key.
+    fn copy(&mut self, entry: &Entry, from: &Batch, new_key: Option<RandomKey>) {
+        self.body.extend_from_slice(from.part(&entry.head));
+        let key_start = self.body.len();
+        match new_key {
+            Some(key) => W::write_random_key(key, &mut self.body),
+            None => self.body.extend_from_slice(from.part(&entry.key)),
+        }
+        self.end_entry(key_start, entry.record, entry.bytes, entry.random_key);
     }
 
     /// The memory of its body.
@@ -330,17 +197,11 @@ impl BatchBuilder {
     /// The batch, complete.
     pub fn finish(mut self) -> Batch {
         self.body.truncate(self.head);
-        match self.protocol {
-            Protocol::Json => {
-                self.body.pop_if(|last| *last == b',');
-                self.body.extend_from_slice(json::END);
-            }
-            Protocol::Cbor => self.body.extend_from_slice(cbor::END),
-        }
-        let BatchBuilder { protocol, mut body, prefix_length, mut entries, groups, bytes, .. } = self;
+        W::end(&mut self.body);
+        let BatchBuilder { mut body, prefix_length, mut entries, groups, bytes, .. } = self;
         shrink(&mut body);
         shrink(&mut entries);
-        Batch { protocol, body: body.into(), prefix_length, entries, groups: groups.into(), bytes }
+        Batch { protocol: W::PROTOCOL, body: body.into(), prefix_length, entries, groups: groups.into(), bytes }
     }
 }
 
@@ -410,52 +271,35 @@ impl Batch {
 
     /// A batch of those entries for which `keep` says so, by their index in this batch. `new_key` may give an entry
     /// with a random key another one.
-    pub fn only(
+    pub fn only(&self, keep: impl FnMut(usize) -> bool, new_key: impl FnMut(usize) -> Option<RandomKey>) -> Batch {
+        match self.protocol {
+            Protocol::Json => self.only_in::<Json>(keep, new_key),
+            Protocol::Cbor => self.only_in::<Cbor>(keep, new_key),
+        }
+    }
+
+    fn only_in<W: Wire>(
         &self,
         mut keep: impl FnMut(usize) -> bool,
         mut new_key: impl FnMut(usize) -> Option<RandomKey>,
     ) -> Batch {
-        let part = |range: Range<usize>| self.body.get(range).unwrap_or_default();
-        let mut kept = BatchBuilder::behind(part(0..self.prefix_length).to_vec(), self.protocol);
-        for (index, entry) in self.entries.iter().enumerate() {
-            if !keep(index) {
-                continue;
-            }
+        let mut kept = BatchBuilder::<W>::after(self.part(&(0..self.prefix_length)).to_vec());
+        for (index, entry) in self.entries.iter().enumerate().filter(|(index, _)| keep(*index)) {
             let key = if entry.random_key { new_key(index) } else { None };
-            if let Some(key) = key
-                && self.groups.get(entry.record as usize).is_some_and(|group| group.holds_key)
-            {
-                let mut data = self.data(entry);
-                kpl::replace_key(&mut data, key.as_str());
-                kept.push(entry.record, &data, key.as_str(), true);
-                continue;
-            }
-            kept.body.extend_from_slice(part(entry.head.clone()));
             match key {
-                Some(key) => kept.end_entry(entry.record, entry.bytes - RANDOM_KEY_LENGTH, key.as_str(), true),
-                None => {
-                    let key_start = kept.body.len();
-                    kept.body.extend_from_slice(part(entry.key.clone()));
-                    kept.end_entry_behind_key(key_start, entry.record, entry.bytes, entry.random_key);
+                Some(key) if self.groups.get(entry.record as usize).is_some_and(|group| group.holds_key) => {
+                    let mut data = W::read_data(self.part(&entry.head));
+                    kpl::replace_key(&mut data, key.as_str());
+                    kept.push(entry.record, &data, key.as_str(), true);
                 }
+                _ => kept.copy(entry, self, key),
             }
         }
         Batch { groups: Rc::clone(&self.groups), ..kept.finish() }
     }
 
-    /// The data of an entry.
-    fn data(&self, entry: &Entry) -> Vec<u8> {
-        let head = self.body.get(entry.head.clone()).unwrap_or_default();
-        let between = |start: &[u8], end: &[u8]| {
-            let data = head.get(start.len()..head.len().saturating_sub(end.len()));
-            data.unwrap_or_default()
-        };
-        match self.protocol {
-            Protocol::Json => {
-                base64_simd::STANDARD.decode_to_vec(between(json::DATA, json::PARTITION_KEY)).unwrap_or_default()
-            }
-            Protocol::Cbor => between(cbor::DATA, cbor::PARTITION_KEY).to_vec(),
-        }
+    fn part(&self, range: &Range<usize>) -> &[u8] {
+        self.body.get(range.clone()).unwrap_or_default()
     }
 }
 

@@ -5,7 +5,14 @@ use rand::rngs::SmallRng;
 const KEY: &str = "123456789";
 
 fn batch(protocol: Protocol) -> Batch {
-    let mut builder = BatchBuilder::new(&Stream::parse("logs").unwrap(), protocol, Vec::new());
+    match protocol {
+        Protocol::Json => batch_in::<Json>(),
+        Protocol::Cbor => batch_in::<Cbor>(),
+    }
+}
+
+fn batch_in<W: Wire>() -> Batch {
+    let mut builder = BatchBuilder::<W>::new(&Stream::parse("logs").unwrap(), Vec::new());
     builder.push(4, b"first", KEY, true);
     builder.open().extend_from_slice(b"forgotten");
     assert_eq!(builder.data(), b"forgotten");
@@ -55,7 +62,7 @@ fn a_body_in_cbor_has_the_members_of_json_and_records_as_they_are() {
         cbor(&batch(Protocol::Cbor)),
         [(b"first".to_vec(), key(KEY)), (vec![], key("k\"ey")), (vec![0xff, 0], key("bbbbbbbbb"))]
     );
-    let mut builder = BatchBuilder::new(&Stream::parse("logs").unwrap(), Protocol::Cbor, Vec::new());
+    let mut builder = BatchBuilder::<Cbor>::new(&Stream::parse("logs").unwrap(), Vec::new());
     for length in [1, 23, 24, 255, 256, 1024] {
         builder.push(0, &vec![7; 70_000], &"k".repeat(length), false);
     }
@@ -76,9 +83,9 @@ fn what_kinesis_counts_is_data_and_key_in_either_protocol() {
 fn an_arn_is_sent_as_stream_arn() {
     let arn = "arn:aws:kinesis:eu-west-1:111122223333:stream/logs";
     let stream = Stream::parse(arn).unwrap();
-    let batch = BatchBuilder::new(&stream, Protocol::Json, Vec::new()).finish();
+    let batch = BatchBuilder::<Json>::new(&stream, Vec::new()).finish();
     assert_eq!(json(&batch), format!(r#"{{"StreamARN":"{arn}","Records":[]}}"#));
-    let batch = BatchBuilder::new(&stream, Protocol::Cbor, Vec::new()).finish();
+    let batch = BatchBuilder::<Cbor>::new(&stream, Vec::new()).finish();
     assert_eq!(batch.body()[..], [b"\xbf\x69StreamARN\x78\x32", arn.as_bytes(), b"\x67Records\x9f\xff\xff"].concat());
 }
 
@@ -123,15 +130,21 @@ fn group(key: &str, shard: bool) -> Group {
     Group { records: vec![1, 2], data: b"x".to_vec(), key: key.to_owned(), shard, ..Group::default() }
 }
 
+fn batch_of_groups<W: Wire>() -> Batch {
+    let mut builder = BatchBuilder::<W>::new(&Stream::parse("logs").unwrap(), Vec::new());
+    for (key, shard) in [("a", true), ("b", false), ("c", true)] {
+        builder.push_group(group(key, shard));
+    }
+    builder.finish()
+}
+
 #[test]
 fn a_group_for_a_shard_has_an_explicit_hash_key_and_keeps_it_when_it_is_sent_again() {
-    let stream = Stream::parse("logs").unwrap();
     for protocol in [Protocol::Json, Protocol::Cbor] {
-        let mut builder = BatchBuilder::new(&stream, protocol, Vec::new());
-        for (key, shard) in [("a", true), ("b", false), ("c", true)] {
-            builder.push_group(group(key, shard));
-        }
-        let batch = builder.finish();
+        let batch = match protocol {
+            Protocol::Json => batch_of_groups::<Json>(),
+            Protocol::Cbor => batch_of_groups::<Cbor>(),
+        };
         let again = batch.only(|index| index > 0, |_| None).only(|_| true, |_| None);
         assert_eq!(again.entries().iter().map(|entry| entry.bytes).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(again.entries().iter().map(|entry| again.shard(entry).is_some()).collect::<Vec<_>>(), [false, true]);

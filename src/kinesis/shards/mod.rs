@@ -1,6 +1,7 @@
 //! Which shard a record goes to. Kinesis hashes the partition key to 128 bits, and every open shard owns a range of them.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::rc::Rc;
 
 use md5::{Digest, Md5};
@@ -52,12 +53,45 @@ pub struct Page {
     pub next_token: Option<String>,
 }
 
+/// Why a reply does not show which shard owns which hash keys.
+#[derive(Debug)]
+pub enum ShardError {
+    /// The reply is not what `ListShards` answers.
+    Unreadable(serde_json::Error),
+    /// A shard has no range of hash keys, but these two words.
+    NoRange {
+        /// Its id.
+        id: String,
+        /// Its first hash key, as the reply has it.
+        start: String,
+        /// Its last hash key, as the reply has it.
+        end: String,
+    },
+    /// The ranges of the shards with these two ids overlap.
+    Overlap(String, String),
+}
+
+impl fmt::Display for ShardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ShardError::Unreadable(error) => write!(f, "the reply to ListShards is unreadable: {error}"),
+            ShardError::NoRange { id, start, end } => write!(f, "shard {id} has no range: {start} to {end}"),
+            ShardError::Overlap(left, right) => write!(f, "the ranges of the shards {left} and {right} overlap"),
+        }
+    }
+}
+
+impl std::error::Error for ShardError {}
+
 impl Page {
     /// Reads the JSON of a reply (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read
     /// 2026-11). A shard with a last sequence number is closed and left out.
-    pub fn parse(body: &[u8]) -> Result<Page, String> {
-        let reply: ListShardsReply<'_> =
-            serde_json::from_slice(body).map_err(|error| format!("the reply to ListShards is unreadable: {error}"))?;
+    ///
+    /// # Errors
+    ///
+    /// When it is no such reply, or an open shard in it has no range.
+    pub fn parse(body: &[u8]) -> Result<Page, ShardError> {
+        let reply: ListShardsReply<'_> = serde_json::from_slice(body).map_err(ShardError::Unreadable)?;
         let open = |shard: &ShardEntry<'_>| {
             shard.sequence_number_range.as_ref().is_none_or(|range| range.ending_sequence_number.is_none())
         };
@@ -67,13 +101,16 @@ impl Page {
 }
 
 impl ShardMap {
-    /// A map of the shards of all pages, in any order. Ranges that overlap are an error: nobody could say where a
-    /// record goes. Ranges may leave gaps; no shard is known there.
-    pub fn new(mut shards: Vec<Shard>) -> Result<ShardMap, String> {
+    /// A map of the shards of all pages, in any order. Ranges may leave gaps; no shard is known there.
+    ///
+    /// # Errors
+    ///
+    /// When ranges overlap: nobody could say where a record goes.
+    pub fn new(mut shards: Vec<Shard>) -> Result<ShardMap, ShardError> {
         shards.sort_by_key(|shard| shard.start);
         for (left, right) in shards.iter().zip(shards.iter().skip(1)) {
             if right.start <= left.end {
-                return Err(format!("the ranges of the shards {} and {} overlap", left.id, right.id));
+                return Err(ShardError::Overlap(left.id.clone(), right.id.clone()));
             }
         }
         Ok(ShardMap { shards: shards.into_iter().map(Rc::new).collect() })
@@ -95,13 +132,13 @@ impl ShardMap {
         self.shards.get(index).filter(|shard| shard.start <= hash_key)
     }
 
-    /// Whether `id` is an open shard of this map; a reply that names another one tells that the map is old.
+    /// Whether `id` is an open shard of this map; a reply that names another one shows that the map is old.
     pub fn holds(&self, id: &str) -> bool {
         self.shards.iter().any(|shard| shard.id == id)
     }
 
     /// Whether a record that was made for `shard`, or for none in particular, may have gone to the one called `id`, as
-    /// far as this map knows. A shard never changes its range, but one of a stream that was made anew may have the id of
+    /// far as this map knows. A shard never changes its range, but one of a stream that was created again may have the id of
     /// an older one.
     pub fn agrees(&self, shard: Option<&Shard>, id: &str) -> bool {
         match shard {
@@ -148,11 +185,16 @@ struct SequenceNumberRange<'a> {
 }
 
 impl ShardEntry<'_> {
-    fn shard(self) -> Result<Shard, String> {
-        let HashKeyRange { starting_hash_key, ending_hash_key } = &self.hash_key_range;
+    fn shard(self) -> Result<Shard, ShardError> {
+        let HashKeyRange { starting_hash_key, ending_hash_key } = self.hash_key_range;
+        let id = self.shard_id.into_owned();
         match (starting_hash_key.parse::<u128>(), ending_hash_key.parse::<u128>()) {
-            (Ok(start), Ok(end)) if start <= end => Ok(Shard::new(self.shard_id.into_owned(), start, end)),
-            _ => Err(format!("shard {} has no range: {starting_hash_key} to {ending_hash_key}", self.shard_id)),
+            (Ok(start), Ok(end)) if start <= end => Ok(Shard::new(id, start, end)),
+            _ => Err(ShardError::NoRange {
+                id,
+                start: starting_hash_key.into_owned(),
+                end: ending_hash_key.into_owned(),
+            }),
         }
     }
 }

@@ -67,12 +67,12 @@ fn replies_that_make_no_sense_are_refused_with_the_reason() {
             "shard s has no range: -1 to ",
         ),
     ] {
-        let error = Page::parse(body.as_bytes()).unwrap_err();
+        let error = Page::parse(body.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with(reason), "{error}");
     }
     let body = serde_json::json!({ "Shards": [entry(0, 0, 10, ().into()), entry(1, 10, 20, ().into())] });
     let shards = Page::parse(body.to_string().as_bytes()).unwrap().shards;
-    let error = ShardMap::new(shards).unwrap_err();
+    let error = ShardMap::new(shards).unwrap_err().to_string();
     assert_eq!(error, "the ranges of the shards shardId-000000000000 and shardId-000000000001 overlap");
 }
 

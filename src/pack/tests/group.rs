@@ -7,10 +7,10 @@ use super::*;
 use crate::compress::Kind;
 use crate::kinesis::kpl::tests::user_records;
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
-use crate::record::Compression;
 use crate::record::partition_key::PartitionKey;
 use crate::record::path::KeyPath;
 use crate::record::size::Oversize;
+use crate::record::{Alterations, Compression};
 
 /// An event `{"k":key,"v":value}`; without a key `{"v":value}`.
 pub(super) fn event(key: &str, value: &str) -> Vec<u8> {
@@ -62,7 +62,7 @@ pub(super) fn sent(batch: &Batch) -> Vec<Sent> {
 }
 
 /// The batches of a chunk, what was remarked, and the packer at its end.
-pub(super) fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, Remark)>) {
+pub(super) fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, RecordIssue)>) {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, RecordSet::default());
     let (mut random, mut remarks, mut batches) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
@@ -147,7 +147,7 @@ fn different_keys_never_share_an_aggregate_and_each_keeps_its_order() {
 /// Records without a key are remarked, and sent.
 pub(super) fn all_sent_but_keyless(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
     let (batches, remarks) = pack(chunk, settings);
-    let keyless = Remark::Altered(Alterations { cut_from: None, no_partition_key: true });
+    let keyless = RecordIssue::Altered(Alterations { cut_from: None, no_partition_key: true });
     assert!(remarks.iter().all(|(_, remark)| *remark == keyless), "{remarks:?}");
     batches.iter().flat_map(sent).collect()
 }
@@ -320,7 +320,7 @@ fn a_line_too_large_for_a_block_is_cut_or_refused_alone_and_overtakes_nothing() 
         let mut settings = kind.map_or(settings.clone(), |kind| compressed(settings, kind));
         let (batches, remarks) = pack(&chunk, &settings);
         let cut_from = Some(json("key", &large).len() + "\nkey".len());
-        let cut = Remark::Altered(Alterations { cut_from, no_partition_key: false });
+        let cut = RecordIssue::Altered(Alterations { cut_from, no_partition_key: false });
         assert_eq!(remarks, [(1, cut)]);
         let sent: Vec<Sent> = batches.iter().flat_map(sent).collect();
         assert_eq!(sent.iter().flat_map(|sent| sent.records.clone()).collect::<Vec<_>>(), [0, 1, 2]);
@@ -335,7 +335,7 @@ fn a_line_too_large_for_a_block_is_cut_or_refused_alone_and_overtakes_nothing() 
 
         settings.record.oversize = Oversize::Discard;
         let (batches, remarks) = pack(&chunk, &settings);
-        assert_eq!(remarks, [(1, Remark::Refused(Refusal::TooLarge))]);
+        assert_eq!(remarks, [(1, RecordIssue::Refused(Refusal::TooLarge))]);
         assert_eq!(records(&batches), [0, 2]);
     }
 }
@@ -416,18 +416,20 @@ fn what_is_open_at_the_end_is_completed_in_the_order_of_its_last_record() {
 
 #[test]
 fn with_more_keys_than_can_be_open_the_oldest_is_completed() {
-    let key = |number: usize| format!("key-{}", number % (2 * open::MAX_OPEN));
-    let chunk: Vec<u8> = (0..4 * open::MAX_OPEN).flat_map(|number| event(&key(number), "1")).collect();
+    let key = |number: usize| format!("key-{}", number % (2 * keyed_lru::MAX_OPEN));
+    let chunk: Vec<u8> = (0..4 * keyed_lru::MAX_OPEN).flat_map(|number| event(&key(number), "1")).collect();
     for settings in [keyed(kpl(10_000)), keyed(lines(10_000))] {
         let sent = all_sent(&chunk, &settings);
-        assert_eq!(sent.len(), 4 * open::MAX_OPEN, "no key comes again before it is the oldest");
+        assert_eq!(sent.len(), 4 * keyed_lru::MAX_OPEN, "no key comes again before it is the oldest");
         assert!(sent.iter().all(|sent| sent.key == key(sent.records[0] as usize)));
     }
 }
 
 #[test]
 fn as_many_keys_are_open_as_can_be_and_not_one_more() {
-    for (keys, groups) in [(open::MAX_OPEN, open::MAX_OPEN), (open::MAX_OPEN + 1, 2 * open::MAX_OPEN + 2)] {
+    for (keys, groups) in
+        [(keyed_lru::MAX_OPEN, keyed_lru::MAX_OPEN), (keyed_lru::MAX_OPEN + 1, 2 * keyed_lru::MAX_OPEN + 2)]
+    {
         let chunk: Vec<u8> = (0..2 * keys).flat_map(|number| event(&format!("key-{}", number % keys), "1")).collect();
         for settings in [keyed(kpl(10_000)), keyed(lines(10_000))] {
             assert_eq!(all_sent(&chunk, &settings).len(), groups, "{keys}");
@@ -461,8 +463,8 @@ proptest! {
         let (mut random, mut refused, mut cut) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
         let mut of_key: HashMap<&str, Vec<u32>> = HashMap::new();
         let mut remark = |index, remark| match remark {
-            Remark::Altered(Alterations { cut_from: Some(_), .. }) => cut.push(index),
-            Remark::Altered(_) => {}
+            RecordIssue::Altered(Alterations { cut_from: Some(_), .. }) => cut.push(index),
+            RecordIssue::Altered(_) => {}
             _ => refused.push(index),
         };
         let mut contents: HashMap<u32, Vec<u8>> = HashMap::new();

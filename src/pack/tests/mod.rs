@@ -6,6 +6,7 @@ mod one_pass;
 use super::*;
 use crate::kinesis::random_key::RANDOM_KEY_LENGTH;
 use crate::record::size::Oversize;
+use crate::record::{RecordSettings, Refusal};
 use proptest::prelude::*;
 use rand::SeedableRng;
 
@@ -22,7 +23,7 @@ fn chunk_of(sizes: &[usize]) -> Vec<u8> {
     sizes.iter().flat_map(|&size| event_of(size)).collect()
 }
 
-fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<Remark>) {
+fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<RecordIssue>) {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, RecordSet::default());
     let (mut random, mut remarks) = (SmallRng::seed_from_u64(1), Vec::new());
@@ -61,7 +62,7 @@ fn a_request_is_filled_to_the_last_byte_and_not_beyond() {
 fn a_record_of_exactly_the_limit_is_sent_and_one_byte_more_is_refused() {
     let (batches, remarks) = pack(&chunk_of(&[100, 101, 99]), &limits(500, 5 << 20, 100 + RANDOM_KEY_LENGTH));
     assert_eq!(records(&batches), [vec![0, 2]]);
-    assert_eq!(remarks, [Remark::Refused(Refusal::TooLarge)]);
+    assert_eq!(remarks, [RecordIssue::Refused(Refusal::TooLarge)]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rmpv::Value;
 
 use super::*;
+use crate::record::Alterations;
 use crate::record::partition_key::PartitionKey;
 use crate::record::size::Oversize;
 
@@ -61,7 +62,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-type Packed = (Vec<(Vec<u32>, String)>, Vec<(u32, Remark)>);
+type Packed = (Vec<(Vec<u32>, String)>, Vec<(u32, RecordIssue)>);
 
 /// What is sent, with the records in it, and what is said about them.
 fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed {
@@ -69,10 +70,10 @@ fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed
     let mut packer = Packer::new(chunk, b"app", &stream, settings, settled.clone());
     let (mut random, mut records, mut remarks) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
     while let Some(batch) = packer.next_batch(&mut random, &mut |record, remark| {
-        let Remark::Altered(alterations) = remark else { return remarks.push((record, remark)) };
+        let RecordIssue::Altered(alterations) = remark else { return remarks.push((record, remark)) };
         let alterations = Alterations { no_partition_key: false, ..alterations };
         if alterations != Alterations::default() {
-            remarks.push((record, Remark::Altered(alterations)));
+            remarks.push((record, RecordIssue::Altered(alterations)));
         }
     }) {
         let body: serde_json::Value = serde_json::from_slice(&batch.body()).unwrap();

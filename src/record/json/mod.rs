@@ -2,64 +2,60 @@
 //!
 //! The output is always valid JSON, whatever the input: a byte that is not UTF-8 becomes U+FFFD, NaN and the
 //! infinities become null, a key that is no string becomes its text, an extension becomes base64 text, and of several
-//! equal keys the last one counts and stands where it stood.
+//! equal keys the last one counts and keeps its place.
+
+mod key_filter;
+mod repeats;
+mod string;
 
 use crate::kinesis::limits;
-use crate::msgpack::{Malformed, Reader, ShortString, Token};
-use crate::record::json_string as string;
-use crate::record::repeats::Repeats;
-use crate::record::{Refusal, deeper};
-
-/// How deep maps and arrays may stand in each other. The encoder recurses, and the delivery thread's stack of 2 MiB
-/// holds this many levels several times over (a test proves it).
-pub const MAX_DEPTH: u32 = 1024;
-
-/// A map or an array that is a key counts for this many levels: it is written as text within text, and each such step
-/// doubles the backslashes before its quotes. Four of them may stand in each other.
-pub const KEY_LEVELS: u32 = 250;
+use crate::msgpack::{Malformed, Reader, Token};
+use crate::record::refusal::{KEY_LEVELS, MAX_DEPTH, Refusal, deeper};
+use key_filter::{KeyFilter, edges, short_edges};
+use repeats::Repeats;
 
 /// Most bytes of the text of a map or an array that is a key: as much as a record has, as a rule. Backslashes are doubled
 /// with each level of keys in keys, so that 2 MB of quotes would become a hundred.
 const MOST_KEY_BYTES: usize = limits::DEFAULT_RECORD_BYTES;
 
-/// Maps with more entries than this are searched for equal keys by [`Repeats`] instead of by the filter.
+/// Maps with more entries than this are searched for equal keys by [`Repeats`] instead of the filter.
 const FILTER_MAX_ENTRIES: u32 = 64;
 
-/// How many times the length of a value may be read again in search of equal keys, before [`Repeats`] take over.
+/// Budget for re-reading a value in search of equal keys, as a multiple of its length. When spent, [`Repeats`] takes over.
 const REREADS: usize = 16;
 
-/// Bytes that may be read again in search of equal keys where the length of the value is not known yet.
+/// The same budget, in bytes, where the length of the value is not known yet.
 const REREADS_IN_ONE_PASS: usize = 16 * 1024;
 
 /// Appends the next value to `out` as JSON and passes over it, if that can be done in one pass, which is nearly always so.
-/// `None` leaves `reader` and `out` somewhere in the value.
+/// `None` leaves `reader` and `out` unspecified.
 #[inline]
 pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
-    write_value(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }, MAX_DEPTH).ok()
+    write_all(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }).ok()
 }
 
 /// Appends `value`, one complete msgpack value, to `out` as JSON. On an error `out` may hold a part of it.
 pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     let mut filter = Keys::Filter { rereads: REREADS * value.len() };
-    let written = match write_all(value, out, &mut filter) {
-        // Once for the whole value: if each map were begun anew for itself, the time would double with each level.
+    let written = match write_all(&mut Reader::new(value), out, &mut filter) {
+        // Once for the whole value: restarting each map by itself would double the time with each level.
         Err(Stop::Undecided) => {
             out.truncate(start);
-            Repeats::of_value(Reader::new(value), MAX_DEPTH)
-                .and_then(|repeats| write_all(value, out, &mut Keys::Known(&repeats)))
+            let repeats = Repeats::of_value(Reader::new(value), MAX_DEPTH, read_key)?;
+            write_all(&mut Reader::new(value), out, &mut Keys::Known(&repeats))
         }
         written => written,
     };
     written.map_err(|stop| match stop {
         Stop::Refused(refusal) => refusal,
-        // Cannot be: all repeats are known.
+        // Impossible: all repeats are known.
         Stop::Undecided => Refusal::TooDeep,
     })
 }
 
 /// How equal keys of a map are found.
-pub(super) enum Keys<'r> {
+enum Keys<'r> {
     /// In one pass, as long as keys are strings and no two of them are equal.
     Filter {
         /// Bytes that may be read again to see whether two keys are equal or only look so to the filter.
@@ -70,7 +66,7 @@ pub(super) enum Keys<'r> {
 }
 
 /// Why writing ends early.
-pub(super) enum Stop {
+enum Stop {
     Refused(Refusal),
     /// [`Keys::Filter`] is not enough for this value.
     Undecided,
@@ -88,8 +84,13 @@ impl From<Refusal> for Stop {
     }
 }
 
-fn write_all(value: &[u8], out: &mut Vec<u8>, keys: &mut Keys<'_>) -> Result<(), Stop> {
-    write_value(&mut Reader::new(value), out, keys, MAX_DEPTH)
+/// Writes the next value, with a fast path for the map that every event is: 80 instructions less for each.
+#[inline]
+fn write_all(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>) -> Result<(), Stop> {
+    match reader.map() {
+        Some(entries) => write_map(entries, reader, out, keys, MAX_DEPTH - 1),
+        None => write_value(reader, out, keys, MAX_DEPTH),
+    }
 }
 
 /// Writes the next value.
@@ -102,11 +103,8 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, 
         string::write(line, out);
         return Ok(());
     }
-    // The token is not bound by `?`: that would copy it, which is dear at once after it was written.
+    // The token is not bound by `?`, which would copy it right after it was written, a stall.
     match reader.token() {
-        Ok(Token::Map(entries)) if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Known(_)) => {
-            write_map_of_any_keys(entries, reader, out, keys, deeper(depth, 1)?)
-        }
         Ok(Token::Map(entries)) => write_map(entries, reader, out, keys, deeper(depth, 1)?),
         Ok(Token::Array(entries)) => write_array(entries, reader, out, keys, deeper(depth, 1)?),
         Ok(scalar) => {
@@ -155,8 +153,23 @@ fn write_array(
     Ok(())
 }
 
-/// Writes a map in one pass as long as its keys are different strings, which is nearly always.
+/// Writes a map.
+#[inline]
 fn write_map(
+    entries: u32,
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    keys: &mut Keys<'_>,
+    depth: u32,
+) -> Result<(), Stop> {
+    if entries > FILTER_MAX_ENTRIES || matches!(keys, Keys::Known(_)) {
+        return write_map_of_any_keys(entries, reader, out, keys, depth);
+    }
+    write_map_of_new_keys(entries, reader, out, keys, depth)
+}
+
+/// Writes a map in one pass as long as its keys are different strings, which is nearly always.
+fn write_map_of_new_keys(
     entries: u32,
     reader: &mut Reader<'_>,
     out: &mut Vec<u8>,
@@ -204,7 +217,7 @@ fn write_map_of_any_keys(
     match keys {
         Keys::Known(repeats) => write_map_without(repeats, entries, reader, out, depth),
         Keys::Filter { .. } => {
-            write_map_without(&Repeats::of_map(entries, *reader, depth)?, entries, reader, out, depth)
+            write_map_without(&Repeats::of_map(entries, *reader, depth, read_key)?, entries, reader, out, depth)
         }
     }
 }
@@ -238,12 +251,7 @@ fn write_map_without(
 }
 
 /// Writes a key of any kind as a JSON string: strings as they are, everything else as its JSON text.
-pub(super) fn write_key(
-    reader: &mut Reader<'_>,
-    out: &mut Vec<u8>,
-    keys: &mut Keys<'_>,
-    depth: u32,
-) -> Result<(), Stop> {
+fn write_key(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, depth: u32) -> Result<(), Stop> {
     let mut behind = *reader;
     match behind.token()? {
         Token::Map(_) | Token::Array(_) => {
@@ -267,8 +275,19 @@ pub(super) fn write_key(
     Ok(())
 }
 
+/// Reads the text of the key that comes next, as [`Repeats`] need it; `false` when it is too deep or too large to be written.
+fn read_key(mut key: Reader<'_>, repeats: &Repeats, depth: u32, text: &mut Vec<u8>) -> Result<bool, Malformed> {
+    text.clear();
+    match write_key(&mut key, text, &mut Keys::Known(repeats), depth) {
+        Ok(()) => Ok(true),
+        Err(Stop::Refused(Refusal::Malformed(reason))) => Err(reason),
+        Err(_) => Ok(false),
+    }
+}
+
 impl Keys<'_> {
-    /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there.
+    /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there. Of maps with
+    /// 16 different keys two in five have a pair that looks equal to the filter: without this they would be written twice.
     #[cold]
     #[inline(never)]
     fn is_missing(&mut self, mut contents: Reader<'_>, mut position: Reader<'_>) -> Result<bool, Stop> {
@@ -284,53 +303,6 @@ impl Keys<'_> {
             contents.skip()?;
         }
         Ok(true)
-    }
-}
-
-/// Remembers keys as bits: says "new" only of a key that is new, and nearly always of those.
-#[derive(Default)]
-struct KeyFilter {
-    bits: [u64; 4],
-}
-
-impl KeyFilter {
-    #[inline]
-    fn is_new(&mut self, (head, tail): (u64, u64), length: usize) -> bool {
-        let hash = (head ^ tail.rotate_left(29) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let bit = 1 << ((hash >> 58) & 63);
-        let Some(word) = self.bits.get_mut((hash >> 56) as usize & 3) else { return false };
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
-    }
-}
-
-/// The first and the last eight bytes of a key as numbers; of one that is shorter, twice what it has.
-#[inline]
-fn edges(key: &[u8]) -> (u64, u64) {
-    match (key.first_chunk(), key.last_chunk()) {
-        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-        _ => {
-            let all = key.iter().rev().fold(0, |number, &byte| (number << 8) | u64::from(byte));
-            (all, all)
-        }
-    }
-}
-
-/// The same of a short key.
-#[inline]
-fn short_edges(key: ShortString<'_>) -> (u64, u64) {
-    let (head, _) = key.block.split_first_chunk().unwrap_or((&[0; 8], &[]));
-    let head = u64::from_le_bytes(*head);
-    match key.length.checked_sub(8) {
-        Some(start) => {
-            let tail = key.block.get(start..).and_then(<[u8]>::first_chunk);
-            (head, tail.map_or(0, |tail| u64::from_le_bytes(*tail)))
-        }
-        None => {
-            let all = head & !(u64::MAX << (8 * key.length));
-            (all, all)
-        }
     }
 }
 

@@ -19,8 +19,8 @@ pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     if text.len() <= ESCAPE_PIECE { json_escape_simd::escape_into(text, out) } else { write_long_string(text, out) }
 }
 
-/// The next string, if it is short and nothing in it is escaped, read; so are most keys and most values of nested records,
-/// and the vector code is not worth its calls there.
+/// Reads the next string if it has at most 32 bytes and needs no escaping, as most keys and most values of nested records:
+/// calling vector code would cost more than it saves.
 #[inline]
 pub(super) fn short_and_plain<'a>(reader: &mut Reader<'a>) -> Option<ShortString<'a>> {
     let mut ahead = *reader;
@@ -38,7 +38,7 @@ fn is_plain(string: &ShortString<'_>) -> bool {
     !(0..).zip(string.block).fold(false, |found, (index, &byte)| found | (escaped(byte) & (index < length)))
 }
 
-/// Writes such a string, a quote before it and `end` behind it.
+/// Writes such a string between a quote and `end`.
 #[inline]
 pub(super) fn write_short<const N: usize>(string: ShortString<'_>, end: &[u8; N], out: &mut Vec<u8>) {
     out.reserve(1 + string.block.len() + end.len());
@@ -53,20 +53,17 @@ pub(super) fn write_short<const N: usize>(string: ShortString<'_>, end: &[u8; N]
 #[cold]
 #[inline(never)]
 fn write_long_string(text: &str, out: &mut Vec<u8>) {
+    let (mut rest, mut escaped) = (text, Vec::new());
     out.push(b'"');
-    let mut rest = text;
     while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(rest.floor_char_boundary(ESCAPE_PIECE));
-        // The escaper writes quotes. The closing one is taken back, the opening one replaces the byte before it,
-        // which is put back.
-        let before = out.pop();
-        let position = out.len();
-        json_escape_simd::escape_into(piece, out);
-        if let (Some(byte), Some(before)) = (out.get_mut(position), before) {
-            *byte = before;
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(ESCAPE_PIECE));
+        escaped.clear();
+        json_escape_simd::escape_into(piece, &mut escaped);
+        // Without the quotes that the escaper writes.
+        if let [_, content @ .., _] = escaped.as_slice() {
+            out.extend_from_slice(content);
         }
-        out.pop();
-        rest = behind;
+        rest = after;
     }
     out.push(b'"');
 }

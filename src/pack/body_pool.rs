@@ -1,17 +1,17 @@
-//! The memory of bodies that were sent, for others to come.
+//! The memory of bodies that were sent, for the next ones.
 
 use std::cell::RefCell;
 
 use crate::kinesis::request::Batch;
 
-/// Bytes that are kept, however long nothing comes: bodies of a few requests of 500 usual lines.
+/// Most bytes that are kept while nothing is sent: the bodies of a few requests of 500 usual lines.
 const MOST_BYTES: usize = 1 << 20;
 
 /// Bodies that are not needed any more.
 #[derive(Debug, Default)]
-pub struct SpareBodies(RefCell<Vec<Vec<u8>>>);
+pub struct BodyPool(RefCell<Vec<Vec<u8>>>);
 
-impl SpareBodies {
+impl BodyPool {
     /// One of them, if there are any.
     pub(super) fn take(&self) -> Vec<u8> {
         self.0.borrow_mut().pop().unwrap_or_default()
@@ -36,38 +36,38 @@ impl SpareBodies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinesis::request::{BatchBuilder, Protocol};
+    use crate::kinesis::request::{BatchBuilder, Json};
     use crate::kinesis::stream::Stream;
 
     /// A batch that fills its memory.
     fn batch(body: Vec<u8>) -> Batch {
         let data = vec![b'x'; body.capacity() / 2];
-        let mut builder = BatchBuilder::new(&Stream::parse("logs").unwrap(), Protocol::Json, body);
+        let mut builder = BatchBuilder::<Json>::new(&Stream::parse("logs").unwrap(), body);
         builder.push(0, &data, "key", false);
         builder.finish()
     }
 
     #[test]
     fn a_body_that_is_done_is_written_over_and_one_in_use_is_left_alone() {
-        let spare = SpareBodies::default();
+        let pool = BodyPool::default();
         let body = Vec::with_capacity(1000);
         let memory = body.as_ptr();
         let done = batch(body);
         let in_use = done.body();
-        spare.keep(done.clone());
-        assert_eq!(spare.take().capacity(), 0, "{in_use:?} is in use");
+        pool.keep(done.clone());
+        assert_eq!(pool.take().capacity(), 0, "{in_use:?} is in use");
         drop((in_use, done.clone()));
-        spare.keep(done);
-        let again = spare.take();
+        pool.keep(done);
+        let again = pool.take();
         assert_eq!((again.as_ptr(), again.len()), (memory, 0));
     }
 
     #[test]
     fn no_more_is_kept_than_the_bound() {
-        let spare = SpareBodies::default();
-        spare.keep(batch(Vec::with_capacity(2 * MOST_BYTES)));
-        assert_eq!(spare.take().capacity(), 0);
-        (0..1000).for_each(|_| spare.keep(batch(Vec::with_capacity(MOST_BYTES / 8))));
-        assert_eq!(spare.0.borrow().len(), 8);
+        let pool = BodyPool::default();
+        pool.keep(batch(Vec::with_capacity(2 * MOST_BYTES)));
+        assert_eq!(pool.take().capacity(), 0);
+        (0..1000).for_each(|_| pool.keep(batch(Vec::with_capacity(MOST_BYTES / 8))));
+        assert_eq!(pool.0.borrow().len(), 8);
     }
 }

@@ -1,14 +1,17 @@
 //! Which entries of a value's maps do not count, because an equal key follows.
 //!
 //! One walk over the value, however its maps are nested, and a sort of each map's keys: hostile input costs
-//! eight bytes for each entry of the maps that are open at once, and n log n in time. Keys are sorted by a hash that
+//! eight bytes for each entry of the maps it is inside of, and n log n in time. Keys are sorted by a hash that
 //! nobody outside can foresee, and only those whose hashes are equal are compared.
 
 use std::hash::{BuildHasher, RandomState};
 
 use crate::msgpack::{Malformed, Reader, Token};
-use crate::record::Refusal;
-use crate::record::json::{KEY_LEVELS, Keys, Stop, write_key};
+use crate::record::refusal::KEY_LEVELS;
+
+/// Writes the text of a key over the last argument, without the entries of its maps that do not count; `depth` levels are
+/// left. `false` when it has no text. Passed in, because whoever writes keys also asks for repeats.
+pub(super) type ReadKey = fn(Reader<'_>, &Repeats, depth: u32, &mut Vec<u8>) -> Result<bool, Malformed>;
 
 /// The entries that do not count, by where their keys begin.
 pub(super) struct Repeats {
@@ -19,16 +22,21 @@ pub(super) struct Repeats {
 }
 
 impl Repeats {
-    /// Those of the next value, all maps in it included; `depth` levels may stand in each other.
-    pub(super) fn of_value(mut value: Reader<'_>, depth: u32) -> Result<Repeats, Stop> {
-        let mut search = Search::new(value);
+    /// Those of the next value, all maps in it included; `depth` levels may be nested.
+    pub(super) fn of_value(mut value: Reader<'_>, depth: u32, read_key: ReadKey) -> Result<Repeats, Malformed> {
+        let mut search = Search::new(value, read_key);
         search.value(&mut value, depth)?;
         Ok(search.found)
     }
 
     /// Those of a map whose entries come next, all maps in it included.
-    pub(super) fn of_map(entries: u32, mut contents: Reader<'_>, depth: u32) -> Result<Repeats, Stop> {
-        let mut search = Search::new(contents);
+    pub(super) fn of_map(
+        entries: u32,
+        mut contents: Reader<'_>,
+        depth: u32,
+        read_key: ReadKey,
+    ) -> Result<Repeats, Malformed> {
+        let mut search = Search::new(contents, read_key);
         search.map(entries, &mut contents, depth)?;
         Ok(search.found)
     }
@@ -52,6 +60,7 @@ impl Repeats {
 /// A walk over a value.
 struct Search<'v> {
     start: Reader<'v>,
+    read_key: ReadKey,
     /// Of each key of the maps that are open half its text's hash and, in the lower half, its position.
     keys: Vec<u64>,
     hashes: RandomState,
@@ -61,26 +70,26 @@ struct Search<'v> {
 }
 
 impl<'v> Search<'v> {
-    fn new(start: Reader<'v>) -> Self {
+    fn new(start: Reader<'v>, read_key: ReadKey) -> Self {
         let found = Repeats { origin: start.rest().len(), places: Vec::new() };
-        Search { start, keys: Vec::new(), hashes: RandomState::new(), text: Vec::new(), found }
+        Search { start, read_key, keys: Vec::new(), hashes: RandomState::new(), text: Vec::new(), found }
     }
 
-    /// Passes over the next value. What is too deep is left to be refused by the one who writes it, if anybody does.
-    fn value(&mut self, reader: &mut Reader<'v>, depth: u32) -> Result<(), Stop> {
+    /// Passes over the next value. What is nested too deep is refused when it is written, if ever.
+    fn value(&mut self, reader: &mut Reader<'v>, depth: u32) -> Result<(), Malformed> {
         let before = *reader;
         match (reader.token()?, depth.checked_sub(1)) {
             (Token::Map(entries), Some(depth)) => self.map(entries, reader, depth),
             (Token::Array(entries), Some(depth)) => (0..entries).try_for_each(|_| self.value(reader, depth)),
             (Token::Map(_) | Token::Array(_), None) => {
                 *reader = before;
-                Ok(reader.skip()?)
+                reader.skip()
             }
             _ => Ok(()),
         }
     }
 
-    fn map(&mut self, entries: u32, reader: &mut Reader<'v>, depth: u32) -> Result<(), Stop> {
+    fn map(&mut self, entries: u32, reader: &mut Reader<'v>, depth: u32) -> Result<(), Malformed> {
         let first = self.keys.len();
         for _ in 0..entries {
             let key = *reader;
@@ -99,25 +108,20 @@ impl<'v> Search<'v> {
     }
 
     /// Passes over a key. The maps in it are searched first, because its text is made without what does not count.
-    fn maps_of_key(&mut self, reader: &mut Reader<'v>, depth: u32) -> Result<(), Stop> {
+    fn maps_of_key(&mut self, reader: &mut Reader<'v>, depth: u32) -> Result<(), Malformed> {
         match depth.checked_sub(KEY_LEVELS) {
             Some(depth) => self.value(reader, depth),
-            None => Ok(reader.skip()?),
+            None => reader.skip(),
         }
     }
 
-    /// Reads the text of the key that comes next; `false` when it stands too deep to be written.
-    fn read_text(&mut self, mut key: Reader<'v>, depth: u32) -> Result<bool, Malformed> {
-        self.text.clear();
-        match write_key(&mut key, &mut self.text, &mut Keys::Known(&self.found), depth) {
-            Ok(()) => Ok(true),
-            Err(Stop::Refused(Refusal::Malformed(reason))) => Err(reason),
-            Err(_) => Ok(false),
-        }
+    /// Reads the text of the key that comes next, if it has one.
+    fn read_text(&mut self, key: Reader<'v>, depth: u32) -> Result<bool, Malformed> {
+        (self.read_key)(key, &self.found, depth, &mut self.text)
     }
 
-    /// Ends a map whose keys stand from `first` on.
-    fn close(&mut self, first: usize, depth: u32) -> Result<(), Stop> {
+    /// Ends a map, whose keys are those from `first` on.
+    fn close(&mut self, first: usize, depth: u32) -> Result<(), Malformed> {
         let mut keys = std::mem::take(&mut self.keys);
         let own = keys.get_mut(first..).unwrap_or_default();
         own.sort_unstable();

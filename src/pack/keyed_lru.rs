@@ -1,22 +1,21 @@
-//! What is open for each partition key.
+//! Something for each of the partition keys that were used last.
 
 use lru::LruCache;
 
-/// Most keys that something is open for at once: where nearly each record has a key of its own, nothing is gained by
-/// keeping more of them apart.
+/// Most keys at a time: where nearly each record has a key of its own, nothing is gained by keeping more of them apart.
 pub(super) const MAX_OPEN: usize = 256;
 
 /// Something for each partition key, and for the records without one under the empty key, which no user's key is.
-pub(super) struct OpenByKey<T>(LruCache<Box<str>, T>);
+pub(super) struct KeyedLru<T>(LruCache<Box<str>, T>);
 
-impl<T> Default for OpenByKey<T> {
+impl<T> Default for KeyedLru<T> {
     fn default() -> Self {
         // With a bound of its own it would drop what is open.
-        OpenByKey(LruCache::unbounded())
+        KeyedLru(LruCache::unbounded())
     }
 }
 
-impl<T: Default> OpenByKey<T> {
+impl<T: Default> KeyedLru<T> {
     /// Makes room for `key`: takes out what was not used for the longest time, when there is no room.
     pub(super) fn make_room(&mut self, key: &str) -> Option<T> {
         if self.0.len() < MAX_OPEN || self.0.contains(key) {

@@ -1,0 +1,246 @@
+//! What a reply means: one pure decision.
+//!
+//! Nothing here sleeps, logs or sends. [`crate::deliver`] asks and acts.
+
+use std::time::{Duration, SystemTime};
+
+use crate::kinesis::client::TransportError;
+use crate::kinesis::reply::complaint::{Complaint, Place, complaint, constraint};
+use crate::kinesis::reply::{RecordReply, Response, ServiceError};
+use crate::redact::one_line;
+
+/// What to do about a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Kinesis has every record.
+    Accepted,
+    /// Kinesis answered for each record.
+    Answered(Vec<RecordVerdict>),
+    /// Send the whole batch again, after a pause.
+    Again {
+        /// What happened, for the log.
+        reason: String,
+        /// How long the server asked to wait.
+        after: Option<Duration>,
+        /// The network failed, so one immediate retry may be all it takes.
+        network: bool,
+        /// Kinesis may have taken the records, so that sending them again stores them twice.
+        ambiguous: bool,
+    },
+    /// The signature or the credentials were not accepted: get new ones and send the batch again.
+    Unauthorized {
+        /// What the service said.
+        reason: String,
+        /// The server's time of day, by which to correct ours.
+        server_time: Option<SystemTime>,
+    },
+    /// Only an operator can cure it. Keep everything.
+    Operator {
+        /// What the service said.
+        reason: String,
+        /// What the operator can do about it.
+        advice: &'static str,
+    },
+    /// A record of the batch is not acceptable, or the batch as a whole is not.
+    Refused(Refusal),
+}
+
+impl Verdict {
+    /// Whether Kinesis has any of the records.
+    pub fn accepts_any(&self) -> bool {
+        match self {
+            Verdict::Accepted => true,
+            Verdict::Answered(records) => records.contains(&RecordVerdict::Accepted),
+            _ => false,
+        }
+    }
+}
+
+/// What was said of records that are not acceptable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the service said.
+    pub reason: String,
+    /// Which record of the batch, when the service named it.
+    pub index: Option<usize>,
+    /// Whether it is a matter of size.
+    pub too_large: bool,
+    /// How many bytes that record's data may have, or the request when none is named, where the service said so.
+    pub allowed_bytes: Option<usize>,
+}
+
+/// What to do about a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordVerdict {
+    /// Nothing: Kinesis has it.
+    Accepted,
+    /// Send it again, after a pause.
+    Again {
+        /// `ErrorCode`.
+        code: String,
+        /// The number of the shard that was named.
+        shard: Option<u64>,
+    },
+    /// Count and log it: no retry cures it.
+    Refused {
+        /// `ErrorCode`.
+        code: String,
+    },
+}
+
+/// Judges the answer to a request of `count` records.
+pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdict {
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => return judge_failure(error),
+    };
+    if response.status.is_success() {
+        if response.accepts_all(count) {
+            return Verdict::Accepted;
+        }
+        return match response.records(count) {
+            Some(records) if records.iter().all(|record| *record == RecordReply::Accepted) => Verdict::Accepted,
+            Some(records) => Verdict::Answered(records.into_iter().map(judge_record).collect()),
+            None => Verdict::Again {
+                reason: format!("the reply to {count} records does not match them"),
+                after: None,
+                network: false,
+                ambiguous: true,
+            },
+        };
+    }
+    judge_error(response, count)
+}
+
+fn judge_failure(error: &TransportError) -> Verdict {
+    let again = |ambiguous| Verdict::Again { reason: error.to_string(), after: None, network: true, ambiguous };
+    match error {
+        TransportError::NoCredentials(reason) => operator(reason.clone(), "give Fluent Bit credentials"),
+        TransportError::Connect(_) => again(false),
+        TransportError::Ambiguous(_) => again(true),
+    }
+}
+
+fn judge_record(reply: RecordReply) -> RecordVerdict {
+    match reply {
+        RecordReply::Accepted => RecordVerdict::Accepted,
+        // AWS never gives a single record these codes; emulators do, for records that no retry makes acceptable.
+        RecordReply::Failed { code, .. }
+            if matches!(code.as_str(), "InvalidArgumentException" | "ValidationException") =>
+        {
+            RecordVerdict::Refused { code }
+        }
+        RecordReply::Failed { code, shard } => RecordVerdict::Again { code, shard },
+    }
+}
+
+fn judge_error(response: &Response, count: usize) -> Verdict {
+    let error = response.error();
+    let status = response.status.as_u16();
+    let reason = reason(status, &error);
+    match error.code.as_str() {
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "LimitExceededException"
+        | "KMSThrottlingException" => again(reason, response),
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed" => Verdict::Unauthorized { reason, server_time: response.date() },
+        "ResourceNotFoundException" => operator(reason, "create the stream, or correct stream and region"),
+        "AccessDeniedException" | "AccessDenied" => operator(reason, "grant kinesis:PutRecords on the stream"),
+        "KMSAccessDeniedException" => operator(reason, "grant kms:GenerateDataKey on the stream's key"),
+        "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException" | "KMSOptInRequired" => {
+            operator(reason, "see to the KMS key of the stream")
+        }
+        "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
+            judge_complaint(status, &error, count)
+        }
+        _ if status == 413 => Verdict::Refused(Refusal { reason, too_large: true, ..Refusal::default() }),
+        _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
+        // Unknown: keep the records and leave it to the operator.
+        _ => operator(reason, "see whether the endpoint is that of Kinesis"),
+    }
+}
+
+/// An error reply as a log line may show it.
+pub fn describe(response: &Response) -> String {
+    reason(response.status.as_u16(), &response.error())
+}
+
+/// An error as a log line may show it. Any proxy on the way may have written it, and it may quote records, so the message is
+/// shown only with codes whose messages never do.
+fn reason(status: u16, error: &ServiceError) -> String {
+    match (error.code.as_str(), error.message.as_str()) {
+        ("", _) => format!("HTTP {status} without an error that can be read"),
+        (code, message) if !message.is_empty() && speaks_of_no_record(code) => {
+            one_line(&format!("HTTP {status} {code}: {message}"))
+        }
+        (code, _) => format!("HTTP {status} {code}"),
+    }
+}
+
+/// Whether an error is about the caller, the stream or the service, by its code.
+fn speaks_of_no_record(code: &str) -> bool {
+    let code = code.strip_suffix("Exception").unwrap_or(code);
+    code.starts_with("KMS")
+        || matches!(
+            code,
+            "AccessDenied"
+                | "ExpiredToken"
+                | "IncompleteSignature"
+                | "InternalFailure"
+                | "InvalidClientTokenId"
+                | "InvalidSignature"
+                | "LimitExceeded"
+                | "MissingAuthenticationToken"
+                | "ProvisionedThroughputExceeded"
+                | "RequestExpired"
+                | "RequestTimeTooSkewed"
+                | "ResourceInUse"
+                | "ResourceNotFound"
+                | "ServiceUnavailable"
+                | "SignatureDoesNotMatch"
+                | "Throttling"
+                | "UnrecognizedClient"
+        )
+}
+
+fn operator(reason: String, advice: &'static str) -> Verdict {
+    Verdict::Operator { reason, advice }
+}
+
+fn again(reason: String, response: &Response) -> Verdict {
+    Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
+}
+
+/// The same for messages that quote records, which no log may: only the constraint is the service's own words.
+fn without_content(status: u16, error: &ServiceError) -> String {
+    match constraint(&error.message) {
+        Some(constraint) => {
+            one_line(&format!("HTTP {status} {}: failed to satisfy constraint: {constraint}", error.code))
+        }
+        None => format!("HTTP {status} {}", error.code),
+    }
+}
+
+fn judge_complaint(status: u16, error: &ServiceError, count: usize) -> Verdict {
+    let reason = without_content(status, error);
+    let Complaint { place, size_limit } = complaint(&error.message);
+    let index = match place {
+        // Not about any record.
+        Place::Stream => return operator(reason, "correct stream"),
+        Place::Record(index) => Some(index).filter(|&index| index < count),
+        Place::Request | Place::Unknown => None,
+    };
+    Verdict::Refused(Refusal { reason, index, too_large: size_limit.is_some(), allowed_bytes: size_limit })
+}
+
+#[cfg(test)]
+mod tests;

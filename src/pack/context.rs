@@ -1,0 +1,52 @@
+//! What packing a batch needs besides the batch.
+
+use rand::rngs::SmallRng;
+
+use super::events::SelectedEvents;
+use super::issue::RecordIssue;
+use super::settings::Limits;
+use crate::record::partition_key::Key;
+use crate::record::{Alterations, Encoder};
+
+/// The chunk's events, and how they become records.
+pub(super) struct PackContext<'c, 'a> {
+    pub(super) events: &'c mut SelectedEvents<'a>,
+    pub(super) encoder: &'c mut Encoder<'a>,
+    pub(super) random: &'c mut SmallRng,
+    /// Told what happens to a record, by its index.
+    pub(super) report: &'c mut dyn FnMut(u32, RecordIssue),
+    pub(super) limits: Limits,
+}
+
+impl PackContext<'_, '_> {
+    /// Appends the record of the next event that can be sent to `out`, writes its key over `key`, and returns its index.
+    #[inline]
+    pub(super) fn next_record(&mut self, key: &mut Key, out: &mut Vec<u8>) -> Option<u32> {
+        let start = out.len();
+        loop {
+            if self.encoder.can_in_one_pass()
+                && let Some((index, random_key)) =
+                    self.events.pass(|body| self.encoder.encode_in_one_pass(body, self.random, out))
+            {
+                key.set_random(random_key);
+                return Some(index);
+            }
+            out.truncate(start);
+            let (index, event) = self.events.next()?;
+            let issue = match &event {
+                Ok(event) => match self.encoder.encode(event, self.random, key, out) {
+                    Ok(alterations) => {
+                        if alterations != Alterations::default() {
+                            (self.report)(index, RecordIssue::Altered(alterations));
+                        }
+                        return Some(index);
+                    }
+                    Err(refusal) => RecordIssue::Refused(refusal),
+                },
+                Err(not_an_event) => RecordIssue::NotAnEvent(*not_an_event),
+            };
+            out.truncate(start);
+            (self.report)(index, issue);
+        }
+    }
+}
