@@ -49,7 +49,7 @@ fn nothing_formats_on_the_callers_stack_but_the_panic_hook() {
 
 #[test]
 fn threads_are_started_for_deliveries_and_for_calls_that_block_alone() {
-    let starting = ["src/aws/blocking.rs", "src/plugin/mod.rs"];
+    let starting = ["src/aws/blocking.rs", "src/plugin/thread.rs"];
     assert_eq!(files_with(&["thread::Builder", "thread::spawn", "thread::scope"]), starting);
     for path in starting {
         assert_eq!(file(path).text.matches("thread::Builder").count(), 1, "{path}");
@@ -88,9 +88,9 @@ fn nothing_is_printed_where_the_host_has_a_log() {
     assert_eq!(files_with(&["io::stdout", "println!(", "print!(", "eprint", "dbg!("]), [""; 0]);
     // That of a program that prints credentials, which is read.
     let of_a_child = "src/aws/credentials/process.rs";
-    assert_eq!(files_with(&["stderr"]), [of_a_child, "src/host/symbols.rs"]);
+    assert_eq!(files_with(&["stderr"]), [of_a_child, "src/host/log.rs"]);
     assert!(!file(of_a_child).text.contains("io::stderr"));
-    assert_eq!(file("src/host/symbols.rs").text.matches("stderr").count(), 1);
+    assert_eq!(file("src/host/log.rs").text.matches("stderr").count(), 1);
 }
 
 #[test]

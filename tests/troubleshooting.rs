@@ -50,7 +50,7 @@ fn is_line_of(line: &str, entry: &str) -> bool {
 
 /// What other tests bring about: an entry, the test's file, a text of the entry that it expects.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
-    ("plugin: it cannot start: …", "src/plugin/tests.rs", "plugin: it cannot start: "),
+    ("plugin: cannot start: …", "src/plugin/tests.rs", "plugin: cannot start: "),
     ("profile: … is …, not a file", "tests/identity/files.rs", ", not a file"),
     ("… is …, not a file", "tests/identity/files.rs", ", not a file"),
     ("… is larger than … KiB", "src/aws/files.rs", " is larger than "),
@@ -67,14 +67,14 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("the process printed more than … KiB", "tests/identity/process.rs", "the process printed more than "),
     ("throttling has ended: … records were throttled in …", "src/deliver/tests/mod.rs", "records were throttled in "),
     (
-        "…; those that are there go on being used and expire in …",
+        "…; the current ones remain in use and expire in …",
         "tests/identity/life.rs",
-        "those that are there go on being used and expire in",
+        "the current ones remain in use and expire in",
     ),
     (
-        "Fluent Bit is about to end, and Kinesis takes nothing: chunks on disk are left to the next start",
+        "Fluent Bit is shutting down and Kinesis accepts nothing: chunks on disk are left for the next start",
         "src/plugin/tests.rs",
-        "about to end",
+        "is shutting down",
     ),
     (
         "… are too large for the stream or a proxy: from now on they have at most … bytes",
@@ -92,17 +92,17 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         " failed records but lists ",
     ),
     (
-        "'…' is reached without TLS: anyone on the way can read records and signatures; use https://",
+        "'…' is reached without TLS: anyone on the network can read records and signatures; use https://",
         "src/aws/endpoint.rs",
-        "is reached without TLS: anyone on the way can read records and signatures",
+        "is reached without TLS: anyone on the network can read records and signatures",
     ),
     (
-        "this Fluent Bit is newer than the versions this plugin knows, so each flush keeps its thread: see the option coroutines",
+        "this Fluent Bit is newer than the versions this plugin knows, so each flush blocks its thread: see the option coroutines",
         "tests/newer_host.rs",
         "newer than the versions this plugin knows",
     ),
     (
-        "coroutines or events of this Fluent Bit differ from those this plugin knows, so each flush keeps its thread",
+        "coroutines or events of this Fluent Bit differ from those this plugin knows, so each flush blocks its thread",
         "tests/coroutines.rs",
         "differ from those this plugin knows",
     ),
@@ -113,7 +113,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("a file or a library has not responded for …", "src/plugin/tests.rs", "a file or a library has not responded"),
     (
-        "the delivery thread is stuck in a file or a library: Fluent Bit goes on without it",
+        "the delivery thread is stuck in a file or a library: Fluent Bit continues without it",
         "src/plugin/tests.rs",
         "the delivery thread is stuck in a file",
     ),

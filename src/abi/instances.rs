@@ -15,9 +15,9 @@ use std::time::Duration;
 use crate::host::bindings::{flb_plugin_proxy_def, flbgo_output_plugin};
 use crate::host::engine::Engine;
 use crate::host::guard::guard;
+use crate::host::log::{self, HostLog};
 use crate::host::metrics;
 use crate::host::presence::Presence;
-use crate::host::symbols::{self, HostLog};
 use crate::log::{Level, LogSink};
 use crate::outcome::Outcome;
 use crate::plugin::Plugin;
@@ -55,13 +55,13 @@ pub(super) fn registered(def: *const flb_plugin_proxy_def) {
 pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
     // SAFETY: by this function's contract; the host's structure has our four members in every version.
     let Some(plugin) = (unsafe { plugin.as_ref() }) else {
-        symbols::report(Level::Error, &["initialization without a plugin"]);
+        log::report(Level::Error, &["initialization without a plugin"]);
         return false;
     };
     // SAFETY: the host sets both pointers to live structures before it calls.
     let (api, context) = unsafe { (plugin.api.as_ref(), plugin.context.as_mut()) };
     let (Some(get_property), Some(context)) = (api.and_then(|api| api.output_get_property), context) else {
-        symbols::report(Level::Error, &["initialization without the host's interface"]);
+        log::report(Level::Error, &["initialization without the host's interface"]);
         return false;
     };
     let property = |key: &str| {
@@ -73,12 +73,12 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
     };
     let presence = Arc::new(Presence::begin());
     // SAFETY: the host keeps the instance until it has called exit, and there the presence ends.
-    let log = Arc::new(unsafe { HostLog::new(plugin.instance, Arc::clone(&presence)) });
+    let sink = Arc::new(unsafe { HostLog::new(plugin.instance, Arc::clone(&presence)) });
     // SAFETY: as above, and this is the host's thread.
     let exporter = |stream: &str| unsafe { metrics::open(plugin.instance, stream, Arc::clone(&presence)) };
     let engine = Arc::new(Engine::of(plugin.instance, Arc::clone(&presence)));
     let host_stops = Arc::clone(&engine);
-    match Plugin::start(&property, log.clone(), &exporter, Arc::new(move || host_stops.is_stopping())) {
+    match Plugin::start(&property, sink.clone(), &exporter, Arc::new(move || host_stops.is_stopping())) {
         Ok(plugin) => {
             let registration = REGISTRATION.load(Ordering::Relaxed);
             let instance = Arc::new(Instance { plugin, engine, presence, registration });
@@ -87,8 +87,8 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
             true
         }
         Err(error) => {
-            for mistake in &error.mistakes {
-                log.write(Level::Error, &mistake.to_string());
+            for issue in &error.issues {
+                sink.write(Level::Error, &issue.to_string());
             }
             presence.end();
             thread::sleep(LOG_DELAY);
@@ -105,11 +105,11 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
 pub(super) unsafe fn flush(context: *const c_void, data: *const c_void, length: usize, tag: *const c_char) -> Outcome {
     // SAFETY: by this function's contract, and the list keeps the instance alive until it leaves.
     let Some(instance) = (unsafe { context.cast::<Instance>().as_ref() }) else {
-        symbols::report(Level::Error, &["flush without an instance"]);
+        log::report(Level::Error, &["flush without an instance"]);
         return Outcome::Hopeless;
     };
     if data.is_null() || tag.is_null() || length == 0 || isize::try_from(length).is_err() {
-        symbols::report(Level::Error, &["flush without a chunk or without a tag"]);
+        log::report(Level::Error, &["flush without a chunk or without a tag"]);
         return Outcome::Hopeless;
     }
     // SAFETY: by this function's contract; the length fits a slice.

@@ -10,7 +10,7 @@ use crate::config::options::OPTIONS;
 use crate::host::bindings::{
     FLB_CONFIG_MAP_STR, FLB_PROXY_GOLANG, FLB_PROXY_OUTPUT_PLUGIN, flb_config_map, flb_plugin_proxy_def,
 };
-use crate::host::symbols;
+use crate::host::{log, symbols};
 use crate::log::Level;
 
 /// Fills the host's definition of the plugin. Answers whether there was one to fill.
@@ -23,7 +23,7 @@ use crate::log::Level;
 /// `def` is NULL or comes from the host's `malloc` and holds the first 32 bytes of `flb_plugin_proxy_def` at least.
 pub(super) unsafe fn fill(def: *mut flb_plugin_proxy_def) -> bool {
     if def.is_null() {
-        symbols::report(Level::Error, &["registration without a definition"]);
+        log::report(Level::Error, &["registration without a definition"]);
         return false;
     }
     // No reference to `*def` is made: on older hosts it is shorter than our type.

@@ -1,10 +1,11 @@
-//! How AWS is reached and in whose name: regions and endpoints, connections, signatures, credentials.
+//! Access to AWS: regions and endpoints, connections, signatures, credentials.
 
 pub mod blocking;
 pub mod connect;
 pub mod credentials;
 pub mod endpoint;
 pub mod files;
+pub mod network;
 pub mod region;
 pub mod sdk_http;
 pub mod shared_config;

@@ -1,11 +1,11 @@
-//! Explains which limit of the machine is reached.
+//! Explains which limit of the machine has been reached.
 
 use std::error::Error;
 use std::io;
 
 use crate::system::max_open_files;
 
-/// What has run out, and which setting limits it, if that is the cause of `error`.
+/// What has run out and which setting limits it, if that is what `error` means.
 pub fn of(error: &io::Error) -> Option<String> {
     match error.raw_os_error()? {
         libc::EMFILE => {
@@ -17,7 +17,7 @@ pub fn of(error: &io::Error) -> Option<String> {
     }
 }
 
-/// The same, searched for among all causes.
+/// As [`of`], for the first cause of `error` that is a shortage.
 pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
     let mut error = Some(error);
     while let Some(current) = error {
@@ -31,7 +31,7 @@ pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// An error in our own words, where they say more.
+/// The explanation of a shortage, or else the error's own text.
 pub fn explained(error: &io::Error) -> String {
     of(error).unwrap_or_else(|| error.to_string())
 }

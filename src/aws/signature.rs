@@ -5,6 +5,7 @@
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>, read 2026-11).
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
@@ -98,9 +99,8 @@ impl Signer {
 /// Appends the SHA-256 of `bytes` in hexadecimal digits; aws-lc uses the processor's own instructions for it.
 fn write_hash(bytes: &[u8], out: &mut String) {
     for byte in digest(&SHA256, bytes).as_ref() {
-        for digit in [byte >> 4, byte & 15] {
-            out.extend(char::from_digit(digit.into(), 16));
-        }
+        // Writing to a string does not fail.
+        write!(out, "{byte:02x}").ok();
     }
 }
 

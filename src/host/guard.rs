@@ -9,13 +9,13 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
-use super::symbols;
+use super::log;
 use crate::log::Level;
 
 /// Runs `body`. When it panics, writes one line to the host's log and answers `fallback`.
 pub fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
     catch(body).unwrap_or_else(|message| {
-        symbols::report(Level::Error, &["internal error: ", &message]);
+        log::report(Level::Error, &["internal error: ", &message]);
         fallback
     })
 }

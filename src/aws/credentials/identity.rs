@@ -1,4 +1,4 @@
-//! Whose name requests are signed in, as it was configured.
+//! Where credentials come from, as configured.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::aws::endpoint::Endpoint;
 /// Where credentials come from.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The first credentials.
+    /// The source of the first credentials.
     pub source: Source,
     /// A role to assume with them.
     pub role: Option<Role>,
-    /// Where roles are asked for, when it is not the region's STS.
+    /// The STS endpoint, if not the region's.
     pub sts_endpoint: Option<Endpoint>,
-    /// Attempts at each request to the instance's metadata.
+    /// Attempts per request to the instance's metadata service.
     pub metadata_attempts: u32,
 }
 
@@ -30,14 +30,14 @@ impl Identity {
     }
 }
 
-/// The first credentials.
+/// The source of the first credentials.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// What the environment, the default profile, the container or the instance yields.
+    /// The environment, the default profile, the container or the instance.
     DefaultChain,
     /// Keys from the configuration.
     Keys(Credentials),
-    /// A profile that outranks the environment.
+    /// A profile, which takes precedence over the environment.
     Profile(String),
     /// A command line for sh that prints credentials.
     Process(Hidden),
@@ -58,12 +58,12 @@ impl fmt::Debug for Hidden {
 pub struct Role {
     /// Its ARN.
     pub arn: String,
-    /// What its trust policy asks for.
+    /// The external ID that its trust policy requires.
     pub external_id: Option<Hidden>,
-    /// The name of the session; `None` is a random one.
+    /// The session name; `None` is a random one.
     pub session_name: Option<String>,
-    /// A policy that narrows the session, in JSON.
+    /// A JSON policy that restricts the session.
     pub policy: Option<String>,
-    /// How long its credentials live.
+    /// Lifetime of its credentials.
     pub duration: Duration,
 }
