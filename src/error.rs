@@ -54,7 +54,7 @@ impl fmt::Display for ConfigError {
 impl Error for ConfigError {}
 
 /// The texts of an error and of its causes, without repetition: AWS's errors keep the informative part at the bottom.
-pub fn with_causes(error: &dyn Error) -> String {
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -191,7 +191,7 @@ mod logging_operator {
         assert_eq!(
             issues(&[OPERATOR, &[("format", "hash"), ("add_newline", "false")]].concat()),
             [
-                "format: 'hash' is not valid: it is how Ruby prints a hash, which nothing else reads: use json",
+                "format: 'hash' is not valid: it is Ruby's notation, which nothing else reads: use json",
                 "add_newline: not an option of this plugin: use append_newline or chomp_record"
             ]
         );

@@ -107,9 +107,9 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "differ from those this plugin knows",
     ),
     (
-        "… log lines are missing here: no thread of Fluent Bit was free to write them",
+        "… log lines are missing here: no Fluent Bit thread was free to write them",
         "src/plugin/log_relay.rs",
-        " log lines are missing here: no thread of Fluent Bit was free to write them",
+        " log lines are missing here: no Fluent Bit thread was free to write them",
     ),
     ("a file or a library has not responded for …", "src/plugin/tests.rs", "a file or a library has not responded"),
     (
@@ -177,7 +177,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
 /// What no test can bring about, and why.
 const NOT_PROVOKED: &[(&str, &str)] = &[
     ("…: its default '…' is not valid: …", "a default is wrong only by a bug, and all are read at each start"),
-    ("region: '…' makes no endpoint", "whatever is taken for a region's name makes one"),
+    ("region: '…' does not form an endpoint's host name", "whatever passes for a region's name forms one"),
     (
         "a flush ended with a bug in this plugin: …",
         "a panic in a request ends there, and outside of one no input leads to one",
@@ -283,6 +283,7 @@ fn mistakes() -> Vec<String> {
         (&["append_newline=on", "chomp_record=on"], &[]),
         (&["append_newline=on", "format=msgpack"], &[]),
         (&["aggregation=lines", "format=msgpack"], &[]),
+        (&["aggregation=lines", "append_newline=off"], &[]),
         (&["aggregation=kpl", "simple_aggregation=on"], &[]),
         (&["aggregation=kpl", "aggregation_max_size=200k", "max_record_size=100k"], &[]),
         (&["format=msgpack", "oversize=truncate"], &[]),

@@ -1,4 +1,4 @@
-//! The C boundary: the functions Fluent Bit calls, and the functions of Fluent Bit we call.
+//! The C boundary: the functions that Fluent Bit calls.
 //!
 //! Fluent Bit loads the library with `dlopen` and finds the functions of [`exports`] by name. It may call a flush on
 //! a coroutine's stack of 24 KiB that has no guard page, so nothing here formats, parses or allocates much: pointers

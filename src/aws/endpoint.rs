@@ -19,7 +19,7 @@ pub struct Endpoint {
 
 /// Why there is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndpointError {
+pub(crate) enum EndpointError {
     /// The URL in AWS's shared configuration is none.
     InvalidUrl {
         /// The URL, as a log line may show it.
@@ -63,7 +63,7 @@ impl Endpoint {
     /// # Errors
     /// When there is none, or when a named endpoint and a kind of the region's endpoint are both asked for: a FIPS endpoint
     /// that was asked for and silently not used would be worse than none.
-    pub fn choose(
+    pub(crate) fn choose(
         configured: Option<Endpoint>,
         use_fips: Option<bool>,
         use_dual_stack: Option<bool>,
@@ -109,7 +109,7 @@ impl Endpoint {
     }
 
     /// A warning when records would leave this machine without TLS.
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         let host = self.uri.host().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>().map(|address| address.to_canonical());
         let is_here = host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|a| a.is_loopback());

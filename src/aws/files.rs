@@ -12,14 +12,14 @@ use crate::aws::blocking::{Blocking, Unanswered};
 use crate::aws::shortage::explained;
 
 /// Largest file of a token, a login or profiles, in bytes.
-pub const MAX_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// Longest wait for a file. At the start, this leaves time to fetch credentials.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub enum Unread {
+pub(crate) enum Unread {
     /// There is no such file, or it may not be read. Folders count as absent: container engines create one for a missing file.
     Absent(String, io::Error),
     /// It is not a file of limited size, or its file system does not respond.
@@ -28,7 +28,7 @@ pub enum Unread {
 
 impl Unread {
     /// The reason, with the file's name.
-    pub fn reason(self) -> String {
+    pub(crate) fn reason(self) -> String {
         match self {
             Unread::Absent(name, error) => format!("{name}: {error}"),
             Unread::Unusable(reason) => reason,
@@ -40,7 +40,7 @@ impl Unread {
 ///
 /// # Errors
 /// When it is absent, larger than [`MAX_BYTES`], no regular file, or on a file system that does not respond.
-pub async fn read(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<Vec<u8>, Unread> {
+pub(crate) async fn read(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<Vec<u8>, Unread> {
     let path = path.into();
     let name = path.display().to_string();
     let unanswered = |reason: Unanswered| Unread::Unusable(format!("{name} cannot be read: {reason}"));
@@ -51,7 +51,7 @@ pub async fn read(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<Vec<u
 ///
 /// # Errors
 /// As of [`read`], and when it is not UTF-8.
-pub async fn read_text(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<String, Unread> {
+pub(crate) async fn read_text(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<String, Unread> {
     let path = path.into();
     let name = path.display().to_string();
     String::from_utf8(read(blocking, path).await?).map_err(|_| Unread::Unusable(format!("{name} is not UTF-8")))
@@ -61,7 +61,7 @@ pub async fn read_text(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<
 ///
 /// # Errors
 /// As of [`read`].
-pub fn read_now(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+pub(crate) fn read_now(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
     let name = path.display();
     let failed = |error: io::Error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP | libc::EACCES | libc::EPERM) => {

@@ -19,22 +19,22 @@ const CERTIFICATES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How AWS is reached. `None` leaves a setting to AWS's shared configuration and the environment.
 #[derive(Clone, Debug)]
-pub struct Network {
+pub(crate) struct Network {
     /// The endpoint of Kinesis, if not the region's.
-    pub endpoint: Option<Endpoint>,
+    pub(crate) endpoint: Option<Endpoint>,
     /// Whether to use the region's FIPS endpoint.
-    pub use_fips_endpoint: Option<bool>,
+    pub(crate) use_fips_endpoint: Option<bool>,
     /// Whether to use the region's endpoint for IPv4 and IPv6.
-    pub use_dualstack_endpoint: Option<bool>,
+    pub(crate) use_dualstack_endpoint: Option<bool>,
     /// The proxy.
-    pub http_proxy: Option<Proxy>,
+    pub(crate) http_proxy: Option<Proxy>,
     /// A PEM file of certificates to trust in addition to the system's.
-    pub ca_bundle: Option<PathBuf>,
+    pub(crate) ca_bundle: Option<PathBuf>,
 }
 
 /// Why the settings lead nowhere.
 #[derive(Debug)]
-pub enum NetworkError {
+pub(crate) enum NetworkError {
     /// There is no endpoint.
     Endpoint(EndpointError),
     /// A variable of the environment names a proxy that is not one.
@@ -49,7 +49,7 @@ impl Network {
     ///
     /// # Errors
     /// When the settings contradict each other, or name a proxy or certificates that cannot be used.
-    pub async fn resolve(
+    pub(crate) async fn resolve(
         self,
         profile: Option<&str>,
         files: &SharedFiles,

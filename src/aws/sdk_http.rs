@@ -30,7 +30,7 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client for `aws-config` and STS that connects by `connector`.
-pub fn http_client(connector: Connector) -> SharedHttpClient {
+pub(crate) fn http_client(connector: Connector) -> SharedHttpClient {
     http_client_fn(move |settings, _| {
         let connector = match settings.connect_timeout() {
             Some(limit) => connector.clone().with_connect_timeout(limit),

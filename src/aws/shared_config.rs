@@ -15,7 +15,7 @@ use crate::environment::variable;
 
 /// The text of AWS's two shared files, `config` and `credentials`.
 #[derive(Clone, Default)]
-pub struct SharedFiles {
+pub(crate) struct SharedFiles {
     config: String,
     credentials: String,
     /// More of `config`.
@@ -28,7 +28,7 @@ impl SharedFiles {
     ///
     /// # Errors
     /// Why one of them cannot be used, with its name.
-    pub async fn read(blocking: &Blocking) -> Result<SharedFiles, String> {
+    pub(crate) async fn read(blocking: &Blocking) -> Result<SharedFiles, String> {
         let of = async |name: &str, usual: &str| {
             let path = variable(name).unwrap_or_else(|| usual.to_owned());
             match files::read_text(blocking, at_home(Path::new(&path))).await {
@@ -47,12 +47,12 @@ impl SharedFiles {
     }
 
     /// With more lines of `config`, which take precedence.
-    pub fn with(self, lines: String) -> SharedFiles {
+    pub(crate) fn with(self, lines: String) -> SharedFiles {
         SharedFiles { added: lines, ..self }
     }
 
     /// In the form that AWS's library takes them.
-    pub fn contents(&self) -> EnvConfigFiles {
+    pub(crate) fn contents(&self) -> EnvConfigFiles {
         EnvConfigFiles::builder()
             .with_contents(EnvConfigFileKind::Config, self.config.as_str())
             .with_contents(EnvConfigFileKind::Credentials, self.credentials.as_str())
@@ -72,19 +72,19 @@ fn at_home(path: &Path) -> PathBuf {
 
 /// Settings that apply unless the output's options differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SharedConfig {
+pub(crate) struct SharedConfig {
     /// `AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, or the profile's `endpoint_url`; `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`
     /// hides them.
-    pub endpoint_url: Option<String>,
+    pub(crate) endpoint_url: Option<String>,
     /// `AWS_USE_FIPS_ENDPOINT`, or the profile's `use_fips_endpoint`.
-    pub use_fips_endpoint: bool,
+    pub(crate) use_fips_endpoint: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`, or the profile's `use_dualstack_endpoint`.
-    pub use_dualstack_endpoint: bool,
+    pub(crate) use_dualstack_endpoint: bool,
 }
 
 impl SharedConfig {
     /// The settings of the variables and `files`; `profile` is the one that the output names. Connects to nothing.
-    pub async fn load(files: &SharedFiles, profile: Option<&str>, region: &Region) -> SharedConfig {
+    pub(crate) async fn load(files: &SharedFiles, profile: Option<&str>, region: &Region) -> SharedConfig {
         let region = aws_types::region::Region::new(region.as_str().to_owned());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(region)

@@ -6,7 +6,7 @@ use std::io;
 use crate::system::max_open_files;
 
 /// What has run out and which setting limits it, if that is what `error` means.
-pub fn of(error: &io::Error) -> Option<String> {
+pub(crate) fn of(error: &io::Error) -> Option<String> {
     match error.raw_os_error()? {
         libc::EMFILE => {
             let limit = max_open_files().map_or("that".to_owned(), |limit| limit.to_string());
@@ -18,7 +18,7 @@ pub fn of(error: &io::Error) -> Option<String> {
 }
 
 /// As [`of`], for the first cause of `error` that is a shortage.
-pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
+pub(crate) fn among(error: &(dyn Error + 'static)) -> Option<String> {
     let mut error = Some(error);
     while let Some(current) = error {
         let of_system = current.downcast_ref::<io::Error>();
@@ -32,6 +32,6 @@ pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 /// The explanation of a shortage, or else the error's own text.
-pub fn explained(error: &io::Error) -> String {
+pub(crate) fn explained(error: &io::Error) -> String {
     of(error).unwrap_or_else(|| error.to_string())
 }

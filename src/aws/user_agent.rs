@@ -6,7 +6,7 @@ use http::header::HeaderValue;
 
 /// The header's value, such as `aws-fluent-bit-plugin-ecs fluent-bit-kinesis/0.1.0`. The platform is found as in
 /// Fluent Bit's `flb_aws_util.c`: `FLB_AWS_USER_AGENT`, else ECS, else Kubernetes.
-pub fn user_agent(environment: &dyn Fn(&str) -> Option<String>) -> HeaderValue {
+pub(crate) fn user_agent(environment: &dyn Fn(&str) -> Option<String>) -> HeaderValue {
     const ALONE: HeaderValue =
         HeaderValue::from_static(concat!("aws-fluent-bit-plugin fluent-bit-kinesis/", env!("CARGO_PKG_VERSION")));
     let configured = environment("FLB_AWS_USER_AGENT");

@@ -4,7 +4,7 @@ use super::parse;
 
 /// Whether flushes wait on coroutines of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Coroutines {
+pub(crate) enum Coroutines {
     /// In versions that are known.
     #[default]
     Auto,

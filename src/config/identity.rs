@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use secrecy::SecretString;
 
 use super::parse;
 use super::reader::Options;
-use crate::aws::credentials::identity::{Hidden, Identity, Role, Source};
+use crate::aws::credentials::identity::{Identity, Role, Source};
 use crate::aws::endpoint::Endpoint;
 
 /// Reads the options.
@@ -31,7 +32,7 @@ pub(super) fn read(options: &mut Options<'_>) -> Identity {
     let source = match (keys, profile, process) {
         (Some(keys), ..) => Source::Keys(keys),
         (_, Some(profile), _) => Source::Profile(profile),
-        (.., Some(command)) => Source::Process(Hidden(command)),
+        (.., Some(command)) => Source::Process(SecretString::from(command)),
         (None, None, None) => Source::DefaultChain,
     };
     let duration = Duration::from_secs(duration as u64);
@@ -83,9 +84,9 @@ fn role_arn(text: &str) -> Result<String, String> {
 
 // Bounds of AssumeRole: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html (read 2026-11).
 
-fn external_id(text: &str) -> Result<Hidden, String> {
+fn external_id(text: &str) -> Result<SecretString, String> {
     let allowed = "use 2 to 1224 of a-z A-Z 0-9 _ + = , . @ : / -";
-    words(text, 2..=1224, "_+=,.@:/-").map(Hidden).ok_or_else(|| allowed.to_owned())
+    words(text, 2..=1224, "_+=,.@:/-").map(SecretString::from).ok_or_else(|| allowed.to_owned())
 }
 
 fn session_name(text: &str) -> Result<String, String> {
@@ -105,6 +106,8 @@ fn policy(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
     use crate::config::Config;
 
@@ -138,7 +141,7 @@ mod tests {
         ];
         let identity = parse(&options).unwrap().identity;
         let role = identity.role.unwrap();
-        assert_eq!(role.external_id.unwrap().0, "fleet-7");
+        assert_eq!(role.external_id.unwrap().expose_secret(), "fleet-7");
         assert_eq!(role.session_name.as_deref(), Some("node@1"));
         assert!(role.policy.is_some());
         assert_eq!(role.duration, Duration::from_secs(900));

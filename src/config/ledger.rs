@@ -7,11 +7,11 @@ use super::reader::Options;
 
 /// What is remembered of chunks in retry.
 #[derive(Clone, Debug)]
-pub struct LedgerSettings {
+pub(crate) struct LedgerSettings {
     /// Bound of its memory, in bytes.
-    pub max_bytes: usize,
+    pub(crate) max_bytes: usize,
     /// The file that preserves it across restarts.
-    pub path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// Reads the options.

@@ -25,8 +25,8 @@ use crate::kinesis::stream::Stream;
 use crate::pack::RequestSettings;
 use reader::Options;
 
-pub use coroutines::Coroutines;
-pub use ledger::LedgerSettings;
+pub(crate) use coroutines::Coroutines;
+pub(crate) use ledger::LedgerSettings;
 
 /// A configuration without issues.
 #[derive(Clone, Debug)]
@@ -34,23 +34,23 @@ pub struct Config {
     /// Where records go.
     pub stream: Stream,
     /// The region, if the configuration or the stream's ARN names one.
-    pub region: Option<Region>,
+    pub(crate) region: Option<Region>,
     /// How AWS is reached.
-    pub network: Network,
+    pub(crate) network: Network,
     /// Where credentials come from.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// What requests and the records in them look like.
     pub requests: RequestSettings,
     /// How they are sent.
-    pub delivery: deliver::Settings,
+    pub(crate) delivery: deliver::Settings,
     /// Timeout of one request.
-    pub request_timeout: Option<Duration>,
+    pub(crate) request_timeout: Option<Duration>,
     /// What is remembered of chunks in retry.
-    pub ledger: LedgerSettings,
+    pub(crate) ledger: LedgerSettings,
     /// Whether flushes wait on coroutines of the host; `None` leaves it to the environment.
-    pub coroutines: Option<Coroutines>,
+    pub(crate) coroutines: Option<Coroutines>,
     /// The options that the user set, for the log: on one line, without secrets.
-    pub set_options: String,
+    pub(crate) set_options: String,
 }
 
 impl Config {

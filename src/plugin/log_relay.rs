@@ -80,7 +80,7 @@ mod tests {
         );
         // The notice took the place of one line, and the last line that of another.
         assert_eq!(written.len(), LineQueue::CAPACITY + 1, "{written:?}");
-        assert_eq!(written[0], "2 log lines are missing here: no thread of Fluent Bit was free to write them");
+        assert_eq!(written[0], "2 log lines are missing here: no Fluent Bit thread was free to write them");
         assert_eq!(written[1], "51", "{written:?}");
         assert_eq!(written.last().unwrap(), "9999");
         let mut rest = relay.take();

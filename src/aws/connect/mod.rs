@@ -46,12 +46,12 @@ const TLS_READ_BYTES: usize = 32 << 10;
 const TLS_WRITE_BYTES: usize = 128 << 10;
 
 /// The pool of one instance's connections.
-pub type Pool = Client<Connector, Full<Bytes>>;
+pub(crate) type Pool = Client<Connector, Full<Bytes>>;
 
 /// A pool that opens connections as needed.
 ///
 /// If the server has closed an idle connection, a request that could not start on it moves to another.
-pub fn pool(connector: Connector) -> Pool {
+pub(crate) fn pool(connector: Connector) -> Pool {
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_timer(TokioTimer::new())
@@ -81,14 +81,14 @@ impl Connector {
     }
 
     /// With another time limit for establishing a connection.
-    pub fn with_connect_timeout(mut self, limit: Duration) -> Connector {
+    pub(crate) fn with_connect_timeout(mut self, limit: Duration) -> Connector {
         // The addresses of a name share it.
         self.tcp.set_connect_timeout(Some(limit));
         Connector { connect_timeout: limit, ..self }
     }
 
     /// The time limit for establishing a connection.
-    pub fn connect_timeout(&self) -> Duration {
+    pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 
@@ -98,12 +98,12 @@ impl Connector {
     }
 
     /// The proxy for connections to a URL.
-    pub fn proxy(&self, to: &Uri) -> Option<&Proxy> {
+    pub(crate) fn proxy(&self, to: &Uri) -> Option<&Proxy> {
         self.proxies.proxy_for(to)
     }
 
     /// The value of `Proxy-Authorization` in requests to a URL: none over TLS, where it is sent when the tunnel is opened.
-    pub fn proxy_authorization(&self, to: &Uri) -> Option<HeaderValue> {
+    pub(crate) fn proxy_authorization(&self, to: &Uri) -> Option<HeaderValue> {
         let proxy = self.proxy(to).filter(|_| to.scheme() == Some(&Scheme::HTTP))?;
         proxy.authorization().cloned()
     }
@@ -207,7 +207,7 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Host and port, without user, password and path.
-pub fn place(uri: &Uri) -> String {
+pub(crate) fn place(uri: &Uri) -> String {
     let usual = if uri.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 };
     format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))
 }
@@ -225,7 +225,7 @@ impl fmt::Display for ConnectError {
 impl Error for ConnectError {}
 
 /// Keeps an old connection from being reused.
-pub fn retire_if_old(connection: &CaptureConnection) {
+pub(crate) fn retire_if_old(connection: &CaptureConnection) {
     let connected = connection.connection_metadata();
     let Some(connected) = connected.as_ref() else { return };
     let mut extras = Extensions::new();

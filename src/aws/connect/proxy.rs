@@ -46,7 +46,7 @@ impl Proxy {
     }
 
     /// The value of `Proxy-Authorization`.
-    pub fn authorization(&self) -> Option<&HeaderValue> {
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
         self.0.basic_auth()
     }
 }
@@ -116,7 +116,7 @@ impl Proxies {
     }
 
     /// The proxy for connections to a URL.
-    pub fn proxy_for(&self, to: &Uri) -> Option<&Proxy> {
+    pub(crate) fn proxy_for(&self, to: &Uri) -> Option<&Proxy> {
         let is_https = to.scheme() == Some(&Scheme::HTTPS);
         let proxy = if is_https { self.https.as_ref() } else { self.http.as_ref() }?;
         let port = to.port_u16().unwrap_or(if is_https { 443 } else { 80 });

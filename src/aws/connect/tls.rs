@@ -65,7 +65,7 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
 ///
 /// # Errors
 /// When the provider of cryptography supports no version of TLS.
-pub fn nobody() -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn nobody() -> Result<Arc<ClientConfig>, String> {
     let versions = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions();
     let versions = versions.map_err(|error| error.to_string())?;
     Ok(Arc::new(versions.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
@@ -199,7 +199,7 @@ impl fmt::Display for SelfSigned {
 impl Error for SelfSigned {}
 
 /// What is wrong with a server's certificate, if that is why a connection failed, and the remedy.
-pub fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
+pub(crate) fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
     let Some(rustls::Error::InvalidCertificate(refusal)) = find(error) else { return None };
     Some(match refusal {
         CertificateError::UnknownIssuer => {

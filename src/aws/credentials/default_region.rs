@@ -20,7 +20,7 @@ use crate::aws::shared_config::SharedFiles;
 
 /// The region of the environment, the profile or the instance, in this order; `None` if none of them has answered within
 /// `timeout`.
-pub async fn default_region(
+pub(crate) async fn default_region(
     identity: &Identity,
     files: &SharedFiles,
     blocking: &Blocking,

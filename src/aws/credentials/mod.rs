@@ -4,12 +4,12 @@
 //! flush waits for it. If they cannot be renewed, they are used until they expire. If Kinesis refuses them, they are dropped,
 //! at most once a minute.
 
-pub mod default_region;
+pub(crate) mod default_region;
 pub mod found;
-pub mod identity;
+pub(crate) mod identity;
 mod process;
 mod profile;
-pub mod provider;
+pub(crate) mod provider;
 mod sts;
 
 use std::cell::{Cell, RefCell};
@@ -39,7 +39,7 @@ use found::{Attempts, Found};
 use provider::Settings;
 
 /// Longest wait of a flush for credentials, and of the start for region and credentials together.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time limit of a fetch; the user's process is killed then. Long, because that process may talk to several servers, or to a
 /// person.
@@ -113,7 +113,7 @@ impl CredentialsCache {
     ///
     /// # Panics
     /// Outside of a [`tokio::task::LocalSet`].
-    pub fn open(
+    pub(crate) fn open(
         identity: Identity,
         region: Region,
         http: SharedHttpClient,
@@ -162,7 +162,7 @@ impl CredentialsCache {
     ///
     /// # Errors
     /// What was tried, for the log.
-    pub async fn get(&self) -> Result<Credentials, String> {
+    pub(crate) async fn get(&self) -> Result<Credentials, String> {
         self.get_within(FETCH_TIMEOUT).await
     }
 
@@ -170,7 +170,7 @@ impl CredentialsCache {
     ///
     /// # Errors
     /// What was tried, for the log.
-    pub async fn get_within(&self, limit: Duration) -> Result<Credentials, String> {
+    pub(crate) async fn get_within(&self, limit: Duration) -> Result<Credentials, String> {
         let shared = &self.shared;
         let mut ended = shared.ended.subscribe();
         if let Some(credentials) = shared.usable() {
@@ -192,7 +192,7 @@ impl CredentialsCache {
 
     /// Drops credentials that Kinesis refused, at most once a minute. Returns whether there will be others than those used at
     /// `used_at`.
-    pub fn forget(&self, used_at: Instant) -> bool {
+    pub(crate) fn forget(&self, used_at: Instant) -> bool {
         let dropped_at = self.shared.dropped_at.get();
         let renewed_at = self.shared.current.borrow().as_ref().map(|current| current.fetched_at);
         if dropped_at.is_some_and(|at| at >= used_at) || renewed_at.is_some_and(|at| at > used_at) {

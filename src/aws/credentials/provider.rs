@@ -19,6 +19,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use secrecy::ExposeSecret;
 
 use super::found::{Attempts, Found};
 use super::process;
@@ -45,7 +46,7 @@ const INSTANCE: &str = "instance";
 
 /// What a fetch needs to know.
 #[derive(Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     source: Source,
     role: Option<Role>,
     metadata_attempts: u32,
@@ -59,7 +60,7 @@ pub struct Settings {
 
 impl Settings {
     /// `session_name` is for roles without a configured one.
-    pub fn new(
+    pub(crate) fn new(
         identity: Identity,
         region: Region,
         http: SharedHttpClient,
@@ -75,7 +76,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Attempts::summary`].
-    pub async fn fetch(&self, attempts: &Attempts) -> Result<Found, String> {
+    pub(crate) async fn fetch(&self, attempts: &Attempts) -> Result<Found, String> {
         attempts.clear();
         attempts.begin("AWS's shared files");
         let files = SharedFiles::read(&self.blocking).await.map_err(|reason| {
@@ -101,7 +102,7 @@ impl Settings {
             Source::Profile(profile) => self.profile(Some(profile), files, attempts).await.ok().flatten(),
             Source::Process(command) => {
                 attempts.begin("process_credentials");
-                let printed = process::credentials(&command.0, None).await;
+                let printed = process::credentials(command.expose_secret(), None).await;
                 printed.map_err(|reason| attempts.fail(&reason)).ok().map(|keys| named(keys, "process_credentials"))
             }
             Source::DefaultChain => self.chain(files, attempts).await.ok().flatten(),

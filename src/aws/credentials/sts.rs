@@ -12,6 +12,7 @@ use aws_sdk_sts::config::IdentityCache;
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::types::AssumedRoleUser;
+use secrecy::ExposeSecret;
 
 use super::found::Found;
 use super::identity::Role;
@@ -48,7 +49,7 @@ impl Sts<'_> {
         let answer = request
             .role_arn(&role.arn)
             .role_session_name(session_name)
-            .set_external_id(role.external_id.as_ref().map(|id| id.0.clone()))
+            .set_external_id(role.external_id.as_ref().map(|id| id.expose_secret().to_owned()))
             .set_policy(role.policy.clone())
             .duration_seconds(seconds(role.duration))
             .send()
