@@ -198,7 +198,7 @@ mod logging_operator {
         // csv's fields are an option here, which the operator never renders.
         assert_eq!(
             issues(&[OPERATOR, &[("format", "csv")]].concat()),
-            ["format: csv and tsv need format_fields, the keys to send, separated by commas"]
+            ["format: csv and tsv require format_fields, the comma-separated keys to send"]
         );
     }
 
