@@ -1,7 +1,7 @@
 //! The time of day, passed in.
 //!
-//! Durations and sleeps come from tokio, whose clock tests can pause; only signatures and expiry dates need the time
-//! of day, and they ask a [`Clock`].
+//! Durations and sleeps use tokio's clock, which tests can pause. Only signatures and expiry dates need the time of day,
+//! from a [`Clock`].
 
 use std::time::SystemTime;
 

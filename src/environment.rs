@@ -1,6 +1,6 @@
 //! The environment's variables, passed in so that tests have their own.
 
-/// The value of a variable of this process, without blanks around it; `None` when it is unset, empty or not text.
-pub fn variable(name: &str) -> Option<String> {
+/// The value of a variable, trimmed; `None` if it is unset, empty or not text.
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }

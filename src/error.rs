@@ -1,25 +1,39 @@
 //! Errors that a person reads.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
 
 /// One thing that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigIssue {
     /// The option as the user would write it.
     pub option: Cow<'static, str>,
-    /// What is wrong, which value it was (secrets masked) and what is allowed.
+    /// What is wrong, with the value (secrets masked) and what is allowed.
     pub text: String,
 }
 
-/// Everything that is wrong with the configuration, all at once.
+/// Everything that is wrong with the configuration, in one error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The mistakes, in the order of the option table; never empty in an error that is returned.
-    pub mistakes: Vec<Mistake>,
+    /// The issues, in the order of the option table; never empty in an error that is returned.
+    pub issues: Vec<ConfigIssue>,
 }
 
-impl fmt::Display for Mistake {
+impl ConfigIssue {
+    /// An issue with `option`.
+    pub(crate) fn new(option: impl Into<Cow<'static, str>>, text: impl Into<String>) -> ConfigIssue {
+        ConfigIssue { option: option.into(), text: text.into() }
+    }
+}
+
+impl From<ConfigIssue> for ConfigError {
+    fn from(issue: ConfigIssue) -> ConfigError {
+        ConfigError { issues: vec![issue] }
+    }
+}
+
+impl fmt::Display for ConfigIssue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.option, self.text)
     }
@@ -27,20 +41,20 @@ impl fmt::Display for Mistake {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.mistakes.iter().enumerate() {
+        for (index, issue) in self.issues.iter().enumerate() {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            mistake.fmt(f)?;
+            issue.fmt(f)?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl Error for ConfigError {}
 
-/// An error with its causes, each said once: AWS's errors keep the interesting part at the bottom.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
+/// The texts of an error and of its causes, without repetition: AWS's errors keep the informative part at the bottom.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -17,25 +17,25 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 pub enum Level {
-    /// Something is not delivered, or an operator has to act.
+    /// Something is not delivered, or an operator must act.
     Error = 1,
-    /// Something is odd, and delivery goes on.
+    /// Something is unusual, but delivery continues.
     Warn = 2,
     /// State changes.
     Info = 3,
-    /// One request, explained.
+    /// Details of single requests.
     Debug = 4,
 }
 
 /// Where finished lines go: the host's log, or a test's list.
 pub trait LogSink: Send + Sync {
-    /// Whether a line of this level would be written; asked before a costly line is made.
+    /// Whether a line of this level would be written, so that others need not be built.
     fn enabled(&self, level: Level) -> bool;
     /// Writes one line, without the host's prefix and without a newline.
     fn write(&self, level: Level, line: &str);
 }
 
-/// A line that waits to be written.
+/// A line waiting to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Its severity.
@@ -44,18 +44,18 @@ pub struct Line {
     pub text: Cow<'static, str>,
 }
 
-/// Lines that wait for a thread of the host to write them. When there are too many, the oldest are dropped and a line says
-/// how many.
+/// Lines waiting for a thread of the host to write them. If there are too many, the oldest are dropped, and a line says how
+/// many.
 #[derive(Debug, Default)]
 pub struct LineQueue {
     lines: VecDeque<Line>,
     dropped: u64,
-    /// That line, made in advance: the thread that takes it has little stack.
+    /// That line, built in advance: the thread that takes it has little stack.
     notice: Option<Line>,
 }
 
 impl LineQueue {
-    /// Most lines that wait.
+    /// Maximum number of lines.
     pub const CAPACITY: usize = 200;
 
     /// Adds a line.
@@ -64,13 +64,13 @@ impl LineQueue {
             self.lines.pop_front();
             self.dropped += 1;
             let text =
-                format!("{} log lines are missing here: no thread of Fluent Bit was free to write them", self.dropped);
+                format!("{} log lines are missing here: no Fluent Bit thread was free to write them", self.dropped);
             self.notice = Some(Line { level: Level::Warn, text: text.into() });
         }
         self.lines.push_back(line);
     }
 
-    /// Takes the oldest line, or the one that says how many went before it.
+    /// Takes the oldest line, or first the one that says how many were dropped.
     pub fn pop(&mut self) -> Option<Line> {
         let notice = self.notice.take();
         if notice.is_some() {
@@ -79,14 +79,14 @@ impl LineQueue {
         notice.or_else(|| self.lines.pop_front())
     }
 
-    /// Whether there is none.
+    /// Whether there are no lines.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 }
 
-/// A time as people write it: 500 ms, 1.5 s, 30 s, 5 min, 1 h 20 min.
-pub fn duration(time: Duration) -> String {
+/// A duration for people to read: 500 ms, 1.5 s, 30 s, 5 min, 1 h 20 min.
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if (0.0005..0.9995).contains(&seconds) {
         return format!("{:.0} ms", seconds * 1000.0);
@@ -105,12 +105,12 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// How long lines of one cause are folded into one, at first; with each line it is twice as long, while the cause lasts.
+/// The first interval during which lines of one cause are folded into one. It doubles with each line while the cause lasts.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
-/// A cause that did not occur for so long is a new one.
+/// A cause that has not occurred for this long counts as new.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
-/// The longest interval. Whoever corrects what an error asks for looks for the next line.
+/// The longest interval: shorter for errors, because whoever fixes one watches for the next line.
 fn longest_interval(level: Level) -> Duration {
     Duration::from_secs(if level == Level::Error { 300 } else { 3600 })
 }
@@ -129,27 +129,27 @@ struct Inner {
 
 struct Fold {
     written_at: Instant,
-    /// How long nothing is written from then on.
+    /// How long nothing more is written.
     interval: Duration,
     occurred_at: Instant,
     left_out: u64,
 }
 
 impl Logger {
-    /// A log that asks `sink` which levels it takes and gives finished lines to `write`.
+    /// A log that asks `sink` which levels are enabled, and passes finished lines to `write`.
     pub fn new(sink: Arc<dyn LogSink>, write: impl Fn(Line) + 'static) -> Self {
         Logger { inner: Rc::new(Inner { sink, write: Box::new(write), folds: RefCell::default() }) }
     }
 
-    /// Writes a line; `text` is asked for only when the level is.
+    /// Writes a line. `text` is called only if the level is enabled.
     pub fn write<T: Into<Cow<'static, str>>>(&self, level: Level, text: impl FnOnce() -> T) {
         if self.inner.sink.enabled(level) {
             (self.inner.write)(Line { level, text: text().into() });
         }
     }
 
-    /// Writes a line of something that may happen a thousand times: at first one line per `cause` in 30 seconds, then ever
-    /// fewer, down to one in an hour, or in five minutes if it is an error. Each tells how many were left out before it.
+    /// Writes a line about something that may occur thousands of times: at first one line per `cause` in 30 seconds, then fewer
+    /// and fewer, down to one per hour, or per five minutes for errors. Each says how many were left out before it.
     pub fn folded(&self, level: Level, cause: &'static str, text: impl FnOnce() -> String) {
         let now = Instant::now();
         let mut folds = self.inner.folds.borrow_mut();

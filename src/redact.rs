@@ -1,22 +1,22 @@
-//! Text that others wrote, as a log line may hold it.
+//! Text from others, made safe for the log.
 //!
-//! A service that refuses a signature quotes the request, session token included; a proxy may quote its body; a program that
-//! prints credentials may print them to stderr when it fails. All such text goes through here. What follows a name of
-//! secrets or of a record's content is left out, and so is what looks like a secret wherever it stands.
+//! A service that refuses a signature quotes the request, including the session token; a proxy may quote its body; a program
+//! that prints credentials may print them to stderr when it fails. All such text goes through here. Values that follow the
+//! name of a secret or of a record's content are masked, and so is anything that looks like a secret.
 
 use std::iter;
 
-/// Characters that a reason may have.
+/// Maximum length of a reason, in characters.
 const MAX_CHARACTERS: usize = 500;
 
 /// How much of a text is examined, in bytes.
 const MAX_BYTES: usize = 16 << 10;
 
-/// A run of letters and digits from this length on is taken for a key or a token when it mixes cases and digits, or is
-/// hexadecimal. AWS's secret access keys have 40 characters, ids of keys 20, groups of a UUID 12.
+/// A run of letters and digits of at least this length is taken for a key or a token if it mixes cases and digits, or is
+/// hexadecimal. AWS's secret access keys have 40 characters, key IDs 20, groups of a UUID at most 12.
 const SECRET_CHARACTERS: usize = 32;
 
-/// What names of secrets end in, in small letters without `-` and `_`.
+/// Endings of the names of secrets, in lower case and without `-` and `_`.
 const SECRET_NAMES: [&str; 14] = [
     "password",
     "passwd",
@@ -34,19 +34,19 @@ const SECRET_NAMES: [&str; 14] = [
     "cookie",
 ];
 
-/// The members of a request that hold what a user logs, and names that are too short to be looked for at the end of others.
+/// The members of a request that hold users' data, and names too short to be looked for as an ending.
 const WHOLE_NAMES: [&str; 5] = ["data", "partitionkey", "explicithashkey", "pass", "auth"];
 
-/// What codes of errors begin with, of which some end as names of secrets do: `ExpiredToken: The …`.
+/// Beginnings of error codes, some of which end like names of secrets: `ExpiredToken: The …`.
 const STARTS_OF_CODES: [&str; 4] = ["Expired", "Incomplete", "Invalid", "Missing"];
 
-/// Words before a secret in the header `Authorization`.
+/// Schemes of the header `Authorization`, which precede a secret.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "negotiate"];
 
 const HIDDEN: &str = "***";
 
-/// `text` on one line, of at most 500 characters, without what looks like a secret or a record's content.
-pub fn one_line(text: &str) -> String {
+/// `text` on one line of at most 500 characters, with secrets and records' content masked.
+pub(crate) fn one_line(text: &str) -> String {
     let line = without_tokens(&without_named(&without_userinfo(&flat(text))));
     match line.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", line.split_at(end).0),
@@ -54,8 +54,8 @@ pub fn one_line(text: &str) -> String {
     }
 }
 
-/// One line without control characters. Of a long text it is the beginning, up to the end of a word, so that no secret is
-/// cut to a length at which it does not look like one.
+/// One line without control characters. A long text is cut at the end of a word, so that no secret is cut to a length at
+/// which it no longer looks like one.
 fn flat(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_BYTES);
     let (begin, rest) = text.split_at(end);
@@ -72,23 +72,23 @@ fn flat(text: &str) -> String {
 fn without_userinfo(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, behind)) = rest.split_once("://") {
+    while let Some((before, after)) = rest.split_once("://") {
         shown.push_str(before);
         shown.push_str("://");
-        let authority = behind.split(['/', '?', ' ']).next().unwrap_or_default();
-        rest = match authority.rfind('@').and_then(|at| behind.get(at..)) {
+        let authority = after.split(['/', '?', ' ']).next().unwrap_or_default();
+        rest = match authority.rfind('@').and_then(|at| after.get(at..)) {
             Some(host) => {
                 shown.push_str(HIDDEN);
                 host
             }
-            None => behind,
+            None => after,
         };
     }
     shown.push_str(rest);
     shown
 }
 
-/// Hides what follows the name of a secret: `password=x`, `"SecretAccessKey": "x"`, `Authorization: Bearer x`,
+/// Masks the value after the name of a secret: `password=x`, `"SecretAccessKey": "x"`, `Authorization: Bearer x`,
 /// `<SessionToken>x<`, `--token x`; and what follows a scheme of authorization.
 fn without_named(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -96,11 +96,11 @@ fn without_named(text: &str) -> String {
     while let Some(start) = rest.find(is_of_names) {
         let (before, name_on) = rest.split_at(start);
         shown.push_str(before);
-        let (name, behind) = name_on.split_at(name_on.find(|c| !is_of_names(c)).unwrap_or(name_on.len()));
+        let (name, after) = name_on.split_at(name_on.find(|c| !is_of_names(c)).unwrap_or(name_on.len()));
         shown.push_str(name);
-        rest = behind;
-        if let Some(value_at) = value_at(&shown, name, behind) {
-            let (separator, value) = behind.split_at(value_at);
+        rest = after;
+        if let Some(value_at) = value_at(&shown, name, after) {
+            let (separator, value) = after.split_at(value_at);
             let length = value_length(separator, value);
             shown.push_str(separator);
             shown.push_str(if length == 0 { "" } else { HIDDEN });
@@ -111,11 +111,11 @@ fn without_named(text: &str) -> String {
     shown
 }
 
-/// Where the secret that `name` announces begins in `behind`; `before` ends with the name.
-fn value_at(before: &str, name: &str, behind: &str) -> Option<usize> {
+/// Where the secret that `name` announces begins in `after`; `before` ends with the name.
+fn value_at(before: &str, name: &str, after: &str) -> Option<usize> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     if SCHEMES.contains(&plain.as_str()) {
-        let word = behind.strip_prefix(' ')?.split(' ').next()?;
+        let word = after.strip_prefix(' ')?.split(' ').next()?;
         let is_secret = word.len() >= 8 && word.contains(|c: char| !c.is_ascii_lowercase());
         return is_secret.then_some(1);
     }
@@ -124,24 +124,24 @@ fn value_at(before: &str, name: &str, behind: &str) -> Option<usize> {
         return None;
     }
     let blank = |text: &str| text.len() - text.trim_start().len();
-    let quotes = behind.len() - behind.trim_start_matches(['"', '\'', '\\']).len();
-    let at = quotes + blank(behind.get(quotes..)?);
-    let separator = behind.get(at..)?.chars().next()?;
+    let quotes = after.len() - after.trim_start_matches(['"', '\'', '\\']).len();
+    let at = quotes + blank(after.get(quotes..)?);
+    let separator = after.get(at..)?.chars().next()?;
     let word = before.rsplit([' ', '"', '\'', '(']).next().unwrap_or_default();
     let is_option = name.starts_with("--") && quotes == 0 && at > 0;
     match separator {
         _ if is_option && separator != '=' => return Some(at),
         // A resource of AWS may be called so, and a file.
         ':' if word.starts_with("arn:") || word.contains('/') => return None,
-        ':' if at == 0 && behind.starts_with(": ") && STARTS_OF_CODES.iter().any(|start| name.starts_with(start)) => {
+        ':' if at == 0 && after.starts_with(": ") && STARTS_OF_CODES.iter().any(|start| name.starts_with(start)) => {
             return None;
         }
         ':' | '=' | '>' => {}
         _ => return None,
     }
-    let at = at + 1 + usize::from(behind.get(at..)?.starts_with("=>"));
-    let value = behind.get(at..)?.trim_start().trim_start_matches('\\');
-    Some(behind.len() - value.strip_prefix(['"', '\'']).unwrap_or(value).len())
+    let at = at + 1 + usize::from(after.get(at..)?.starts_with("=>"));
+    let value = after.get(at..)?.trim_start().trim_start_matches('\\');
+    Some(after.len() - value.strip_prefix(['"', '\'']).unwrap_or(value).len())
 }
 
 /// How long the secret is that `value` begins with; a quote before it tells where it ends.
@@ -160,9 +160,9 @@ fn value_length(separator: &str, value: &str) -> usize {
     }
     let end = |value: &str| value.find([' ', ',', ';', '&', '<', '"', '\'', '}', ')', ']']).unwrap_or(value.len());
     let first = end(value);
-    let (word, behind) = value.split_at(first);
+    let (word, after) = value.split_at(first);
     let is_scheme = separator.contains(':') && SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
-    match behind.strip_prefix(' ') {
+    match after.strip_prefix(' ') {
         Some(secret) if is_scheme => first + 1 + end(secret),
         _ => first,
     }

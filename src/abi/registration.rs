@@ -10,10 +10,10 @@ use crate::config::options::OPTIONS;
 use crate::host::bindings::{
     FLB_CONFIG_MAP_STR, FLB_PROXY_GOLANG, FLB_PROXY_OUTPUT_PLUGIN, flb_config_map, flb_plugin_proxy_def,
 };
-use crate::host::symbols;
+use crate::host::{log, symbols};
 use crate::log::Level;
 
-/// Fills the host's definition of the plugin. Answers whether there was one to fill.
+/// Fills in the host's definition of the plugin. Returns whether there was one.
 ///
 /// The texts are static: hosts up to 2.1 keep the name by pointer, all keep the description and the option table, and
 /// none frees them. build.rs links the library so that `dlclose` leaves it mapped, so the host may read them for as
@@ -23,7 +23,7 @@ use crate::log::Level;
 /// `def` is NULL or comes from the host's `malloc` and holds the first 32 bytes of `flb_plugin_proxy_def` at least.
 pub(super) unsafe fn fill(def: *mut flb_plugin_proxy_def) -> bool {
     if def.is_null() {
-        symbols::report(Level::Error, &["registration without a definition"]);
+        log::report(Level::Error, &["registration without a definition"]);
         return false;
     }
     // No reference to `*def` is made: on older hosts it is shorter than our type.
@@ -40,8 +40,7 @@ pub(super) unsafe fn fill(def: *mut flb_plugin_proxy_def) -> bool {
     // SAFETY: `def` comes from the host's `malloc`.
     let size = unsafe { symbols::usable_size(def.cast::<c_void>()) };
     const END: usize = offset_of!(flb_plugin_proxy_def, config_map) + size_of::<*const flb_config_map>();
-    // A longer allocation than that of our structure comes from a host that we do not know, and whose option table may have
-    // another form.
+    // An allocation longer than our structure comes from an unknown host, whose option table may have another layout.
     let is_ours = |size| (END..=END + size_of::<usize>()).contains(&size);
     if size.is_some_and(is_ours) && symbols::is_known_version() {
         // SAFETY: the write stays inside the allocation. Where the host's own structure is shorter, the bytes are
@@ -73,7 +72,7 @@ struct Table {
     _texts: Vec<CString>,
 }
 
-// SAFETY: the pointers lead to the texts beside them, and nothing is changed once it is built.
+// SAFETY: the pointers refer to the texts beside them, and nothing changes once it is built.
 unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}
@@ -91,7 +90,7 @@ impl Table {
                         texts.push(text);
                         pointer
                     }
-                    // Not with our table; a test looks at every entry.
+                    // Does not happen with our table: a test checks every entry.
                     Err(_) => ptr::null(),
                 };
                 entries.push(flb_config_map {

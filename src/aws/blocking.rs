@@ -1,8 +1,8 @@
 //! System calls that may never return: names are looked up and files are read on threads of our own.
 //!
-//! The delivery thread waits for an answer for a limited time and goes on without it; a hanging thread holds up nothing
-//! else. One thread is started with the output, so that a shortage of threads stops nothing. tokio's pool would start one
-//! for each call, panic where there is none, and let calls wait for one another.
+//! The delivery thread waits for a result for a limited time and then continues without it; a hanging thread delays nothing
+//! else. One thread is started with the output, so that a later shortage of threads does no harm. tokio's pool would start
+//! one per call, panic if it cannot, and make calls wait for one another.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,25 +16,25 @@ use tokio::time::Instant;
 
 use crate::log::duration;
 
-/// This many calls may hang before others wait for them.
+/// Up to this many calls run concurrently; if all of them hang, others wait.
 const MAX_THREADS: usize = 4;
 
-/// This many of them may be calls of [`Blocking::run`], so that a stuck mount leaves threads for names.
+/// Up to this many of them are calls of [`Blocking::run`], so that a stuck mount leaves threads for name look-ups.
 const MAX_RUNS: usize = 2;
 
 /// Stack of such a thread, in bytes: modules of the C library's resolver may need some.
 const STACK_BYTES: usize = 1 << 20;
 
-/// All threads but the first end when they have had nothing to do for this long.
+/// All threads but the first end after this long without work.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// How long the exit waits for calls that hang. A thread that hangs longer touches nothing of ours but code, which stays
-/// mapped (build.rs).
-const EXIT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the exit waits for hanging calls. A thread that hangs longer uses nothing of ours but code, which stays mapped
+/// (build.rs).
+const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads of one instance. The last clone that goes waits for them.
+/// The threads of one instance. Dropping the last clone waits for them.
 #[derive(Clone)]
 pub struct Blocking {
     threads: Arc<Threads>,
@@ -70,9 +70,9 @@ pub enum Unanswered {
     NoThread(String),
     /// It did not return within this time.
     Late(Duration),
-    /// Others hang already.
+    /// Too many calls are hanging already.
     Hanging,
-    /// All threads waited for something else, for this long.
+    /// All threads were busy for this long; and why no more could be started, if so.
     Busy(Duration, Option<String>),
     /// The instance ends, or the call panicked.
     Ended,
@@ -83,12 +83,12 @@ impl fmt::Display for Unanswered {
         match self {
             Unanswered::NoThread(reason) => write!(f, "no thread is available: {reason}"),
             Unanswered::Late(limit) => write!(f, "no answer within {}", duration(*limit)),
-            Unanswered::Hanging => f.write_str("other calls hang already"),
+            Unanswered::Hanging => f.write_str("other calls are already hanging"),
             Unanswered::Busy(limit, None) => write!(f, "other calls hung for {}", duration(*limit)),
             Unanswered::Busy(limit, Some(denied)) => {
                 write!(f, "other calls hung for {}, and no thread is available: {denied}", duration(*limit))
             }
-            Unanswered::Ended => f.write_str("it was given up"),
+            Unanswered::Ended => f.write_str("the call was abandoned"),
         }
     }
 }
@@ -101,7 +101,10 @@ impl Blocking {
         Blocking { threads: Arc::new(Threads { shared }) }
     }
 
-    /// The result of `call`, if it comes within `limit`. A call that has not begun by then never does.
+    /// The result of `call`. A call that has not begun within `limit` never does.
+    ///
+    /// # Errors
+    /// When there is no result within `limit`, or no thread.
     pub async fn run<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -119,7 +122,7 @@ impl Blocking {
             if !answer.is_closed() {
                 let result = call();
                 drop(run);
-                // Perhaps nobody waits for it any more.
+                // Nobody may be waiting any more.
                 drop(answer.send(result));
             }
         }))?;
@@ -131,7 +134,10 @@ impl Blocking {
         }
     }
 
-    /// Hands over a call whose result goes its own way.
+    /// Runs a call that delivers its own result.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
     pub fn submit(&self, job: Job) -> Result<(), Unanswered> {
         let shared = &self.threads.shared;
         let mut queue = shared.lock();
@@ -140,7 +146,7 @@ impl Blocking {
         }
         if queue.running == 0 {
             let reason = queue.denied.clone().unwrap_or_default();
-            // The job takes the lock when it goes.
+            // Dropping the job may take the lock.
             drop(queue);
             drop(job);
             return Err(Unanswered::NoThread(reason));
@@ -176,7 +182,7 @@ impl Shared {
         }
     }
 
-    /// A thread: takes calls until there is nothing more to do for it.
+    /// The body of a thread: runs calls until there are no more.
     fn work(self: Arc<Self>) {
         let _running = Running(&self);
         while let Some(job) = self.next() {
@@ -204,11 +210,11 @@ impl Shared {
     }
 }
 
-/// A call of [`Blocking::run`] until it has returned, or was given up before it began.
+/// A call of [`Blocking::run`], until it has returned or was abandoned before it began.
 struct Run(Arc<Shared>);
 
 impl Run {
-    /// `None` when others hang already.
+    /// `None` when too many are hanging already.
     fn begin(shared: &Arc<Shared>) -> Option<Run> {
         let mut queue = shared.lock();
         (queue.runs < MAX_RUNS).then(|| queue.runs += 1)?;
@@ -222,7 +228,7 @@ impl Drop for Run {
     }
 }
 
-/// A thread that runs; a call that panics ends it.
+/// A running thread. A call that panics ends it.
 struct Running<'a>(&'a Shared);
 
 impl Drop for Running<'_> {
@@ -235,15 +241,15 @@ impl Drop for Threads {
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         queue.is_closed = true;
-        // Their callers learn that they were given up.
+        // Dropping them tells their callers that they were abandoned.
         let (jobs, mut handles) = (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.handles));
         drop(queue);
         drop(jobs);
         self.shared.changed.notify_all();
-        let deadline = Instant::now() + EXIT_PATIENCE;
+        let deadline = Instant::now() + EXIT_GRACE;
         while !handles.is_empty() && Instant::now() < deadline {
             let (ended, others): (Vec<_>, Vec<_>) = handles.into_iter().partition(JoinHandle::is_finished);
-            // A panic was told by the hook.
+            // The hook has reported a panic.
             ended.into_iter().for_each(|handle| drop(handle.join()));
             handles = others;
             thread::sleep(Duration::from_millis(1));
@@ -317,7 +323,7 @@ mod tests {
         let shared = Arc::clone(&blocking.threads.shared);
         let begin = Instant::now();
         drop(blocking);
-        assert!(begin.elapsed() >= EXIT_PATIENCE);
+        assert!(begin.elapsed() >= EXIT_GRACE);
         assert_eq!(shared.lock().running, 1);
         drop(release);
     }

@@ -1,5 +1,6 @@
 //! Where Kinesis is.
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -8,7 +9,6 @@ use http::uri::{Authority, Scheme};
 
 use crate::aws::region::{Kind, Region};
 use crate::aws::shared_config::SharedConfig;
-use crate::error::Mistake;
 use crate::redact::one_line;
 
 /// A server to talk to: scheme, host, port.
@@ -17,8 +17,29 @@ pub struct Endpoint {
     uri: Uri,
 }
 
+/// Why there is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EndpointError {
+    /// The URL in AWS's shared configuration is none.
+    InvalidUrl {
+        /// The URL, as a log line may show it.
+        url: String,
+        /// What an endpoint may be.
+        allowed: String,
+    },
+    /// The region's name is not part of a valid host name.
+    NoHost(Region),
+    /// FIPS is asked for, and so is this endpoint.
+    NotFips(Endpoint),
+    /// Dual stack is asked for, and so is this endpoint.
+    NotDualStack(Endpoint),
+}
+
 impl Endpoint {
-    /// Reads `host`, `host:port` or a URL without a path; no scheme means https. The error says what is allowed.
+    /// Reads `host`, `host:port` or a URL without a path; no scheme means https.
+    ///
+    /// # Errors
+    /// What is allowed.
     pub fn parse(text: &str) -> Result<Endpoint, String> {
         let allowed = || "use host, host:port, https://host:port or http://host:port, without a path".to_owned();
         let url = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
@@ -32,47 +53,40 @@ impl Endpoint {
         Self::from_parts(scheme, authority).ok_or_else(allowed)
     }
 
-    /// The public endpoint of Kinesis in `region`; `None` when the region's name makes no host's.
+    /// The public endpoint of Kinesis in `region`; `None` if the region's name does not form a valid host name.
     pub fn of_region(region: &Region, kind: Kind) -> Option<Endpoint> {
         Self::from_parts(Scheme::HTTPS, region.host(kind).parse().ok()?)
     }
 
-    /// The endpoint that the options ask for, or else AWS's shared configuration, or else the region's.
-    pub fn choose(
+    /// The endpoint that the options name, else AWS's shared configuration's, else the region's.
+    ///
+    /// # Errors
+    /// When there is none, or when a named endpoint and a kind of the region's endpoint are both asked for: a FIPS endpoint
+    /// that was asked for and silently not used would be worse than none.
+    pub(crate) fn choose(
         configured: Option<Endpoint>,
         use_fips: Option<bool>,
         use_dual_stack: Option<bool>,
         shared: &SharedConfig,
         region: &Region,
-    ) -> Result<Endpoint, Mistake> {
-        let mistake = |option: &'static str, text| Mistake { option: option.into(), text };
-        let endpoint = match (configured, &shared.endpoint_url) {
+    ) -> Result<Endpoint, EndpointError> {
+        let named = match (configured, &shared.endpoint_url) {
             (Some(endpoint), _) => Some(endpoint),
-            (None, Some(url)) => Some(Endpoint::parse(url).map_err(|allowed| {
-                let url = one_line(url);
-                mistake("endpoint", format!("'{url}', of AWS_ENDPOINT_URL or the profile, is not valid: {allowed}"))
-            })?),
+            (None, Some(url)) => Some(
+                Endpoint::parse(url).map_err(|allowed| EndpointError::InvalidUrl { url: one_line(url), allowed })?,
+            ),
             (None, None) => None,
         };
         let kind = Kind {
             fips: use_fips.unwrap_or(shared.use_fips_endpoint),
             dual_stack: use_dual_stack.unwrap_or(shared.use_dualstack_endpoint),
         };
-        let Some(endpoint) = endpoint else {
-            let endpoint = Endpoint::of_region(region, kind);
-            return endpoint.ok_or_else(|| mistake("region", format!("'{region}' makes no endpoint")));
-        };
-        for (option, wanted) in [("use_fips_endpoint", kind.fips), ("use_dualstack_endpoint", kind.dual_stack)] {
-            if wanted {
-                return Err(mistake(option, Self::contradiction(&endpoint)));
-            }
+        match named {
+            None => Endpoint::of_region(region, kind).ok_or_else(|| EndpointError::NoHost(region.clone())),
+            Some(endpoint) if kind.fips => Err(EndpointError::NotFips(endpoint)),
+            Some(endpoint) if kind.dual_stack => Err(EndpointError::NotDualStack(endpoint)),
+            Some(endpoint) => Ok(endpoint),
         }
-        Ok(endpoint)
-    }
-
-    /// Why an endpoint by name and a kind of endpoint are one too many.
-    pub fn contradiction(endpoint: &Endpoint) -> String {
-        format!("it asks for another endpoint than '{endpoint}', which is set too: set one of them, or this to off")
     }
 
     fn from_parts(scheme: Scheme, authority: Authority) -> Option<Endpoint> {
@@ -85,7 +99,7 @@ impl Endpoint {
         &self.uri
     }
 
-    /// What requests name in their `Host` header: no port when it is the scheme's.
+    /// The `Host` header of requests: without a port if it is the scheme's default.
     pub fn host_header(&self) -> String {
         let host = self.uri.host().unwrap_or_default();
         match self.uri.port_u16() {
@@ -94,17 +108,19 @@ impl Endpoint {
         }
     }
 
-    /// What to warn of: without TLS, others than this machine see what is sent.
-    pub fn warning(&self) -> Option<String> {
+    /// A warning when records would leave this machine without TLS.
+    pub(crate) fn warning(&self) -> Option<String> {
         let host = self.uri.host().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>().map(|address| address.to_canonical());
         let is_here = host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|a| a.is_loopback());
         (!self.is_https() && !is_here).then(|| {
-            format!("'{self}' is reached without TLS: anyone on the way can read records and signatures; use https://")
+            format!(
+                "'{self}' is reached without TLS: anyone on the network can read records and signatures; use https://"
+            )
         })
     }
 
-    /// Whether it is spoken to over TLS.
+    /// Whether it uses TLS.
     pub fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
@@ -117,6 +133,22 @@ fn is_host_and_port(authority: &Authority) -> bool {
     };
     !authority.host().is_empty() && !authority.as_str().contains('@') && port_is_valid
 }
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndpointError::InvalidUrl { url, allowed } => {
+                write!(f, "'{url}' from AWS_ENDPOINT_URL or the profile is not valid: {allowed}")
+            }
+            EndpointError::NoHost(region) => write!(f, "'{region}' does not form an endpoint's host name"),
+            EndpointError::NotFips(endpoint) | EndpointError::NotDualStack(endpoint) => {
+                write!(f, "conflicts with the endpoint '{endpoint}': remove that one or set this option to off")
+            }
+        }
+    }
+}
+
+impl Error for EndpointError {}
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,7 +280,8 @@ mod tests {
         ] {
             let warning = Endpoint::parse(url).unwrap().warning();
             assert_eq!(warning.is_some(), is_warned_of, "{url}");
-            let expected = " is reached without TLS: anyone on the way can read records and signatures; use https://";
+            let expected =
+                " is reached without TLS: anyone on the network can read records and signatures; use https://";
             assert!(warning.is_none_or(|warning| warning == format!("'{url}'{expected}")));
         }
     }
@@ -258,7 +291,7 @@ mod tests {
         kind: [Option<bool>; 2],
         url: Option<&str>,
         shared: [bool; 2],
-    ) -> Result<String, String> {
+    ) -> Result<String, EndpointError> {
         let shared = SharedConfig {
             endpoint_url: url.map(str::to_owned),
             use_fips_endpoint: shared[0],
@@ -267,7 +300,6 @@ mod tests {
         let endpoint = endpoint.map(|text| Endpoint::parse(text).unwrap());
         Endpoint::choose(endpoint, kind[0], kind[1], &shared, &Region::parse("us-east-1").unwrap())
             .map(|endpoint| endpoint.to_string())
-            .map_err(|mistake| mistake.to_string())
     }
 
     #[test]
@@ -282,27 +314,31 @@ mod tests {
         assert_eq!(choose(Some("a"), off, None, [true, false]).unwrap(), "https://a");
     }
 
-    /// A FIPS endpoint that was asked for and silently not used would be worse than none.
     #[test]
-    fn an_endpoint_by_name_and_a_kind_of_endpoint_contradict_each_other() {
-        for (endpoint, kind, url, shared, option) in [
-            (Some("a"), [None, None], None, [true, false], "use_fips_endpoint"),
-            (None, [Some(true), None], Some("https://a"), [false, false], "use_fips_endpoint"),
-            (None, [None, None], Some("https://a"), [false, true], "use_dualstack_endpoint"),
+    fn a_named_endpoint_and_a_kind_of_endpoint_contradict_each_other() {
+        let named = Endpoint::parse("https://a").unwrap();
+        for (endpoint, kind, url, shared, error) in [
+            (Some("a"), [None, None], None, [true, false], EndpointError::NotFips(named.clone())),
+            (None, [Some(true), None], Some("https://a"), [false, false], EndpointError::NotFips(named.clone())),
+            (None, [None, None], Some("https://a"), [false, true], EndpointError::NotDualStack(named.clone())),
         ] {
-            assert_eq!(
-                choose(endpoint, kind, url, shared).unwrap_err(),
-                format!(
-                    "{option}: it asks for another endpoint than 'https://a', which is set too: set one of them, or \
-                     this to off"
-                )
-            );
+            assert_eq!(choose(endpoint, kind, url, shared), Err(error.clone()));
+            let text = "conflicts with the endpoint 'https://a': remove that one or set this option to off";
+            assert_eq!(error.to_string(), text);
         }
-        let mistake = choose(None, [None, None], Some("https://a/b"), [false, false]).unwrap_err();
+    }
+
+    #[test]
+    fn an_endpoint_url_that_is_none_is_named_without_its_secrets() {
+        let error = |url: &str| choose(None, [None, None], Some(url), [false, false]).unwrap_err().to_string();
+        let plain = error("https://a/b");
+        assert!(
+            plain.starts_with("'https://a/b' from AWS_ENDPOINT_URL or the profile is not valid: use host"),
+            "{plain}"
+        );
         for url in ["https://bob:hunter2@a", "http://hunter2@a:1", "https://a/?token=hunter2"] {
-            let mistake = choose(None, [None, None], Some(url), [false, false]).unwrap_err();
-            assert!(mistake.contains("***") && !mistake.contains("hunter2"), "{mistake}");
+            let error = error(url);
+            assert!(error.contains("***") && !error.contains("hunter2"), "{error}");
         }
-        assert!(mistake.starts_with("endpoint: 'https://a/b', of AWS_ENDPOINT_URL or the profile, is not valid"));
     }
 }

@@ -1,6 +1,6 @@
-//! Reads files that a configuration names: on a thread that may hang, up to a size limit, and only regular files.
+//! Reads files named by the configuration: on a thread that may hang, up to a size limit, and only regular files.
 //!
-//! A pipe that nobody writes to, an endless device and a stuck mount each get an error that names the file.
+//! A pipe without a writer, an endless device and a stuck mount each yield an error that names the file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -12,16 +12,15 @@ use crate::aws::blocking::{Blocking, Unanswered};
 use crate::aws::shortage::explained;
 
 /// Largest file of a token, a login or profiles, in bytes.
-pub const MAX_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
-/// Longest wait for a file. Those that the start needs leave time for the fetch of credentials.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait for a file. At the start, this leaves time to fetch credentials.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub enum Unread {
-    /// There is none of this name, or it may not be read; a folder is none, as container engines make one where they miss a
-    /// file.
+pub(crate) enum Unread {
+    /// There is no such file, or it may not be read. Folders count as absent: container engines create one for a missing file.
     Absent(String, io::Error),
     /// It is not a file of limited size, or its file system does not respond.
     Unusable(String),
@@ -29,7 +28,7 @@ pub enum Unread {
 
 impl Unread {
     /// The reason, with the file's name.
-    pub fn reason(self) -> String {
+    pub(crate) fn reason(self) -> String {
         match self {
             Unread::Absent(name, error) => format!("{name}: {error}"),
             Unread::Unusable(reason) => reason,
@@ -37,23 +36,32 @@ impl Unread {
     }
 }
 
-/// What stands in a file, read on a thread of `blocking`.
-pub async fn read(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<Vec<u8>, Unread> {
+/// The content of a file, read on a thread of `blocking`.
+///
+/// # Errors
+/// When it is absent, larger than [`MAX_BYTES`], no regular file, or on a file system that does not respond.
+pub(crate) async fn read(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<Vec<u8>, Unread> {
     let path = path.into();
     let name = path.display().to_string();
     let unanswered = |reason: Unanswered| Unread::Unusable(format!("{name} cannot be read: {reason}"));
-    blocking.run(PATIENCE, move || read_now(&path, MAX_BYTES)).await.map_err(unanswered)?
+    blocking.run(TIMEOUT, move || read_now(&path, MAX_BYTES)).await.map_err(unanswered)?
 }
 
-/// The same as text.
-pub async fn read_text(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<String, Unread> {
+/// As [`read`], for text.
+///
+/// # Errors
+/// As of [`read`], and when it is not UTF-8.
+pub(crate) async fn read_text(blocking: &Blocking, path: impl Into<PathBuf>) -> Result<String, Unread> {
     let path = path.into();
     let name = path.display().to_string();
     String::from_utf8(read(blocking, path).await?).map_err(|_| Unread::Unusable(format!("{name} is not UTF-8")))
 }
 
-/// Reads at most `most` bytes on the calling thread: a file system that does not respond holds it up.
-pub fn read_now(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+/// Reads a file of at most `most` bytes on the calling thread, which a file system that does not respond blocks.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn read_now(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
     let name = path.display();
     let failed = |error: io::Error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP | libc::EACCES | libc::EPERM) => {
@@ -61,7 +69,7 @@ pub fn read_now(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
         }
         _ => Unread::Unusable(format!("{name} cannot be read: {}", explained(&error))),
     };
-    // Opening a pipe would wait for a writer.
+    // Otherwise opening a pipe would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let what = file.metadata().map_err(failed)?.file_type();
     if what.is_dir() {
@@ -82,7 +90,7 @@ fn bounded(file: File, most: u64) -> io::Take<File> {
     file.take(most + 1)
 }
 
-/// A character device may be read: `/dev/null` is a common way to name an empty file.
+/// Character devices may be read: `/dev/null` is a common name for an empty file.
 fn other_than_a_file(what: fs::FileType) -> Option<&'static str> {
     [(what.is_fifo(), "a pipe"), (what.is_socket(), "a socket"), (what.is_block_device(), "a disk")]
         .into_iter()

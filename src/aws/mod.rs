@@ -1,13 +1,14 @@
-//! How AWS is reached and in whose name: regions and endpoints, connections, signatures, credentials.
+//! Access to AWS: regions and endpoints, connections, signatures, credentials.
 
 pub mod blocking;
 pub mod connect;
 pub mod credentials;
 pub mod endpoint;
-pub mod files;
+pub(crate) mod files;
+pub(crate) mod network;
 pub mod region;
-pub mod sdk_http;
-pub mod shared_config;
-pub mod shortage;
-pub mod signature;
-pub mod user_agent;
+pub(crate) mod sdk_http;
+pub(crate) mod shared_config;
+pub(crate) mod shortage;
+pub(crate) mod signature;
+pub(crate) mod user_agent;

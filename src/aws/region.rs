@@ -1,13 +1,16 @@
-//! A region, and which hosts its services have.
+//! Regions, and the host names of Kinesis in them.
 
 use std::fmt;
 
-/// A region's name, such as `us-east-1`. Whether AWS has it is not checked: new ones come.
+/// A region's name, such as `us-east-1`. Not checked against a list: AWS adds regions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region(String);
 
 impl Region {
-    /// Reads a region's name; the error says what is allowed.
+    /// Reads a region's name.
+    ///
+    /// # Errors
+    /// What is allowed.
     pub fn parse(text: &str) -> Result<Region, String> {
         let is_label = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if text.is_empty() || text.len() > 63 || text.starts_with('-') || text.ends_with('-') || !is_label {
@@ -21,7 +24,7 @@ impl Region {
         &self.0
     }
 
-    /// The domains its services are under, without and with IPv6. Source: AWS's `partitions.json`
+    /// The domains of its services, for IPv4 and for dual stack. Source: AWS's `partitions.json`
     /// (<https://github.com/boto/botocore/blob/develop/botocore/data/partitions.json>, read 2026-11).
     fn domains(&self) -> (&'static str, &'static str) {
         const DOMAINS: [(&str, &str, &str); 6] = [
@@ -36,13 +39,13 @@ impl Region {
         found.map_or(("amazonaws.com", "api.aws"), |&(_, domain, dual_stack)| (domain, dual_stack))
     }
 
-    /// The host of Kinesis, as `endpoint-rule-set-1.json` of the same source has it.
+    /// The host name of Kinesis, by `endpoint-rule-set-1.json` of the same source.
     pub(super) fn host(&self, kind: Kind) -> String {
         let (domain, dual_stack_domain) = self.domains();
         let domain = if kind.dual_stack { dual_stack_domain } else { domain };
-        // In GovCloud every endpoint is FIPS's; the one of this name has no other.
-        let is_named_so = kind.fips && (kind.dual_stack || !self.0.starts_with("us-gov-"));
-        format!("kinesis{}.{self}.{domain}", if is_named_so { "-fips" } else { "" })
+        // In GovCloud the plain endpoint is already FIPS, and there is no other.
+        let has_suffix = kind.fips && (kind.dual_stack || !self.0.starts_with("us-gov-"));
+        format!("kinesis{}.{self}.{domain}", if has_suffix { "-fips" } else { "" })
     }
 }
 
@@ -55,8 +58,8 @@ impl fmt::Display for Region {
 /// Which of a region's public endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kind {
-    /// With cryptography validated by FIPS 140, on the server's side. Not every region has one.
+    /// With cryptography validated by FIPS 140 on the server. Not every region has one.
     pub fips: bool,
-    /// With IPv6 beside IPv4.
+    /// Reachable over IPv4 and IPv6.
     pub dual_stack: bool,
 }

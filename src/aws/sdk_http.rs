@@ -1,7 +1,7 @@
-//! Connections for AWS's own library, which asks for credentials: the same proxies and the same trust as for Kinesis.
+//! HTTP for AWS's library, which fetches credentials: with the same proxies and trusted certificates as for Kinesis.
 //!
-//! Credentials are asked for once in an hour or so, so a connection serves one call and there is no pool. Metadata
-//! services are never behind a proxy: see [`crate::aws::connect::proxy`].
+//! Credentials are fetched about once an hour, so a connection serves one call and there is no pool. Metadata services
+//! always bypass the proxy: see [`crate::aws::connect::proxy`].
 
 use std::fmt;
 use std::io;
@@ -21,16 +21,16 @@ use hyper_util::rt::TokioExecutor;
 use crate::aws::connect::Connector;
 use crate::log::duration;
 
-/// Largest reply that is read, in bytes: credentials take some 2 KiB, and nothing else is asked for.
+/// Largest reply, in bytes. Credentials, the only thing that is fetched, take about 2 KiB.
 const MAX_BODY_BYTES: usize = 256 << 10;
-/// Largest head of a reply, including interim replies that arrive with it.
+/// Largest head of a reply, in bytes, including interim replies.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// Longest time of an exchange whose caller sets none, beside the connection's. STS has 20 s for all its tries.
+/// Time limit of an exchange, after connecting, if its caller sets none. STS has 20 s for all its attempts.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client for `aws-config` and STS whose connections `connector` opens.
-pub fn http_client(connector: Connector) -> SharedHttpClient {
+/// A client for `aws-config` and STS that connects by `connector`.
+pub(crate) fn http_client(connector: Connector) -> SharedHttpClient {
     http_client_fn(move |settings, _| {
         let connector = match settings.connect_timeout() {
             Some(limit) => connector.clone().with_connect_timeout(limit),
@@ -82,7 +82,7 @@ impl OneCall {
     }
 }
 
-/// Another try would not help when the reply is too long.
+/// A retry does not help if the reply is too long.
 fn unread(error: Box<dyn std::error::Error + Send + Sync>) -> ConnectorError {
     if error.is::<LengthLimitError>() {
         let text = format!("the reply is longer than {} KiB", MAX_BODY_BYTES >> 10);

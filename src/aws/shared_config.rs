@@ -1,5 +1,6 @@
-//! What AWS's own environment variables and configuration files say of endpoints, read by AWS's own library; the files
-//! themselves are read here, because it would wait for them for ever.
+//! What AWS's environment variables and configuration files say about endpoints.
+//!
+//! AWS's library parses them; the files are read here, because the library might wait for them forever.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -14,7 +15,7 @@ use crate::environment::variable;
 
 /// The text of AWS's two shared files, `config` and `credentials`.
 #[derive(Clone, Default)]
-pub struct SharedFiles {
+pub(crate) struct SharedFiles {
     config: String,
     credentials: String,
     /// More of `config`.
@@ -22,9 +23,12 @@ pub struct SharedFiles {
 }
 
 impl SharedFiles {
-    /// Reads both from where `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE` say, or from the home directory. One that
-    /// does not exist or may not be read is empty, as AWS's libraries have it.
-    pub async fn read(blocking: &Blocking) -> Result<SharedFiles, String> {
+    /// Reads both, from the paths in `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE` or from the home directory. As in
+    /// AWS's libraries, one that does not exist or may not be read counts as empty.
+    ///
+    /// # Errors
+    /// Why one of them cannot be used, with its name.
+    pub(crate) async fn read(blocking: &Blocking) -> Result<SharedFiles, String> {
         let of = async |name: &str, usual: &str| {
             let path = variable(name).unwrap_or_else(|| usual.to_owned());
             match files::read_text(blocking, at_home(Path::new(&path))).await {
@@ -42,13 +46,13 @@ impl SharedFiles {
         SharedFiles { config: config.to_owned(), credentials: credentials.to_owned(), added: String::new() }
     }
 
-    /// With more lines of `config`, which outrank the others.
-    pub fn with(self, lines: String) -> SharedFiles {
+    /// With more lines of `config`, which take precedence.
+    pub(crate) fn with(self, lines: String) -> SharedFiles {
         SharedFiles { added: lines, ..self }
     }
 
-    /// In the form that AWS's library takes.
-    pub fn contents(&self) -> EnvConfigFiles {
+    /// In the form that AWS's library takes them.
+    pub(crate) fn contents(&self) -> EnvConfigFiles {
         EnvConfigFiles::builder()
             .with_contents(EnvConfigFileKind::Config, self.config.as_str())
             .with_contents(EnvConfigFileKind::Credentials, self.credentials.as_str())
@@ -66,21 +70,21 @@ fn at_home(path: &Path) -> PathBuf {
     }
 }
 
-/// What holds unless the output's options say otherwise.
+/// Settings that apply unless the output's options differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SharedConfig {
+pub(crate) struct SharedConfig {
     /// `AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, or the profile's `endpoint_url`; `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`
     /// hides them.
-    pub endpoint_url: Option<String>,
+    pub(crate) endpoint_url: Option<String>,
     /// `AWS_USE_FIPS_ENDPOINT`, or the profile's `use_fips_endpoint`.
-    pub use_fips_endpoint: bool,
+    pub(crate) use_fips_endpoint: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`, or the profile's `use_dualstack_endpoint`.
-    pub use_dualstack_endpoint: bool,
+    pub(crate) use_dualstack_endpoint: bool,
 }
 
 impl SharedConfig {
-    /// What the variables and `files` say; `profile` is the one the output names. Asks no server.
-    pub async fn load(files: &SharedFiles, profile: Option<&str>, region: &Region) -> SharedConfig {
+    /// The settings of the variables and `files`; `profile` is the one that the output names. Connects to nothing.
+    pub(crate) async fn load(files: &SharedFiles, profile: Option<&str>, region: &Region) -> SharedConfig {
         let region = aws_types::region::Region::new(region.as_str().to_owned());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(region)

@@ -1,12 +1,12 @@
-//! Explains which limit of the machine is reached.
+//! Explains which limit of the machine has been reached.
 
 use std::error::Error;
 use std::io;
 
 use crate::system::max_open_files;
 
-/// What has run out, and which setting limits it, if that is the cause of `error`.
-pub fn of(error: &io::Error) -> Option<String> {
+/// What has run out and which setting limits it, if that is what `error` means.
+pub(crate) fn of(error: &io::Error) -> Option<String> {
     match error.raw_os_error()? {
         libc::EMFILE => {
             let limit = max_open_files().map_or("that".to_owned(), |limit| limit.to_string());
@@ -17,8 +17,8 @@ pub fn of(error: &io::Error) -> Option<String> {
     }
 }
 
-/// The same, searched for among all causes.
-pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
+/// As [`of`], for the first cause of `error` that is a shortage.
+pub(crate) fn among(error: &(dyn Error + 'static)) -> Option<String> {
     let mut error = Some(error);
     while let Some(current) = error {
         let of_system = current.downcast_ref::<io::Error>();
@@ -31,7 +31,7 @@ pub fn among(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// An error in our own words, where they say more.
-pub fn explained(error: &io::Error) -> String {
+/// The explanation of a shortage, or else the error's own text.
+pub(crate) fn explained(error: &io::Error) -> String {
     of(error).unwrap_or_else(|| error.to_string())
 }

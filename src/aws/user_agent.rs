@@ -1,25 +1,25 @@
-//! What requests say of who sends them.
+//! The `User-Agent` of requests.
 //!
-//! AWS counts by this header in which surroundings Fluent Bit runs, so its beginning is that of the plugins AWS knows.
+//! AWS counts the environments that Fluent Bit runs in by this header, so it begins as in AWS's own plugins.
 
 use http::header::HeaderValue;
 
-/// The header's value, such as `aws-fluent-bit-plugin-ecs fluent-bit-kinesis/0.1.0`. The surroundings are found as Fluent
-/// Bit's `flb_aws_util.c` finds them: what `FLB_AWS_USER_AGENT` says, else ECS, else Kubernetes.
-pub fn user_agent(environment: &dyn Fn(&str) -> Option<String>) -> HeaderValue {
+/// The header's value, such as `aws-fluent-bit-plugin-ecs fluent-bit-kinesis/0.1.0`. The platform is found as in
+/// Fluent Bit's `flb_aws_util.c`: `FLB_AWS_USER_AGENT`, else ECS, else Kubernetes.
+pub(crate) fn user_agent(environment: &dyn Fn(&str) -> Option<String>) -> HeaderValue {
     const ALONE: HeaderValue =
         HeaderValue::from_static(concat!("aws-fluent-bit-plugin fluent-bit-kinesis/", env!("CARGO_PKG_VERSION")));
-    let told = environment("FLB_AWS_USER_AGENT");
-    let surroundings = match &told {
-        Some(told) => told.as_str(),
+    let configured = environment("FLB_AWS_USER_AGENT");
+    let platform = match &configured {
+        Some(configured) => configured.as_str(),
         None if environment("ECS_CONTAINER_METADATA_URI_V4").is_some() => "ecs",
         None if environment("k8s").is_some_and(|value| value.eq_ignore_ascii_case("enabled")) => "k8s",
         None => "none",
     };
-    if surroundings.eq_ignore_ascii_case("none") {
+    if platform.eq_ignore_ascii_case("none") {
         return ALONE;
     }
-    let text = format!("aws-fluent-bit-plugin-{surroundings} fluent-bit-kinesis/{}", env!("CARGO_PKG_VERSION"));
+    let text = format!("aws-fluent-bit-plugin-{platform} fluent-bit-kinesis/{}", env!("CARGO_PKG_VERSION"));
     HeaderValue::try_from(text).unwrap_or(ALONE)
 }
 

@@ -1,4 +1,4 @@
-//! The options about several records in one.
+//! The options about packing several records into one.
 
 use super::parse;
 use super::reader::Options;
@@ -16,53 +16,52 @@ enum Mode {
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
-    match (text.to_ascii_lowercase().as_str(), parse::boolean(text)) {
-        // AWS's Go plugin knows no other kind and calls it true.
-        ("kpl", _) | (_, Ok(true)) => Ok(Mode::Kpl),
-        ("lines", _) => Ok(Mode::Lines),
-        (_, Ok(false)) => Ok(Mode::Off),
-        _ => Err("use off, kpl or lines".to_owned()),
+    match parse::boolean(text) {
+        // AWS's Go plugin has only this kind and calls it true.
+        Ok(true) => Ok(Mode::Kpl),
+        Ok(false) => Ok(Mode::Off),
+        Err(_) => parse::one_of(&[("off", Mode::Off), ("kpl", Mode::Kpl), ("lines", Mode::Lines)])(text),
     }
 }
 
-/// Reads them, and ends each record in a newline where records are lines.
+/// Reads the options. Aggregated lines need a newline after each record, which is set in `record`.
 pub(super) fn read(options: &mut Options<'_>, record: &mut RecordSettings) -> Option<Aggregation> {
     let mut mode = options.value("aggregation", mode);
     if options.value("simple_aggregation", parse::boolean) {
-        let differs = options.is_set("aggregation") && mode != Mode::Lines;
-        options.mistake_if(differs, "simple_aggregation", "it means aggregation lines: set one of them");
+        if options.is_set("aggregation") && mode != Mode::Lines {
+            options
+                .reject("simple_aggregation", "means aggregation lines, but aggregation differs: set only one of them");
+        }
         mode = Mode::Lines;
     }
     let max_bytes = options.value("aggregation_max_size", parse::size(64..=limits::MAX_RECORD_BYTES));
-    let max_records = options.optional("aggregation_max_count", parse::integer(1..=MOST_RECORDS));
+    let max_records = options.optional("aggregation_max_count", parse::integer(1..=UNLIMITED));
     let by_shard = options.value("shard_map", parse::boolean);
-    if mode != Mode::Kpl {
-        options.meaningless("aggregation_max_size", "but with aggregation kpl");
-        options.meaningless("aggregation_max_count", "but with aggregation kpl");
-        options.meaningless("shard_map", "but with aggregation kpl");
-    } else if options.is_set("aggregation_max_size") {
-        let text = "it is more than max_record_size, which an aggregate has to fit into";
-        options.mistake_if(max_bytes > record.max_bytes, "aggregation_max_size", text);
+    for option in ["aggregation_max_size", "aggregation_max_count", "shard_map"] {
+        options.reject_unless(mode == Mode::Kpl, option, "only valid with aggregation kpl");
     }
     match mode {
         Mode::Off => None,
-        Mode::Kpl => Some(Aggregation::Kpl { max_bytes, max_records: max_records.unwrap_or(MOST_RECORDS), by_shard }),
+        Mode::Kpl => {
+            let fits = max_bytes <= record.max_bytes;
+            options.reject_unless(fits, "aggregation_max_size", "exceeds max_record_size, which limits aggregates too");
+            Some(Aggregation::Kpl { max_bytes, max_records: max_records.unwrap_or(UNLIMITED), by_shard })
+        }
         Mode::Lines => {
-            const ENDED: &str = "with aggregation lines, where a newline ends each record";
-            if !record.newline {
-                options.meaningless("append_newline", ENDED);
-                options.meaningless("chomp_record", ENDED);
+            for option in ["append_newline", "chomp_record"] {
+                options.reject_unless(record.newline, option, "aggregation lines ends each record with a newline");
             }
-            let is_binary = !record.format.is_text();
-            options.mistake_if(is_binary, "aggregation", "msgpack has no lines: use kpl, or another format");
+            if !record.format.is_text() {
+                options.reject("aggregation", "msgpack has no lines: use kpl or another format");
+            }
             record.newline = true;
             Some(Aggregation::Lines)
         }
     }
 }
 
-/// More than any chunk has.
-const MOST_RECORDS: usize = 1 << 30;
+/// More records than any chunk has.
+const UNLIMITED: usize = 1 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -76,7 +75,7 @@ mod tests {
     }
 
     const KPL: Option<Aggregation> =
-        Some(Aggregation::Kpl { max_bytes: 256 << 10, max_records: MOST_RECORDS, by_shard: false });
+        Some(Aggregation::Kpl { max_bytes: 256 << 10, max_records: UNLIMITED, by_shard: false });
 
     #[test]
     fn each_predecessors_way_to_say_it_is_understood() {
@@ -114,43 +113,40 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_together_is_refused() {
-        let ended = "it means nothing with aggregation lines, where a newline ends each record";
+        let ended = "aggregation lines ends each record with a newline";
         for (options, expected) in [
             (&[("aggregation", "zip")][..], "aggregation: 'zip' is not valid: use off, kpl or lines".to_owned()),
             (
                 &[("aggregation", "kpl"), ("simple_aggregation", "on")],
-                "simple_aggregation: it means aggregation lines: set one of them".to_owned(),
+                "simple_aggregation: means aggregation lines, but aggregation differs: set only one of them".to_owned(),
             ),
             (
                 &[("aggregation", "off"), ("simple_aggregation", "on")],
-                "simple_aggregation: it means aggregation lines: set one of them".to_owned(),
+                "simple_aggregation: means aggregation lines, but aggregation differs: set only one of them".to_owned(),
             ),
-            (
-                &[("aggregation_max_size", "64k")],
-                "aggregation_max_size: it means nothing but with aggregation kpl".to_owned(),
-            ),
+            (&[("aggregation_max_size", "64k")], "aggregation_max_size: only valid with aggregation kpl".to_owned()),
             (
                 &[("aggregation", "lines"), ("aggregation_max_count", "9")],
-                "aggregation_max_count: it means nothing but with aggregation kpl".to_owned(),
+                "aggregation_max_count: only valid with aggregation kpl".to_owned(),
             ),
-            (&[("shard_map", "on")], "shard_map: it means nothing but with aggregation kpl".to_owned()),
+            (&[("shard_map", "on")], "shard_map: only valid with aggregation kpl".to_owned()),
             (
                 &[("simple_aggregation", "on"), ("shard_map", "off")],
-                "shard_map: it means nothing but with aggregation kpl".to_owned(),
+                "shard_map: only valid with aggregation kpl".to_owned(),
             ),
             (
                 &[("aggregation", "kpl"), ("aggregation_max_size", "2M")],
-                "aggregation_max_size: it is more than max_record_size, which an aggregate has to fit into".to_owned(),
+                "aggregation_max_size: exceeds max_record_size, which limits aggregates too".to_owned(),
             ),
             (&[("aggregation", "lines"), ("append_newline", "off")], format!("append_newline: {ended}")),
             (&[("aggregation", "lines"), ("chomp_record", "on"), ("format", "ltsv")], format!("chomp_record: {ended}")),
             (
                 &[("aggregation", "lines"), ("format", "msgpack")],
-                "aggregation: msgpack has no lines: use kpl, or another format".to_owned(),
+                "aggregation: msgpack has no lines: use kpl or another format".to_owned(),
             ),
         ] {
-            let mistakes: Vec<String> = parse(options).unwrap_err().mistakes.iter().map(ToString::to_string).collect();
-            assert_eq!(mistakes, [expected], "{options:?}");
+            let issues: Vec<String> = parse(options).unwrap_err().issues.iter().map(ToString::to_string).collect();
+            assert_eq!(issues, [expected], "{options:?}");
         }
         assert!(parse(&[("aggregation", "kpl"), ("max_record_size", "100k")]).is_ok(), "the default gives way");
     }

@@ -1,10 +1,10 @@
-//! The option that says whether coroutines of the host are used.
+//! The option `coroutines`.
 
 use super::parse;
 
 /// Whether flushes wait on coroutines of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Coroutines {
+pub(crate) enum Coroutines {
     /// In versions that are known.
     #[default]
     Auto,
@@ -15,13 +15,17 @@ pub enum Coroutines {
 }
 
 impl Coroutines {
-    /// Reads a value of the option, or of the environment.
-    pub fn parse(text: &str) -> Result<Coroutines, String> {
-        match (text.to_ascii_lowercase().as_str(), parse::boolean(text)) {
-            ("auto", _) => Ok(Coroutines::Auto),
-            (_, Ok(true)) => Ok(Coroutines::On),
-            (_, Ok(false)) => Ok(Coroutines::Off),
-            _ => Err("use auto, on or off".to_owned()),
+    /// Reads a value of the option, or of the environment variable.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub(crate) fn parse(text: &str) -> Result<Coroutines, String> {
+        match parse::boolean(text) {
+            Ok(true) => Ok(Coroutines::On),
+            Ok(false) => Ok(Coroutines::Off),
+            Err(_) => {
+                parse::one_of(&[("auto", Coroutines::Auto), ("on", Coroutines::On), ("off", Coroutines::Off)])(text)
+            }
         }
     }
 }

@@ -1,30 +1,24 @@
-//! Whose name requests are signed in, as the user configured it.
+//! The options about credentials.
 //!
-//! Keys, a profile and a process exclude each other, because a silent precedence hides mistakes. The values of secret
-//! options stand in no message.
+//! Keys, a profile and a process exclude each other, because a silent precedence hides mistakes.
 
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use secrecy::SecretString;
 
+use super::parse;
 use super::reader::Options;
-use super::{any_text, parse};
-use crate::aws::credentials::identity::{Hidden, Identity, Role, Source};
+use crate::aws::credentials::identity::{Identity, Role, Source};
 use crate::aws::endpoint::Endpoint;
 
-/// Whether an option's value may stand in no message. A key id is among them because it may be a misplaced secret.
-pub(super) fn is_secret(option: &str) -> bool {
-    let secret = ["aws_key_id", "aws_sec_key", "aws_ses_token", "process_credentials", "process", "external_id"];
-    secret.contains(&option) || ["role_policy", "policy"].contains(&option)
-}
-
-/// Reads the options of the identity.
+/// Reads the options.
 pub(super) fn read(options: &mut Options<'_>) -> Identity {
     let key_id = options.optional("aws_key_id", key_id);
     let secret = options.optional("aws_sec_key", visible_text);
     let token = options.optional("aws_ses_token", visible_text);
-    let profile = options.optional("profile", any_text);
-    let process = options.optional("process_credentials", any_text);
+    let profile = options.optional("profile", parse::text);
+    let process = options.optional("process_credentials", parse::text);
     let role_arn = options.optional("role_arn", role_arn);
     let external_id = options.optional("external_id", external_id);
     let session_name = options.optional("role_session_name", session_name);
@@ -38,7 +32,7 @@ pub(super) fn read(options: &mut Options<'_>) -> Identity {
     let source = match (keys, profile, process) {
         (Some(keys), ..) => Source::Keys(keys),
         (_, Some(profile), _) => Source::Profile(profile),
-        (.., Some(command)) => Source::Process(Hidden(command)),
+        (.., Some(command)) => Source::Process(SecretString::from(command)),
         (None, None, None) => Source::DefaultChain,
     };
     let duration = Duration::from_secs(duration as u64);
@@ -54,31 +48,27 @@ fn find_contradictions(options: &mut Options<'_>) {
     for (option, other) in
         [("aws_key_id", "aws_sec_key"), ("aws_sec_key", "aws_key_id"), ("aws_ses_token", "aws_key_id")]
     {
-        if !options.is_set(other) {
-            options.meaningless(option, &format!("without {other}"));
-        }
+        options.reject_unless(options.is_set(other), option, &format!("only valid with {other}"));
     }
     for option in ["external_id", "role_session_name", "role_policy", "role_duration_seconds"] {
-        if !options.is_set("role_arn") {
-            options.meaningless(option, "without role_arn");
-        }
+        options.reject_unless(options.is_set("role_arn"), option, "only valid with role_arn");
     }
     let mut sources = ["aws_key_id", "profile", "process_credentials"].into_iter().filter(|name| options.is_set(name));
     if let Some(first) = sources.next() {
         for other in sources.collect::<Vec<_>>() {
-            options.mistake(other, format!("it cannot be used together with {first}: set one of them"));
+            options.reject(other, format!("cannot be combined with {first}: set only one of them"));
         }
     }
 }
 
-/// The part before the first slash of a signature's `Credential`.
+/// It precedes the first slash in a signature's `Credential`.
 fn key_id(text: &str) -> Result<String, String> {
-    let allowed = || "use an access key id, such as AKIAIOSFODNN7EXAMPLE".to_owned();
+    let allowed = || "use an access key ID, such as AKIAIOSFODNN7EXAMPLE".to_owned();
     let fits = text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b',');
     fits.then(|| text.to_owned()).ok_or_else(allowed)
 }
 
-/// Something that can stand in a header.
+/// Text that fits in an HTTP header.
 fn visible_text(text: &str) -> Result<String, String> {
     let fits = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
     fits.then(|| text.to_owned()).ok_or_else(|| "use visible ASCII characters".to_owned())
@@ -94,9 +84,9 @@ fn role_arn(text: &str) -> Result<String, String> {
 
 // Bounds of AssumeRole: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html (read 2026-11).
 
-fn external_id(text: &str) -> Result<Hidden, String> {
+fn external_id(text: &str) -> Result<SecretString, String> {
     let allowed = "use 2 to 1224 of a-z A-Z 0-9 _ + = , . @ : / -";
-    words(text, 2..=1224, "_+=,.@:/-").map(Hidden).ok_or_else(|| allowed.to_owned())
+    words(text, 2..=1224, "_+=,.@:/-").map(SecretString::from).ok_or_else(|| allowed.to_owned())
 }
 
 fn session_name(text: &str) -> Result<String, String> {
@@ -111,11 +101,13 @@ fn words(text: &str, length: std::ops::RangeInclusive<usize>, marks: &str) -> Op
 fn policy(text: &str) -> Result<String, String> {
     let is_object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
     let fits = is_object && text.chars().count() <= 2048;
-    fits.then(|| text.to_owned()).ok_or_else(|| "use a policy in JSON of at most 2048 characters".to_owned())
+    fits.then(|| text.to_owned()).ok_or_else(|| "use a JSON policy of at most 2048 characters".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
     use crate::config::Config;
 
@@ -126,8 +118,8 @@ mod tests {
         Config::parse(&|name| if name == "stream" { Some("logs".to_owned()) } else { value(name) })
     }
 
-    fn mistakes(options: &[(&str, &str)]) -> Vec<String> {
-        parse(options).unwrap_err().mistakes.iter().map(ToString::to_string).collect()
+    fn issues(options: &[(&str, &str)]) -> Vec<String> {
+        parse(options).unwrap_err().issues.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -149,7 +141,7 @@ mod tests {
         ];
         let identity = parse(&options).unwrap().identity;
         let role = identity.role.unwrap();
-        assert_eq!(role.external_id.unwrap().0, "fleet-7");
+        assert_eq!(role.external_id.unwrap().expose_secret(), "fleet-7");
         assert_eq!(role.session_name.as_deref(), Some("node@1"));
         assert!(role.policy.is_some());
         assert_eq!(role.duration, Duration::from_secs(900));
@@ -158,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn half_a_key_and_a_session_without_a_role_are_mistakes() {
-        assert_eq!(mistakes(&[("aws_key_id", "AKIAEXAMPLE")]), ["aws_key_id: it means nothing without aws_sec_key"]);
+    fn half_a_key_and_a_session_without_a_role_are_refused() {
+        assert_eq!(issues(&[("aws_key_id", "AKIAEXAMPLE")]), ["aws_key_id: only valid with aws_sec_key"]);
         assert_eq!(
-            mistakes(&[("aws_sec_key", "s3cr3t"), ("aws_ses_token", "t0k3n")]),
-            ["aws_sec_key: it means nothing without aws_key_id", "aws_ses_token: it means nothing without aws_key_id"]
+            issues(&[("aws_sec_key", "s3cr3t"), ("aws_ses_token", "t0k3n")]),
+            ["aws_sec_key: only valid with aws_key_id", "aws_ses_token: only valid with aws_key_id"]
         );
         let session = [
             ("external_id", "fleet-7"),
@@ -171,12 +163,12 @@ mod tests {
             ("role_duration_seconds", "900"),
         ];
         assert_eq!(
-            mistakes(&session),
+            issues(&session),
             [
-                "external_id: it means nothing without role_arn",
-                "role_session_name: it means nothing without role_arn",
-                "role_policy: it means nothing without role_arn",
-                "role_duration_seconds: it means nothing without role_arn",
+                "external_id: only valid with role_arn",
+                "role_session_name: only valid with role_arn",
+                "role_policy: only valid with role_arn",
+                "role_duration_seconds: only valid with role_arn",
             ]
         );
     }
@@ -184,10 +176,10 @@ mod tests {
     #[test]
     fn kinds_of_credentials_exclude_each_other() {
         assert_eq!(
-            mistakes(&[("aws_key_id", "A"), ("aws_sec_key", "s3cr3t"), ("profile", "p"), ("process", "c")]),
+            issues(&[("aws_key_id", "A"), ("aws_sec_key", "s3cr3t"), ("profile", "p"), ("process", "c")]),
             [
-                "profile: it cannot be used together with aws_key_id: set one of them",
-                "process_credentials: it cannot be used together with aws_key_id: set one of them",
+                "profile: cannot be combined with aws_key_id: set only one of them",
+                "process_credentials: cannot be combined with aws_key_id: set only one of them",
             ]
         );
     }
@@ -197,7 +189,7 @@ mod tests {
         let long = "x".repeat(65);
         let options = [ROLE, ("role_session_name", &long), ("role_duration_seconds", "899"), ("aws_iam_retries", "0")];
         assert_eq!(
-            mistakes(&options),
+            issues(&options),
             [
                 format!("role_session_name: '{long}' is not valid: use 2 to 64 of a-z A-Z 0-9 _ + = , . @ -"),
                 "role_duration_seconds: '899' is not valid: use a whole number from 900 to 43200".to_owned(),
@@ -218,9 +210,9 @@ mod tests {
             ("role_policy", "s3cr3t"),
             ("sts_endpoint", "https://user:s3cr3t@host/path"),
         ];
-        let found = mistakes(&secrets);
+        let found = issues(&secrets);
         assert!(found.len() >= 7, "{found:?}");
-        assert!(found.iter().all(|mistake| !mistake.contains("s3cr3t")), "{found:?}");
+        assert!(found.iter().all(|issue| !issue.contains("s3cr3t")), "{found:?}");
     }
 
     #[test]

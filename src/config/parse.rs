@@ -1,7 +1,34 @@
-//! Option values from text, each with a message that says what is allowed.
+//! Option values from text. Each error says what is allowed.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Any text.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+/// The path of a file.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(text))
+}
+
+/// One of several values by its name, in any case.
+pub(super) fn one_of<T: Copy>(values: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        let found = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        let names = || listed(values.iter().map(|(name, _)| *name));
+        found.map(|(_, value)| *value).ok_or_else(|| format!("use {}", names()))
+    }
+}
+
+/// Names in a sentence: `a`, `a or b`, `a, b or c`.
+pub(super) fn listed(names: impl IntoIterator<Item = &'static str>) -> String {
+    let mut names: Vec<&str> = names.into_iter().collect();
+    let last = names.pop().unwrap_or_default();
+    if names.is_empty() { last.to_owned() } else { format!("{} or {last}", names.join(", ")) }
+}
 
 /// Booleans as Fluent Bit takes them, in any case.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
@@ -41,7 +68,7 @@ fn bytes(text: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_mul(factor)
 }
 
-/// A time: seconds, or a number with `ms`, `s`, `m` or `h`; at most a day.
+/// A duration: seconds, or a number with `ms`, `s`, `m` or `h`; at most a day.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -58,9 +85,21 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h".to_owned())
 }
 
+/// As [`duration`], where zero means that there is no limit.
+pub(super) fn limit(text: &str) -> Result<Option<Duration>, String> {
+    duration(text).map(|time| Some(time).filter(|time| !time.is_zero()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_named_value_is_found_in_any_case_and_an_error_lists_the_names() {
+        let number = one_of(&[("one", 1), ("two", 2), ("three", 3)]);
+        assert_eq!((number("Two"), number("four")), (Ok(2), Err("use one, two or three".to_owned())));
+        assert_eq!((listed(["a"]), listed(["a", "b"])), ("a".to_owned(), "a or b".to_owned()));
+    }
 
     #[test]
     fn booleans_are_those_of_fluent_bit_in_any_case() {

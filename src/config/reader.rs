@@ -1,24 +1,30 @@
-//! Reads option by option and keeps what is wrong with them.
+//! Reads options one by one and collects the issues with them.
+
+use std::fmt::Display;
 
 use super::options::{OPTIONS, OptionSpec};
-use super::{identity, unknown};
-use crate::error::Mistake;
+use super::typos;
+use crate::error::ConfigIssue;
 use crate::redact::one_line;
 
-/// Reads options one by one and collects what is wrong with them.
+/// The options as the user set them.
 pub(super) struct Options<'a> {
     property: &'a dyn Fn(&str) -> Option<String>,
-    mistakes: Vec<Mistake>,
+    issues: Vec<ConfigIssue>,
     read: Vec<&'static str>,
 }
 
 impl<'a> Options<'a> {
     pub(super) fn new(property: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Options { property, mistakes: Vec::new(), read: Vec::new() }
+        Options { property, issues: Vec::new(), read: Vec::new() }
     }
 
     /// The value of an option that has a default.
-    pub(super) fn value<T: Default>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    pub(super) fn value<T: Default, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> T {
         if self.is_set(name) {
             return self.optional(name, parse).unwrap_or_default();
         }
@@ -27,29 +33,36 @@ impl<'a> Options<'a> {
     }
 
     /// The default of an option, whatever the user set.
-    pub(super) fn default<T: Default>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    pub(super) fn default<T: Default, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> T {
         let default = spec(name).and_then(|option| option.default).unwrap_or_default();
         parse(default).unwrap_or_else(|allowed| {
-            self.mistake(name, format!("its default '{default}' is not valid: {allowed}"));
+            self.reject(name, format!("its default '{default}' is not valid: {allowed}"));
             T::default()
         })
     }
 
     /// The value of an option that may be unset.
-    pub(super) fn optional<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn optional<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
         self.read.push(name);
         let mut values = self.values(name);
         let (as_written, text) = values.pop()?;
         if let Some((other, other_text)) = values.into_iter().find(|(_, other)| *other != text) {
             let (text, other_text) = (shown(name, &text), shown(name, &other_text));
-            let conflict = format!("{text}, but {other}, which means the same, is {other_text}: set one of them");
-            self.mistake(as_written, conflict);
+            self.reject(as_written, format!("{text}, but its other name {other} is set to {other_text}: set only one"));
             return None;
         }
         match parse(&text) {
             Ok(value) => Some(value),
             Err(allowed) => {
-                self.mistake(as_written, format!("{} is not valid: {allowed}", shown(name, &text)));
+                self.reject(as_written, format!("{} is not valid: {allowed}", shown(name, &text)));
                 None
             }
         }
@@ -61,10 +74,8 @@ impl<'a> Options<'a> {
 
     /// What the user wrote under the option's name and its aliases. An empty value counts as unset, so that an empty
     /// environment variable in the host's configuration does.
-    pub(super) fn values(&self, name: &str) -> Vec<(&'static str, String)> {
-        let names = spec(name)
-            .into_iter()
-            .flat_map(|option| std::iter::once(option.name).chain(option.aliases.iter().copied()));
+    fn values(&self, name: &str) -> Vec<(&'static str, String)> {
+        let names = spec(name).into_iter().flat_map(OptionSpec::names);
         names
             .filter_map(|name| Some((name, (self.property)(name)?.trim().to_owned())))
             .filter(|(_, text)| !text.is_empty())
@@ -72,43 +83,40 @@ impl<'a> Options<'a> {
     }
 
     /// The options that are set, as the log may show them.
-    pub(super) fn told(&self) -> String {
-        let values = OPTIONS.iter().flat_map(|option| self.values(option.name));
-        let told: Vec<String> = values.map(|(name, text)| format!("{name} {}", shown(name, &text))).collect();
-        one_line(&told.join(", "))
+    pub(super) fn summary(&self) -> String {
+        let mut summary = Vec::new();
+        for option in OPTIONS {
+            let values = self.values(option.name).into_iter();
+            summary.extend(values.map(|(name, text)| format!("{name} {}", shown(option.name, &text))));
+        }
+        one_line(&summary.join(", "))
     }
 
-    pub(super) fn mistake(&mut self, option: &'static str, text: String) {
-        self.mistakes.push(Mistake { option: option.into(), text });
+    /// Notes an issue with `option`.
+    pub(super) fn reject(&mut self, option: &'static str, text: impl Into<String>) {
+        self.issues.push(ConfigIssue::new(option, text));
     }
 
-    pub(super) fn mistake_if(&mut self, condition: bool, option: &'static str, text: &str) {
-        if condition {
-            self.mistake(option, text.to_owned());
+    /// Notes an issue with `option` if it is set although it has no effect there.
+    pub(super) fn reject_unless(&mut self, has_effect: bool, option: &'static str, text: &str) {
+        if !has_effect && self.is_set(option) {
+            self.reject(option, text);
         }
     }
 
-    /// An option that is set although it does nothing there is a mistake.
-    pub(super) fn meaningless(&mut self, option: &'static str, there: &str) {
-        if self.is_set(option) {
-            self.mistake(option, format!("it means nothing {there}"));
-        }
-    }
-
-    /// The mistakes, in the order of the option table.
-    pub(super) fn finish(mut self) -> Vec<Mistake> {
-        self.mistakes.extend(unknown::mistakes(self.property));
+    /// The issues, in the order of the option table.
+    pub(super) fn finish(mut self) -> Vec<ConfigIssue> {
+        self.issues.extend(typos::issues(self.property));
         debug_assert!(OPTIONS.iter().all(|option| self.read.contains(&option.name)), "an option is never read");
-        let position =
-            |name: &str| OPTIONS.iter().position(|option| option.name == name || option.aliases.contains(&name));
-        self.mistakes.sort_by_key(|mistake| position(&mistake.option).unwrap_or(OPTIONS.len()));
-        self.mistakes
+        let position = |name: &str| OPTIONS.iter().position(|option| option.is_called(name));
+        self.issues.sort_by_key(|issue| position(&issue.option).unwrap_or(OPTIONS.len()));
+        self.issues
     }
 }
 
-/// A value as a message may show it; what stands before an `@` may be a password.
+/// A value as a message may show it; what precedes an `@` may be a password.
 fn shown(option: &str, text: &str) -> String {
-    let is_secret = identity::is_secret(option) || text.contains('@');
+    let is_secret = spec(option).is_none_or(|option| option.secret) || text.contains('@');
     if is_secret { "the value (not shown)".to_owned() } else { format!("'{text}'") }
 }
 

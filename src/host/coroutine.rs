@@ -1,15 +1,20 @@
-//! Lets the host's thread go on while a flush waits.
+//! Lets the host's thread continue while a flush waits.
 //!
 //! Fluent Bit runs each flush on a coroutine, and its own outputs switch back to the thread's event loop whenever they
 //! wait. A plugin like this one is expected to block instead, which stops all other flushes of that thread, and
-//! without `workers` the whole engine. But what it takes to wait as the host's own outputs do is exported, and the same in
+//! without `workers` the whole engine. But the functions to wait as the host's own outputs do are exported, and the same in
 //! every version from 1.9.0 to 5.1.1: see include/fluent_bit_proxy.h.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr::{self, NonNull};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::io::read;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 use super::bindings::{
     MK_EVENT_CUSTOM, MK_EVENT_NONE, MK_EVENT_PRIORITY_DEFAULT, MK_EVENT_READ, MK_EVENT_REGISTERED, co_active_fn,
@@ -17,50 +22,63 @@ use super::bindings::{
     mk_event_del_fn,
 };
 use super::handoff::{Parking, TICK, Waiter};
-use super::loan::KeepsThread;
 use super::symbols::{self, find_hosts_own};
 use crate::config::Coroutines;
 
-/// The coroutine that a flush runs on, with an event in its thread's event loop. In a box, because the loop knows its
-/// address.
+/// Why a flush blocks its thread while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockReason {
+    /// By configuration.
+    Configured,
+    /// It does not run on a coroutine, or the host does not export what it takes to suspend it.
+    NoCoroutine,
+    /// The host is newer than any known version.
+    UnknownVersion,
+    /// The host's structures are not laid out as expected.
+    UnknownLayout,
+    /// There is no free descriptor, or no room in the event loop.
+    NoDescriptor,
+}
+
+/// The coroutine that a flush runs on, with an event in its thread's event loop. Boxed, because the loop keeps its address.
 #[repr(C)]
 pub(super) struct Coroutine {
     /// First, because the event loop calls [`resume`] with its address.
     event: UnsafeCell<mk_event>,
-    /// A timer (`timerfd_create(2)`): it goes off every [`TICK`], and at once when it is woken. Closed when the coroutine has
-    /// left, or will never be continued.
+    /// A timer (`timerfd_create(2)`) that expires every [`TICK`], and immediately on a wake. Closed when the coroutine has left,
+    /// or will never be resumed.
     timer: Mutex<Option<OwnedFd>>,
     host: &'static Host,
     event_loop: NonNull<c_void>,
     coroutine: NonNull<c_void>,
-    /// Where the coroutine notes whom to switch back to, and the context of itself that follows.
+    /// Holds the context to switch back to, and the coroutine's own.
     contexts: NonNull<flb_coro>,
     in_loop: Cell<bool>,
     parking: Parking,
 }
 
-// SAFETY: another thread only drops it when its own has let go of it, and then it is in no event loop.
+// SAFETY: another thread only drops it after its own has released it, and then it is in no event loop.
 unsafe impl Send for Coroutine {}
 // SAFETY: other threads only call `wake`, which uses the timer alone, under its lock, and `abandon`, which does nothing unless
 // the thread is that of the event loop.
 unsafe impl Sync for Coroutine {}
 
 impl Coroutine {
-    /// The coroutine that runs, or why it cannot be used.
-    pub(super) fn current(wanted: Coroutines) -> Result<Box<Coroutine>, KeepsThread> {
+    /// The running coroutine, or why it cannot be used.
+    pub(super) fn current(wanted: Coroutines) -> Result<Box<Coroutine>, BlockReason> {
         let host = match wanted {
-            Coroutines::Off => return Err(KeepsThread::AsConfigured),
-            Coroutines::Auto | Coroutines::On => Host::get().ok_or(KeepsThread::NoCoroutine)?,
+            Coroutines::Off => return Err(BlockReason::Configured),
+            Coroutines::Auto | Coroutines::On => Host::get().ok_or(BlockReason::NoCoroutine)?,
         };
         // SAFETY: these take nothing, and answer what the host noted for this thread.
         let (coroutine, event_loop) = unsafe { ((host.coroutine)(), (host.event_loop)()) };
-        let coroutine = NonNull::new(coroutine).ok_or(KeepsThread::NoCoroutine)?;
-        let event_loop = NonNull::new(event_loop).ok_or(KeepsThread::NoCoroutine)?;
+        let coroutine = NonNull::new(coroutine).ok_or(BlockReason::NoCoroutine)?;
+        let event_loop = NonNull::new(event_loop).ok_or(BlockReason::NoCoroutine)?;
         if wanted == Coroutines::Auto && !symbols::is_known_version() {
-            return Err(KeepsThread::UnknownVersion);
+            return Err(BlockReason::UnknownVersion);
         }
-        let contexts = host.contexts_of(coroutine).ok_or(KeepsThread::UnknownForm)?;
-        let timer = new_timer().ok_or(KeepsThread::NoDescriptor)?;
+        let contexts = host.contexts_of(coroutine).ok_or(BlockReason::UnknownLayout)?;
+        let timer = new_timer().ok_or(BlockReason::NoDescriptor)?;
         let fd = timer.as_raw_fd();
         let this = Box::new(Coroutine {
             event: UnsafeCell::new(UNUSED_EVENT),
@@ -73,20 +91,20 @@ impl Coroutine {
             parking: Parking::default(),
         });
         let event = this.event.get();
-        // SAFETY: loop and event are this thread's, and the event stays where it is until it is taken out, below or by `leave`
-        // or `abandon`.
+        // SAFETY: loop and event are this thread's, and the event stays in place until it is removed, below or by `leave` or
+        // `abandon`.
         let added = unsafe {
             (host.add_event)(event_loop.as_ptr(), fd, MK_EVENT_CUSTOM, MK_EVENT_READ as c_uint, event.cast())
         };
         if added == -1 {
-            return Err(KeepsThread::NoDescriptor);
+            return Err(BlockReason::NoDescriptor);
         }
         this.in_loop.set(true);
         // SAFETY: nobody else knows the event yet but the loop, which does not run.
-        if !is_known_form(unsafe { &*event }, fd) {
-            // Whatever the form of the event, the host finds there what it wrote.
+        if !has_known_layout(unsafe { &*event }, fd) {
+            // Whatever the layout of the event, the host finds in it what it wrote.
             this.leave();
-            return Err(KeepsThread::UnknownForm);
+            return Err(BlockReason::UnknownLayout);
         }
         Ok(this)
     }
@@ -94,14 +112,14 @@ impl Coroutine {
     /// Takes the coroutine out of the thread's event loop, at the end of the flush.
     pub(super) fn leave(&self) {
         if self.in_loop.replace(false) {
-            // SAFETY: it was put into that loop, which is this thread's: only the lender, which runs on the coroutine, and
+            // SAFETY: it was added to that loop, which is this thread's: only the lender, which runs on the coroutine, and
             // `abandon` call this.
             unsafe { (self.host.delete_event)(self.event_loop.as_ptr(), self.event.get()) };
         }
         self.timer().take();
     }
 
-    /// As [`Coroutine::leave`], for a coroutine that the host never continues. Does nothing on another thread than its own.
+    /// As [`Coroutine::leave`], for a coroutine that the host never resumes. Does nothing on any thread but its own.
     pub(super) fn abandon(&self) {
         // SAFETY: takes nothing, and answers what the host noted for this thread.
         if unsafe { (self.host.event_loop)() } == self.event_loop.as_ptr() {
@@ -109,36 +127,36 @@ impl Coroutine {
         }
     }
 
-    fn timer(&self) -> std::sync::MutexGuard<'_, Option<OwnedFd>> {
+    fn timer(&self) -> MutexGuard<'_, Option<OwnedFd>> {
         self.timer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn notice_wakes(&self) {
-        let timer = self.timer();
-        let Some(timer) = timer.as_ref() else { return };
-        let mut count = [0_u8; 8];
-        // SAFETY: eight bytes, as a timer gives them. It fails when there is no wake to notice.
-        unsafe { libc::read(timer.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    /// Resets the timer's count of expirations, which keeps the event loop from reporting them again.
+    fn acknowledge(&self) {
+        if let Some(timer) = self.timer().as_ref() {
+            // Fails if there are none.
+            read(timer, &mut [0_u8; 8]).ok();
+        }
     }
 }
 
 impl Waiter for Box<Coroutine> {
     fn wait(&self) {
-        // SAFETY: `lend` found this coroutine running and calls this before it returns, so its caller is the thread's event
-        // loop.
-        self.parking.park(|| unsafe { (self.host.switch)(self.contexts.as_ref().caller) });
-        self.notice_wakes();
+        // SAFETY: `with_chunk` found this coroutine running and calls this before it returns, so its caller is the thread's
+        // event loop.
+        self.parking.park(|| unsafe { self.host.switch_to(self.contexts.as_ref().caller) });
+        self.acknowledge();
     }
 
     fn wake(&self) {
         if let Some(timer) = self.timer().as_ref() {
-            set(timer, libc::timespec { tv_sec: 0, tv_nsec: 1 });
+            set(timer, AT_ONCE);
         }
     }
 }
 
-/// What is handed to the loop. Where the host's structure has another member before `priority`, it writes the priority
-/// elsewhere. `data` is not used by an event of this kind, and should the two have changed places, nothing is lost.
+/// What the loop gets. If the host's structure has another member before `priority`, the host writes the priority elsewhere,
+/// which [`has_known_layout`] notices. Events of this kind do not use `data`; it equals `handler` in case the two are swapped.
 const UNUSED_EVENT: mk_event = mk_event {
     fd: -1,
     type_: 0,
@@ -152,8 +170,8 @@ const UNUSED_EVENT: mk_event = mk_event {
     room: [0; 8],
 };
 
-/// Whether an event that was put into a loop was filled as the structure says.
-fn is_known_form(event: &mk_event, fd: c_int) -> bool {
+/// Whether the host has filled an event as the structure says.
+fn has_known_layout(event: &mk_event, fd: c_int) -> bool {
     let filled = mk_event {
         fd,
         type_: MK_EVENT_CUSTOM,
@@ -172,43 +190,44 @@ fn is_known_form(event: &mk_event, fd: c_int) -> bool {
     members(event) == members(&filled)
 }
 
+/// `None` when there is no free descriptor.
 fn new_timer() -> Option<OwnedFd> {
-    // SAFETY: makes a descriptor that nobody else knows.
-    let timer = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
-    // SAFETY: just made, and owned by nobody.
-    let timer = (timer != -1).then(|| unsafe { OwnedFd::from_raw_fd(timer) })?;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok()?;
     set(&timer, EVERY_TICK);
     Some(timer)
 }
 
-const EVERY_TICK: libc::timespec = libc::timespec { tv_sec: TICK.as_secs() as libc::time_t, tv_nsec: 0 };
+const EVERY_TICK: Timespec = Timespec { tv_sec: TICK.as_secs().cast_signed(), tv_nsec: 0 };
 
-/// Lets the timer go off after `first`, and then every [`TICK`].
-fn set(timer: &OwnedFd, first: libc::timespec) {
-    let times = libc::itimerspec { it_interval: EVERY_TICK, it_value: first };
-    // SAFETY: the descriptor is a timer, and the times are valid, so it cannot fail.
-    unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &times, ptr::null_mut()) };
+/// Zero would disarm the timer.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1 };
+
+/// Lets the timer expire after `first`, and then every [`TICK`].
+fn set(timer: &OwnedFd, first: Timespec) {
+    let times = Itimerspec { it_interval: EVERY_TICK, it_value: first };
+    // Cannot fail: it is a timer, and the times are valid.
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &times).ok();
 }
 
-/// Called by the event loop when the timer has gone off: runs the coroutine until it is suspended again or at its end.
+/// Called by the event loop when the timer has expired: runs the coroutine until it is suspended again or ends.
 unsafe extern "C" fn resume(event: *mut c_void) -> c_int {
-    // SAFETY: the event is the first member of a coroutine, which stays while it is in the loop.
+    // SAFETY: the event is the first member of a coroutine, which stays in place while it is in the loop.
     let this = unsafe { &*event.cast::<Coroutine>() };
     if !this.parking.unpark() {
-        this.notice_wakes();
+        this.acknowledge();
         return 0;
     }
     let (host, coroutine, contexts) = (this.host, this.coroutine.as_ptr(), this.contexts.as_ptr());
-    // SAFETY: what the host does to continue a coroutine. When it comes back, `this` may be gone.
+    // SAFETY: what the host does to resume a coroutine. When the switch returns, `this` may be gone.
     unsafe {
         (host.set_coroutine)(coroutine);
         (*contexts).caller = (host.active_context)();
-        (host.switch)((*contexts).callee);
+        host.switch_to((*contexts).callee);
     }
     0
 }
 
-/// The coroutine that runs, and the host's data of it.
+/// The running coroutine, and the host's data of it.
 pub(super) fn running() -> Option<(NonNull<c_void>, NonNull<c_void>)> {
     let host = Host::get().filter(|_| symbols::is_known_version())?;
     // SAFETY: takes nothing, and answers what the host noted for this thread.
@@ -230,12 +249,47 @@ struct Host {
 }
 
 impl Host {
-    /// Where `coroutine`, which runs, has its two contexts. So the second is the active one: anything else there is not a
+    /// Switches to another stack, and returns when something switches back to this one.
+    ///
+    /// # Safety
+    /// `context` is that of a suspended coroutine of this thread, or of its event loop.
+    #[cfg(not(target_arch = "aarch64"))]
+    unsafe fn switch_to(&self, context: *mut c_void) {
+        // SAFETY: by this function's contract. The host's function keeps what a function must keep.
+        unsafe { (self.switch)(context) };
+    }
+
+    /// Switches to another stack, and returns when something switches back to this one.
+    ///
+    /// On this architecture the host's function does not preserve the vector registers v8 to v15, although a function must
+    /// (<https://github.com/fluent/fluent-bit/blob/master/lib/flb_libco/aarch64.c>, read 2026-11). Declared as clobbered, they
+    /// are saved on this stack: our callers' in a flush, and the event loop's in [`resume`].
+    ///
+    /// # Safety
+    /// `context` is that of a suspended coroutine of this thread, or of its event loop.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(never)]
+    unsafe fn switch_to(&self, context: *mut c_void) {
+        // SAFETY: by this function's contract; a call by the C convention, with the stack aligned as always, and every register
+        // declared that it may change.
+        unsafe {
+            std::arch::asm!(
+                "blr {switch}",
+                switch = in(reg) self.switch,
+                in("x0") context,
+                out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+                out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                clobber_abi("C"),
+            );
+        }
+    }
+
+    /// Where `coroutine`, which is running, has its two contexts. Its own must be the active one: otherwise this is not a
     /// coroutine as described.
     fn contexts_of(&self, coroutine: NonNull<c_void>) -> Option<NonNull<flb_coro>> {
         // SAFETY: takes nothing, and answers what runs on this thread.
         let active = unsafe { (self.active_context)() };
-        // The host's built for valgrind have a word before.
+        // Hosts built for valgrind have one more word before them.
         [0, 1].into_iter().find_map(|words_before| {
             // SAFETY: the host's structure has at least three words, and `callee` is the second or the third.
             let contexts = unsafe { coroutine.cast::<usize>().add(words_before).cast::<flb_coro>() };

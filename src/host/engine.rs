@@ -1,9 +1,9 @@
-//! Whether the host is about to end.
+//! Whether the host is shutting down.
 //!
-//! It tells no plugin: it first waits for the flushes of its outputs. It notes a signal in a variable of the executable,
-//! but the end of an input, `flb_stop` and a reload only in its configuration. Each flush's coroutine leads there, through
-//! structures that have been the same from 1.9.0 to 5.1.1. They are read through the kernel, so that a wrong address is an
-//! error and not a crash, and used only when they hold what is known to be there.
+//! It does not notify plugins: it first waits for the flushes of its outputs. It records a signal in a variable of its
+//! executable, but the end of an input, `flb_stop` and a reload only in its configuration. That can be reached from each
+//! flush's coroutine, through structures that have been the same from 1.9.0 to 5.1.1. They are read through the kernel, so
+//! that a wrong address is an error and not a crash, and used only if their content is as expected.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
@@ -26,16 +26,16 @@ unsafe impl Send for Engine {}
 unsafe impl Sync for Engine {}
 
 impl Engine {
-    pub(crate) fn of(instance: *mut c_void, presence: Arc<Presence>) -> Engine {
+    pub(crate) fn new(instance: *mut c_void, presence: Arc<Presence>) -> Engine {
         Engine { presence, instance, config: OnceLock::new() }
     }
 
-    /// Finds the engine's configuration, once. To be called in a flush.
-    pub(crate) fn meet(&self) {
+    /// Looks for the engine's configuration, once. To be called in a flush.
+    pub(crate) fn locate(&self) {
         self.config.get_or_init(|| find_config(self.instance));
     }
 
-    /// Whether it was told to end, for any reason.
+    /// Whether it is shutting down, for any reason.
     pub(crate) fn is_stopping(&self) -> bool {
         let config = self.config.get().copied().flatten();
         symbols::was_signalled() || config.is_some_and(|config| self.is_shutting_down(config))

@@ -1,7 +1,7 @@
-//! A panic becomes an answer to the host and a line in its log; it never unwinds into the host.
+//! A panic becomes a return value for the host and a line in its log; it never unwinds into the host.
 //!
-//! The hook of the standard library prints a backtrace to stderr. Here that would go past the host's log, and on a
-//! coroutine's stack it would run over the end. The hook installed by [`keep_panics_quiet`] only notes message and
+//! The hook of the standard library prints a backtrace to stderr. Here that would bypass the host's log, and overflow a
+//! coroutine's stack. The hook installed by [`keep_panics_quiet`] only notes message and
 //! place for the line that [`guard`] writes.
 
 use std::any::Any;
@@ -9,20 +9,20 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
-use super::symbols;
+use super::log;
 use crate::log::Level;
 
-/// Runs `body`. When it panics, writes one line to the host's log and answers `fallback`.
+/// Runs `body`. If it panics, writes one line to the host's log and returns `fallback`.
 pub fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
     catch(body).unwrap_or_else(|message| {
-        symbols::report(Level::Error, &["internal error: ", &message]);
+        log::report(Level::Error, &["internal error: ", &message]);
         fallback
     })
 }
 
-/// Runs `body`. A panic comes back as its message, with its place when [`keep_panics_quiet`] was called before.
+/// Runs `body`. A panic is returned as its message, with its location if [`keep_panics_quiet`] was called before.
 fn catch<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    // Whatever the body left half done is not looked at again: the callers give up what it worked on.
+    // Nothing that the body may have left half done is used again: callers abandon what it worked on.
     panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
         let noted = LAST_PANIC.try_with(|last| last.borrow_mut().take()).ok().flatten();
         noted.unwrap_or_else(|| text(payload.as_ref()).to_owned())
@@ -46,7 +46,7 @@ fn note(info: &PanicHookInfo<'_>) {
         Some(place) => format!("{message} ({}:{})", place.file(), place.line()),
         None => message.to_owned(),
     };
-    // Fails only while the thread ends, when nobody will ask.
+    // Fails only while the thread ends, when nobody reads it any more.
     LAST_PANIC.try_with(|last| last.replace(Some(noted))).ok();
 }
 

@@ -1,6 +1,6 @@
-//! The hand-over between a thread that lends a chunk and waits, and the thread that uses it meanwhile.
+//! The handoff between a thread that lends a chunk and waits, and the thread that uses it in the meantime.
 //!
-//! It has no unsafe code and knows nothing of the host: tests/it/handoff.rs includes this file and runs its interleavings
+//! It has no unsafe code and knows nothing of the host: tests/it/handoff.rs includes this file and runs all interleavings
 //! with loom.
 
 use std::cell::Cell;
@@ -10,19 +10,19 @@ use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::log::{Line, LineQueue};
 use crate::outcome::Outcome;
 
-/// How often a waiting lender checks whether to go on waiting.
+/// How often a waiting lender checks whether to keep waiting.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// What waits instead of a lender's thread.
 pub(super) trait Waiter {
-    /// Comes back soon after [`Waiter::wake`], which may have been called before, and every [`TICK`] at least. Only the
+    /// Returns soon after [`Waiter::wake`], which may have been called before, and at least every [`TICK`]. Only the
     /// lender calls this.
     fn wait(&self);
     /// Ends the wait. May be called on any thread.
     fn wake(&self);
 }
 
-/// One chunk that is handed over.
+/// The state of one lent chunk.
 pub(super) struct Handoff<W> {
     state: Mutex<State>,
     changed: Condvar,
@@ -36,8 +36,8 @@ struct State {
     outcome: Option<Outcome>,
     /// The borrower is reading the chunk.
     is_read: bool,
-    /// It must no longer read it.
-    is_taken: bool,
+    /// The borrower must not read it any more.
+    is_reclaimed: bool,
     returned: bool,
 }
 
@@ -50,7 +50,8 @@ impl<W: Waiter> Handoff<W> {
         self.waiter.as_ref()
     }
 
-    /// The lender waits for the next line; `None` when the chunk is back. When `gives_up` says so, it is taken back.
+    /// Waits for the next line; `None` once the chunk is returned. Reclaims the chunk when `gives_up` says so. Only the
+    /// lender calls this.
     pub(super) fn next_line(&self, gives_up: &dyn Fn() -> bool) -> Option<Line> {
         let mut state = self.lock();
         loop {
@@ -64,46 +65,47 @@ impl<W: Waiter> Handoff<W> {
             if !state.returned && state.lines.is_empty() {
                 drop(state);
                 if gives_up() {
-                    self.take_back();
+                    self.reclaim();
                 }
                 state = self.lock();
             }
         }
     }
 
-    /// What the borrower made of the chunk, if it got so far.
+    /// The outcome that the borrower has set, if any.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         self.lock().outcome
     }
 
-    /// Takes the chunk back from a borrower that no longer answers. Fails while the borrower reads the chunk.
-    pub(super) fn take_back(&self) -> bool {
+    /// Takes the chunk back from a borrower that no longer responds. Fails while the borrower is reading it.
+    pub(super) fn reclaim(&self) -> bool {
         self.change(|state| {
-            state.is_taken |= !state.is_read;
-            state.returned |= state.is_taken;
-            state.is_taken
+            state.is_reclaimed |= !state.is_read;
+            state.returned |= state.is_reclaimed;
+            state.is_reclaimed
         })
     }
 
-    /// The right to read the chunk, for as long as the result lives; `None` when it was taken back. One at a time has it.
+    /// The right to read the chunk, for as long as the result lives; `None` if the chunk was reclaimed. There is one at a
+    /// time.
     pub(super) fn access(&self) -> Option<Access<'_, W>> {
         let mut state = self.lock();
-        state.is_read = !state.is_taken;
+        state.is_read = !state.is_reclaimed;
         state.is_read.then(|| Access { handoff: self })
     }
 
     /// The borrower is done with the chunk.
-    pub(super) fn give_back(&self) {
+    pub(super) fn return_chunk(&self) {
         self.change(|state| state.returned = true);
     }
 
-    /// Sets what the lender will be told.
-    pub(super) fn settle(&self, outcome: Outcome) {
+    /// Sets the outcome for the lender.
+    pub(super) fn set_outcome(&self, outcome: Outcome) {
         self.lock().outcome = Some(outcome);
     }
 
-    /// Hands a line over; gives it back when nobody waits any more.
-    pub(super) fn tell(&self, line: Line) -> Result<(), Line> {
+    /// Sends a line to the lender. Fails, with the line, when the lender no longer waits.
+    pub(super) fn send(&self, line: Line) -> Result<(), Line> {
         self.change(|state| {
             if state.returned {
                 return Err(line);
@@ -128,11 +130,11 @@ impl<W: Waiter> Handoff<W> {
         }
     }
 
-    /// Changes the state and tells the lender.
+    /// Changes the state and wakes the lender.
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = change(&mut state);
-        // While the lock is held: the lender leaves when it has seen the change.
+        // With the lock held: the lender may return, and drop this, as soon as it sees the change.
         match &self.waiter {
             None => self.changed.notify_one(),
             Some(waiter) => waiter.wake(),
@@ -152,20 +154,20 @@ impl<W: Waiter> Drop for Access<'_, W> {
     }
 }
 
-/// Whether a coroutine is suspended. Only the thread that runs it has this: the coroutine and its event loop by turns.
+/// Whether a coroutine is suspended. Only its own thread uses this: the coroutine and the event loop in turn.
 #[derive(Default)]
 pub(super) struct Parking {
     suspended: Cell<bool>,
 }
 
 impl Parking {
-    /// Suspends the coroutine by `switch`, which comes back when it is continued.
+    /// Suspends the coroutine by `switch`, which returns when it is resumed.
     pub(super) fn park(&self, switch: impl FnOnce()) {
         self.suspended.set(true);
         switch();
     }
 
-    /// Whether the event loop should continue the coroutine: true once for each suspension.
+    /// Whether the event loop should resume the coroutine: true once for each suspension.
     pub(super) fn unpark(&self) -> bool {
         self.suspended.replace(false)
     }

@@ -1,9 +1,9 @@
 //! The host's own metrics: ours are created among those of the output, and appear where the host shows them.
 //!
-//! The host's library for them, cmetrics, knows no threads. What is safe is little, and nothing else is done here: the
-//! series are all created on the host's thread while it initializes the output, before it reads them, because creating
-//! one changes a list that the host walks; later only values are set, which are atomic, and each lookup walks lists that
-//! change no more. The host frees them with the output, after the delivery thread has ended.
+//! The host's metrics library, cmetrics, is not thread-safe, so little is done here: all series are created on the host's
+//! thread while it initializes the output, before it reads them, because creating one changes a list that the host walks.
+//! Later only values are set, which are atomic, and each look-up walks lists that no longer change. The host frees them with
+//! the output, after the delivery thread has ended.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::symbols;
 use crate::clock::{Clock, SystemClock};
 use crate::metrics::{BOUNDS, Exporter, Family, Kind, series};
 
-/// What stands before all names; the host puts `_` between the parts.
+/// The prefix of all names; the host joins the parts with `_`.
 const NAMESPACE: &CStr = c"fluentbit";
 const SUBSYSTEM: &CStr = c"output_kinesis";
 
@@ -38,7 +38,7 @@ struct Series {
 
 /// Texts as the host's functions take them.
 struct Labels {
-    /// Own what the pointers lead to.
+    /// What the pointers refer to.
     _texts: Vec<CString>,
     pointers: Vec<*mut c_char>,
 }
@@ -58,8 +58,8 @@ struct Functions {
     histogram_set: cmt_histogram_set_default_fn,
 }
 
-/// Creates all series of an output to `stream`, zero, and shows them from then on. `None` where the host has no metrics for
-/// outputs (before 2.0), or functions that may be others than those we know.
+/// Creates all series of an output to `stream`, with value zero. `None` if the host has no metrics of outputs (before 2.0),
+/// or unknown functions for them.
 ///
 /// # Safety
 /// Called on the host's thread while it initializes its output `instance`, which is there as long as `presence` says.
@@ -77,7 +77,7 @@ pub(crate) unsafe fn open(instance: *mut c_void, stream: &str, presence: Arc<Pre
 
 const REGISTRY: &CStr = c"flb_output_get_cmt_instance";
 
-/// The functions, if all of them are there, are the host's, and are not newer than what we know.
+/// The functions, if all of them exist, are the host's own, and of a known version.
 fn known_functions() -> Option<Functions> {
     let names = [
         REGISTRY,
@@ -135,7 +135,7 @@ fn create_metric(functions: Functions, registry: *mut c_void, family: &Family) -
     let (namespace, subsystem) = (NAMESPACE.as_ptr().cast_mut(), SUBSYSTEM.as_ptr().cast_mut());
     let (metric, help) = (metric.as_ptr().cast_mut(), help.as_ptr().cast_mut());
     // SAFETY: the host's functions copy all texts and change none; the registry is the output's own, and only this thread
-    // knows it yet. A histogram owns its buckets.
+    // uses it yet. A histogram owns its buckets.
     let created = unsafe {
         match family.kind {
             Kind::Counter => (functions.counter_create?)(registry, namespace, subsystem, metric, help, count, keys),

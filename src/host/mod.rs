@@ -1,8 +1,8 @@
-//! What we call of Fluent Bit: its functions, found by name, its log, its metrics, its coroutines; and the hand-over of
-//! a chunk from one of its threads to ours.
+//! What we call of Fluent Bit: its functions, found by name, its log, its metrics, its coroutines; and the handoff of a
+//! chunk from one of its threads to ours.
 //!
-//! It may call a flush on a coroutine's stack of 24 KiB that has no guard page, so nothing here formats, parses or
-//! allocates much: pointers are checked, panics are caught ([`guard`]), and the work is handed over ([`loan`]).
+//! Flushes run on coroutine stacks of 24 KiB without a guard page, so nothing here formats, parses or allocates much:
+//! pointers are checked, panics are caught ([`guard`]), and the work is handed over (`borrowed_chunk`).
 
 #![expect(unsafe_code, reason = "this is where it belongs")]
 
@@ -16,14 +16,15 @@
 )]
 pub mod bindings;
 pub mod guard;
-pub mod loan;
 
+pub(crate) mod borrowed_chunk;
+pub(crate) mod coroutine;
 pub(crate) mod engine;
+pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod presence;
 pub(crate) mod symbols;
 
-mod coroutine;
 mod handoff;
 mod probe;
 mod sync;

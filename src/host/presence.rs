@@ -1,24 +1,24 @@
-//! Guards the host's objects of an output: once it has left, the host destroys them, and no thread may use them.
+//! Guards the host's structures of an output, which the host frees once the output has exited.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Whether an output's structures in the host are there.
+/// Whether the host still has an output's structures.
 #[derive(Debug)]
 pub(crate) struct Presence(Mutex<bool>);
 
 impl Presence {
-    /// They are there until [`Presence::end`].
+    /// They exist until [`Presence::end`].
     pub(crate) fn begin() -> Presence {
         Presence(Mutex::new(true))
     }
 
-    /// Keeps them there as long as the result lives, which must be short; `None` when they are gone.
+    /// Keeps them in existence for as long as the result lives, which must be short; `None` if they are gone.
     pub(crate) fn hold(&self) -> Option<Held<'_>> {
         let there = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         there.then_some(Held { _locked: there })
     }
 
-    /// From now on they are gone.
+    /// Waits for all holders, and lets nobody hold them any more.
     pub(crate) fn end(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }

@@ -1,14 +1,15 @@
 //! Reads memory that may not be mapped.
 
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
-/// A structure of plain numbers and pointers, for which every pattern of bits is a value.
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// A structure of plain numbers and pointers.
 ///
 /// # Safety
-/// As said.
+/// Every pattern of bits is a value of it.
 pub(super) unsafe trait Plain {}
 
 // SAFETY: numbers and pointers.
@@ -16,24 +17,17 @@ unsafe impl Plain for super::bindings::flb_output_flush {}
 // SAFETY: numbers.
 unsafe impl Plain for super::bindings::flb_config {}
 
-/// A copy of what is at `address`; `None` when no memory is there. The kernel copies it into a pipe: a wrong address is an
-/// error for the kernel, where reading it here would end the process.
+/// A copy of what is at `address`; `None` if no memory is there. The kernel copies it into a pipe: for the kernel a wrong
+/// address is an error, whereas reading it here would end the process.
 pub(super) fn read<T: Plain>(address: NonNull<c_void>) -> Option<T> {
-    let mut ends = [-1; 2];
-    // SAFETY: room for two descriptors.
-    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } == -1 {
-        return None;
-    }
-    // SAFETY: just made, and owned by nobody.
-    let [from, to] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
-    let mut copy = MaybeUninit::<T>::uninit();
-    // SAFETY: the kernel checks the address itself.
+    let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    // SAFETY: the kernel checks the address itself. (rustix would take a slice, which must not be made of it.)
     let written = unsafe { libc::write(to.as_raw_fd(), address.as_ptr(), size_of::<T>()) };
-    // SAFETY: as many bytes as the copy has.
-    let taken = unsafe { libc::read(from.as_raw_fd(), copy.as_mut_ptr().cast(), size_of::<T>()) };
-    let whole = Some(written) == isize::try_from(size_of::<T>()).ok() && taken == written;
-    // SAFETY: filled, and every pattern of bits is a value.
-    whole.then(|| unsafe { copy.assume_init() })
+    let mut copy = vec![0_u8; size_of::<T>()];
+    let taken = rustix::io::read(&from, &mut copy).ok()?;
+    let is_whole = taken == size_of::<T>() && Some(written) == isize::try_from(taken).ok();
+    // SAFETY: as many bytes as it has, of which every pattern is a value.
+    is_whole.then(|| unsafe { copy.as_ptr().cast::<T>().read_unaligned() })
 }
 
 #[cfg(test)]

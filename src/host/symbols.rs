@@ -1,84 +1,17 @@
-//! What the host offers, found by symbol name.
+//! The host's functions, found by symbol name.
 //!
-//! Fluent Bit's executable exports its functions, and each version has others. So none is linked against: they are
+//! Fluent Bit's executable exports its functions, and each version has different ones. So none is linked against: they are
 //! looked up once, and each may be missing.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::io::Write;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::mem;
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
-use std::{io, mem, ptr};
+use std::sync::OnceLock;
 
 use super::bindings::{
-    FLB_LOG_INFO, cmt_version_fn, flb_log_print_fn, flb_output_log_check_fn, flb_output_name_fn, flb_worker_get_fn,
+    cmt_version_fn, flb_log_print_fn, flb_output_log_check_fn, flb_output_name_fn, flb_worker_get_fn,
     flb_worker_log_level_fn, malloc_usable_size_fn,
 };
-use super::presence::Presence;
-use crate::log::{Level, LogSink};
-
-/// The host's log, as one output instance uses it: `[output:kinesis:NAME] line`.
-///
-/// The level is `log_level` of the instance where the host can be asked (since 2.0). 1.9 keeps that number in a
-/// structure whose layout depends on how it was built; there the level of the `[SERVICE]` section counts, as for the
-/// lines of the host itself. Without `flb_log_print` lines go to stderr.
-#[derive(Debug)]
-pub(crate) struct HostLog {
-    instance: *mut c_void,
-    presence: Arc<Presence>,
-    prefix: String,
-    /// The level of the `[SERVICE]` section, noted while on a thread of the host: other threads cannot ask for it.
-    service_level: c_int,
-}
-
-// SAFETY: the pointer is only handed to functions of the host, which allows them on all of its threads.
-unsafe impl Send for HostLog {}
-// SAFETY: as above; the host's functions only read the instance.
-unsafe impl Sync for HostLog {}
-
-impl HostLog {
-    /// The log of the output `instance`. To be made on a thread of the host.
-    ///
-    /// # Safety
-    /// `instance` is the host's output instance, as long as `presence` says.
-    pub(crate) unsafe fn new(instance: *mut c_void, presence: Arc<Presence>) -> HostLog {
-        // SAFETY: by this function's contract.
-        let prefix = match unsafe { output_name(instance) } {
-            Some(name) => ["[output:kinesis:", &name.to_string_lossy(), "] "].concat(),
-            None => PREFIX.to_owned(),
-        };
-        HostLog { instance, presence, prefix, service_level: service_level() }
-    }
-}
-
-impl LogSink for HostLog {
-    fn enabled(&self, level: Level) -> bool {
-        match functions().output_log_check {
-            Some(log_check) => {
-                let Some(_held) = self.presence.hold() else { return false };
-                // SAFETY: the instance is there (contract of `new`).
-                unsafe { log_check(self.instance, level as c_int) != 0 }
-            }
-            None => level as c_int <= self.service_level,
-        }
-    }
-
-    fn write(&self, level: Level, line: &str) {
-        // The host's function writes whatever the level is.
-        if self.enabled(level) {
-            print(level, &[&self.prefix, line]);
-        }
-    }
-}
-
-/// Writes a line that belongs to no instance, given in parts.
-pub(crate) fn report(level: Level, parts: &[&str]) {
-    if level as c_int <= service_level() {
-        let mut line = Vec::with_capacity(parts.len() + 1);
-        line.push(PREFIX);
-        line.extend_from_slice(parts);
-        print(level, &line);
-    }
-}
 
 /// The alias of the output `instance`, or its numbered name.
 ///
@@ -91,7 +24,7 @@ pub(crate) unsafe fn output_name(instance: *mut c_void) -> Option<CString> {
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_owned())
 }
 
-/// The bytes usable at an address that the host's allocator gave, or `None` when the host cannot tell.
+/// The usable bytes at an address from the host's allocator, or `None` if that cannot be found out.
 ///
 /// # Safety
 /// `address` comes from the `malloc` of the process and is not freed.
@@ -100,25 +33,26 @@ pub(crate) unsafe fn usable_size(address: *mut c_void) -> Option<usize> {
     functions().malloc_usable_size.map(|usable_size| unsafe { usable_size(address) })
 }
 
-/// Whether the host was told to end by SIGTERM or SIGINT. It notes the signal in a variable of its executable; the plugin is
+/// Whether the host has received SIGTERM or SIGINT. It records the signal in a variable of its executable; the plugin is
 /// called only later, when all flushes have ended. Always false where there is no such variable.
 pub(crate) fn was_signalled() -> bool {
     // SAFETY: the host's own variable, which is never moved; its signal handler writes it, in one piece.
     functions().exit_signal.is_some_and(|signal| unsafe { signal.as_ptr().read_volatile() } != 0)
 }
 
-/// Whether the host, when its grace is over, ends its inputs and their chunks before its outputs, as it did up to 2.1.7.
+/// Whether the host, when its grace period is over, frees its inputs and their chunks before its outputs, as it did up to
+/// 2.1.7.
 pub(crate) fn frees_chunks_in_use() -> bool {
     !functions().is_2_2
 }
 
-/// Whether the host is of a version whose structures are known. It does not tell its version, but its library for metrics
-/// does: cmetrics 2.2.1 is in Fluent Bit 5.1.1, 1.0.5 in 4.2.0, 0.3.7 in 1.9.10.
+/// Whether the structures of the host's version are known. It does not report its version, but its metrics library does:
+/// cmetrics 2.2.1 is in Fluent Bit 5.1.1, 1.0.5 in 4.2.0, 0.3.7 in 1.9.10.
 pub(crate) fn is_known_version() -> bool {
     functions().is_known_version
 }
 
-/// The major version of the newest cmetrics that is known.
+/// The major version of the newest known cmetrics.
 const NEWEST_MAJOR: u32 = 2;
 
 fn cmetrics_is_known() -> bool {
@@ -135,52 +69,14 @@ fn cmetrics_is_known() -> bool {
     major.is_some_and(|major| major <= NEWEST_MAJOR)
 }
 
-const PREFIX: &str = "[output:kinesis] ";
-
-/// The level of the `[SERVICE]` section as this thread sees it. On threads that are not the host's it lets pass what is
-/// "info" or worse, and so do we.
-fn service_level() -> c_int {
-    let functions = functions();
-    let (Some(worker_get), Some(worker_log_level)) = (functions.worker_get, functions.worker_log_level) else {
-        return FLB_LOG_INFO;
-    };
-    // SAFETY: takes nothing, and returns what the host noted for this thread.
-    let worker = unsafe { worker_get() };
-    // SAFETY: the worker is this thread's own, so it lives.
-    if worker.is_null() { FLB_LOG_INFO } else { unsafe { worker_log_level(worker) } }
-}
-
-/// Joins the parts into one line and gives it to the host. This runs on coroutine stacks: the line is built on the
-/// heap and nothing is formatted here.
-fn print(level: Level, parts: &[&str]) {
-    let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    let mut line = Vec::with_capacity(length + 1);
-    for part in parts {
-        // A newline would forge a second line and a NUL would cut this one short.
-        line.extend(part.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
-    }
-    match functions().log_print {
-        Some(log_print) => {
-            line.push(0);
-            let text = line.as_ptr().cast::<c_char>();
-            // SAFETY: the format takes one string, which is NUL-terminated; the host's own lines have no file either.
-            unsafe { log_print(level as c_int, ptr::null(), 0, c"%s".as_ptr(), text) };
-        }
-        None => {
-            line.push(b'\n');
-            // There is nobody left to tell of a failure.
-            io::stderr().write_all(&line).ok();
-        }
-    }
-}
-
+/// The host's functions that are not looked up elsewhere. Each may be missing.
 #[derive(Debug)]
-struct Functions {
-    log_print: flb_log_print_fn,
-    output_log_check: flb_output_log_check_fn,
+pub(super) struct Functions {
+    pub(super) log_print: flb_log_print_fn,
+    pub(super) output_log_check: flb_output_log_check_fn,
     output_name: flb_output_name_fn,
-    worker_get: flb_worker_get_fn,
-    worker_log_level: flb_worker_log_level_fn,
+    pub(super) worker_get: flb_worker_get_fn,
+    pub(super) worker_log_level: flb_worker_log_level_fn,
     malloc_usable_size: malloc_usable_size_fn,
     /// `volatile sig_atomic_t exit_signal` of fluent-bit.c.
     exit_signal: Option<NonNull<c_int>>,
@@ -194,7 +90,8 @@ unsafe impl Send for Functions {}
 // SAFETY: as above.
 unsafe impl Sync for Functions {}
 
-fn functions() -> &'static Functions {
+/// The functions, looked up once.
+pub(super) fn functions() -> &'static Functions {
     static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
     FUNCTIONS.get_or_init(|| {
         // A program may bring a `malloc` without its `malloc_usable_size`; libc's would then read foreign memory.
@@ -244,7 +141,7 @@ fn address(name: &CStr) -> *mut c_void {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
-/// Whether the symbol `name` is the host's: another library may have one of the same name.
+/// Whether the symbol `name` is the host's own: another library may have one of the same name.
 pub(crate) fn is_hosts_own(name: &CStr) -> bool {
     home(name).is_some() && home(name) == home(c"flb_log_print")
 }

@@ -1,45 +1,45 @@
-//! Passes log lines of the delivery thread to a thread of the host.
+//! Passes the delivery thread's log lines to a thread of the host, which writes them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::host::loan::Teller;
+use crate::host::borrowed_chunk::LogSender;
 use crate::log::{Line, LineQueue};
 
-/// Sends lines to a thread of the host that waits, or keeps them for the next one.
+/// Sends lines to a waiting thread of the host, or keeps them for the next one.
 #[derive(Default)]
-pub(crate) struct LineRouter {
-    listeners: RefCell<Vec<(u64, Teller)>>,
+pub(crate) struct LogRelay {
+    listeners: RefCell<Vec<(u64, LogSender)>>,
     waiting: RefCell<LineQueue>,
     next: Cell<u64>,
 }
 
-/// A listening thread; it stops listening when this is dropped.
+/// A waiting thread of the host, until this is dropped.
 pub(crate) struct Listening {
-    router: Rc<LineRouter>,
+    relay: Rc<LogRelay>,
     id: u64,
 }
 
-impl LineRouter {
-    pub(crate) fn route(&self, line: Line) {
-        let told = match self.listeners.borrow().first() {
-            Some((_, teller)) => teller.tell(line),
+impl LogRelay {
+    pub(crate) fn relay(&self, line: Line) {
+        let sent = match self.listeners.borrow().first() {
+            Some((_, sender)) => sender.send(line),
             None => Err(line),
         };
-        if let Err(line) = told {
+        if let Err(line) = sent {
             self.waiting.borrow_mut().push(line);
         }
     }
 
-    pub(crate) fn listen(self: &Rc<Self>, teller: Teller) -> Listening {
+    pub(crate) fn listen(self: &Rc<Self>, sender: LogSender) -> Listening {
         let id = self.next.get();
         self.next.set(id + 1);
-        self.listeners.borrow_mut().push((id, teller));
+        self.listeners.borrow_mut().push((id, sender));
         let mut waiting = self.take();
         while let Some(line) = waiting.pop() {
-            self.route(line);
+            self.relay(line);
         }
-        Listening { router: Rc::clone(self), id }
+        Listening { relay: Rc::clone(self), id }
     }
 
     pub(crate) fn take(&self) -> LineQueue {
@@ -49,41 +49,41 @@ impl LineRouter {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.router.listeners.borrow_mut().retain(|(id, _)| *id != self.id);
+        self.relay.listeners.borrow_mut().retain(|(id, _)| *id != self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::loan::{Lenders, lend};
+    use crate::host::borrowed_chunk::{Callers, with_chunk};
     use crate::log::Level;
 
     #[test]
-    fn lines_that_nobody_waited_for_are_written_later_and_bounded() {
-        let router = Rc::new(LineRouter::default());
+    fn lines_without_a_waiting_thread_are_written_later_and_bounded() {
+        let relay = Rc::new(LogRelay::default());
         let line = |number: usize| Line { level: Level::Info, text: number.to_string().into() };
-        (0..LineQueue::CAPACITY + 50).for_each(|number| router.route(line(number)));
+        (0..LineQueue::CAPACITY + 50).for_each(|number| relay.relay(line(number)));
         let mut written = Vec::new();
-        lend(
-            &Lenders::default(),
+        with_chunk(
+            &Callers::default(),
             b"chunk",
             b"app",
-            |loan| {
-                let listening = router.listen(loan.teller());
-                router.route(line(9999));
+            |chunk| {
+                let listening = relay.listen(chunk.log_sender());
+                relay.relay(line(9999));
                 drop(listening);
-                router.route(line(10_000));
+                relay.relay(line(10_000));
             },
             |line| written.push(line.text.into_owned()),
             &|| false,
         );
-        // The line that says so took the place of one more, and the last one that of another.
+        // The notice took the place of one line, and the last line that of another.
         assert_eq!(written.len(), LineQueue::CAPACITY + 1, "{written:?}");
-        assert_eq!(written[0], "2 log lines are missing here: no thread of Fluent Bit was free to write them");
+        assert_eq!(written[0], "2 log lines are missing here: no Fluent Bit thread was free to write them");
         assert_eq!(written[1], "51", "{written:?}");
         assert_eq!(written.last().unwrap(), "9999");
-        let mut rest = router.take();
+        let mut rest = relay.take();
         assert_eq!((rest.pop(), rest.pop()), (Some(line(10_000)), None));
     }
 }

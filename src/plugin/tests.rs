@@ -1,18 +1,20 @@
 //! The hand-over, over transports that misbehave.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use super::shutdown_watch::{CHECK_INTERVAL, SHUTDOWN_GRACE};
 use super::*;
 use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 use crate::kinesis::stream::Stream;
-use crate::metrics::{BOUNDS, series};
+use crate::ledger::Ledger;
+use crate::metrics::{BOUNDS, Metric, series};
 
 #[derive(Default)]
 struct Lines(Mutex<Vec<(String, thread::ThreadId)>>);
@@ -70,7 +72,7 @@ fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId
     start_in(behaviour, || false)
 }
 
-/// As [`start`], in a host that was told to end when `host_stops` says so.
+/// As [`start`], in a host that is shutting down when `host_stops` says so.
 fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
     start_shown(behaviour, host_stops, None)
 }
@@ -84,7 +86,7 @@ fn start_shown(
     let lines = Arc::new(Lines::default());
     let (sending, sent) = channel();
     let plugin =
-        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), PATIENCE, move |log| async move {
+        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), TIMEOUTS, move |log| async move {
             log.write(Level::Info, || "started");
             let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
             let settings = crate::deliver::Settings { retries: 0, ..config.delivery };
@@ -139,9 +141,9 @@ fn a_panic_while_sending_is_a_retry_with_its_message_in_the_log() {
     assert!(texts[2].contains("injected into a request"), "{texts:?}");
 }
 
-struct Told(Sender<(usize, u64)>);
+struct Shown(Sender<(usize, u64)>);
 
-impl Exporter for Told {
+impl Exporter for Shown {
     fn set(&self, series: usize, value: u64) {
         self.0.send((series, value)).ok();
     }
@@ -151,13 +153,13 @@ impl Exporter for Told {
 
 #[test]
 fn a_request_that_hangs_is_shown_in_flight() {
-    let (tell, told) = channel();
-    let (plugin, _lines, _sent) = start_shown(Behaviour::Hang, || false, Some(Box::new(Told(tell))));
+    let (show, shown) = channel();
+    let (plugin, _lines, _sent) = start_shown(Behaviour::Hang, || false, Some(Box::new(Shown(show))));
     let in_flight = series().position(|(family, _)| family.metric == Metric::RequestsInFlight).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
         let within = Duration::from_secs(20);
-        let is_shown = std::iter::from_fn(|| told.recv_timeout(within).ok()).any(|shown| shown == (in_flight, 1));
+        let is_shown = std::iter::from_fn(|| shown.recv_timeout(within).ok()).any(|shown| shown == (in_flight, 1));
         plugin.stop();
         assert!(is_shown);
     });
@@ -168,10 +170,10 @@ fn a_panic_while_starting_is_an_error() {
     async fn open(_: Logger) -> Result<Rc<Delivery<Fake>>, ConfigError> {
         panic!("injected into the start")
     }
-    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), PATIENCE, open)
+    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), TIMEOUTS, open)
         .err()
         .unwrap();
-    assert_eq!(error.to_string(), "plugin: it cannot start: the delivery thread ended");
+    assert_eq!(error.to_string(), "plugin: cannot start: the delivery thread ended");
 }
 
 #[test]
@@ -203,18 +205,18 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
     let texts = lines.texts();
     assert!(texts[0].starts_with("Info version "), "{texts:?}");
     let options = "stream 'logs', region 'us-east-1', endpoint 'http://127.0.0.1:1', profile 'no such profile'";
-    assert_eq!(texts[1], format!("Info options: {options}; all others as by default"));
+    assert_eq!(texts[1], format!("Info options: {options}; defaults for all others"));
     assert!(texts[2].starts_with("Warn no credentials: profile 'no such profile': "), "{texts:?}");
     assert!(texts[4].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
 }
 
 #[test]
-fn a_host_that_was_told_to_end_is_not_held_up_by_a_kinesis_that_is_away() {
+fn a_host_that_is_shutting_down_is_not_held_up_by_an_unreachable_kinesis() {
     static STOPS: AtomicBool = AtomicBool::new(false);
     let (plugin, lines, sent) = start_in(Behaviour::Hang, || STOPS.load(Ordering::Relaxed));
     let began = thread::scope(|scope| {
         let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
-        // The host is told while the flush is under way.
+        // The host begins to shut down while the flush is under way.
         sent.recv().unwrap();
         STOPS.store(true, Ordering::Relaxed);
         let began = std::time::Instant::now();
@@ -222,26 +224,26 @@ fn a_host_that_was_told_to_end_is_not_held_up_by_a_kinesis_that_is_away() {
         began
     });
     let first = began.elapsed();
-    assert!(first >= LEAVING_PATIENCE && first < 2 * LEAVING_PATIENCE, "{first:?}");
+    assert!(first >= SHUTDOWN_GRACE && first < 2 * SHUTDOWN_GRACE, "{first:?}");
     // What the host has in its queue.
     (0..100).for_each(|_| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
     assert!(began.elapsed() - first < Duration::from_secs(1));
-    let told = lines.texts().iter().filter(|line| line.contains("about to end")).count();
-    assert_eq!(told, 1, "{:?}", lines.texts());
+    let count = lines.texts().iter().filter(|line| line.contains("is shutting down")).count();
+    assert_eq!(count, 1, "{:?}", lines.texts());
 }
 
 #[test]
-fn a_host_that_was_told_to_end_still_delivers() {
+fn a_host_that_is_shutting_down_still_delivers() {
     let (plugin, _lines, _sent) = start_in(Behaviour::Accept, || true);
     let began = std::time::Instant::now();
-    while began.elapsed() < LEAVING_PATIENCE + CHECK_INTERVAL + CHECK_INTERVAL {
+    while began.elapsed() < SHUTDOWN_GRACE + CHECK_INTERVAL + CHECK_INTERVAL {
         assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
         thread::sleep(Duration::from_millis(100));
     }
 }
 
-const SHORT: Patience =
-    Patience { start: Duration::from_millis(300), work: Duration::from_millis(300), stop: Duration::from_millis(300) };
+const SHORT: Timeouts =
+    Timeouts { start: Duration::from_millis(300), flush: Duration::from_millis(300), stop: Duration::from_millis(300) };
 
 /// A transport that holds the delivery thread until it is released, as a file on a dead mount would.
 struct Stuck {

@@ -166,7 +166,7 @@ fn a_host_that_ends_without_a_signal_is_not_held_up_by_a_kinesis_that_is_away() 
     host.run_until(|| flush.answer().is_some());
     assert_eq!(flush.answer(), Some(FLB_RETRY), "though the server is as silent as ever");
     let lines = log::take();
-    assert!(lines.iter().any(|(_, line)| line.contains("Fluent Bit is about to end")), "{lines:?}");
+    assert!(lines.iter().any(|(_, line)| line.contains("Fluent Bit is shutting down")), "{lines:?}");
     output.exit(&host.library);
     server.close();
     host.stop();
@@ -185,7 +185,7 @@ fn a_flush_of_another_form_is_not_asked_whether_the_host_ends() {
     server.close();
     host.run_until(|| flush.answer().is_some());
     let lines = log::take();
-    assert!(!lines.iter().any(|(_, line)| line.contains("Fluent Bit is about to end")), "{lines:?}");
+    assert!(!lines.iter().any(|(_, line)| line.contains("Fluent Bit is shutting down")), "{lines:?}");
     output.exit(&host.library);
     host.stop();
 }

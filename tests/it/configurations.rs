@@ -22,8 +22,8 @@ fn every_shipped_output_starts() {
             options.get(name).cloned()
         });
         if let Err(error) = started {
-            let mistakes: Vec<String> = error.mistakes.iter().map(ToString::to_string).collect();
-            panic!("{path}: {mistakes:?}");
+            let issues: Vec<String> = error.issues.iter().map(ToString::to_string).collect();
+            panic!("{path}: {issues:?}");
         }
         let known = |name: &&String| asked_for.borrow().contains(*name) || HOSTS_OWN.contains(&name.as_str());
         let unknown: Vec<&String> = options.keys().filter(|name| !known(name)).collect();

@@ -231,7 +231,7 @@ fn every_mistake_of_a_configuration_stops_the_start_with_a_line() {
         send(&kinesis, 1, &["-p", "concurrency=257", "-p", "http_request_timeout=x", "-p", "external_id=e1"], &[]);
     assert!(!output.status.success());
     for line in [
-        "external_id: it means nothing without role_arn",
+        "external_id: only valid with role_arn",
         "concurrency: '257' is not valid: use a whole number from 0 to 256",
         "http_request_timeout: 'x' is not valid: use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h",
     ] {

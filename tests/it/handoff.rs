@@ -1,4 +1,4 @@
-//! The hand-over of a chunk, in every order in which its threads can run (loom).
+//! The handoff of a chunk, in every order in which its threads can run (loom).
 //!
 //! It is the plugin's own code: the file is included, with loom's locks in the place of the standard library's. What the
 //! host does, its event loop and its switches between stacks, is played by [`Host`].
@@ -66,14 +66,14 @@ fn deliver<W: Waiter>(handoff: &Handoff<W>, chunk: &Chunk) {
     if let Some(_access) = handoff.access() {
         chunk.read();
         // Nobody is there to write it when the chunk was taken back.
-        handoff.tell(line("one")).ok();
+        handoff.send(line("one")).ok();
         chunk.read();
     }
     if let Some(_access) = handoff.access() {
         chunk.read();
-        handoff.settle(Outcome::Delivered);
+        handoff.set_outcome(Outcome::Delivered);
     }
-    handoff.give_back();
+    handoff.return_chunk();
 }
 
 /// What a thread of the host does in a flush.
@@ -120,7 +120,7 @@ fn a_chunk_that_is_taken_back_is_read_before_or_never() {
             move || deliver(&handoff, &chunk)
         });
         // The exit, which frees the chunk afterwards.
-        if handoff.take_back() {
+        if handoff.reclaim() {
             chunk.free();
         }
         borrower.join().unwrap_or_else(|_| unreachable!());
@@ -138,7 +138,7 @@ fn a_suspended_lender_loses_its_chunk_at_the_exit_and_its_timer_is_not_set_any_m
             move || deliver(&handoff, &chunk)
         });
         // The exit, while the borrower may be anywhere.
-        while !handoff.take_back() {
+        while !handoff.reclaim() {
             thread::yield_now();
         }
         host.close();

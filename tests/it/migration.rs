@@ -9,7 +9,7 @@ use kinesis::config::Config;
 type Options<'a> = &'a [(&'a str, &'a str)];
 
 /// What starting with these options says: nothing when it starts.
-fn mistakes(options: Options<'_>) -> Vec<String> {
+fn issues(options: Options<'_>) -> Vec<String> {
     let property = |name: &str| {
         // The host matches names in any case.
         let option = options.iter().find(|(option, _)| option.eq_ignore_ascii_case(name));
@@ -17,12 +17,12 @@ fn mistakes(options: Options<'_>) -> Vec<String> {
     };
     match Config::parse(&property) {
         Ok(_) => Vec::new(),
-        Err(error) => error.mistakes.iter().map(ToString::to_string).collect(),
+        Err(error) => error.issues.iter().map(ToString::to_string).collect(),
     }
 }
 
 fn starts(options: Options<'_>) {
-    assert_eq!(mistakes(options), Vec::<String>::new(), "{options:?}");
+    assert_eq!(issues(options), Vec::<String>::new(), "{options:?}");
 }
 
 const GO: Options<'_> = &[("region", "us-west-2"), ("stream", "my-kinesis-stream-name")];
@@ -82,7 +82,7 @@ mod go_plugin {
     fn what_it_refuses_too_is_refused() {
         // A limit of more than 10 is fine here; a compression that does not exist is not.
         assert_eq!(
-            mistakes(&[GO, &[("compression", "lzma")]].concat()),
+            issues(&[GO, &[("compression", "lzma")]].concat()),
             ["compression: 'lzma' is not valid: use none, gzip, zlib, zstd or snappy"]
         );
     }
@@ -130,8 +130,8 @@ mod c_plugin {
     #[test]
     fn log_key_with_time_key_is_refused_as_it_is_there() {
         assert_eq!(
-            mistakes(&[C, &[("log_key", "log"), ("time_key", "time")]].concat()),
-            ["time_key: it means nothing with log_key, which sends one value alone"]
+            issues(&[C, &[("log_key", "log"), ("time_key", "time")]].concat()),
+            ["time_key: cannot be combined with log_key, which sends a single value"]
         );
     }
 }
@@ -187,23 +187,23 @@ mod logging_operator {
     #[test]
     fn what_cannot_be_had_here_is_refused_with_what_can() {
         assert_eq!(
-            mistakes(&[OPERATOR, &[("format", "hash"), ("add_newline", "false")]].concat()),
+            issues(&[OPERATOR, &[("format", "hash"), ("add_newline", "false")]].concat()),
             [
-                "format: 'hash' is not valid: it is how Ruby prints a hash, which nothing else reads: use json",
-                "add_newline: there is no such option here: use append_newline or chomp_record"
+                "format: 'hash' is not valid: it is Ruby's notation, which nothing else reads: use json",
+                "add_newline: not an option of this plugin: use append_newline or chomp_record"
             ]
         );
         // csv's fields are an option here, which the operator never renders.
         assert_eq!(
-            mistakes(&[OPERATOR, &[("format", "csv")]].concat()),
-            ["format: csv and tsv need format_fields, the keys to send, separated by commas"]
+            issues(&[OPERATOR, &[("format", "csv")]].concat()),
+            ["format: csv and tsv require format_fields, the comma-separated keys to send"]
         );
     }
 
     #[test]
     fn case_9_placeholders_in_a_streams_name_are_refused() {
         for name in ["stream-placeholder-${tag}", "stream-placeholder-%Y%m%d", "stream-placeholder-${$.key.nested}"] {
-            let refused = mistakes(&[("stream_name", name), ("region", "us-east-1")]);
+            let refused = issues(&[("stream_name", name), ("region", "us-east-1")]);
             let allowed = "use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN";
             assert_eq!(refused, [format!("stream_name: '{name}' is not valid: {allowed}")]);
         }

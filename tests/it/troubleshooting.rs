@@ -43,7 +43,7 @@ fn is_line_of(line: &str, entry: &str) -> bool {
 
 /// What other tests bring about: an entry, the test's file, a text of the entry that it expects.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
-    ("plugin: it cannot start: …", "src/plugin/tests.rs", "plugin: it cannot start: "),
+    ("plugin: cannot start: …", "src/plugin/tests.rs", "plugin: cannot start: "),
     ("profile: … is …, not a file", "tests/real/identity/files.rs", ", not a file"),
     ("… is …, not a file", "tests/real/identity/files.rs", ", not a file"),
     ("… is larger than … KiB", "src/aws/files.rs", " is larger than "),
@@ -60,14 +60,14 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("the process printed more than … KiB", "tests/real/identity/process.rs", "the process printed more than "),
     ("throttling has ended: … records were throttled in …", "src/deliver/tests/mod.rs", "records were throttled in "),
     (
-        "…; those that are there go on being used and expire in …",
+        "…; the current ones remain in use and expire in …",
         "tests/real/identity/life.rs",
-        "those that are there go on being used and expire in",
+        "the current ones remain in use and expire in",
     ),
     (
-        "Fluent Bit is about to end, and Kinesis takes nothing: chunks on disk are left to the next start",
+        "Fluent Bit is shutting down and Kinesis accepts nothing: chunks on disk are left for the next start",
         "src/plugin/tests.rs",
-        "about to end",
+        "is shutting down",
     ),
     (
         "… are too large for the stream or a proxy: from now on they have at most … bytes",
@@ -85,28 +85,28 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         " failed records but lists ",
     ),
     (
-        "'…' is reached without TLS: anyone on the way can read records and signatures; use https://",
+        "'…' is reached without TLS: anyone on the network can read records and signatures; use https://",
         "src/aws/endpoint.rs",
-        "is reached without TLS: anyone on the way can read records and signatures",
+        "is reached without TLS: anyone on the network can read records and signatures",
     ),
     (
-        "this Fluent Bit is newer than the versions this plugin knows, so each flush keeps its thread: see the option coroutines",
+        "this Fluent Bit is newer than the versions this plugin knows, so each flush blocks its thread: see the option coroutines",
         "tests/newer_host.rs",
         "newer than the versions this plugin knows",
     ),
     (
-        "coroutines or events of this Fluent Bit differ from those this plugin knows, so each flush keeps its thread",
+        "coroutines or events of this Fluent Bit differ from those this plugin knows, so each flush blocks its thread",
         "tests/host/coroutines.rs",
         "differ from those this plugin knows",
     ),
     (
-        "… log lines are missing here: no thread of Fluent Bit was free to write them",
+        "… log lines are missing here: no Fluent Bit thread was free to write them",
         "src/plugin/log_relay.rs",
-        " log lines are missing here: no thread of Fluent Bit was free to write them",
+        " log lines are missing here: no Fluent Bit thread was free to write them",
     ),
     ("a file or a library has not responded for …", "src/plugin/tests.rs", "a file or a library has not responded"),
     (
-        "the delivery thread is stuck in a file or a library: Fluent Bit goes on without it",
+        "the delivery thread is stuck in a file or a library: Fluent Bit continues without it",
         "src/plugin/tests.rs",
         "the delivery thread is stuck in a file",
     ),
@@ -170,7 +170,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
 /// What no test can bring about, and why.
 const NOT_PROVOKED: &[(&str, &str)] = &[
     ("…: its default '…' is not valid: …", "a default is wrong only by a bug, and all are read at each start"),
-    ("region: '…' makes no endpoint", "whatever is taken for a region's name makes one"),
+    ("region: '…' does not form an endpoint's host name", "whatever passes for a region's name forms one"),
     (
         "a flush ended with a bug in this plugin: …",
         "a panic in a request ends there, and outside of one no input leads to one",
@@ -276,6 +276,7 @@ fn mistakes() -> Vec<String> {
         (&["append_newline=on", "chomp_record=on"], &[]),
         (&["append_newline=on", "format=msgpack"], &[]),
         (&["aggregation=lines", "format=msgpack"], &[]),
+        (&["aggregation=lines", "append_newline=off"], &[]),
         (&["aggregation=kpl", "simple_aggregation=on"], &[]),
         (&["aggregation=kpl", "aggregation_max_size=200k", "max_record_size=100k"], &[]),
         (&["format=msgpack", "oversize=truncate"], &[]),

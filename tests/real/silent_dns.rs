@@ -79,7 +79,7 @@ fn is_left_to_a_retry(request_timeout: &str, reason: &str, patience: Duration) -
     println!("{time:?}: {said}");
     silent.set_nonblocking(true).unwrap();
     let was_asked = silent.recv(&mut [0; 512]).is_ok();
-    let nothing_was_sent = said.contains(" 0 perhaps sent twice");
+    let nothing_was_sent = said.contains(" 0 possibly sent twice");
     let held = !said.contains("answered retry 1") || time > patience;
     was_asked && nothing_was_sent && said.contains(reason) && !held
 }

@@ -1,4 +1,4 @@
-//! Connections: straight or through a proxy, plain or TLS, each for a limited time.
+//! Connections: direct or through a proxy, plain or TLS, each of a limited age.
 
 pub mod proxy;
 pub mod resolver;
@@ -35,25 +35,23 @@ use crate::log::duration;
 
 /// Longest time to establish a connection: TCP, the proxy's answer and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that was idle for this long is closed rather than used.
+/// A connection idle for this long is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A connection older than this is not used again, so that a change of the name's addresses is followed.
+/// A connection older than this is not reused, so that changes in DNS take effect.
 const MAX_AGE: Duration = Duration::from_secs(120);
 
-/// TLS is read from the socket in pieces of so many bytes, which is all of most replies. rustls by itself asks for 4 KiB,
-/// and each piece is a call of the system.
+/// Bytes per read from the socket for TLS: most replies fit. rustls alone reads 4 KiB per system call.
 const TLS_READ_BYTES: usize = 32 << 10;
-/// And written in pieces of so many bytes, which is all of most requests; rustls's own limit is 64 KiB.
+/// Bytes per write to the socket for TLS: most requests fit. rustls's default is 64 KiB.
 const TLS_WRITE_BYTES: usize = 128 << 10;
 
 /// The pool of one instance's connections.
-pub type Pool = Client<Connector, Full<Bytes>>;
+pub(crate) type Pool = Client<Connector, Full<Bytes>>;
 
-/// A pool without connections; they are opened as needed.
+/// A pool that opens connections as needed.
 ///
-/// A connection that the server closed while it was idle is not an error: a request that could not start on it goes to
-/// another one.
-pub fn pool(connector: Connector) -> Pool {
+/// If the server has closed an idle connection, a request that could not start on it moves to another.
+pub(crate) fn pool(connector: Connector) -> Pool {
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_timer(TokioTimer::new())
@@ -73,7 +71,7 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// A connector that trusts as `tls` says, takes the way that `proxies` say and has names from `resolver`.
+    /// A connector with these trusted certificates, proxies and names.
     pub fn new(tls: Arc<rustls::ClientConfig>, proxies: Proxies, resolver: Resolver) -> Connector {
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
@@ -82,49 +80,49 @@ impl Connector {
             .with_connect_timeout(CONNECT_TIMEOUT)
     }
 
-    /// Another longest time to establish a connection.
-    pub fn with_connect_timeout(mut self, limit: Duration) -> Connector {
-        // Of a name's addresses each gets its part of it.
+    /// With another time limit for establishing a connection.
+    pub(crate) fn with_connect_timeout(mut self, limit: Duration) -> Connector {
+        // The addresses of a name share it.
         self.tcp.set_connect_timeout(Some(limit));
         Connector { connect_timeout: limit, ..self }
     }
 
-    /// Longest time to establish a connection.
-    pub fn connect_timeout(&self) -> Duration {
+    /// The time limit for establishing a connection.
+    pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 
-    /// Another age at which connections are not used any more.
+    /// With another age up to which connections are reused.
     pub fn with_max_age(self, max_age: Duration) -> Connector {
         Connector { max_age, ..self }
     }
 
-    /// The proxy on the way to a URL.
-    pub fn proxy(&self, to: &Uri) -> Option<&Proxy> {
-        self.proxies.on_the_way_to(to)
+    /// The proxy for connections to a URL.
+    pub(crate) fn proxy(&self, to: &Uri) -> Option<&Proxy> {
+        self.proxies.proxy_for(to)
     }
 
-    /// What a request itself has to show to the proxy on its way: over TLS nothing, because the tunnel did.
-    pub fn proxy_authorization(&self, to: &Uri) -> Option<HeaderValue> {
+    /// The value of `Proxy-Authorization` in requests to a URL: none over TLS, where it is sent when the tunnel is opened.
+    pub(crate) fn proxy_authorization(&self, to: &Uri) -> Option<HeaderValue> {
         let proxy = self.proxy(to).filter(|_| to.scheme() == Some(&Scheme::HTTP))?;
         proxy.authorization().cloned()
     }
 
     async fn open(self, to: Uri) -> Result<OpenConnection, ConnectError> {
-        let mut straight = Straight { tcp: self.tcp.clone(), tls: Arc::clone(&self.tls) };
+        let mut direct = DirectConnector { tcp: self.tcp.clone(), tls: Arc::clone(&self.tls) };
         let age = Age { opened: Instant::now(), max: self.max_age };
         let Some(proxy) = self.proxy(&to) else {
-            let stream = straight.call(to.clone()).await;
-            let stream = stream.map_err(|error| ConnectError(straight_reason(&to, error.as_ref())))?;
+            let stream = direct.call(to.clone()).await;
+            let stream = stream.map_err(|error| ConnectError(direct_reason(&to, error.as_ref())))?;
             return Ok(OpenConnection { stream, asks_proxy: false, age });
         };
         let failed = |place, error: &(dyn Error + 'static)| ConnectError(format!("{place} {proxy}: {}", reason(error)));
         if to.scheme() == Some(&Scheme::HTTP) {
-            let stream = straight.call(proxy.uri().clone()).await;
+            let stream = direct.call(proxy.uri().clone()).await;
             let stream = stream.map_err(|error| failed("the proxy", error.as_ref()))?;
             return Ok(OpenConnection { stream, asks_proxy: true, age });
         }
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), straight);
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
         if let Some(authorization) = proxy.authorization() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
@@ -136,12 +134,12 @@ impl Connector {
 }
 
 /// Connects to a server or a proxy, over TLS when its URL says so.
-struct Straight {
+struct DirectConnector {
     tcp: HttpConnector<Resolver>,
     tls: Arc<rustls::ClientConfig>,
 }
 
-impl Service<Uri> for Straight {
+impl Service<Uri> for DirectConnector {
     type Response = Box<dyn Stream>;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
@@ -162,7 +160,7 @@ impl Service<Uri> for Straight {
     }
 }
 
-/// Speaks TLS with the server that a URL names, through `stream`.
+/// Starts TLS on `stream` with the server of a URL.
 async fn secure(
     stream: impl Stream + 'static,
     to: &Uri,
@@ -195,8 +193,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Why there is no connection to `to`, which the reason names: a name without an address by itself, all others here.
-fn straight_reason(to: &Uri, error: &(dyn Error + 'static)) -> String {
+/// Why there is no connection to `to`, with its name, which an error of the resolver already has.
+fn direct_reason(to: &Uri, error: &(dyn Error + 'static)) -> String {
     match tls::find::<Unresolved>(error) {
         Some(unresolved) => unresolved.to_string(),
         None => format!("{}: {}", place(to), reason(error)),
@@ -209,12 +207,12 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Host and port, without user, password and path.
-pub fn place(uri: &Uri) -> String {
+pub(crate) fn place(uri: &Uri) -> String {
     let usual = if uri.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 };
     format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))
 }
 
-/// Why there is no connection; names no secret.
+/// Why there is no connection. Contains no secret.
 #[derive(Debug)]
 pub struct ConnectError(String);
 
@@ -226,8 +224,8 @@ impl fmt::Display for ConnectError {
 
 impl Error for ConnectError {}
 
-/// Keeps a connection from being used again when it is old.
-pub fn retire_if_old(connection: &CaptureConnection) {
+/// Keeps an old connection from being reused.
+pub(crate) fn retire_if_old(connection: &CaptureConnection) {
     let connected = connection.connection_metadata();
     let Some(connected) = connected.as_ref() else { return };
     let mut extras = Extensions::new();
@@ -249,10 +247,10 @@ impl Age {
     }
 }
 
-/// A connection, of whatever layers.
+/// An open connection.
 pub struct OpenConnection {
     stream: Box<dyn Stream>,
-    /// Requests are for the proxy at its other end, and name the server they are meant for.
+    /// The other end is a proxy, so requests name the server that they are for.
     asks_proxy: bool,
     age: Age,
 }

@@ -1,8 +1,10 @@
-//! Which proxy a connection goes through, if any.
+//! Which proxy a connection uses, if any.
 //!
-//! The rules are those of curl and Go's libraries; hyper-util has them, except for ports. What the machine itself answers
-//! (metadata services, loopback) is never asked for through a proxy: there it would be another machine's.
+//! The rules are those of curl and of Go's libraries. hyper-util's matcher applies them, except for two forms of `NO_PROXY`
+//! entries that it does not know and that are therefore read here: `host:port`, and `*.example.com`. Metadata services and
+//! loopback always bypass the proxy: on the other side they would be another machine's.
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,12 +18,15 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 /// <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>, read 2026-11), and loopback.
 const NEVER: &str = "169.254.0.0/16,fe80::/10,fd00:ec2::/32,127.0.0.0/8,::1,localhost";
 
-/// An HTTP proxy, with user and password when it wants some. They are shown by nothing.
+/// An HTTP proxy, with user and password if it needs them. Neither `Display` nor `Debug` shows them.
 #[derive(Clone, Debug)]
 pub struct Proxy(Intercept);
 
 impl Proxy {
-    /// Reads `host:port` or a URL. The error says what is allowed and does not repeat the text, which may hold a password.
+    /// Reads `host:port` or a URL.
+    ///
+    /// # Errors
+    /// What is allowed, without the text, which may hold a password.
     pub fn parse(text: &str) -> Result<Proxy, String> {
         let anywhere = Uri::from_static("https://example.com");
         let proxy = Matcher::builder().all(text).build().intercept(&anywhere);
@@ -30,18 +35,18 @@ impl Proxy {
                 && proxy.uri().host().is_some_and(|host| !host.is_empty())
         };
         proxy.filter(is_http).map(Proxy).ok_or_else(|| {
-            "use http://host:port or http://user:password@host:port, with %40 for an @ in the password and the like"
+            "use http://host:port or http://user:password@host:port; percent-encode special characters, such as %40 for @"
                 .to_owned()
         })
     }
 
-    /// Where it is.
+    /// Its URL.
     pub fn uri(&self) -> &Uri {
         self.0.uri()
     }
 
     /// The value of `Proxy-Authorization`.
-    pub fn authorization(&self) -> Option<&HeaderValue> {
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
         self.0.basic_auth()
     }
 }
@@ -53,7 +58,7 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// The proxies of one output, and what goes past them.
+/// The proxies of one output, and what bypasses them.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     http: Option<Proxy>,
@@ -61,24 +66,44 @@ pub struct Proxies {
     exceptions: Vec<Exception>,
 }
 
-/// A host, a domain or a network, with the only port it is meant for, if any.
+/// A host, domain or network that bypasses the proxy, on one port or on all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Exception {
     host: String,
     port: Option<u16>,
 }
 
+/// A variable of the environment that names no usable proxy. Its value is not repeated: it may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidProxyVariable {
+    name: &'static str,
+    allowed: String,
+}
+
+impl fmt::Display for InvalidProxyVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not valid: {}", self.name, self.allowed)
+    }
+}
+
+impl Error for InvalidProxyVariable {}
+
 impl Proxies {
-    /// The proxy of the option, else those of `HTTPS_PROXY` and `HTTP_PROXY`; past either goes what `NO_PROXY` lists. The
-    /// variables may be in lower case too. The error names the variable that is wrong.
+    /// The proxy of the option, else those of `HTTPS_PROXY` and `HTTP_PROXY`; what `NO_PROXY` lists bypasses either. The
+    /// variables may be in lower case too.
+    ///
+    /// # Errors
+    /// When a variable that is used is not valid.
     pub fn new(
         configured: Option<Proxy>,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Proxies, (String, String)> {
+    ) -> Result<Proxies, InvalidProxyVariable> {
         let variable = |name: &str| environment(name).or_else(|| environment(&name.to_ascii_lowercase()));
-        let of_variable = |name: &str| match (&configured, variable(name)) {
+        let of_variable = |name: &'static str| match (&configured, variable(name)) {
             (Some(proxy), _) => Ok(Some(proxy.clone())),
-            (None, Some(text)) => Proxy::parse(&text).map(Some).map_err(|allowed| (name.to_owned(), allowed)),
+            (None, Some(text)) => {
+                Proxy::parse(&text).map(Some).map_err(|allowed| InvalidProxyVariable { name, allowed })
+            }
             (None, None) => Ok(None),
         };
         let exceptions = variable("NO_PROXY").unwrap_or_default();
@@ -90,17 +115,17 @@ impl Proxies {
         })
     }
 
-    /// The proxy on the way to a URL.
-    pub fn on_the_way_to(&self, to: &Uri) -> Option<&Proxy> {
+    /// The proxy for connections to a URL.
+    pub(crate) fn proxy_for(&self, to: &Uri) -> Option<&Proxy> {
         let is_https = to.scheme() == Some(&Scheme::HTTPS);
         let proxy = if is_https { self.https.as_ref() } else { self.http.as_ref() }?;
         let port = to.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let mut past = NEVER.to_owned();
+        let mut bypass = NEVER.to_owned();
         for exception in self.exceptions.iter().filter(|exception| exception.port.is_none_or(|only| only == port)) {
-            past.push(',');
-            past.push_str(&exception.host);
+            bypass.push(',');
+            bypass.push_str(&exception.host);
         }
-        let is_intercepted = Matcher::builder().all("http://any").no(past).build().intercept(to).is_some();
+        let is_intercepted = Matcher::builder().all("http://any").no(bypass).build().intercept(to).is_some();
         is_intercepted.then_some(proxy)
     }
 }
@@ -108,7 +133,7 @@ impl Proxies {
 impl Exception {
     fn parse(entry: &str) -> Exception {
         let (host, port) = match entry.rsplit_once(':') {
-            // The colons of an IPv6 address without brackets part no port.
+            // In an IPv6 address without brackets, the last colon does not precede a port.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
                 Ok(port) => (host, Some(port)),
                 Err(_) => (entry, None),
@@ -116,7 +141,7 @@ impl Exception {
             _ => (entry, None),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        // Many write *.example.com for what the rules call .example.com.
+        // *.example.com is a common spelling of .example.com.
         let host = if host.parse::<IpAddr>().is_err() { host.strip_prefix("*.").unwrap_or(host) } else { host };
         Exception { host: host.to_owned(), port }
     }
@@ -132,7 +157,7 @@ mod tests {
     }
 
     fn way(proxies: &Proxies, to: &str) -> Option<String> {
-        proxies.on_the_way_to(&to.parse().unwrap()).map(ToString::to_string)
+        proxies.proxy_for(&to.parse().unwrap()).map(ToString::to_string)
     }
 
     const KINESIS: &str = "https://kinesis.eu-west-1.amazonaws.com/";
@@ -191,7 +216,8 @@ mod tests {
         assert_eq!(way(&proxies, KINESIS).as_deref(), Some("http://option:1"));
         assert_eq!(way(&proxies, "http://192.0.2.1").as_deref(), Some("http://option:1"));
         assert_eq!(way(&proxies, "http://10.0.0.1"), None);
-        assert_eq!(Proxies::new(None, &environment).unwrap_err().0, "HTTPS_PROXY");
+        let error = Proxies::new(None, &environment).unwrap_err().to_string();
+        assert!(error.starts_with("HTTPS_PROXY is not valid: use http://host:port"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Looks up host names as everything else on the machine does: by the C library, with its files and its caches.
+//! Looks up host names as other programs on the machine do: through the C library, with its files and caches.
 //!
-//! Callers that ask for the same name share one look-up, so a silent name server takes one thread for each name and not
-//! for each request.
+//! Callers that ask for the same name share one look-up, so an unresponsive name server takes one thread per name, not per
+//! request.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -23,13 +23,13 @@ use tower_service::Service;
 use crate::aws::blocking::{Blocking, Unanswered};
 use crate::aws::shortage::{self, explained};
 
-/// Longest wait for a name, a little less than for a connection, so that the log tells which of them it was. The C library
+/// Longest wait for a name: a little less than for a connection, so that the log shows which of them it was. The C library
 /// asks a second server after five seconds.
 const LIMIT: Duration = Duration::from_secs(9);
 
 type Answer = Result<Vec<SocketAddr>, Unresolved>;
 
-/// Looks up names. Clones share what is under way.
+/// Looks up names. Clones share look-ups under way.
 #[derive(Clone)]
 pub struct Resolver {
     blocking: Blocking,
@@ -55,12 +55,15 @@ impl fmt::Display for Unresolved {
 impl Error for Unresolved {}
 
 impl Resolver {
-    /// Looks names up on these threads.
+    /// Looks up names on threads of `blocking`.
     pub fn new(blocking: Blocking) -> Resolver {
         Resolver { blocking, waiting: Arc::default() }
     }
 
     /// The addresses of a name, with port 0.
+    ///
+    /// # Errors
+    /// When there are none, or no reply within nine seconds.
     pub async fn resolve(&self, name: &str) -> Answer {
         let failed = |reason: Unanswered| Unresolved { name: name.to_owned(), reason: reason.to_string() };
         let answered = self.join(name).map_err(failed)?;
@@ -74,7 +77,7 @@ impl Resolver {
         }
     }
 
-    /// Joins those who wait for the name; the first of them has it looked up.
+    /// Joins those who wait for the name; the first of them starts the look-up.
     fn join(&self, name: &str) -> Result<oneshot::Receiver<Answer>, Unanswered> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = lock(&self.waiting);
@@ -87,7 +90,7 @@ impl Resolver {
         self.blocking.submit(Box::new(move || {
             let answer = look_up(&wanted);
             let waiting = lock(&all).remove(&wanted).unwrap_or_default();
-            // Some callers may have gone.
+            // Some may have stopped waiting.
             waiting.into_iter().for_each(|waiter| drop(waiter.send(answer.clone())));
         }))?;
         waiting.insert(name.to_owned(), vec![sender]);
@@ -101,7 +104,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 
 fn look_up(name: &str) -> Answer {
     (name, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| {
-        // Without a file to open, the C library speaks of a temporary failure.
+        // When out of files, the C library reports a temporary failure.
         let shortage = File::open("/dev/null").err().and_then(|error| shortage::of(&error));
         Unresolved { name: name.to_owned(), reason: shortage.unwrap_or_else(|| explained(&error)) }
     })
@@ -128,7 +131,7 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// AWS's library looks names up itself where it must know whether an address is the machine's own.
+/// AWS's library resolves names itself where it must check that an address is local.
 impl ResolveDns for Resolver {
     fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
         DnsFuture::new(async move {

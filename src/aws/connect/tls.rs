@@ -1,4 +1,4 @@
-//! Which servers are trusted, and why one is not.
+//! Which servers are trusted, and the reasons when one is not.
 //!
 //! TLS 1.2 and 1.3 with rustls; verification cannot be turned off.
 
@@ -22,21 +22,23 @@ use rustls::{
 use crate::aws::files::{Unread, read_now};
 use crate::environment::variable;
 
-/// Names of a certificate that a log line shows.
+/// How many names of a certificate a log line shows.
 const NAMES_SHOWN: usize = 5;
 
-/// Largest file of certificates, in bytes; all authorities of a system together have a quarter of a MiB.
+/// Largest file of certificates, in bytes. All authorities of a system together take a quarter of a MiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// Trusts what the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heard) and the certificates of the PEM file
-/// `ca_bundle`. Fails when that file cannot be read or holds none, and, if `needed`, when there is nothing to trust.
-/// Reads files on the calling thread: a file system that does not respond holds it up.
+/// Trusts the system's certificates (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those of the PEM file `ca_bundle`.
+/// Reads files on the calling thread, which a file system that does not respond blocks.
+///
+/// # Errors
+/// When `ca_bundle` cannot be read or holds no certificate, and, if `needed`, when there is nothing to trust.
 pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     let (certificates_of_system, reasons) = of_system();
     roots.add_parsable_certificates(certificates_of_system);
     if let Some(path) = ca_bundle {
-        // One that is not understood does not spoil a bundle of many.
+        // One unusable certificate does not spoil the bundle.
         let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
         if usable == 0 {
             return Err(format!("{} holds no certificate in PEM", path.display()));
@@ -60,13 +62,16 @@ pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<Clien
 }
 
 /// Trusts nobody, for connections without TLS.
-pub fn nobody() -> Result<Arc<ClientConfig>, String> {
+///
+/// # Errors
+/// When the provider of cryptography supports no version of TLS.
+pub(crate) fn nobody() -> Result<Arc<ClientConfig>, String> {
     let versions = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions();
     let versions = versions.map_err(|error| error.to_string())?;
     Ok(Arc::new(versions.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
 }
 
-/// What the system trusts, and why that may be less than it should.
+/// The system's certificates, and why some may be missing.
 fn of_system() -> (Vec<CertificateDer<'static>>, Vec<String>) {
     let unusable: Vec<String> = unusable_file().into_iter().chain(too_large_in_folders()).collect();
     if !unusable.is_empty() {
@@ -92,13 +97,13 @@ fn too_large_in_folders() -> Option<String> {
     files.find(is_too_large).map(|path| format!("{} is larger than {} KiB", path.display(), MAX_FILE_BYTES >> 10))
 }
 
-/// The cryptography of connections: AWS-LC's, but where ring's AES-GCM is faster.
+/// The cryptography of connections: AWS-LC's, except where ring's AES-GCM is faster.
 pub fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     if has_wide_aes_but_no_avx512() {
         provider.cipher_suites = ring::ALL_CIPHER_SUITES.to_vec();
     }
-    // AES with 128 bits before 256, which costs a quarter more; most servers choose by themselves. The sort is stable.
+    // AES-128 before AES-256, which costs a quarter more; most servers choose by themselves. The sort is stable.
     provider.cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite()));
     provider
 }
@@ -132,8 +137,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|error| unread(&error))
 }
 
-/// rustls's own verifier. Ours only puts a name to one of its refusals: a certificate that signed itself has an unknown
-/// issuer too, but its cure is another.
+/// rustls's own verifier, except that self-signed certificates get an error of their own: they too have an unknown issuer,
+/// but the remedy differs.
 #[derive(Debug)]
 struct Verifier(Arc<WebPkiServerVerifier>);
 
@@ -193,8 +198,8 @@ impl fmt::Display for SelfSigned {
 
 impl Error for SelfSigned {}
 
-/// What is wrong with a server's certificate, if that is why a connection failed, and what cures it.
-pub fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
+/// What is wrong with a server's certificate, if that is why a connection failed, and the remedy.
+pub(crate) fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
     let Some(rustls::Error::InvalidCertificate(refusal)) = find(error) else { return None };
     Some(match refusal {
         CertificateError::UnknownIssuer => {
@@ -227,12 +232,12 @@ pub fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
     })
 }
 
-/// A name without the kind that rustls writes around it, as in `DnsName("localhost")`.
+/// A name without rustls's notation for its kind, as in `DnsName("localhost")`.
 fn name_alone(name: &str) -> &str {
     name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")).unwrap_or(name)
 }
 
-/// The cause of that type, wherever it hides: an [`io::Error`] does not name what it carries as its source.
+/// The cause of this type, including those that an [`io::Error`] carries without naming them as its source.
 pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut error = Some(error);
     while let Some(current) = error {

@@ -1,28 +1,28 @@
-//! Whose name requests are signed in, as it was configured.
+//! Where credentials come from, as configured.
 
-use std::fmt;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use secrecy::SecretString;
 
 use crate::aws::endpoint::Endpoint;
 
 /// Where credentials come from.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    /// The first credentials.
-    pub source: Source,
+pub(crate) struct Identity {
+    /// The source of the first credentials.
+    pub(crate) source: Source,
     /// A role to assume with them.
-    pub role: Option<Role>,
-    /// Where roles are asked for, when it is not the region's STS.
-    pub sts_endpoint: Option<Endpoint>,
-    /// Attempts at each request to the instance's metadata.
-    pub metadata_attempts: u32,
+    pub(crate) role: Option<Role>,
+    /// The STS endpoint, if not the region's.
+    pub(crate) sts_endpoint: Option<Endpoint>,
+    /// Attempts per request to the instance's metadata service.
+    pub(crate) metadata_attempts: u32,
 }
 
 impl Identity {
     /// The profile that the configuration names.
-    pub fn profile(&self) -> Option<&str> {
+    pub(crate) fn profile(&self) -> Option<&str> {
         match &self.source {
             Source::Profile(profile) => Some(profile),
             _ => None,
@@ -30,40 +30,30 @@ impl Identity {
     }
 }
 
-/// The first credentials.
+/// The source of the first credentials.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// What the environment, the default profile, the container or the instance yields.
+pub(crate) enum Source {
+    /// The environment, the default profile, the container or the instance.
     DefaultChain,
     /// Keys from the configuration.
     Keys(Credentials),
-    /// A profile that outranks the environment.
+    /// A profile, which takes precedence over the environment.
     Profile(String),
     /// A command line for sh that prints credentials.
-    Process(Hidden),
-}
-
-/// Text that stands in no message.
-#[derive(Clone)]
-pub struct Hidden(pub String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden(..)")
-    }
+    Process(SecretString),
 }
 
 /// A role to assume.
 #[derive(Clone, Debug)]
-pub struct Role {
+pub(crate) struct Role {
     /// Its ARN.
-    pub arn: String,
-    /// What its trust policy asks for.
-    pub external_id: Option<Hidden>,
-    /// The name of the session; `None` is a random one.
-    pub session_name: Option<String>,
-    /// A policy that narrows the session, in JSON.
-    pub policy: Option<String>,
-    /// How long its credentials live.
-    pub duration: Duration,
+    pub(crate) arn: String,
+    /// The external ID that its trust policy requires.
+    pub(crate) external_id: Option<SecretString>,
+    /// The session name; `None` is a random one.
+    pub(crate) session_name: Option<String>,
+    /// A JSON policy that restricts the session.
+    pub(crate) policy: Option<String>,
+    /// Lifetime of its credentials.
+    pub(crate) duration: Duration,
 }

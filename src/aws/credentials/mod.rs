@@ -1,13 +1,15 @@
-//! Whose name requests are signed in.
+//! The credentials that requests are signed with.
 //!
-//! Where credentials come from is in [`provider`]; what is here keeps them. They are renewed in the background, well before
-//! they expire, so that no flush waits for that; while nobody can renew them they are used until they do expire. Kinesis
-//! may refuse them at any time: then they are dropped, at most once a minute.
+//! [`provider`] fetches them; this file caches them. They are renewed in the background, well before they expire, so that no
+//! flush waits for it. If they cannot be renewed, they are used until they expire. If Kinesis refuses them, they are dropped,
+//! at most once a minute.
 
-pub mod identity;
+pub(crate) mod default_region;
+pub mod found;
+pub(crate) mod identity;
 mod process;
 mod profile;
-pub mod provider;
+pub(crate) mod provider;
 mod sts;
 
 use std::cell::{Cell, RefCell};
@@ -17,11 +19,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_config::environment::region::EnvironmentVariableRegionProvider;
-use aws_config::imds::region::ImdsRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::region::ProfileFileRegionProvider;
-use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rand::RngExt;
@@ -32,52 +29,47 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::aws::blocking::Blocking;
-use crate::aws::connect::Connector;
-use crate::aws::connect::proxy::Proxies;
-use crate::aws::connect::resolver::Resolver;
-use crate::aws::connect::tls;
 use crate::aws::credentials::identity::Identity;
 use crate::aws::region::Region;
-use crate::aws::sdk_http::http_client;
-use crate::aws::shared_config::SharedFiles;
 use crate::clock::Clock;
 use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics};
 use crate::redact::one_line;
-use provider::{Attempts, Found, Settings};
+use found::{Attempts, Found};
+use provider::Settings;
 
 /// Longest wait of a flush for credentials, and of the start for region and credentials together.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A fetch that lasts longer is given up, and a process of the user's ended. It is long because such a process may talk to
-/// several servers, or to a person.
+/// Time limit of a fetch; the user's process is killed then. Long, because that process may talk to several servers, or to a
+/// person.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long before they expire credentials are renewed, as AWS's SDK for Python does. Credentials of an instance or a
-/// container are there anew five minutes before at least.
+/// How long before expiry credentials are renewed, as in AWS's SDK for Python. Instances and containers offer new credentials
+/// at least five minutes before the old ones expire.
 const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(900);
 
-/// Credentials that live shorter than an hour are renewed when this part of their life is left.
+/// Credentials that live for less than an hour are renewed when this fraction of their life is left.
 const RENEW_PART_OF_LIFE: f64 = 0.25;
 
-/// The renewal of a fleet that started at once is spread over the first third of that time.
+/// The renewals of a fleet that started simultaneously are spread over the first third of that time.
 const RENEW_SPREAD: f64 = 2.0 / 3.0;
 
-/// Pauses after a failure double from the one to the other; half of each is drawn.
+/// The pause after a failure doubles from the shortest to the longest; half of it is random.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Refused credentials are dropped at most this often, so that a wrong secret does not become a flood of STS calls.
 const DROP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Credentials that are expired as soon as they come, by a clock that is wrong, are used for so long all the same.
-const TRUST_OF_NEW: Duration = Duration::from_secs(60);
+/// How long to use credentials that look expired on arrival because the local clock is wrong.
+const MIN_TRUST: Duration = Duration::from_secs(60);
 
-/// Something that fetches credentials and notes what it tried: [`provider::Settings`], or a test's script.
+/// Fetches credentials and notes what it tried: [`provider::Settings`], or a test's script.
 pub type Fetch = Box<dyn Fn(Rc<Attempts>) -> Pin<Box<dyn Future<Output = Result<Found, String>>>>>;
 
-/// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first asked
-/// for, and keeps them fresh from then on.
+/// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first needed,
+/// and keeps them fresh from then on.
 pub struct CredentialsCache {
     shared: Rc<Shared>,
     task: AbortHandle,
@@ -93,12 +85,12 @@ struct Shared {
     current: RefCell<Option<Current>>,
     failure: RefCell<Option<Failure>>,
     dropped_at: Cell<Option<Instant>>,
-    /// Set by who waits, cleared by the task when it has tried.
+    /// Set by whoever waits, cleared by the task after a fetch.
     wanted: Cell<bool>,
     want: Notify,
-    /// Counts fetches that ended.
+    /// Counts completed fetches.
     ended: watch::Sender<u64>,
-    /// What the log was last told.
+    /// What the log last called the credentials.
     named: RefCell<String>,
 }
 
@@ -117,11 +109,11 @@ struct Failure {
 }
 
 impl CredentialsCache {
-    /// A cache in front of what the configuration asks for; `http` opens all connections, `blocking` reads files.
+    /// A cache of what the configuration asks for; `http` opens all connections, `blocking` reads files.
     ///
     /// # Panics
     /// Outside of a [`tokio::task::LocalSet`].
-    pub fn open(
+    pub(crate) fn open(
         identity: Identity,
         region: Region,
         http: SharedHttpClient,
@@ -165,14 +157,20 @@ impl CredentialsCache {
         CredentialsCache { shared, task }
     }
 
-    /// Credentials that are good. Returns at once while there are some; else waits up to 5 seconds for a fetch, one for all
-    /// callers. The error tells what was tried.
-    pub async fn get(&self) -> Result<Credentials, String> {
+    /// Usable credentials. Returns immediately if there are some; otherwise waits up to [`FETCH_TIMEOUT`] for a fetch, which
+    /// all callers share.
+    ///
+    /// # Errors
+    /// What was tried, for the log.
+    pub(crate) async fn get(&self) -> Result<Credentials, String> {
         self.get_within(FETCH_TIMEOUT).await
     }
 
-    /// As [`Self::get`], with another patience.
-    pub async fn get_within(&self, patience: Duration) -> Result<Credentials, String> {
+    /// As [`Self::get`], with another timeout.
+    ///
+    /// # Errors
+    /// What was tried, for the log.
+    pub(crate) async fn get_within(&self, limit: Duration) -> Result<Credentials, String> {
         let shared = &self.shared;
         let mut ended = shared.ended.subscribe();
         if let Some(credentials) = shared.usable() {
@@ -186,15 +184,15 @@ impl CredentialsCache {
         if !shared.wanted.replace(true) {
             shared.want.notify_one();
         }
-        match tokio::time::timeout(patience, ended.changed()).await {
+        match tokio::time::timeout(limit, ended.changed()).await {
             Ok(_) => shared.usable().ok_or_else(|| shared.last_reason()),
-            Err(_) => Err(shared.attempts.told()),
+            Err(_) => Err(shared.attempts.summary()),
         }
     }
 
-    /// Forgets credentials that Kinesis refused, at most once a minute. Says whether there will be others than those that
-    /// were used at `used_at`.
-    pub fn forget(&self, used_at: Instant) -> bool {
+    /// Drops credentials that Kinesis refused, at most once a minute. Returns whether there will be others than those used at
+    /// `used_at`.
+    pub(crate) fn forget(&self, used_at: Instant) -> bool {
         let dropped_at = self.shared.dropped_at.get();
         let renewed_at = self.shared.current.borrow().as_ref().map(|current| current.fetched_at);
         if dropped_at.is_some_and(|at| at >= used_at) || renewed_at.is_some_and(|at| at > used_at) {
@@ -220,7 +218,7 @@ impl Drop for CredentialsCache {
 }
 
 impl Shared {
-    /// The task: fetches when somebody waits for credentials, and when those that are there are about to expire.
+    /// The task: fetches when somebody waits for credentials, and when the current ones are about to expire.
     async fn keep_fresh(self: Rc<Self>) {
         loop {
             let asked = match self.pause() {
@@ -234,7 +232,7 @@ impl Shared {
                 }
             };
             if asked && !self.wanted.get() {
-                // Whoever asked was served by the fetch before.
+                // The previous fetch has served whoever asked.
                 continue;
             }
             self.wanted.set(true);
@@ -255,12 +253,12 @@ impl Shared {
             Ok(Err(panic)) => Err(format!("no credentials: a bug in this plugin: {}", one_line(&panic.to_string()))),
             Err(_) => {
                 task.abort();
-                Err(self.attempts.told())
+                Err(self.attempts.summary())
             }
         }
     }
 
-    /// How long nothing has to be fetched unless somebody waits for it; `None` is for ever.
+    /// How long to wait before the next fetch unless somebody asks for one; `None` is forever.
     fn pause(&self) -> Option<Duration> {
         let renew_at = self.current.borrow().as_ref()?.renew_at?;
         self.usable()?;
@@ -278,11 +276,11 @@ impl Shared {
         let now = self.clock.now();
         let life = found.credentials.expiry().map(|expiry| {
             let life = expiry.duration_since(now).unwrap_or_default();
-            if life.is_zero() { TRUST_OF_NEW } else { life }
+            if life.is_zero() { MIN_TRUST } else { life }
         });
         let early = self.random.borrow_mut().random_range(RENEW_SPREAD..=1.0);
         let renew_in = life.map(|life| life - RENEW_BEFORE_EXPIRY.min(life.mul_f64(RENEW_PART_OF_LIFE)).mul_f64(early));
-        self.tell(&found, life);
+        self.announce(&found, life);
         self.metrics.set_time(Metric::CredentialsFetched, Some(now));
         self.metrics.set_time(Metric::CredentialsExpiry, found.credentials.expiry());
         self.metrics.publish();
@@ -295,17 +293,17 @@ impl Shared {
         }));
     }
 
-    /// One line when the identity is another than before, or when it was missed meanwhile.
-    fn tell(&self, found: &Found, life: Option<Duration>) {
-        let was_missed = self.failure.borrow().is_some();
-        let is_other = self.named.replace(found.name.clone()) != found.name;
-        let level = if is_other || was_missed { Level::Info } else { Level::Debug };
+    /// Logs a line at level info if the identity has changed, or there was a failure since.
+    fn announce(&self, found: &Found, life: Option<Duration>) {
+        let has_failed = self.failure.borrow().is_some();
+        let has_changed = self.named.replace(found.name.clone()) != found.name;
+        let level = if has_changed || has_failed { Level::Info } else { Level::Debug };
         self.log.write(level, || {
             let life = life.map_or_else(String::new, |life| format!(", valid for {}", duration(life)));
             format!("signing with access key {} {}{life}", masked(found.credentials.access_key_id()), found.name)
         });
         if let Some(passed_over) = &found.passed_over {
-            self.log.write(Level::Debug, || format!("passed over: {passed_over}"));
+            self.log.write(Level::Debug, || format!("skipped: {passed_over}"));
         }
     }
 
@@ -319,7 +317,7 @@ impl Shared {
         if let Some(left) = until.and_then(|until| until.duration_since(self.clock.now()).ok()) {
             let left = duration(left);
             self.log.folded(Level::Warn, "not renewed", || {
-                format!("{reason}; those that are there go on being used and expire in {left}")
+                format!("{reason}; the current ones remain in use and expire in {left}")
             });
         }
         self.failure.replace(Some(Failure { reason, until: Instant::now() + pause, in_a_row: in_a_row + 1 }));
@@ -331,26 +329,10 @@ impl Shared {
     }
 }
 
-/// The end of an access key's id.
+/// The last characters of an access key ID.
 fn masked(id: &str) -> String {
     let hidden = id.chars().count().saturating_sub(4).max(4);
     one_line(&format!("…{}", id.chars().skip(hidden).collect::<String>()))
-}
-
-/// The region of the environment, the profile or the instance, in this order.
-pub async fn default_region(identity: &Identity, files: &SharedFiles, blocking: &Blocking) -> Option<Region> {
-    // The instance's metadata is served without TLS and without a proxy, and aws-config brings no HTTP of its own.
-    let connector = Connector::new(tls::nobody().ok()?, Proxies::default(), Resolver::new(blocking.clone()));
-    let provider = ProviderConfig::default().with_http_client(http_client(connector));
-    let mut profile = ProfileFileRegionProvider::builder().profile_files(files.contents());
-    if let Some(name) = identity.profile() {
-        profile = profile.profile_name(name);
-    }
-    let chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(profile.build())
-        .or_else(ImdsRegionProvider::builder().configure(&provider).build());
-    let region = tokio::time::timeout(FETCH_TIMEOUT, chain.region()).await.ok().flatten()?;
-    Region::parse(region.as_ref()).ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A program of the user's that prints credentials
 //! (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>).
 //!
-//! AWS's library can run one too, but it can neither end it nor limit its output, and lets it inherit every file of the
+//! AWS's library can run one too, but it can neither kill it nor limit its output, and lets it inherit every file of the
 //! host.
 
 use std::io;
@@ -18,20 +18,20 @@ use tokio::net::unix::pipe::Receiver;
 use crate::aws::shortage::explained;
 use crate::system::{end_group, isolate};
 
-/// Credentials have some 2 KiB, with a long token.
+/// Credentials take about 2 KiB, with a long token.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
 /// How much of its stderr is kept, and the most that it may print there.
 const KEPT_WORDS_BYTES: usize = 16 << 10;
 const MAX_WORDS_BYTES: usize = 1 << 20;
 
-/// How often to check whether a program that has printed everything has ended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often to check whether a program that has closed its outputs has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long to wait for a killed program, so that it does not stay a zombie.
-const END_PATIENCE: Duration = Duration::from_millis(100);
+/// How long to wait for a killed program, so that it does not remain a zombie.
+const KILL_GRACE: Duration = Duration::from_millis(100);
 
-/// Runs `command` in a shell and reads what it prints. Dropping the future ends the program, with what it started.
-/// `account` is the one that they are of when the program does not say.
+/// Runs `command` in a shell and reads what it prints. Dropping the future kills the program, with what it started.
+/// `account` is the account to assume if the program names none.
 pub(super) async fn credentials(command: &str, account: Option<String>) -> Result<Credentials, String> {
     let (status, output, words) = run(command).await?;
     if !status.success() {
@@ -50,10 +50,10 @@ async fn run(command: &str) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), String> {
         read(words, KEPT_WORDS_BYTES, MAX_WORDS_BYTES, "the process printed to stderr more than"),
     )?;
     loop {
-        if let Some(status) = program.look().map_err(|error| failed(&error))? {
+        if let Some(status) = program.check().map_err(|error| failed(&error))? {
             return Ok((status, output, words));
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
@@ -74,7 +74,7 @@ async fn read(mut from: impl AsyncRead + Unpin, kept: usize, most: usize, too_mu
     }
 }
 
-/// A program that runs; it ends with this.
+/// A running program, killed on drop.
 struct Program {
     child: Child,
     has_ended: bool,
@@ -94,9 +94,9 @@ impl Program {
         Ok((output.ok_or_else(missing)??, words.ok_or_else(missing)??))
     }
 
-    fn look(&mut self) -> io::Result<Option<ExitStatus>> {
+    fn check(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait();
-        // After an error too: somebody else has waited for it, and its pid may be reused.
+        // After an error too: something else has waited for it, and its pid may be reused.
         self.has_ended = !matches!(status, Ok(None));
         status
     }
@@ -108,8 +108,8 @@ impl Drop for Program {
             return;
         }
         end_group(&self.child);
-        for _ in 0..END_PATIENCE.as_millis() {
-            if !matches!(self.look(), Ok(None)) {
+        for _ in 0..KILL_GRACE.as_millis() {
+            if !matches!(self.check(), Ok(None)) {
                 return;
             }
             thread::sleep(Duration::from_millis(1));
@@ -117,7 +117,7 @@ impl Drop for Program {
     }
 }
 
-/// Reads credentials from JSON; names are in any case, as AWS's libraries take them. No reason quotes anything.
+/// Reads credentials from JSON. As in AWS's libraries, names may be in any case. No error quotes any of it.
 fn parse(output: &[u8], account: Option<String>) -> Result<Credentials, String> {
     let object: Map<String, Value> = serde_json::from_slice(output).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => "it is not a JSON object".to_owned(),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_a_word_of_it() {
+    fn an_error_says_what_is_wrong_and_quotes_nothing() {
         for (output, reason) in [
             ("S3cr3t", "it is not JSON at line 1, column 1"),
             (r#"["S3cr3t"]"#, "it is not a JSON object"),

@@ -1,7 +1,7 @@
-//! Where a profile leads: which files AWS's library will read for it, and which program to run.
+//! Where a profile gets its credentials: which files AWS's library will read for it, and which program to run.
 //!
-//! The rules are those of `aws_config::profile::credentials`, which follows them itself but reads files without limit and
-//! cannot end a program.
+//! The rules are those of `aws_config::profile::credentials`, which applies them too, but reads files without a limit and
+//! cannot kill a program.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 use crate::aws::shared_config::SharedFiles;
 use crate::environment::variable;
 
-/// Where the credentials at the bottom of a profile come from, as far as it matters here.
+/// The source of the credentials at the end of a chain of profiles, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Base {
     /// From a file of a token or a login.
@@ -24,11 +24,11 @@ pub(super) enum Base {
         /// The profile with a role that takes its credentials from there.
         taken_by: Option<String>,
     },
-    /// From elsewhere, or from nowhere, which AWS's library will explain.
+    /// From elsewhere, or none, which AWS's library will explain.
     Other,
 }
 
-/// Follows a profile to its base. `name` is the one that an option names.
+/// Follows a profile to its base. `name` is the profile that an option names, if any.
 pub(super) async fn base(files: &SharedFiles, name: Option<&str>) -> Base {
     let name = name.map(|name| name.to_owned().into());
     match profile::load(&Fs::default(), &Env::default(), &files.contents(), name).await {
@@ -65,7 +65,7 @@ fn find_base(profiles: &ProfileSet) -> Base {
     }
 }
 
-/// The order in which a profile's own credentials are sought.
+/// The base of a profile that refers to no other, in the order in which AWS's library looks.
 fn of_profile(profiles: &ProfileSet, profile: &Profile, taken_by: Option<String>) -> Base {
     if let Some(source) = profile.get("credential_source") {
         return if is_container(source) { of_container() } else { Base::Other };
@@ -97,12 +97,12 @@ fn of_container() -> Base {
     container_token_file().map_or(Base::Other, Base::File)
 }
 
-/// The file of the token that a container's agent asks for.
+/// The file of the token for a container's agent.
 pub(super) fn container_token_file() -> Option<PathBuf> {
     variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from)
 }
 
-/// What `aws sso login` leaves for a session or a start URL.
+/// The file that `aws sso login` writes for a session or a start URL.
 fn login_file(identifier: &str) -> Option<PathBuf> {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
     let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, identifier.as_bytes());
@@ -110,9 +110,9 @@ fn login_file(identifier: &str) -> Option<PathBuf> {
     Some(PathBuf::from(variable("HOME")?).join(".aws/sso/cache").join(format!("{name}.json")))
 }
 
-/// Lines that make `profile` take its role with these credentials. `None` when they cannot stand in such lines.
-pub(super) fn lines_that_lend(credentials: &Credentials, profile: &str) -> Option<String> {
-    const LENDER: &str = "kinesis-process";
+/// Lines that make `profile` assume its role with these credentials. `None` if such lines cannot hold them.
+pub(super) fn lines_with_credentials(credentials: &Credentials, profile: &str) -> Option<String> {
+    const SOURCE: &str = "kinesis-process";
     let token = credentials.session_token();
     let values = [Some(credentials.access_key_id()), Some(credentials.secret_access_key()), token];
     let fits = |value: &str| !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic());
@@ -123,8 +123,8 @@ pub(super) fn lines_that_lend(credentials: &Credentials, profile: &str) -> Optio
     let token = token.map_or(String::new(), |token| format!("aws_session_token = {token}\n"));
     let header = if profile == "default" { "default".to_owned() } else { format!("profile {profile}") };
     Some(format!(
-        "[{header}]\nsource_profile = {LENDER}\n\
-         [profile {LENDER}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n{token}"
+        "[{header}]\nsource_profile = {SOURCE}\n\
+         [profile {SOURCE}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n{token}"
     ))
 }
 
@@ -170,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_would_break_a_line_are_not_lent() {
+    fn credentials_that_would_break_a_line_are_refused() {
         let credentials = |secret: &str| Credentials::new("AKIAEXAMPLE", secret, None, None, "test");
-        assert!(lines_that_lend(&credentials("a+b/c="), "p").is_some());
+        assert!(lines_with_credentials(&credentials("a+b/c="), "p").is_some());
         for secret in ["", "a b", "a\n[default]", "a\u{e9}"] {
-            assert_eq!(lines_that_lend(&credentials(secret), "p"), None);
+            assert_eq!(lines_with_credentials(&credentials(secret), "p"), None);
         }
     }
 }

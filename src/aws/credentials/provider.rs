@@ -1,10 +1,9 @@
-//! The places where credentials are sought, and what each of them said.
+//! The places where credentials are sought.
 //!
-//! Nearly every place is AWS's own code; what may hang in it is done here first, or instead. The order is ours to walk, because the log is to name the place that had credentials,
-//! and, when none had, each of them with its reason. Everything is built anew for each fetch: AWS's providers remember
-//! files and addresses that they read once, and credentials that were corrected on disk are to be found.
+//! Nearly every place is AWS's own code; what may hang in it is done here first, or instead. We walk through the places
+//! ourselves, so that the log can name the one that had credentials or, if none had, each with its reason. All providers are
+//! rebuilt for each fetch: AWS's remember the files and addresses that they read once, and would miss a correction on disk.
 
-use std::cell::RefCell;
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,14 +14,17 @@ use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, imds};
+use aws_config::{BehaviorVersion, imds};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use secrecy::ExposeSecret;
 
-use super::profile::{Base, base, container_token_file, lines_that_lend};
-use super::{process, sts};
+use super::found::{Attempts, Found};
+use super::process;
+use super::profile::{Base, base, container_token_file, lines_with_credentials};
+use super::sts::Sts;
 use crate::aws::blocking::Blocking;
 use crate::aws::connect::resolver::Resolver;
 use crate::aws::credentials::identity::{Identity, Role, Source};
@@ -37,63 +39,14 @@ use crate::redact::one_line;
 /// Longest time of one call of STS or SSO, retries included. The metadata services have shorter ones of their own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long the role that Fargate's log router runs in is assumed for: what STS gives by default.
+/// Lifetime of the role of Fargate's log router: the default of STS.
 const POD_ROLE_DURATION: Duration = Duration::from_secs(3600);
 
 const INSTANCE: &str = "instance";
 
-/// Credentials, and what the log calls them.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The credentials.
-    pub credentials: Credentials,
-    /// Principal and place as far as they are known, behind the word "credentials": "from profile 'x'".
-    pub name: String,
-    /// The places that come before it and had none, with their reasons.
-    pub passed_over: Option<String>,
-}
-
-/// What was tried in the course of one fetch, for the log.
-#[derive(Debug, Default)]
-pub struct Attempts {
-    failed: RefCell<Vec<String>>,
-    trying: RefCell<Option<String>>,
-}
-
-impl Attempts {
-    /// `place` is being asked.
-    pub fn begin(&self, place: &str) {
-        self.trying.replace(Some(place.to_owned()));
-    }
-
-    /// The place that is being asked has nothing.
-    pub fn fail(&self, reason: &str) {
-        if let Some(place) = self.trying.take() {
-            self.failed.borrow_mut().push(format!("{place}: {}", one_line(reason)));
-        }
-    }
-
-    /// What was asked before had credentials, or another fetch begins. Returns each place that had none with its reason.
-    pub fn clear(&self) -> Option<String> {
-        self.trying.replace(None);
-        Some(self.failed.take().join("; ")).filter(|reasons| !reasons.is_empty())
-    }
-
-    /// Each place with its reason.
-    pub fn told(&self) -> String {
-        let mut told = self.failed.borrow().clone();
-        told.extend(self.trying.borrow().as_ref().map(|place| format!("{place}: no answer yet")));
-        if told.is_empty() {
-            "no credentials: there was no time".to_owned()
-        } else {
-            format!("no credentials: {}", told.join("; "))
-        }
-    }
-}
-
 /// What a fetch needs to know.
 #[derive(Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     source: Source,
     role: Option<Role>,
     metadata_attempts: u32,
@@ -101,13 +54,13 @@ pub struct Settings {
     http: SharedHttpClient,
     blocking: Blocking,
     resolver: Resolver,
-    pub(super) sts_endpoint: Option<Endpoint>,
-    pub(super) session_name: String,
+    sts_endpoint: Option<Endpoint>,
+    session_name: String,
 }
 
 impl Settings {
-    /// `session_name` is for roles whose configuration names none.
-    pub fn new(
+    /// `session_name` is for roles without a configured one.
+    pub(crate) fn new(
         identity: Identity,
         region: Region,
         http: SharedHttpClient,
@@ -119,21 +72,25 @@ impl Settings {
         Settings { source, role, metadata_attempts, region, http, blocking, resolver, sts_endpoint, session_name }
     }
 
-    /// Credentials as the configuration asks for them, or [`Attempts::told`]. May wait as long as a process of the user does.
-    pub async fn fetch(&self, attempts: &Attempts) -> Result<Found, String> {
+    /// Credentials as configured. Takes as long as the user's process may, if there is one.
+    ///
+    /// # Errors
+    /// [`Attempts::summary`].
+    pub(crate) async fn fetch(&self, attempts: &Attempts) -> Result<Found, String> {
         attempts.clear();
         attempts.begin("AWS's shared files");
         let files = SharedFiles::read(&self.blocking).await.map_err(|reason| {
             attempts.fail(&reason);
-            attempts.told()
+            attempts.summary()
         })?;
         let mut found = self.first(&files, attempts).await?;
         for role in self.pod_role().iter().chain(&self.role) {
             attempts.clear();
             attempts.begin(&format!("{} assumed with credentials {}", role.arn, found.name));
-            found = sts::assume_role(self, &files, role, &found).await.map_err(|reason| {
+            let session_name = role.session_name.as_ref().unwrap_or(&self.session_name);
+            found = self.sts(&files).assume_role(role, session_name, &found).await.map_err(|reason| {
                 attempts.fail(&reason);
-                attempts.told()
+                attempts.summary()
             })?;
         }
         Ok(found)
@@ -145,15 +102,15 @@ impl Settings {
             Source::Profile(profile) => self.profile(Some(profile), files, attempts).await.ok().flatten(),
             Source::Process(command) => {
                 attempts.begin("process_credentials");
-                let printed = process::credentials(&command.0, None).await;
+                let printed = process::credentials(command.expose_secret(), None).await;
                 printed.map_err(|reason| attempts.fail(&reason)).ok().map(|keys| named(keys, "process_credentials"))
             }
             Source::DefaultChain => self.chain(files, attempts).await.ok().flatten(),
         };
-        found.ok_or_else(|| attempts.told())
+        found.ok_or_else(|| attempts.summary())
     }
 
-    /// AWS's default chain. A place that was configured and failed ends it: what comes behind would be somebody else.
+    /// AWS's default chain. A place that is configured but fails ends it: the next one would be another identity.
     async fn chain(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Option<Found>, Failed> {
         if let Some(found) = ask("environment", &EnvironmentVariableCredentialsProvider::new(), attempts).await? {
             return Ok(Some(found));
@@ -176,7 +133,7 @@ impl Settings {
         ask(INSTANCE, &self.instance(), attempts).await
     }
 
-    /// A profile: the one of this name, or that of the environment.
+    /// The profile of this name, or that of the environment.
     async fn profile(
         &self,
         name: Option<&str>,
@@ -198,7 +155,7 @@ impl Settings {
                 let Some(profile) = taken_by else {
                     return Ok(Some(Found { passed_over: attempts.clear(), ..named(keys, &place) }));
                 };
-                let lines = lines_that_lend(&keys, &profile);
+                let lines = lines_with_credentials(&keys, &profile);
                 files = files.with(lines.ok_or_else(|| failed("the process printed keys that contain blanks"))?);
             }
             Base::Other => {}
@@ -214,8 +171,8 @@ impl Settings {
         ask(&place, &provider.build(), attempts).await
     }
 
-    /// Reads a file that AWS's library will read, and fails when that might take for ever. The library itself reports a missing
-    /// file.
+    /// Reads a file that AWS's library is about to read, and fails if that might take forever. The library itself reports a
+    /// missing file.
     async fn check(&self, file: PathBuf, attempts: &Attempts) -> Result<(), Failed> {
         match files::read(&self.blocking, file).await {
             Err(Unread::Unusable(reason)) => {
@@ -238,16 +195,16 @@ impl Settings {
         };
         let role = variable("AWS_ROLE_ARN").ok_or_else(|| failed("AWS_ROLE_ARN is not set"))?;
         let session_name = variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| self.session_name.clone());
-        // Kubernetes writes a new one before the old one expires.
+        // Read each time: Kubernetes replaces it before it expires.
         let token = files::read_text(&self.blocking, file).await.map_err(|reason| failed(&reason.reason()))?;
-        match sts::assume_role_with_web_identity(self, files, &role, &session_name, token.trim()).await {
+        match self.sts(files).assume_role_with_web_identity(&role, &session_name, token.trim()).await {
             Ok(found) => Ok(Some(Found { passed_over: attempts.clear(), ..found })),
             Err(reason) => Err(failed(&format!("{role}: {reason}"))),
         }
     }
 
-    /// The role that EKS on Fargate has its log router assume, as Fluent Bit and AWS's Go plugin do, with the credentials of
-    /// the machine.
+    /// The role that the log router of EKS on Fargate assumes with the machine's credentials, as in Fluent Bit and AWS's Go
+    /// plugin.
     fn pod_role(&self) -> Option<Role> {
         let from_machine = matches!(self.source, Source::DefaultChain);
         let arn = variable("EKS_POD_EXECUTION_ROLE").filter(|_| from_machine)?;
@@ -264,7 +221,7 @@ impl Settings {
         ImdsCredentialsProvider::builder().configure(&config).imds_client(client).build()
     }
 
-    /// What AWS's providers are built with.
+    /// The configuration of AWS's providers.
     fn provider_config(&self) -> ProviderConfig {
         ProviderConfig::default()
             .with_region(Some(self.aws_region()))
@@ -272,13 +229,13 @@ impl Settings {
             .with_timeout_config(timeouts())
     }
 
-    /// What a client of STS is built with.
-    pub(super) fn loader(&self, files: &SharedFiles) -> ConfigLoader {
-        aws_config::defaults(BehaviorVersion::latest())
+    fn sts(&self, files: &SharedFiles) -> Sts<'_> {
+        let config = aws_config::defaults(BehaviorVersion::latest())
             .profile_files(files.contents())
             .region(self.aws_region())
             .http_client(self.http.clone())
-            .timeout_config(timeouts())
+            .timeout_config(timeouts());
+        Sts { config, endpoint: self.sts_endpoint.as_ref() }
     }
 
     fn aws_region(&self) -> aws_types::region::Region {
@@ -286,10 +243,10 @@ impl Settings {
     }
 }
 
-/// A place that is configured and yet has no credentials; the reason is among the attempts.
+/// A place is configured but has no credentials. The reason is among the attempts.
 struct Failed;
 
-/// What `provider` yields, or `None` when it is not configured.
+/// The credentials of `provider`, or `None` if it is not configured.
 async fn ask(place: &str, provider: &impl ProvideCredentials, attempts: &Attempts) -> Result<Option<Found>, Failed> {
     attempts.begin(place);
     match provider.provide_credentials().await {
@@ -304,13 +261,13 @@ async fn ask(place: &str, provider: &impl ProvideCredentials, attempts: &Attempt
 fn reason(place: &str, error: &CredentialsError) -> String {
     let is_configured = !matches!(error, CredentialsError::CredentialsNotLoaded(_));
     match error.source() {
-        // Its text quotes a variable that is not UTF-8, which may be the secret.
+        // Its text quotes the variable, which may be the secret.
         _ if place == "environment" && is_configured => "a variable is not UTF-8".to_owned(),
         Some(cause) if place == INSTANCE && cause.to_string().contains("could not communicate") => {
             let cause = with_causes(cause);
-            format!("{cause} (from a container on EC2 the instance's metadata need a hop limit of 2)")
+            format!("{cause} (in a container on EC2, instance metadata requires a hop limit of 2)")
         }
-        // It ends with the whole reply, spelled out.
+        // It ends with a dump of the whole reply.
         Some(cause) if place == INSTANCE => with_causes(cause).split(". Response {").take(1).collect(),
         Some(cause) => with_causes(cause),
         None if is_configured => error.to_string(),

@@ -1,82 +1,84 @@
 //! Roles, assumed at AWS's Security Token Service.
 //!
-//! Calls of AWS's client. Its ready-made providers do the same, but they keep the name of the session that STS answers
-//! with, which the log is to tell, and the one for web identity takes no endpoint.
+//! By AWS's client rather than its ready-made providers: those hide the session's ARN, which the log shows, and the one for
+//! web identity takes no endpoint.
 
 use std::time::Duration;
 
+use aws_config::ConfigLoader;
 use aws_credential_types::Credentials;
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::IdentityCache;
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::types::AssumedRoleUser;
+use secrecy::ExposeSecret;
 
-use super::provider::{Found, Settings};
-use crate::aws::credentials::identity::Role;
-use crate::aws::shared_config::SharedFiles;
+use super::found::Found;
+use super::identity::Role;
+use crate::aws::endpoint::Endpoint;
 use crate::error::with_causes;
 use crate::redact::one_line;
 
-/// A client of STS that signs with `credentials`, or does not sign.
-async fn client(settings: &Settings, files: &SharedFiles, credentials: Option<Credentials>) -> Client {
-    let loader = settings.loader(files);
-    let loader = match credentials {
-        Some(credentials) => loader.credentials_provider(credentials),
-        None => loader.no_credentials(),
-    };
-    let shared = loader.load().await;
-    let mut config = aws_sdk_sts::config::Builder::from(&shared).identity_cache(IdentityCache::no_cache());
-    if let Some(endpoint) = &settings.sts_endpoint {
-        config = config.endpoint_url(endpoint.to_string());
+/// The Security Token Service.
+pub(super) struct Sts<'a> {
+    /// How its clients are configured, but for credentials.
+    pub(super) config: ConfigLoader,
+    /// Its endpoint, if not the region's.
+    pub(super) endpoint: Option<&'a Endpoint>,
+}
+
+impl Sts<'_> {
+    /// A client that signs with `credentials`, or does not sign.
+    async fn client(self, credentials: Option<Credentials>) -> Client {
+        let loader = match credentials {
+            Some(credentials) => self.config.credentials_provider(credentials),
+            None => self.config.no_credentials(),
+        };
+        let shared = loader.load().await;
+        let mut config = aws_sdk_sts::config::Builder::from(&shared).identity_cache(IdentityCache::no_cache());
+        if let Some(endpoint) = self.endpoint {
+            config = config.endpoint_url(endpoint.to_string());
+        }
+        Client::from_conf(config.build())
     }
-    Client::from_conf(config.build())
-}
 
-/// Assumes `role` with the credentials of `base`.
-pub(super) async fn assume_role(
-    settings: &Settings,
-    files: &SharedFiles,
-    role: &Role,
-    base: &Found,
-) -> Result<Found, String> {
-    let session_name = role.session_name.as_ref().unwrap_or(&settings.session_name);
-    let answer = client(settings, files, Some(base.credentials.clone()))
-        .await
-        .assume_role()
-        .role_arn(&role.arn)
-        .role_session_name(session_name)
-        .set_external_id(role.external_id.as_ref().map(|id| id.0.clone()))
-        .set_policy(role.policy.clone())
-        .duration_seconds(seconds(role.duration))
-        .send()
-        .await
-        .map_err(|error| reason(&error))?;
-    let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
-    let name = format!("of {principal}, assumed with credentials {}", base.name);
-    Ok(Found { credentials, name, passed_over: base.passed_over.clone() })
-}
+    /// Assumes `role` with the credentials of `base`.
+    pub(super) async fn assume_role(self, role: &Role, session_name: &str, base: &Found) -> Result<Found, String> {
+        let request = self.client(Some(base.credentials.clone())).await.assume_role();
+        let answer = request
+            .role_arn(&role.arn)
+            .role_session_name(session_name)
+            .set_external_id(role.external_id.as_ref().map(|id| id.expose_secret().to_owned()))
+            .set_policy(role.policy.clone())
+            .duration_seconds(seconds(role.duration))
+            .send()
+            .await
+            .map_err(|error| reason(&error))?;
+        let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
+        let name = format!("of {principal}, assumed with credentials {}", base.name);
+        Ok(Found { credentials, name, passed_over: base.passed_over.clone() })
+    }
 
-/// Exchanges the token of a web identity, such as that of a Kubernetes service account, for the credentials of a role.
-pub(super) async fn assume_role_with_web_identity(
-    settings: &Settings,
-    files: &SharedFiles,
-    role_arn: &str,
-    session_name: &str,
-    token: &str,
-) -> Result<Found, String> {
-    let answer = client(settings, files, None)
-        .await
-        .assume_role_with_web_identity()
-        .role_arn(role_arn)
-        .role_session_name(session_name)
-        .web_identity_token(token)
-        .send()
-        .await
-        .map_err(|error| reason(&error))?;
-    let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
-    let name = format!("of {principal}, assumed with web identity");
-    Ok(Found { credentials, name, passed_over: None })
+    /// Exchanges the token of a web identity, such as that of a Kubernetes service account, for the credentials of a role.
+    pub(super) async fn assume_role_with_web_identity(
+        self,
+        role_arn: &str,
+        session_name: &str,
+        token: &str,
+    ) -> Result<Found, String> {
+        let request = self.client(None).await.assume_role_with_web_identity();
+        let answer = request
+            .role_arn(role_arn)
+            .role_session_name(session_name)
+            .web_identity_token(token)
+            .send()
+            .await
+            .map_err(|error| reason(&error))?;
+        let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
+        let name = format!("of {principal}, assumed with web identity");
+        Ok(Found { credentials, name, passed_over: None })
+    }
 }
 
 fn session(
@@ -84,13 +86,13 @@ fn session(
     user: Option<AssumedRoleUser>,
 ) -> Result<(Credentials, String), String> {
     let credentials = credentials.ok_or("STS answered without credentials")?;
-    let expiry = credentials.expiration.try_into().map_err(|_| "STS answered with a date that cannot be".to_owned())?;
+    let expiry = credentials.expiration.try_into().map_err(|_| "STS answered with an impossible date".to_owned())?;
     let (id, secret, token) = (credentials.access_key_id, credentials.secret_access_key, credentials.session_token);
     let principal = user.map_or("a role".to_owned(), |user| one_line(&user.arn));
     Ok((Credentials::new(id, secret, Some(token), Some(expiry), "STS"), principal))
 }
 
-/// STS's own words, or why there are none.
+/// The reason that STS gives, or why it gave none.
 fn reason<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkError<E, HttpResponse>) -> String {
     let status = error.raw_response().map(|response| format!("HTTP {}: ", response.status().as_u16()));
     match (error.code(), error.message()) {

@@ -163,7 +163,7 @@ async fn while_renewal_fails_the_old_ones_are_used_until_they_expire_and_the_log
         assert!((20..80).contains(&tries), "{tries} in ten to fifteen minutes, not faster than every half minute");
         let lines = log.lines();
         assert_eq!(lines[0], "Info signing with access key …PLE1 from script, valid for 1 h");
-        assert!(lines[1].starts_with("Warn no credentials: script: it is away; those that are there"), "{lines:?}");
+        assert!(lines[1].starts_with("Warn no credentials: script: it is away; the current ones remain"), "{lines:?}");
         // Nobody asks, so nobody is bothered.
         sleep(Duration::from_secs(7200)).await;
         assert!(script.fetches() <= tries + 1);

@@ -29,9 +29,9 @@ fn every_mistake(binary: &Binary) -> Result<(), Failed> {
         ],
     )?;
     let mistakes = [
-        "[error] [output:kinesis:kinesis.0] stream: it is required: the name of a Kinesis stream, or its ARN",
+        "[error] [output:kinesis:kinesis.0] stream: required: the name or ARN of a Kinesis stream",
         "[error] [output:kinesis:kinesis.0] region: 'Europe' is not valid: use a region's name, such as us-east-1",
-        "[error] [output:kinesis:kinesis.0] external_id: it means nothing without role_arn",
+        "[error] [output:kinesis:kinesis.0] external_id: only valid with role_arn",
         "[error] [output:kinesis:kinesis.0] batch_request_max_size: '1T' is not valid: ",
         "[error] [output:kinesis:kinesis.0] concurrency: '257' is not valid: use a whole number from 0 to 256",
         "[error] [output:kinesis:kinesis.0] http_request_timeout: 'soon' is not valid: ",
@@ -45,7 +45,7 @@ fn every_mistake(binary: &Binary) -> Result<(), Failed> {
 fn unknown_option(binary: &Binary) -> Result<(), Failed> {
     let log = refused(binary, &["stream logs", "region eu-west-1", "steam logs"])?;
     // From 5.1.1 on the host says so, before that the plugin.
-    let texts = ["unknown configuration property 'steam'", "steam: there is no such option: did you mean stream?"];
+    let texts = ["unknown configuration property 'steam'", "steam: no such option: did you mean stream?"];
     match texts.iter().any(|text| log.contains(text)) {
         true => Ok(()),
         false => Err(log.into()),

@@ -44,7 +44,7 @@ fn a_variable_that_is_no_text_is_told_and_not_quoted() -> Result<(), Failed> {
         .environment("AWS_SECRET_ACCESS_KEY", "S3cr3t")
         .start()?;
     plugin.started()?;
-    plugin.expect_line(&["Warn no credentials: environment: a variable is not UTF-8; starting anyway"])?;
+    plugin.expect_line(&["Warn no credentials: environment: a variable is not UTF-8; starting without credentials"])?;
     plugin.stop()
 }
 

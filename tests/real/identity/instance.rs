@@ -95,7 +95,12 @@ fn a_metadata_service_that_never_answers_does_not_hold_the_start_and_is_named() 
     let mut plugin = setup(&issuer, &server).start()?;
     assert!(plugin.started()? < Duration::from_secs(6));
     assert!(plugin.expect("Retry")? < Duration::from_secs(6));
-    plugin.expect_line(&["Warn no credentials: environment: ", "instance: ", "hop limit", "starting anyway"])?;
+    plugin.expect_line(&[
+        "Warn no credentials: environment: ",
+        "instance: ",
+        "hop limit",
+        "starting without credentials",
+    ])?;
     plugin.stop()
 }
 

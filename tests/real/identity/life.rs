@@ -47,7 +47,7 @@ pub fn lead(
     thread::sleep(Duration::from_secs(5));
     plugin.expect("Retry")?;
     assert!(issuer.keys_used().iter().skip(1).all(|key| key == "ASIAISSUED000002"), "{:?}", issuer.keys_used());
-    plugin.expect_line(&["Warn no credentials: ", "those that are there go on being used and expire in"])?;
+    plugin.expect_line(&["Warn no credentials: ", "the current ones remain in use and expire in"])?;
     plugin.expect_line(&[&["Error cannot put records", "no credentials: "], complaint].concat())?;
 
     recover();

@@ -79,8 +79,8 @@ fn mistakes_stop_the_start_without_a_secret() -> Result<(), Failed> {
     let said = failed.message().unwrap_or_default();
     for mistake in [
         "aws_key_id: the value (not shown) is not valid",
-        "aws_key_id: it means nothing without aws_sec_key",
-        "process_credentials: it cannot be used together with aws_key_id",
+        "aws_key_id: only valid with aws_sec_key",
+        "process_credentials: cannot be combined with aws_key_id",
         "external_id: the value (not shown) is not valid",
     ] {
         assert!(said.contains(mistake), "{said}");

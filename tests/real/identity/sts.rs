@@ -137,7 +137,7 @@ fn a_refusal_is_told_in_the_words_of_sts() -> Result<(), Failed> {
     plugin.expect("Retry")?;
     let reason = "no credentials: arn:aws:iam::111122223333:role/path/write-logs assumed with credentials from environment: \
                   AccessDenied: User: arn:aws:iam::111122223333:user/x is not authorized to assume it";
-    plugin.expect_line(&["Warn", reason, "starting anyway"])?;
+    plugin.expect_line(&["Warn", reason, "starting without credentials"])?;
     plugin.expect_line(&["Error cannot put records", reason])?;
     plugin.stop()
 }
@@ -185,6 +185,6 @@ fn an_sts_that_never_answers_does_not_hold_the_start() -> Result<(), Failed> {
     let mut plugin = with_keys(&issuer, &server).start()?;
     assert!(plugin.started()? < Duration::from_secs(6));
     assert!(plugin.expect("Retry")? < Duration::from_secs(6));
-    plugin.expect_line(&["Warn no credentials", ROLE, "no answer yet; starting anyway"])?;
+    plugin.expect_line(&["Warn no credentials", ROLE, "no answer yet; starting without credentials"])?;
     plugin.stop()
 }

@@ -74,7 +74,7 @@ fn sts_is_found_through_the_environment_too() -> Result<(), Failed> {
     plugin.started()?;
     plugin.expect("Delivered")?;
     assert_eq!(tokens_brought(&server), [TOKEN]);
-    plugin.expect_line(&["Debug passed over: environment: ", "; profile 'default': not configured"])?;
+    plugin.expect_line(&["Debug skipped: environment: ", "; profile 'default': not configured"])?;
     plugin.stop()
 }
 

@@ -11,7 +11,7 @@ use kinesis::aws::connect::Connector;
 use kinesis::aws::connect::proxy::Proxies;
 use kinesis::aws::connect::resolver::Resolver;
 use kinesis::aws::connect::tls;
-use kinesis::aws::credentials::provider::Found;
+use kinesis::aws::credentials::found::Found;
 use kinesis::aws::credentials::{CredentialsCache, Fetch};
 use kinesis::aws::endpoint::Endpoint;
 use kinesis::aws::region::Region;

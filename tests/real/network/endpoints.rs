@@ -146,7 +146,7 @@ fn the_endpoint_of_variables_and_profile_is_used() -> Result<(), Failed> {
 fn fips_and_an_endpoint_of_the_environment_contradict_each_other() -> Result<(), Failed> {
     let instance = instance("http://127.0.0.1:9".to_owned()).environment("AWS_USE_FIPS_ENDPOINT", "true");
     let failed = instance.flush(&chunks(1)).expect_err("it must not start");
-    let line = "use_fips_endpoint: it asks for another endpoint than 'http://127.0.0.1:9', which is set too";
+    let line = "use_fips_endpoint: conflicts with the endpoint 'http://127.0.0.1:9'";
     assert!(failed.message().is_some_and(|text| text.contains(line)), "{failed:?}");
     Ok(())
 }

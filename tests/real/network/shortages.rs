@@ -152,7 +152,7 @@ fn start_without_threads() -> Result<(), Failed> {
     let (kinesis, log) = (kinesis(), Log::default());
     let mut idle = Idle::all();
     // None at all, and then one for the delivery alone.
-    let reasons = ["plugin: it cannot start: ", "profile: /dev/null cannot be read: no thread is available: "];
+    let reasons = ["plugin: cannot start: ", "profile: /dev/null cannot be read: no thread is available: "];
     for reason in reasons {
         let Err(failed) = start(&kinesis, "localhost", &log) else { return Err("it started".into()) };
         let said = failed.message().unwrap_or_default();

@@ -1,0 +1,204 @@
+//! The delivery thread of an output.
+
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::heartbeat::Heartbeat;
+use super::log_relay::{Listening, LogRelay};
+use super::shutdown_watch::{CHECK_INTERVAL, HostStops, SHUTDOWN_GRACE, ShutdownWatch};
+use super::startup::cannot_start;
+use crate::deliver::Delivery;
+use crate::error::ConfigError;
+use crate::host::borrowed_chunk::BorrowedChunk;
+use crate::kinesis::client::Transport;
+use crate::log::{Level, LineQueue, LogSink, Logger};
+use crate::metrics::Metric;
+use crate::outcome::Outcome;
+
+/// Stack of the delivery thread, in bytes.
+pub const STACK_BYTES: usize = 2 << 20;
+
+/// The thread, as the host's threads see it.
+pub(super) struct DeliveryThread {
+    jobs: UnboundedSender<Job>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What is left of it after the request to stop.
+pub(super) struct Running {
+    pub(super) handle: JoinHandle<()>,
+    /// At the end, the lines that no thread of the host has written.
+    pub(super) ended: mpsc::Receiver<LineQueue>,
+}
+
+/// Whether the thread could start: the lines that it logged, or why not.
+type Started = Result<LineQueue, ConfigError>;
+
+enum Job {
+    Flush(BorrowedChunk),
+    Stop,
+}
+
+impl DeliveryThread {
+    /// Starts a thread that delivers with what `open` makes there.
+    pub(super) fn spawn<T: Transport, F>(
+        open: impl FnOnce(Logger) -> F + Send + 'static,
+        host_stops: HostStops,
+        heartbeat: Arc<Heartbeat>,
+        log: Arc<dyn LogSink>,
+    ) -> io::Result<(DeliveryThread, mpsc::Receiver<Started>)>
+    where
+        F: Future<Output = Result<Rc<Delivery<T>>, ConfigError>>,
+    {
+        let (jobs, take) = unbounded_channel();
+        let (ready, started) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let handle = thread::Builder::new()
+            .name("kinesis-deliver".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || drop(end.send(run(open, &host_stops, &heartbeat, take, ready, log))))?;
+        let running = Mutex::new(Some(Running { handle, ended }));
+        Ok((DeliveryThread { jobs, running }, started))
+    }
+
+    /// Hands a chunk over. When the thread has ended, the chunk is dropped, which returns it.
+    pub(super) fn flush(&self, chunk: BorrowedChunk) {
+        drop(self.jobs.send(Job::Flush(chunk)));
+    }
+
+    /// Tells the thread to stop; `None` if it was told before.
+    pub(super) fn stop(&self) -> Option<Running> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        drop(self.jobs.send(Job::Stop));
+        Some(running)
+    }
+}
+
+/// The thread's body. Returns the lines that nobody was there to write.
+fn run<T: Transport, F>(
+    open: impl FnOnce(Logger) -> F,
+    host_stops: &HostStops,
+    heartbeat: &Heartbeat,
+    jobs: UnboundedReceiver<Job>,
+    ready: mpsc::Sender<Started>,
+    sink: Arc<dyn LogSink>,
+) -> LineQueue
+where
+    F: Future<Output = Result<Rc<Delivery<T>>, ConfigError>>,
+{
+    let relay = Rc::new(LogRelay::default());
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            drop(ready.send(Err(cannot_start(error.to_string()))));
+            return LineQueue::default();
+        }
+    };
+    let to_relay = Rc::clone(&relay);
+    let log = Logger::new(sink, move |line| to_relay.relay(line));
+    LocalSet::new().block_on(&runtime, async {
+        match open(log.clone()).await {
+            Ok(delivery) => {
+                drop(ready.send(Ok(relay.take())));
+                serve(Rc::clone(&delivery), host_stops, heartbeat, jobs, &relay, &log).await;
+                close(&delivery, &log);
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    });
+    // Drops the last owner of the threads for blocking calls, which waits for them.
+    drop(runtime);
+    relay.take()
+}
+
+/// Delivers what is handed over, several flushes concurrently, until told to stop.
+async fn serve<T: Transport>(
+    delivery: Rc<Delivery<T>>,
+    host_stops: &HostStops,
+    heartbeat: &Heartbeat,
+    mut jobs: UnboundedReceiver<Job>,
+    relay: &Rc<LogRelay>,
+    log: &Logger,
+) {
+    let mut flushes = JoinSet::new();
+    // Ends with this function, or when it is dropped.
+    let mut background = JoinSet::new();
+    let keeper = Rc::clone(&delivery);
+    background.spawn_local(async move { keeper.keep_shards().await });
+    let mut shutdown_watch = ShutdownWatch::default();
+    let mut checks = tokio::time::interval(CHECK_INTERVAL);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stats = delivery.stats_interval().map(|period| interval_at(Instant::now() + period, period));
+    loop {
+        tokio::select! {
+            job = jobs.recv() => {
+                let Some(Job::Flush(chunk)) = job else { break };
+                let listening = relay.listen(chunk.log_sender());
+                flushes.spawn_local(flush(Rc::clone(&delivery), chunk, listening, log.clone()));
+            }
+            Some(_) = flushes.join_next() => {}
+            _ = checks.tick(), if !flushes.is_empty() => {
+                heartbeat.beat();
+                delivery.metrics().publish();
+                if host_stops() && shutdown_watch.check(delivery.progress()) {
+                    log.write(Level::Warn, || {
+                        "Fluent Bit is shutting down and Kinesis accepts nothing: chunks on disk are left for the next start"
+                    });
+                    delivery.leave(Instant::now());
+                }
+            }
+            () = tick(&mut stats) => log.write(Level::Info, || delivery.metrics().line()),
+        }
+    }
+    let deadline = Instant::now() + SHUTDOWN_GRACE;
+    delivery.leave(deadline);
+    // A little longer than the requests may take, so that each flush can report what it got done.
+    let all_done = async { while flushes.join_next().await.is_some() {} };
+    drop(tokio::time::timeout_at(deadline + SHUTDOWN_GRACE, all_done).await);
+}
+
+/// Ends with the next tick, or never when there is none.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => pending().await,
+    }
+}
+
+/// Delivers one chunk and returns it.
+async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, chunk: BorrowedChunk, _listening: Listening, log: Logger) {
+    let chunk = Rc::new(chunk);
+    // A task of its own, so that a panic in it ends here.
+    let delivered =
+        tokio::task::spawn_local(chunk.read(async move |chunk: &[u8], tag: &[u8]| delivery.deliver(chunk, tag).await));
+    chunk.set_outcome(delivered.await.unwrap_or_else(|error| {
+        log.write(Level::Error, || format!("a flush ended with a bug in this plugin: {error}"));
+        Outcome::Retry
+    }));
+}
+
+/// Logs what was done, and saves what the next start needs.
+fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
+    let count = |metric| delivery.metrics().get(metric);
+    log.write(Level::Info, || {
+        format!(
+            "stopped: {} records accepted, {} refused, {} left to retries ({} of them saved from being sent twice), {} possibly sent twice",
+            count(Metric::RecordsDelivered),
+            count(Metric::RecordsRefused),
+            count(Metric::RecordsLeft),
+            count(Metric::RecordsDeduplicated),
+            count(Metric::RecordsAmbiguous),
+        )
+    });
+    log.write(Level::Info, || delivery.metrics().line());
+    if let Err(reason) = delivery.ledger().save() {
+        log.write(Level::Warn, || reason);
+    }
+}
