@@ -68,13 +68,7 @@ impl<T: Transport> Delivery<T> {
     /// The place that is held, or a new one when a pause gave it back.
     async fn place_for<'p>(&self, attempt: &Attempt, place: &'p mut Option<Place>, flush: &Flush) -> Option<&'p Place> {
         if place.is_none() {
-            let waiting_since = Instant::now();
-            let mut another = tokio::select! {
-                biased;
-                () = self.until_over(flush) => return None,
-                place = self.window.place() => place,
-            };
-            add_time(&flush.times.waiting, waiting_since);
+            let mut another = self.place(flush).await?;
             another.fill(attempt.batch.body().len());
             *place = Some(another);
         }

@@ -5,10 +5,12 @@
 
 use std::rc::Rc;
 
+use tokio::sync::MutexGuard;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::flush::{Apart, Attempt, Flush, PutOff, Tries, add_time};
+use super::window::Place;
 use super::{Delivery, until};
 use crate::kinesis::client::Transport;
 use crate::log::Level;
@@ -92,21 +94,11 @@ impl<T: Transport> Delivery<T> {
     /// Sends what `packer` makes, until each record is settled or left. Returns how many events the chunk has.
     async fn send(self: &Rc<Self>, mut packer: Packer<'_>, part: &Part, flush: &Rc<Flush>) -> usize {
         let mut requests = JoinSet::new();
-        let waiting_since = Instant::now();
-        let turn = tokio::select! {
-            biased;
-            () = self.until_over(flush) => None,
-            turn = self.turn.lock() => Some(turn),
-        };
-        add_time(&flush.times.waiting, waiting_since);
-        while turn.is_some() && !self.is_over(flush) {
-            let waiting_since = Instant::now();
-            let mut place = tokio::select! {
-                biased;
-                () = self.until_over(flush) => break,
-                place = self.window.place() => place,
-            };
-            let packing_since = add_time(&flush.times.waiting, waiting_since);
+        let turn = self.turn(flush).await;
+        while turn.is_some()
+            && let Some(mut place) = self.place(flush).await
+        {
+            let packing_since = Instant::now();
             packer.set_limits(self.limits(part));
             let mut remark = |record, remark| self.remark(record, remark, flush);
             let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut remark);
@@ -129,6 +121,38 @@ impl<T: Transport> Delivery<T> {
             self.joined(ended, flush);
         }
         events
+    }
+
+    /// The turn to pack; `None` when the flush is over before.
+    async fn turn(&self, flush: &Flush) -> Option<MutexGuard<'_, ()>> {
+        if let Ok(turn) = self.turn.try_lock() {
+            return Some(turn);
+        }
+        self.wait(self.turn.lock(), flush).await
+    }
+
+    /// A place in the window; `None` when the flush is over.
+    pub(super) async fn place(&self, flush: &Flush) -> Option<Place> {
+        if self.is_over(flush) {
+            return None;
+        }
+        // Nearly always there is one, and waiting takes a subscription and a timer.
+        match self.window.free_place() {
+            Some(place) => Some(place),
+            None => self.wait(self.window.place(), flush).await,
+        }
+    }
+
+    /// Waits for `other`, as long as the flush is not over.
+    async fn wait<O>(&self, other: impl Future<Output = O>, flush: &Flush) -> Option<O> {
+        let waiting_since = Instant::now();
+        let result = tokio::select! {
+            biased;
+            () = self.until_over(flush) => None,
+            result = other => Some(result),
+        };
+        add_time(&flush.times.waiting, waiting_since);
+        result
     }
 
     fn joined(&self, ended: Result<(), JoinError>, flush: &Flush) {

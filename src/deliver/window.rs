@@ -51,12 +51,24 @@ impl Window {
 
     /// Waits until one more request may be sent. The longest wait comes first.
     pub(super) async fn place(self: &Rc<Self>) -> Place {
-        if self.requests.get() >= self.limit.get() {
-            self.used_up.set(self.given.get());
+        if let Some(place) = self.free_place() {
+            return place;
         }
         while !self.is_open() {
             self.freed.notified().await;
         }
+        self.take()
+    }
+
+    /// A place that is free now.
+    pub(super) fn free_place(self: &Rc<Self>) -> Option<Place> {
+        if self.requests.get() >= self.limit.get() {
+            self.used_up.set(self.given.get());
+        }
+        self.is_open().then(|| self.take())
+    }
+
+    fn take(self: &Rc<Self>) -> Place {
         self.requests.set(self.requests.get() + 1);
         self.given.set(self.given.get() + 1);
         // One large body that ended may have made room for several.

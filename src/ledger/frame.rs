@@ -10,6 +10,7 @@
 //! unusable: the damaged part may have said that a chunk is done, and an entry that outlives its chunk can be a loss.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use minicbor::{Decoder, Encoder};
 use twox_hash::XxHash3_128;
@@ -73,11 +74,13 @@ pub(super) struct Read {
     pub(super) torn: usize,
 }
 
-fn checksum(seed: u64, place: u64, parts: &[&[u8]]) -> u64 {
-    let mut hasher = XxHash3_128::with_seed(seed);
-    hasher.write(&place.to_le_bytes());
-    parts.iter().for_each(|part| hasher.write(part));
-    hasher.finish_128() as u64
+fn checksum(seed: u64, bytes: &[u8]) -> u64 {
+    XxHash3_128::oneshot_with_seed(seed, bytes) as u64
+}
+
+/// The checksum of a part of the file that begins at `place`.
+fn checksum_at(place: u64, seed: u64, part: &[u8]) -> u64 {
+    checksum(seed, &[&place.to_le_bytes(), part].concat())
 }
 
 /// Writes the header.
@@ -87,21 +90,30 @@ pub(super) fn write_header(out: &mut Vec<u8>, seed: u64, destination: &str) {
     out.extend_from_slice(&seed.to_le_bytes());
     out.extend_from_slice(&(destination.len() as u32).to_le_bytes());
     out.extend_from_slice(destination.as_bytes());
-    let sum = checksum(seed, 0, &[out.as_slice()]);
+    let sum = checksum_at(0, seed, out);
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// Writes a frame that will stand at `place` of the file; `scratch` is memory to use again.
-pub(super) fn write_frame(out: &mut Vec<u8>, scratch: &mut Vec<u8>, seed: u64, place: u64, note: &Note<'_>) {
-    scratch.clear();
+/// Writes a frame that will stand at `place` of the file.
+pub(super) fn write_frame(out: &mut Vec<u8>, seed: u64, place: u64, note: &Note<'_>) {
+    let start = out.len();
+    // The checksum covers the place. That takes as many bytes as the beginning of the frame, which replaces it.
+    out.extend_from_slice(&place.to_le_bytes());
     // Writing to memory cannot fail.
-    let written = write_note(&mut Encoder::new(&mut *scratch), note);
+    let written = write_note(&mut Encoder::new(&mut *out), note);
     debug_assert!(written.is_ok());
-    let length = (scratch.len() as u32).to_le_bytes();
-    out.extend_from_slice(&length);
-    out.extend_from_slice(&(checksum(seed, place, &[&length]) as u32).to_le_bytes());
-    out.extend_from_slice(scratch);
-    out.extend_from_slice(&checksum(seed, place, &[scratch]).to_le_bytes());
+    let (_, covered) = out.split_at_mut(start);
+    let sum = checksum(seed, covered);
+    if let Some((beginning, note)) = covered.split_first_chunk_mut() {
+        *beginning = frame_beginning(seed, place, note.len() as u32);
+    }
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// The length of a note, and the checksum of that.
+fn frame_beginning(seed: u64, place: u64, length: u32) -> [u8; 8] {
+    let sum = checksum_at(place, seed, &length.to_le_bytes());
+    (u64::from(length) | sum << 32).to_le_bytes()
 }
 
 type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
@@ -125,15 +137,10 @@ fn write_note(out: &mut Encoder<&mut Vec<u8>>, note: &Note<'_>) -> Written {
 
 /// As runs: how many records are passed over, how many follow.
 fn write_records(out: &mut Encoder<&mut Vec<u8>>, records: &RecordSet) -> Written {
-    let mut records = records.iter().peekable();
     let mut end = 0;
-    while let Some(first) = records.next() {
-        let mut next = first + 1;
-        while records.next_if_eq(&next).is_some() {
-            next += 1;
-        }
-        out.u32(first - end)?.u32(next - first)?;
-        end = next;
+    for run in records.runs() {
+        out.u32(run.start - end)?.u32(run.end - run.start)?;
+        end = run.end;
     }
     Ok(())
 }
@@ -170,7 +177,7 @@ fn read_header<'a>(bytes: &'a [u8], rest: &'a [u8]) -> Option<(u64, &'a [u8], &'
     let (destination, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     let covered = bytes.get(..bytes.len() - rest.len())?;
     let (sum, rest) = rest.split_first_chunk()?;
-    (u64::from_le_bytes(*sum) == checksum(seed, 0, &[covered])).then_some((seed, destination, rest))
+    (u64::from_le_bytes(*sum) == checksum_at(0, seed, covered)).then_some((seed, destination, rest))
 }
 
 /// `None` when it is damaged.
@@ -181,14 +188,14 @@ fn read_frames(bytes: &[u8], mut rest: &[u8], seed: u64) -> Option<Read> {
         read.torn = rest.len();
         let Some((length, after)) = rest.split_first_chunk::<4>() else { return Some(read) };
         let Some((sum, after)) = after.split_first_chunk() else { return Some(read) };
-        if u32::from_le_bytes(*sum) != checksum(seed, place, &[length]) as u32 {
+        if u32::from_le_bytes(*sum) != checksum_at(place, seed, length) as u32 {
             return None;
         }
         let Some((note, after)) = after.split_at_checked(u32::from_le_bytes(*length) as usize) else {
             return Some(read);
         };
         let Some((sum, after)) = after.split_first_chunk() else { return Some(read) };
-        if u64::from_le_bytes(*sum) != checksum(seed, place, &[note]) {
+        if u64::from_le_bytes(*sum) != checksum_at(place, seed, note) {
             return None;
         }
         read.note(note)?;
@@ -212,17 +219,16 @@ impl Read {
             }
             SETTLED => {
                 let known = self.chunks.get_mut(&id)?;
-                read_records(&mut decoder, known.key.length, |record| {
-                    known.settled.insert(record);
-                    known.suspects.remove(record);
+                read_records(&mut decoder, known.key.length, |run| {
+                    known.settled.insert_run(run.clone());
+                    known.suspects.remove_run(run);
                 })
             }
             SUSPECTED => {
                 let known = self.chunks.get_mut(&id)?;
-                read_records(&mut decoder, known.key.length, |record| {
-                    if !known.settled.contains(record) {
-                        known.suspects.insert(record);
-                    }
+                let suspects = &mut known.suspects;
+                read_records(&mut decoder, known.key.length, |run| {
+                    suspects.extend(run.filter(|&record| !known.settled.contains(record)));
                 })
             }
             GONE => self.chunks.remove(&id).map(drop),
@@ -233,7 +239,7 @@ impl Read {
 }
 
 /// `None` when they are not the records of a chunk of this length, each of which takes a byte at least.
-fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnMut(u32)) -> Option<()> {
+fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnMut(Range<u32>)) -> Option<()> {
     let mut end = 0_u32;
     while decoder.position() < decoder.input().len() {
         let first = end.checked_add(decoder.u32().ok()?)?;
@@ -241,7 +247,39 @@ fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnM
         if u64::from(end) > chunk_length {
             return None;
         }
-        (first..end).for_each(&mut each);
+        each(first..end);
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that is there already has to be read by the next version.
+    #[test]
+    fn the_bytes_of_a_file_are_what_they_always_were() {
+        let records: RecordSet = [0, 1, 2, 7, 64, 65, 1000].into_iter().chain(300..500).collect();
+        let notes = [
+            Note::Begun { id: 300 },
+            Note::Open { id: 301, key: Key { length: 5000, hash: 0x0123_4567_89ab_cdef_0011_2233_4455_6677 } },
+            Note::Settled { id: 301, records: &records },
+            Note::Suspected { id: 301, records: &RecordSet::from_iter([3]) },
+            Note::Gone { id: 301 },
+        ];
+        let mut file = Vec::new();
+        write_header(&mut file, 7, "stream logs");
+        for note in &notes {
+            let place = file.len() as u64;
+            write_frame(&mut file, 7, place, note);
+        }
+        let hex: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = [
+            "666c75656e742d6269742d6b696e65736973206c656467657220320a07000000000000000b00000073747265616d206c6f67",
+            "73a0ba549e2eb3670604000000d20dd2fe0419012c2bee06f4207a6f18180000004f84970f0019012d191388507766554433",
+            "221100efcdab89674523018595117e45869b33130000002ffe5a9f0119012d0003040118380218ea18c81901f401b4cb1533",
+            "54339727060000007dc972b50219012d0301026a1c835c4e201c04000000a85828670319012dd4d831545afa0ab5",
+        ];
+        assert_eq!(hex, expected.concat());
+    }
 }

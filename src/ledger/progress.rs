@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
 use std::rc::Weak;
 
 use super::journal::Journal;
@@ -54,20 +55,36 @@ impl Progress {
     pub fn settle(&self, records: impl IntoIterator<Item = u32>) {
         let journal = self.journal.borrow().upgrade();
         let mut fresh = RecordSet::default();
-        let (mut settled, mut suspects) = (self.settled.borrow_mut(), self.suspects.borrow_mut());
-        for record in records {
-            let is_fresh = settled.insert(record);
-            suspects.records.remove(record);
-            if is_fresh && journal.is_some() {
-                fresh.insert(record);
+        self.settle_runs(records, |run| {
+            if journal.is_some() {
+                fresh.insert_run(run);
             }
-        }
-        drop((settled, suspects));
+        });
         if let Some(journal) = journal
             && !fresh.is_empty()
         {
             journal.settled(self, &fresh);
         }
+    }
+
+    /// Settles neighbours together. Tells each run of which any was not settled.
+    fn settle_runs(&self, records: impl IntoIterator<Item = u32>, mut tell: impl FnMut(Range<u32>)) {
+        let (mut settled, mut suspects) = (self.settled.borrow_mut(), self.suspects.borrow_mut());
+        let mut settle = |run: &Range<u32>| {
+            suspects.records.remove_run(run.clone());
+            if settled.insert_run(run.clone()) {
+                tell(run.clone());
+            }
+        };
+        let mut run = 0..0;
+        records.into_iter().for_each(|record| {
+            if record != run.end {
+                settle(&run);
+                run.start = record;
+            }
+            run.end = record.saturating_add(1);
+        });
+        settle(&run);
     }
 
     /// The records that need no sending any more.

@@ -57,7 +57,6 @@ struct State {
     /// Set when a write failed: the file is empty, and this is when to try again.
     retry_at: Option<Instant>,
     frames: Vec<u8>,
-    scratch: Vec<u8>,
 }
 
 impl Journal {
@@ -99,7 +98,6 @@ impl Journal {
             last_id: read.last_id,
             retry_at: None,
             frames: Vec::new(),
-            scratch: Vec::new(),
         };
         let journal = Rc::new_cyclic(|this| Journal {
             path,
@@ -242,7 +240,7 @@ impl State {
     /// Adds a frame to those that are written next.
     fn push(&mut self, seed: u64, note: &Note<'_>) {
         let place = self.length + self.frames.len() as u64;
-        frame::write_frame(&mut self.frames, &mut self.scratch, seed, place, note);
+        frame::write_frame(&mut self.frames, seed, place, note);
     }
 }
 
