@@ -206,7 +206,7 @@ mod tests {
                     let is_new = run.clone().fold(false, |is_new, record| expected.insert(record) | is_new);
                     prop_assert_eq!(set.insert_run(run), is_new);
                 } else {
-                    run.clone().for_each(|record| drop(expected.remove(&record)));
+                    expected.retain(|record| !run.contains(record));
                     set.remove_run(run);
                 }
             }

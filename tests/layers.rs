@@ -34,14 +34,12 @@ const LAYERS: &[&[&str]] = &[
 const CIRCLES: &[&str] = &[
     "aws::credentials::provider aws::credentials::sts",
     "config config::aggregation config::identity config::network config::reader config::records",
-    "deliver deliver::shards",
     "host::coroutine host::loan",
-    "ledger::journal ledger::progress",
     "pack pack::group pack::kpl pack::lines",
     "record record::formats record::json record::repeats record::shape record::size",
 ];
 
-/// A module, as `deliver::window`.
+/// A module, as `deliver::limiter`.
 type Module = String;
 
 /// The files under src/ by module, but the root.
@@ -74,7 +72,7 @@ fn used(text: &str, module: &str, modules: &BTreeMap<Module, String>) -> BTreeSe
         let mut base: Vec<String> = match path.first()?.as_str() {
             "crate" => Vec::new(),
             "self" | "super" => module.split("::").map(str::to_owned).collect(),
-            // A path that begins with a module of this one, as `window::Place` does in `deliver`.
+            // A path that begins with a module of this one, as `limiter::Permit` does in `deliver`.
             first if modules.contains_key(&format!("{module}::{first}")) => {
                 let mut base: Vec<String> = module.split("::").map(str::to_owned).collect();
                 base.push(first.to_owned());

@@ -1,13 +1,13 @@
-//! The format of a ledger's file: a header, then frames, each written at once.
+//! The format of a ledger's file: a header, then frames.
 //!
 //! ```text
 //! header  "fluent-bit-kinesis ledger 2\n"  seed: 8  length: 4  destination  checksum: 8
 //! frame   length: 4  checksum of it: 4  note, in CBOR  checksum: 8
 //! ```
 //!
-//! Numbers are little-endian. A checksum covers the position in the file too, so that no frame can be taken for another. A
-//! file whose end is missing ends within a frame, and everything before that counts. Any other flaw makes the whole file
-//! unusable: the damaged part may have said that a chunk is done, and an entry that outlives its chunk can be a loss.
+//! Numbers are little-endian. A checksum also covers the position in the file, so that no frame can be taken for another. If
+//! the end of the file is missing, all whole frames count. Any other flaw makes the file unusable: the damaged part may have
+//! said that a chunk is done, and an entry that outlives its chunk could cost the records of another.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,38 +22,38 @@ const NAME: &[u8] = b"fluent-bit-kinesis ledger ";
 const VERSION: &[u8] = b"2\n";
 
 const OPEN: u8 = 0;
-const SETTLED: u8 = 1;
-const SUSPECTED: u8 = 2;
+const DONE: u8 = 1;
+const REFUSED_ALONE: u8 = 2;
 const GONE: u8 = 3;
 const BEGUN: u8 = 4;
 
 /// A note in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note<'a> {
-    /// What follows about `id` is about this chunk.
+    /// From here on, `id` means this chunk.
     Open { id: u64, key: Key },
     /// Records need no sending any more.
-    Settled { id: u64, records: &'a RecordSet },
+    Done { id: u64, records: &'a RecordSet },
     /// Records were refused alone.
-    Suspected { id: u64, records: &'a RecordSet },
+    RefusedAlone { id: u64, records: &'a RecordSet },
     /// Nothing of this chunk counts any more.
     Gone { id: u64 },
     /// This many chunks have begun.
     Begun { id: u64 },
 }
 
-/// What a file knows of a chunk.
+/// A chunk as a file knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct Chunk {
     pub(super) key: Key,
-    pub(super) settled: RecordSet,
-    pub(super) suspects: RecordSet,
+    pub(super) done: RecordSet,
+    pub(super) refused_alone: RecordSet,
 }
 
 /// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Nothing, or nothing but zeros, as after a power failure.
+    /// Nothing, or only zeros, as a power failure may leave it.
     Empty,
     /// It is not a ledger of any version.
     Foreign,
@@ -67,10 +67,10 @@ pub(super) enum Content {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
     pub(super) seed: u64,
-    pub(super) chunks: BTreeMap<u64, Known>,
+    pub(super) chunks: BTreeMap<u64, Chunk>,
     /// The highest id that was ever used in it.
     pub(super) last_id: u64,
-    /// Bytes of a frame whose end is missing.
+    /// Bytes of a last frame whose end is missing.
     pub(super) torn: usize,
 }
 
@@ -123,8 +123,8 @@ fn write_note(out: &mut Encoder<&mut Vec<u8>>, note: &Note<'_>) -> Written {
         Note::Open { id, key } => {
             out.u8(OPEN)?.u64(*id)?.u64(key.length)?.bytes(&key.hash.to_le_bytes())?;
         }
-        Note::Settled { id, records } => write_records(out.u8(SETTLED)?.u64(*id)?, records)?,
-        Note::Suspected { id, records } => write_records(out.u8(SUSPECTED)?.u64(*id)?, records)?,
+        Note::Done { id, records } => write_records(out.u8(DONE)?.u64(*id)?, records)?,
+        Note::RefusedAlone { id, records } => write_records(out.u8(REFUSED_ALONE)?.u64(*id)?, records)?,
         Note::Gone { id } => {
             out.u8(GONE)?.u64(*id)?;
         }
@@ -135,7 +135,7 @@ fn write_note(out: &mut Encoder<&mut Vec<u8>>, note: &Note<'_>) -> Written {
     Ok(())
 }
 
-/// As runs: how many records are passed over, how many follow.
+/// As runs: the number of records that are left out, then the number of those that follow.
 fn write_records(out: &mut Encoder<&mut Vec<u8>>, records: &RecordSet) -> Written {
     let mut end = 0;
     for run in records.runs() {
@@ -204,7 +204,7 @@ fn read_frames(bytes: &[u8], mut rest: &[u8], seed: u64) -> Option<Read> {
 }
 
 impl Read {
-    /// Applies a note; `None` when it makes no sense.
+    /// Applies a note; `None` when it is invalid.
     fn note(&mut self, note: &[u8]) -> Option<()> {
         let mut decoder = Decoder::new(note);
         let kind = decoder.u8().ok()?;
@@ -214,21 +214,21 @@ impl Read {
             OPEN => {
                 let length = decoder.u64().ok()?;
                 let hash = u128::from_le_bytes(decoder.bytes().ok()?.try_into().ok()?);
-                let known = Known { key: Key { length, hash }, ..Known::default() };
-                self.chunks.insert(id, known).is_none().then_some(())
+                let chunk = Chunk { key: Key { length, hash }, ..Chunk::default() };
+                self.chunks.insert(id, chunk).is_none().then_some(())
             }
-            SETTLED => {
-                let known = self.chunks.get_mut(&id)?;
-                read_records(&mut decoder, known.key.length, |run| {
-                    known.settled.insert_run(run.clone());
-                    known.suspects.remove_run(run);
+            DONE => {
+                let chunk = self.chunks.get_mut(&id)?;
+                read_records(&mut decoder, chunk.key.length, |run| {
+                    chunk.done.insert_run(run.clone());
+                    chunk.refused_alone.remove_run(run);
                 })
             }
-            SUSPECTED => {
-                let known = self.chunks.get_mut(&id)?;
-                let suspects = &mut known.suspects;
-                read_records(&mut decoder, known.key.length, |run| {
-                    suspects.extend(run.filter(|&record| !known.settled.contains(record)));
+            REFUSED_ALONE => {
+                let chunk = self.chunks.get_mut(&id)?;
+                let refused_alone = &mut chunk.refused_alone;
+                read_records(&mut decoder, chunk.key.length, |run| {
+                    refused_alone.extend(run.filter(|&record| !chunk.done.contains(record)));
                 })
             }
             GONE => self.chunks.remove(&id).map(drop),
@@ -238,7 +238,7 @@ impl Read {
     }
 }
 
-/// `None` when they are not the records of a chunk of this length, each of which takes a byte at least.
+/// Reads runs; `None` when a chunk of this length cannot have such records, each of which takes at least a byte.
 fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnMut(Range<u32>)) -> Option<()> {
     let mut end = 0_u32;
     while decoder.position() < decoder.input().len() {
@@ -263,8 +263,8 @@ mod tests {
         let notes = [
             Note::Begun { id: 300 },
             Note::Open { id: 301, key: Key { length: 5000, hash: 0x0123_4567_89ab_cdef_0011_2233_4455_6677 } },
-            Note::Settled { id: 301, records: &records },
-            Note::Suspected { id: 301, records: &RecordSet::from_iter([3]) },
+            Note::Done { id: 301, records: &records },
+            Note::RefusedAlone { id: 301, records: &RecordSet::from_iter([3]) },
             Note::Gone { id: 301 },
         ];
         let mut file = Vec::new();

@@ -27,7 +27,7 @@ use crate::aws::shared_config::SharedFiles;
 use crate::aws::user_agent::user_agent;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Coroutines};
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Deps, Destination};
 use crate::environment;
 use crate::error::{ConfigError, Mistake};
 use crate::host::loan::{KeepsThread, Lenders, Loan, lend};
@@ -468,17 +468,9 @@ async fn open(
         Some(path) => Ledger::open(config.ledger_max_bytes, path, destination.clone(), random.random(), log.clone())
             .map_err(|text| mistake("ledger_path", text))?,
     };
-    Ok(Delivery::new(
-        client,
-        config.stream,
-        destination,
-        config.requests,
-        config.delivery,
-        ledger,
-        random,
-        log,
-        metrics,
-    ))
+    let deps = Deps { transport: client, ledger, random, log, metrics };
+    let destination = Destination { stream: config.stream, name: destination };
+    Ok(Delivery::new(deps, destination, config.requests, config.delivery))
 }
 
 /// Says what was done and keeps what the next start needs.
