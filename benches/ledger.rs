@@ -69,19 +69,19 @@ fn ledger(c: &mut Criterion) {
     let deliver = |ledger: &Rc<Ledger>| {
         let open = ledger.begin(TAG, black_box(&chunk));
         for request in 0..records / 500 {
-            open.progress().settle(request * 500..(request + 1) * 500);
+            open.progress().mark_done(request * 500..(request + 1) * 500);
         }
         open.done();
     };
     let in_memory = Rc::new(Ledger::new(1 << 20));
     group.bench_function("all of the ledger, in memory", |b| b.iter(|| deliver(&in_memory)));
     for length in 0..1000 {
-        in_memory.begin(TAG, &chunk[..length]).progress().settle([1]);
+        in_memory.begin(TAG, &chunk[..length]).progress().mark_done([1]);
     }
     group.bench_function("the same while 1,000 other chunks wait", |b| b.iter(|| deliver(&in_memory)));
     let mut other = chunk.clone();
     other[chunk.len() - 1] ^= 1;
-    in_memory.begin(TAG, &other).progress().settle([1]);
+    in_memory.begin(TAG, &other).progress().mark_done([1]);
     group.bench_function("the same beside one of the same length", |b| b.iter(|| deliver(&in_memory)));
     let folder = tempfile::tempdir().unwrap_or_else(|error| unreachable!("{error}"));
     let in_file = |name: &str| {
@@ -105,7 +105,7 @@ fn ledger(c: &mut Criterion) {
                     (ledger.begin(TAG, &chunk), first)
                 },
                 |(open, first)| {
-                    open.progress().settle((first..first + 500 * step).step_by(step as usize));
+                    open.progress().mark_done((first..first + 500 * step).step_by(step as usize));
                     open
                 },
                 BatchSize::PerIteration,

@@ -1,6 +1,7 @@
 //! A set of a chunk's records, by their indexes.
 
 use std::iter;
+use std::ops::Range;
 
 /// A set of record indexes, one bit for each.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,36 @@ impl RecordSet {
         was_there
     }
 
+    /// Adds records that follow each other; tells whether any of them was missing.
+    pub fn insert_run(&mut self, run: Range<u32>) -> bool {
+        let end = run.end.div_ceil(64) as usize;
+        if run.start < run.end && end > self.words.len() {
+            self.words.resize(end, 0);
+        }
+        let mut missing = 0;
+        for (word, bits) in self.words_of(run) {
+            missing |= bits & !*word;
+            *word |= bits;
+        }
+        missing != 0
+    }
+
+    /// Takes out records that follow each other.
+    pub fn remove_run(&mut self, run: Range<u32>) {
+        self.words_of(run).for_each(|(word, bits)| *word &= !bits);
+    }
+
+    /// The words that hold any of the run, and its bits in each.
+    fn words_of(&mut self, run: Range<u32>) -> impl Iterator<Item = (&mut u64, u64)> {
+        let first = run.start / 64;
+        let words = self.words.iter_mut().skip(first as usize);
+        (first..run.end.div_ceil(64)).zip(words).map(move |(index, word)| {
+            let from = run.start.saturating_sub(index * 64);
+            let end = (run.end - index * 64).min(64);
+            (word, (u64::MAX << from) & (u64::MAX >> (64 - end)))
+        })
+    }
+
     /// Whether a record is in it.
     #[inline]
     pub fn contains(&self, record: u32) -> bool {
@@ -57,6 +88,30 @@ impl RecordSet {
                 Some(first + bit)
             })
         })
+    }
+
+    /// Its records as runs, in order, each as long as it can be.
+    pub fn runs(&self) -> impl Iterator<Item = Range<u32>> {
+        let mut from = 0;
+        iter::from_fn(move || {
+            let start = self.first_from(from, true)?;
+            from = self.first_from(start, false).unwrap_or(64 * self.words.len() as u32);
+            Some(start..from)
+        })
+    }
+
+    /// The first record from this one on that is in it, or is not; `None` when all of its words are passed.
+    fn first_from(&self, record: u32, is_in: bool) -> Option<u32> {
+        let first = record / 64;
+        let mut wanted = u64::MAX << (record % 64);
+        for (index, &word) in (first..).zip(self.words.get(first as usize..)?) {
+            let found = wanted & if is_in { word } else { !word };
+            if found != 0 {
+                return Some(index * 64 + found.trailing_zeros());
+            }
+            wanted = u64::MAX;
+        }
+        None
     }
 
     /// What it takes on the heap.
@@ -127,7 +182,38 @@ mod tests {
         assert!((10_000..25_000).contains(&bytes), "{bytes}");
     }
 
+    /// The runs of a set, found record by record.
+    fn runs(records: &BTreeSet<u32>) -> Vec<Range<u32>> {
+        let mut runs: Vec<Range<u32>> = Vec::new();
+        for &record in records {
+            match runs.last_mut() {
+                Some(run) if run.end == record => run.end += 1,
+                _ => runs.push(record..record + 1),
+            }
+        }
+        runs
+    }
+
     proptest! {
+        #[test]
+        fn a_run_is_the_same_as_each_of_its_records(
+            steps in proptest::collection::vec((any::<bool>(), 0u32..400, 0u32..200), 0..30),
+        ) {
+            let (mut set, mut expected) = (RecordSet::default(), BTreeSet::new());
+            for (inserts, start, length) in steps {
+                let run = start..start + length;
+                if inserts {
+                    let is_new = run.clone().fold(false, |is_new, record| expected.insert(record) | is_new);
+                    prop_assert_eq!(set.insert_run(run), is_new);
+                } else {
+                    expected.retain(|record| !run.contains(record));
+                    set.remove_run(run);
+                }
+            }
+            prop_assert!(set.iter().eq(expected.iter().copied()));
+            prop_assert_eq!(set.runs().collect::<Vec<_>>(), runs(&expected));
+        }
+
         #[test]
         fn a_record_set_holds_what_was_inserted_and_not_removed(
             steps in proptest::collection::vec((any::<bool>(), 0u32..2000), 0..600),

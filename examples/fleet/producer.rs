@@ -6,8 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinesis::deliver::Delivery;
-use kinesis::deliver::Settings;
+use kinesis::deliver::{Delivery, Deps, Destination, Settings};
 use kinesis::kinesis::client::{Operation, Transport};
 use kinesis::kinesis::stream::Stream;
 use kinesis::kinesis::verdict::{RecordVerdict, Verdict, verdict};
@@ -167,19 +166,10 @@ impl Output {
                     stats_interval: None,
                 };
                 let log = Logger::new(Arc::new(Silence), |_| {});
-                let destination = "stream logs".to_owned();
-                let ledger = Ledger::new(1 << 20);
-                Output::Records(Delivery::new(
-                    line,
-                    stream(),
-                    destination,
-                    RequestSettings::default(),
-                    settings,
-                    ledger,
-                    random,
-                    log,
-                    Metrics::default(),
-                ))
+                let (ledger, metrics) = (Ledger::new(1 << 20), Metrics::default());
+                let deps = Deps { transport: line, ledger, random, log, metrics };
+                let destination = Destination { stream: stream(), name: "stream logs".to_owned() };
+                Output::Records(Delivery::new(deps, destination, RequestSettings::default(), settings))
             }
         }
     }

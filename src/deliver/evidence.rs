@@ -1,11 +1,11 @@
 //! Whether Kinesis accepted anything since a refusal.
 //!
-//! A refused request proves nothing about its records: a proxy, a policy or a wrong stream refuses any. A record is at
-//! fault only when it is refused, another record of a later request is accepted, and then it is refused again.
+//! A refused request alone proves nothing about its records: a proxy, a policy or a wrong stream refuses any. A record is at
+//! fault only when it is refused, then another record of a later request is accepted, and then it is refused again.
 
 use std::cell::Cell;
 
-/// Counts the requests of an output, and knows the last one of which Kinesis accepted anything.
+/// Counts the requests of an output and remembers the last of which Kinesis accepted any record.
 #[derive(Default)]
 pub(super) struct Evidence {
     sent: Cell<u64>,
@@ -19,7 +19,7 @@ impl Evidence {
         self.sent.get()
     }
 
-    /// Notes that a record of this request was accepted.
+    /// Notes that Kinesis accepted a record of this request.
     pub(super) fn accepted(&self, request: u64) {
         self.accepted.set(self.accepted.get().max(request));
     }

@@ -1,29 +1,54 @@
-//! What is counted while a chunk is delivered.
+//! One flush: until when it may last, and what became of its records so far.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
-use crate::kinesis::request::Batch;
+use super::attempt::Tries;
 use crate::ledger::Progress;
 use crate::record_set::RecordSet;
 
-/// Where the time of a flush went. Requests fly side by side, so that the parts may be more than the whole.
+/// Whether the host is shutting down, and until when replies are awaited then.
+pub(super) struct Shutdown(watch::Sender<Option<Instant>>);
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Shutdown(watch::Sender::new(None))
+    }
+}
+
+impl Shutdown {
+    /// Lets all flushes end soon: nothing new is sent, replies are awaited until `deadline`.
+    pub(super) fn begin(&self, deadline: Instant) {
+        self.0.send_replace(Some(deadline));
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Waits for its begin. Returns the deadline.
+    pub(super) async fn begun(&self) -> Option<Instant> {
+        self.0.subscribe().wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline)
+    }
+}
+
+/// Where the time of a flush goes. As requests overlap, the parts may add up to more than the whole.
 #[derive(Debug, Default)]
 pub(super) struct Times {
-    /// Making requests.
+    /// Encoding records into requests.
     pub(super) packing: Cell<Duration>,
-    /// Until a request may start.
+    /// Waiting for the packing lock and for permits.
     pub(super) waiting: Cell<Duration>,
-    /// From sending to the reply.
+    /// From sending a request to its reply.
     pub(super) network: Cell<Duration>,
-    /// Before retries.
+    /// Pauses before retries.
     pub(super) pauses: Cell<Duration>,
-    /// Requests that were sent.
+    /// Requests sent.
     pub(super) requests: Cell<u64>,
 }
 
@@ -34,107 +59,119 @@ pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
     now
 }
 
-/// What became of the records of one flush so far.
+/// One flush of a chunk.
 pub(super) struct Flush {
     /// Counts the flushes of an output, for the log.
     pub(super) number: u64,
-    /// When its time is up, if it is limited.
     pub(super) deadline: Option<Instant>,
+    shutdown: Rc<Shutdown>,
     /// What need not be sent again when Fluent Bit brings the chunk again.
     pub(super) progress: Rc<Progress>,
     pub(super) accepted: Cell<usize>,
     pub(super) refused: Cell<usize>,
-    /// No further request makes sense in this flush.
-    pub(super) stopped: Cell<bool>,
-    /// Records to pack again when all others are done.
-    pub(super) apart: RefCell<Option<Apart>>,
-    pub(super) put_off: RefCell<Option<PutOff>>,
-    pub(super) suspects: RefCell<Suspects>,
+    /// Whether a further request makes no sense.
+    stopped: Cell<bool>,
+    /// Records to pack again once all others are done.
+    pub(super) to_split: RefCell<Option<ToSplit>>,
+    pub(super) postponed: RefCell<Option<Postponed>>,
+    pub(super) refusals: RefCell<RefusalHistory>,
     pub(super) times: Times,
 }
 
 /// Records of refused groups, to be packed in smaller ones.
 #[derive(Default)]
-pub(super) struct Apart {
+pub(super) struct ToSplit {
     pub(super) records: RecordSet,
     /// Records of the largest of those groups.
     pub(super) largest: usize,
 }
 
-/// Records whose request pauses without room for its body.
+/// Records whose request has to pause, without room to keep its body meanwhile.
 #[derive(Default)]
-pub(super) struct PutOff {
+pub(super) struct Postponed {
     pub(super) records: RecordSet,
     pub(super) tries: Tries,
 }
 
-/// Records that were refused alone, while it is not known whether they are at fault.
+/// Records that were refused alone, until it is known whether they are at fault.
 #[derive(Default)]
-pub(super) struct Suspects {
+pub(super) struct RefusalHistory {
     /// Those of earlier flushes of the chunk.
     pub(super) earlier: RecordSet,
-    /// When each was refused first, by [`super::evidence::Evidence::now`].
+    /// When each was first refused, by [`super::evidence::Evidence::now`].
     pub(super) refused_at: BTreeMap<u32, u64>,
     /// Those that were sent alone once more in this flush.
     pub(super) tried_again: RecordSet,
     /// Refusals since anything was last accepted.
     pub(super) in_a_row: usize,
-    /// The service's words about the last of them.
+    /// What the service said about the last of them.
     pub(super) reason: String,
 }
 
 impl Flush {
-    pub(super) fn new(number: u64, progress: Rc<Progress>, deadline: Option<Instant>) -> Flush {
-        let known = progress.suspects().clone();
+    pub(super) fn new(number: u64, progress: Rc<Progress>, deadline: Option<Instant>, shutdown: Rc<Shutdown>) -> Flush {
+        let known = progress.refused_alone().clone();
         let refused_at = known.records.iter().map(|record| (record, known.latest)).collect();
-        let earlier = known.records;
-        let suspects = Suspects { earlier, refused_at, ..Suspects::default() };
+        let refusals = RefusalHistory { earlier: known.records, refused_at, ..RefusalHistory::default() };
         Flush {
             number,
             deadline,
+            shutdown,
             progress,
             accepted: Cell::default(),
             refused: Cell::default(),
             stopped: Cell::default(),
-            apart: RefCell::default(),
-            put_off: RefCell::default(),
-            suspects: RefCell::new(suspects),
+            to_split: RefCell::default(),
+            postponed: RefCell::default(),
+            refusals: RefCell::new(refusals),
             times: Times::default(),
         }
     }
 
-    pub(super) fn count(counter: &Cell<usize>, records: usize) {
-        counter.set(counter.get() + records);
+    /// Sends nothing more.
+    pub(super) fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    /// Whether its time is up.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Whether nothing new is to be sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopped.get() || self.is_late() || self.shutdown.has_begun()
+    }
+
+    /// Waits for `event`, unless the host shuts down or the flush's time is up before.
+    pub(super) async fn wait_for<E>(&self, event: impl Future<Output = E>) -> Option<E> {
+        tokio::select! {
+            biased;
+            _ = self.shutdown.begun() => None,
+            () = until(self.deadline) => None,
+            event = event => Some(event),
+        }
+    }
+
+    /// Waits until replies are no longer awaited. Returns the reason.
+    pub(super) async fn reply_deadline(&self) -> &'static str {
+        let shutdown = async { until(self.shutdown.begun().await).await };
+        tokio::select! {
+            () = shutdown => "Fluent Bit is leaving",
+            () = until(self.deadline) => "the flush took longer than flush_timeout",
+        }
     }
 }
 
-/// How often something was sent, and how long to wait before the next time.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tries {
-    pub(super) backoff: Backoff,
-    pub(super) retries: usize,
+/// Waits until then, or forever.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
-/// A batch on its way through several tries.
-pub(super) struct Attempt {
-    pub(super) batch: Batch,
-    pub(super) tries: Tries,
-    pub(super) tried_at_once: bool,
-    pub(super) renewed: bool,
-}
-
-impl Attempt {
-    pub(super) fn new(batch: Batch, tries: Tries) -> Self {
-        Attempt { batch, tries, tried_at_once: false, renewed: false }
-    }
-
-    /// How many records of the chunk are in it; the request has fewer when they are aggregated.
-    pub(super) fn records(&self) -> usize {
-        self.batch.record_count()
-    }
-
-    /// Which records of the chunk are in it.
-    pub(super) fn all_records(&self) -> impl Iterator<Item = u32> {
-        self.batch.entries().iter().flat_map(|entry| self.batch.records(entry)).copied()
-    }
+/// Adds to a count of records.
+pub(super) fn add(counter: &Cell<usize>, records: usize) {
+    counter.set(counter.get() + records);
 }

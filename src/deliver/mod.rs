@@ -1,238 +1,269 @@
-//! A chunk's way to Kinesis: requests in flight, failed records again, the answer to Fluent Bit.
+//! The way of a chunk to Kinesis: requests in flight, retries of what failed, and the answer to Fluent Bit.
 //!
-//! A chunk is packed into requests (`parts`), each of which is a task (`attempts`): it sends, judges the reply
-//! ([`crate::kinesis::verdict`]), sends what failed again, and ends when every record is accepted, refused or left for Fluent
-//! Bit's retry. The next request is written while others are in flight, as many as the `window` of the instance allows.
-//! Records that must be packed in another way are another part of the chunk.
+//! [`Delivery`] packs a chunk into batches ([`parts`]) and runs a task for each ([`executor`]). The task sends a request
+//! ([`sender`]), decides what to do after the reply ([`attempt`]), and repeats that until every record is accepted, refused or
+//! left to Fluent Bit's retry. The next batch is packed while others are in flight, as many as the [`limiter`] allows.
 
-mod attempts;
+mod attempt;
 mod evidence;
-mod exchange;
+mod executor;
 mod flush;
-pub(crate) mod outcomes;
+mod incidents;
+mod limiter;
 mod parts;
 mod refusals;
-mod remarks;
+mod report;
+pub(crate) mod sender;
 mod settings;
 mod shards;
 mod sizes;
-mod troubles;
-mod window;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::compress::SharedCompressor;
 use crate::kinesis::client::Transport;
 use crate::kinesis::stream::Stream;
 use crate::ledger::Ledger;
-use crate::log::{Level, Logger, duration};
+use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
-use crate::pack::{BodyPool, RequestSettings};
-use evidence::Evidence;
-use flush::Flush;
-use shards::Shards;
-use sizes::SizeLimit;
-use troubles::Troubles;
-use window::Window;
+use crate::pack::{RequestSettings, BodyPool};
+use executor::Executor;
+use flush::{Flush, Shutdown};
+use incidents::Incidents;
+use limiter::ConcurrencyLimiter;
+use parts::{Packing, Part};
+use refusals::Refusals;
+use report::Reporter;
+use sender::Sender;
+use shards::{ShardWatcher, Shards};
 
 pub use settings::Settings;
 
-/// Sends chunks over one transport.
-pub struct Delivery<T> {
-    transport: T,
-    stream: Stream,
+/// What delivery works with.
+pub struct Deps<T> {
+    /// Posts requests.
+    pub transport: T,
+    /// Remembers chunks that go to retry.
+    pub ledger: Ledger,
+    /// Draws pauses and partition keys.
+    pub random: SmallRng,
+    /// Takes log lines.
+    pub log: Logger,
+    /// Takes counts.
+    pub metrics: Metrics,
+}
+
+/// Where records go.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The stream.
+    pub stream: Stream,
     /// The stream, its region and its endpoint, for the log.
-    destination: String,
-    requests: RequestSettings,
-    settings: Settings,
-    window: Rc<Window>,
-    /// Most bytes of a request, and of several records that share one of it.
-    request_size: SizeLimit,
-    group_size: SizeLimit,
-    evidence: Evidence,
-    /// Held by the flush whose requests are being made: one chunk after the other, in the order they came, so that the
-    /// first is done first and the host can free it.
-    turn: Mutex<()>,
-    spare_bodies: BodyPool,
-    compressor: SharedCompressor,
-    random: RefCell<SmallRng>,
-    log: Logger,
+    pub name: String,
+}
+
+/// Delivers chunks to one stream.
+pub struct Delivery<T> {
+    packing: Packing,
+    executor: Rc<Executor<T>>,
+    /// Present when records are aggregated by shard.
+    shard_watcher: Option<ShardWatcher<T>>,
     ledger: Rc<Ledger>,
-    /// The stream's shards, when records are aggregated by them.
-    shards: Option<Shards>,
-    metrics: Metrics,
-    troubles: Troubles,
+    reporter: Reporter,
     /// Flushes so far.
     flushes: Cell<u64>,
-    /// Set when the host leaves: until when replies are waited for.
-    leaving: watch::Sender<Option<Instant>>,
+    shutdown: Rc<Shutdown>,
 }
 
 impl<T: Transport> Delivery<T> {
-    /// Delivery to `stream` over `transport`; the log calls it `destination`.
-    #[expect(clippy::too_many_arguments, reason = "each is one thing that delivery is made of")]
-    pub fn new(
-        transport: T,
-        stream: Stream,
-        destination: String,
-        requests: RequestSettings,
-        settings: Settings,
-        ledger: Ledger,
-        random: SmallRng,
-        log: Logger,
-        metrics: Metrics,
-    ) -> Rc<Self> {
-        Rc::new(Delivery {
+    /// Delivery to `destination`, by requests of this form, sent with these settings.
+    pub fn new(deps: Deps<T>, destination: Destination, requests: RequestSettings, settings: Settings) -> Rc<Self> {
+        let Deps { transport, ledger, random, log, metrics } = deps;
+        let Destination { stream, name } = destination;
+        let (transport, random) = (Rc::new(transport), Rc::new(RefCell::new(random)));
+        let (bodies, shutdown) = (Rc::new(BodyPool::default()), Rc::new(Shutdown::default()));
+        let shards = Shards::if_used(requests.aggregation);
+        let incidents = Incidents::new(log.clone(), metrics.clone());
+        let max_record_bytes = requests.record.max_bytes;
+        let reporter = Reporter { log, metrics, destination: name.into(), max_record_bytes };
+        let refusals = Rc::new(Refusals::new(&requests, reporter.clone()));
+        let shard_watcher = shards.clone().map(|shards| ShardWatcher {
+            shards,
+            transport: Rc::clone(&transport),
+            stream: stream.clone(),
+            random: Rc::clone(&random),
+            reporter: reporter.clone(),
+            shutdown: Rc::clone(&shutdown),
+        });
+        let sender = Sender {
             transport,
-            stream,
-            destination,
-            shards: Shards::wanted(requests.aggregation),
-            request_size: SizeLimit::new(requests.max_bytes),
-            group_size: SizeLimit::new(requests.record.max_bytes),
-            evidence: Evidence::default(),
-            requests,
-            window: Window::new(settings.concurrency),
-            turn: Mutex::new(()),
-            spare_bodies: BodyPool::default(),
-            compressor: SharedCompressor::default(),
+            refusals: Rc::clone(&refusals),
+            shards: shards.clone(),
+            incidents,
+            reporter: reporter.clone(),
+        };
+        let executor = Rc::new(Executor {
+            sender,
+            limiter: ConcurrencyLimiter::new(settings.concurrency),
+            bodies: Rc::clone(&bodies),
+            random: Rc::clone(&random),
             settings,
-            random: RefCell::new(random),
-            log,
-            ledger: Rc::new(ledger),
-            metrics,
-            troubles: Troubles::default(),
-            flushes: Cell::new(0),
-            leaving: watch::Sender::new(None),
-        })
+        });
+        let packing = Packing {
+            stream,
+            requests,
+            packing_lock: Mutex::new(()),
+            bodies,
+            compressor: SharedCompressor::default(),
+            shards,
+            refusals,
+            random,
+            reporter: reporter.clone(),
+        };
+        let (ledger, flushes) = (Rc::new(ledger), Cell::new(0));
+        Rc::new(Delivery { packing, executor, shard_watcher, ledger, reporter, flushes, shutdown })
     }
 
-    /// Sends every record of `chunk`, but those that Kinesis already took when Fluent Bit brought it before. Must run in a
-    /// [`tokio::task::LocalSet`].
+    /// Delivers every record of `chunk`, except those that Kinesis already accepted when Fluent Bit brought it before. Must run
+    /// in a [`tokio::task::LocalSet`].
     pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
         let open = self.ledger.begin(tag, chunk);
         let started = Instant::now();
         self.flushes.set(self.flushes.get() + 1);
-        let deadline = self.settings.flush_timeout.map(|limit| started + limit);
-        let flush = Rc::new(Flush::new(self.flushes.get(), Rc::clone(open.progress()), deadline));
-        let spared = flush.progress.settled().len();
+        let deadline = self.executor.settings.flush_timeout.map(|limit| started + limit);
+        let flush = Flush::new(self.flushes.get(), Rc::clone(open.progress()), deadline, Rc::clone(&self.shutdown));
+        let flush = Rc::new(flush);
+        let done_before = flush.progress.done().len();
         let events = self.send_all(chunk, tag, &flush).await;
-        self.tell_of_suspects(&flush);
         let took = started.elapsed();
-        self.remark_slowness(took, &flush);
-        let outcome = self.conclude(&flush, events, spared);
-        if outcome == Outcome::Retry && flush.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            self.log.folded(Level::Warn, "flush_timeout", || {
-                format!(
-                    "a flush took longer than flush_timeout: after {} the rest is left to Fluent Bit's retry",
-                    duration(took)
-                )
-            });
-        }
+        let outcome = self.finish(&flush, events, done_before, took);
         if outcome == Outcome::Retry {
             drop(open);
         } else {
             open.done();
         }
-        self.metrics.add(Metric::BytesReceived, chunk.len() as u64);
-        self.metrics.observe(Metric::FlushTime, took);
-        self.metrics.set(Metric::LedgerChunks, self.ledger.len() as u64);
-        self.metrics.set(Metric::LedgerBytes, self.ledger.bytes() as u64);
-        self.metrics.publish();
+        let metrics = self.metrics();
+        metrics.add(Metric::BytesReceived, chunk.len() as u64);
+        metrics.observe(Metric::FlushTime, took);
+        metrics.set(Metric::LedgerChunks, self.ledger.len() as u64);
+        metrics.set(Metric::LedgerBytes, self.ledger.bytes() as u64);
+        metrics.publish();
         outcome
     }
 
-    /// Only settled records are done: whatever happened on the way, any other is left.
-    fn conclude(&self, flush: &Flush, events: usize, spared: usize) -> Outcome {
+    /// Sends all parts of a chunk. Returns how many events it has.
+    async fn send_all(self: &Rc<Self>, chunk: &[u8], tag: &[u8], flush: &Rc<Flush>) -> usize {
+        let events = self.send_part(chunk, tag, Part::default(), flush).await;
+        while let Some(part) = self.packing.next_part(flush) {
+            if let Some(not_before) = part.not_before {
+                flush.wait_for(tokio::time::sleep_until(not_before)).await;
+            }
+            self.send_part(chunk, tag, part, flush).await;
+        }
+        events
+    }
+
+    /// Sends a part of a chunk, until each of its records is done or left. Returns how many events the chunk has.
+    async fn send_part(self: &Rc<Self>, chunk: &[u8], tag: &[u8], mut part: Part, flush: &Rc<Flush>) -> usize {
+        let mut packer = self.packing.packer(chunk, tag, flush, &mut part);
+        let mut tasks = JoinSet::new();
+        let lock = self.packing.lock(flush).await;
+        while lock.is_some()
+            && let Some(mut permit) = self.executor.acquire(flush).await
+            && let Some(attempt) = self.packing.next_batch(&mut packer, &part, flush)
+        {
+            permit.fill(attempt.batch.body().len());
+            tasks.spawn_local(Rc::clone(&self.executor).deliver_batch(attempt, Rc::clone(flush), permit));
+            // Packing blocks the thread: let the request leave and replies be read before the next batch is packed.
+            tokio::task::yield_now().await;
+            while let Some(ended) = tasks.try_join_next() {
+                self.joined(ended, flush);
+            }
+        }
+        let events = packer.events();
+        // Replies are awaited without the memory that it holds.
+        drop(packer);
+        drop(lock);
+        while let Some(ended) = tasks.join_next().await {
+            self.joined(ended, flush);
+        }
+        events
+    }
+
+    fn joined(&self, ended: Result<(), JoinError>, flush: &Flush) {
+        if let Err(error) = ended {
+            flush.stop();
+            let log = &self.reporter.log;
+            log.folded(Level::Error, "bug", || format!("a request ended with a bug in this plugin: {error}"));
+        }
+    }
+
+    /// Reports a flush and decides the answer to Fluent Bit. Whatever happened, a record that is not done is left.
+    fn finish(&self, flush: &Flush, events: usize, done_before: usize, took: Duration) -> Outcome {
+        let Executor { settings, limiter, .. } = &*self.executor;
+        self.packing.refusals.report_kept(flush);
+        self.reporter.slow_flush(took, settings.slow_flush, limiter.limit(), flush);
         let (accepted, refused) = (flush.accepted.get(), flush.refused.get());
-        let left = events.saturating_sub(flush.progress.settled().len());
-        self.metrics.add(Metric::RecordsReceived, events as u64);
-        self.metrics.add(Metric::RecordsDeduplicated, spared as u64);
-        self.metrics.add(Metric::RecordsLeft, left as u64);
-        self.log.write(Level::Debug, || {
+        let left = events.saturating_sub(flush.progress.done().len());
+        self.metrics().add(Metric::RecordsReceived, events as u64);
+        self.metrics().add(Metric::RecordsDeduplicated, done_before as u64);
+        self.metrics().add(Metric::RecordsLeft, left as u64);
+        self.reporter.log.write(Level::Debug, || {
             let number = flush.number;
             format!(
-                "flush {number}: {accepted} records accepted, {spared} accepted before, {refused} refused, {left} left"
+                "flush {number}: {accepted} records accepted, {done_before} accepted before, {refused} refused, {left} left"
             )
         });
         if left > 0 {
+            if flush.is_late() {
+                self.reporter.flush_timeout(took);
+            }
             Outcome::Retry
-        } else if accepted + spared == 0 && refused > 0 {
+        } else if accepted + done_before == 0 && refused > 0 {
             Outcome::Hopeless
         } else {
             Outcome::Delivered
         }
     }
 
-    /// Ends all flushes soon: nothing new is sent, replies are waited for until `deadline`, the rest is left.
+    /// Ends all flushes soon: nothing new is sent, replies are awaited until `deadline`, the rest is left.
     pub fn leave(&self, deadline: Instant) {
-        self.leaving.send_replace(Some(deadline));
+        self.shutdown.begin(deadline);
     }
 
-    /// Records accepted so far, those of flushes under way included.
+    /// Keeps the map of the stream's shards current until the host shuts down. Returns immediately when it is not used.
+    pub async fn keep_shards(&self) {
+        if let Some(watcher) = &self.shard_watcher {
+            watcher.run().await;
+        }
+    }
+
+    /// Records accepted so far, including those of flushes under way.
     pub fn progress(&self) -> u64 {
-        self.metrics.get(Metric::RecordsDelivered)
+        self.metrics().get(Metric::RecordsDelivered)
     }
 
-    /// What this instance remembers of chunks in retry.
+    /// What this output remembers of chunks in retry.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
     /// What was counted so far.
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.reporter.metrics
     }
 
-    /// How often the counts are written into the log.
+    /// The interval at which all metrics are logged.
     pub fn stats_interval(&self) -> Option<Duration> {
-        self.settings.stats_interval
-    }
-
-    /// Whether nothing new is to be sent for a flush.
-    fn is_over(&self, flush: &Flush) -> bool {
-        let in_time = flush.deadline.is_none_or(|deadline| Instant::now() < deadline);
-        flush.stopped.get() || !in_time || self.leaving.borrow().is_some()
-    }
-
-    /// Ends when the host leaves.
-    async fn until_leaving(&self) {
-        drop(self.leaving.subscribe().wait_for(Option::is_some).await);
-    }
-
-    /// Ends when the host leaves, or the time of the flush is over.
-    async fn until_over(&self, flush: &Flush) {
-        tokio::select! {
-            () = self.until_leaving() => {}
-            () = until(flush.deadline) => {}
-        }
-    }
-
-    /// Ends when it is time to stop waiting for replies, and says why.
-    async fn until_deadline(&self, flush: &Flush) -> &'static str {
-        let mut leaving = self.leaving.subscribe();
-        let left = async {
-            let deadline = leaving.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
-            until(deadline).await;
-        };
-        tokio::select! {
-            () = left => "Fluent Bit is leaving",
-            () = until(flush.deadline) => "the flush took longer than flush_timeout",
-        }
-    }
-}
-
-/// Ends then, or never.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+        self.executor.settings.stats_interval
     }
 }
 

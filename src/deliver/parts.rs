@@ -1,24 +1,29 @@
-//! The parts of a chunk: which of its records are packed now, and how small.
+//! Packs the parts of a chunk: which of its records are packed next, and how small.
 //!
-//! The first part is all that is not settled, and nearly always the only one. Others follow for records whose group was
-//! refused, whose request paused without room for its body, or which are suspected of being at fault.
+//! The first part is all that is not done, and nearly always the only one. Others follow for records whose group was refused,
+//! whose request paused without room for its body, or which were refused alone.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use tokio::task::{JoinError, JoinSet};
+use rand::rngs::SmallRng;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::flush::{Apart, Attempt, Flush, PutOff, Tries, add_time};
-use super::{Delivery, until};
-use crate::kinesis::client::Transport;
-use crate::log::Level;
-use crate::pack::{Limits, Packer};
+use super::attempt::{Attempt, Tries};
+use super::flush::{Flush, Postponed, ToSplit, add_time};
+use super::refusals::Refusals;
+use super::report::Reporter;
+use super::shards::Shards;
+use crate::compress::SharedCompressor;
+use crate::kinesis::stream::Stream;
+use crate::pack::{Limits, Packer, RequestSettings, BodyPool};
 use crate::record_set::RecordSet;
 
 /// Records of a chunk that are packed in the same way.
 #[derive(Default)]
-struct Part {
-    /// `None` for all but those that are settled or suspected.
+pub(super) struct Part {
+    /// `None` for all but those that are done or were refused alone.
     records: Option<RecordSet>,
     /// Most records of a group.
     group_records: Option<usize>,
@@ -27,114 +32,88 @@ struct Part {
     /// How often they were sent before.
     tries: Tries,
     /// When they may be sent.
-    not_before: Option<Instant>,
+    pub(super) not_before: Option<Instant>,
 }
 
-impl<T: Transport> Delivery<T> {
-    /// Sends all parts of a chunk. Returns how many events it has.
-    pub(super) async fn send_all(self: &Rc<Self>, chunk: &[u8], tag: &[u8], flush: &Rc<Flush>) -> usize {
-        let first = self.packer(chunk, tag, flush, &Part::default());
-        let events = self.send(first, &Part::default(), flush).await;
-        while let Some(part) = self.next_part(flush) {
-            if part.not_before.is_some() {
-                tokio::select! {
-                    () = until(part.not_before) => {}
-                    () = self.until_over(flush) => {}
-                }
+/// Packs chunks into batches.
+pub(super) struct Packing {
+    pub(super) stream: Stream,
+    pub(super) requests: RequestSettings,
+    /// Held by the flush whose requests are being packed. Chunks are packed one after the other, in the order they came, so
+    /// that the first is done first and the host can free it.
+    pub(super) packing_lock: Mutex<()>,
+    pub(super) bodies: Rc<BodyPool>,
+    pub(super) compressor: SharedCompressor,
+    pub(super) shards: Option<Rc<Shards>>,
+    pub(super) refusals: Rc<Refusals>,
+    pub(super) random: Rc<RefCell<SmallRng>>,
+    pub(super) reporter: Reporter,
+}
+
+impl Packing {
+    /// The packing lock; `None` when the flush is over before.
+    pub(super) async fn lock(&self, flush: &Flush) -> Option<MutexGuard<'_, ()>> {
+        if let Ok(guard) = self.packing_lock.try_lock() {
+            return Some(guard);
+        }
+        let waiting_since = Instant::now();
+        let guard = flush.wait_for(self.packing_lock.lock()).await;
+        add_time(&flush.times.waiting, waiting_since);
+        guard
+    }
+
+    /// A packer for the records of a part.
+    pub(super) fn packer<'a>(&'a self, chunk: &'a [u8], tag: &'a [u8], flush: &Flush, part: &mut Part) -> Packer<'a> {
+        let packer = match part.records.take() {
+            Some(records) => Packer::new(chunk, tag, &self.stream, &self.requests, RecordSet::default()).only(records),
+            None => {
+                let mut excluded = flush.progress.done().clone();
+                excluded.extend(flush.refusals.borrow().earlier.iter());
+                Packer::new(chunk, tag, &self.stream, &self.requests, excluded)
             }
-            self.send(self.packer(chunk, tag, flush, &part), &part, flush).await;
-        }
-        events
+        };
+        packer
+            .with_shards(self.shards.as_ref().and_then(|shards| shards.map()))
+            .with_body_pool(&self.bodies)
+            .with_compressor(&self.compressor)
     }
 
-    fn packer<'a>(&'a self, chunk: &'a [u8], tag: &'a [u8], flush: &Flush, part: &Part) -> Packer<'a> {
-        let mut done = flush.progress.settled().clone();
-        done.extend(flush.suspects.borrow().earlier.iter());
-        let packer = Packer::new(chunk, tag, &self.stream, &self.requests, done)
-            .with_shards(self.shards())
-            .with_body_pool(&self.spare_bodies)
-            .with_compressor(&self.compressor);
-        match &part.records {
-            Some(records) => packer.only(records.clone()),
-            None => packer,
-        }
-    }
-
-    /// What to pack once more, if anything.
-    fn next_part(&self, flush: &Flush) -> Option<Part> {
-        if self.is_over(flush) {
-            return None;
-        }
-        if let Some(Apart { records, largest }) = flush.apart.take() {
-            return Some(Part { records: Some(records), group_records: Some(largest / 2), ..Part::default() });
-        }
-        if let Some(PutOff { records, mut tries }) = flush.put_off.take() {
-            let pause = tries.backoff.next(&mut self.random.borrow_mut(), None);
-            let not_before = Some(Instant::now() + pause);
-            return Some(Part { records: Some(records), tries, not_before, ..Part::default() });
-        }
-        let suspects = self.suspects_to_try(flush)?;
-        Some(Part { records: Some(suspects), alone: true, ..Part::default() })
+    /// Packs the next batch of a part.
+    pub(super) fn next_batch(&self, packer: &mut Packer<'_>, part: &Part, flush: &Flush) -> Option<Attempt> {
+        let packing_since = Instant::now();
+        packer.set_limits(self.limits(part));
+        let mut report = |record, issue| self.reporter.record_issue(record, issue, flush);
+        let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut report);
+        add_time(&flush.times.packing, packing_since);
+        batch.map(|batch| Attempt::new(batch, part.tries.clone()))
     }
 
     /// How large requests may be at present.
     fn limits(&self, part: &Part) -> Limits {
-        let most = Limits::of(&self.requests);
+        let max = Limits::of(&self.requests);
         let limits = Limits {
-            request_bytes: self.request_size.get(),
-            group_bytes: self.group_size.get(),
-            group_records: part.group_records.unwrap_or(most.group_records).max(1),
-            ..most
+            request_bytes: self.refusals.sizes.request.get(),
+            group_bytes: self.refusals.sizes.group.get(),
+            group_records: part.group_records.unwrap_or(max.group_records).max(1),
+            ..max
         };
         if part.alone { limits.alone() } else { limits }
     }
 
-    /// Sends what `packer` makes, until each record is settled or left. Returns how many events the chunk has.
-    async fn send(self: &Rc<Self>, mut packer: Packer<'_>, part: &Part, flush: &Rc<Flush>) -> usize {
-        let mut requests = JoinSet::new();
-        let waiting_since = Instant::now();
-        let turn = tokio::select! {
-            biased;
-            () = self.until_over(flush) => None,
-            turn = self.turn.lock() => Some(turn),
-        };
-        add_time(&flush.times.waiting, waiting_since);
-        while turn.is_some() && !self.is_over(flush) {
-            let waiting_since = Instant::now();
-            let mut place = tokio::select! {
-                biased;
-                () = self.until_over(flush) => break,
-                place = self.window.place() => place,
-            };
-            let packing_since = add_time(&flush.times.waiting, waiting_since);
-            packer.set_limits(self.limits(part));
-            let mut remark = |record, remark| self.remark(record, remark, flush);
-            let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut remark);
-            add_time(&flush.times.packing, packing_since);
-            let Some(batch) = batch else { break };
-            place.fill(batch.body().len());
-            let attempt = Attempt::new(batch, part.tries.clone());
-            requests.spawn_local(Rc::clone(self).settle(attempt, Rc::clone(flush), place));
-            // Encoding blocks the thread: let the request leave and replies be read before the next one is written.
-            tokio::task::yield_now().await;
-            while let Some(ended) = requests.try_join_next() {
-                self.joined(ended, flush);
-            }
+    /// What to pack once more, if anything.
+    pub(super) fn next_part(&self, flush: &Flush) -> Option<Part> {
+        if flush.is_over() {
+            return None;
         }
-        let events = packer.events();
-        // What it holds is not needed while replies are waited for.
-        drop(packer);
-        drop(turn);
-        while let Some(ended) = requests.join_next().await {
-            self.joined(ended, flush);
+        if let Some(ToSplit { records, largest }) = flush.to_split.take() {
+            return Some(Part { records: Some(records), group_records: Some(largest / 2), ..Part::default() });
         }
-        events
-    }
-
-    fn joined(&self, ended: Result<(), JoinError>, flush: &Flush) {
-        if let Err(error) = ended {
-            flush.stopped.set(true);
-            self.log.folded(Level::Error, "bug", || format!("a request ended with a bug in this plugin: {error}"));
+        if let Some(Postponed { records, mut tries }) = flush.postponed.take() {
+            let pause = tries.backoff.next(&mut self.random.borrow_mut(), None);
+            let not_before = Some(Instant::now() + pause);
+            return Some(Part { records: Some(records), tries, not_before, ..Part::default() });
         }
+        let records = self.refusals.to_try_again(flush)?;
+        Some(Part { records: Some(records), alone: true, ..Part::default() })
     }
 }

@@ -1,20 +1,27 @@
-//! The size of requests and groups that gets through to Kinesis, where that is less than the settings allow.
+//! The sizes of requests and groups that get through to Kinesis, where the settings allow more.
 //!
-//! Proxies and load balancers have limits of their own, and a stream may take smaller records than `max_record_size`
-//! says. What is refused for its size is sent in smaller pieces, and later ones are no larger than what got through.
+//! Proxies and load balancers have limits of their own, and a stream may take smaller records than `max_record_size` says.
+//! What is refused for its size is sent in smaller pieces, and later requests are no larger than what got through.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After this time without a refusal a limit is raised by a quarter, because it may have been changed.
+/// After this long without a refusal a limit is raised by a quarter, because it may have changed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Both limits.
+pub(super) struct Sizes {
+    pub(super) request: SizeLimit,
+    /// Of several records that share one of the request.
+    pub(super) group: SizeLimit,
+}
 
 /// One limit, in bytes.
 pub(super) struct SizeLimit {
     /// What the settings allow.
-    most: usize,
+    max: usize,
     now: Cell<usize>,
     /// The largest size that was accepted since the limit was lowered.
     passed: Cell<usize>,
@@ -22,8 +29,8 @@ pub(super) struct SizeLimit {
 }
 
 impl SizeLimit {
-    pub(super) fn new(most: usize) -> Self {
-        SizeLimit { most, now: Cell::new(most), passed: Cell::new(0), changed_at: Cell::new(None) }
+    pub(super) fn new(max: usize) -> Self {
+        SizeLimit { max, now: Cell::new(max), passed: Cell::new(0), changed_at: Cell::new(None) }
     }
 
     /// The current limit.
@@ -32,7 +39,7 @@ impl SizeLimit {
             && changed_at.elapsed() >= PROBE_INTERVAL
         {
             let now = self.now.get();
-            let raised = now.saturating_add((now / 4).max(1)).min(self.most);
+            let raised = now.saturating_add((now / 4).max(1)).min(self.max);
             self.now.set(raised);
             self.changed_at.set(Some(Instant::now()));
         }
@@ -41,13 +48,13 @@ impl SizeLimit {
 
     /// Notes that this many bytes were accepted.
     pub(super) fn accepted(&self, bytes: usize) {
-        if self.now.get() < self.most {
+        if self.now.get() < self.max {
             self.passed.set(self.passed.get().max(bytes));
         }
     }
 
-    /// Notes that this many bytes were refused, and how many the service allows, if it said so. Returns whether they were within
-    /// the limit, which is lowered then.
+    /// Notes that this many bytes were refused, and how many the service allows, if it said so. If they are within the limit,
+    /// lowers it and returns true.
     pub(super) fn refused(&self, bytes: usize, allowed: Option<usize>) -> bool {
         if bytes > self.now.get() {
             return false;
@@ -105,9 +112,9 @@ mod tests {
         assert_eq!(limit.get(), 500);
     }
 
-    /// Or the same size would be sent and refused for ever.
+    /// Otherwise the same size would be sent and refused forever.
     #[test]
-    fn who_refuses_what_is_said_to_be_allowed_is_not_believed() {
+    fn a_service_that_refuses_what_it_says_it_allows_is_not_believed() {
         let limit = SizeLimit::new(1000);
         assert!(limit.refused(700, Some(700)));
         assert_eq!(limit.get(), 350);

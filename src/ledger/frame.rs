@@ -1,15 +1,16 @@
-//! The format of a ledger's file: a header, then frames, each written at once.
+//! The format of a ledger's file: a header, then frames.
 //!
 //! ```text
 //! header  "fluent-bit-kinesis ledger 2\n"  seed: 8  length: 4  destination  checksum: 8
 //! frame   length: 4  checksum of it: 4  note, in CBOR  checksum: 8
 //! ```
 //!
-//! Numbers are little-endian. A checksum covers the position in the file too, so that no frame can be taken for another. A
-//! file whose end is missing ends within a frame, and everything before that counts. Any other flaw makes the whole file
-//! unusable: the damaged part may have said that a chunk is done, and an entry that outlives its chunk can be a loss.
+//! Numbers are little-endian. A checksum also covers the position in the file, so that no frame can be taken for another. If
+//! the end of the file is missing, all whole frames count. Any other flaw makes the file unusable: the damaged part may have
+//! said that a chunk is done, and an entry that outlives its chunk could cost the records of another.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use minicbor::{Decoder, Encoder};
 use twox_hash::XxHash3_128;
@@ -21,38 +22,38 @@ const NAME: &[u8] = b"fluent-bit-kinesis ledger ";
 const VERSION: &[u8] = b"2\n";
 
 const OPEN: u8 = 0;
-const SETTLED: u8 = 1;
-const SUSPECTED: u8 = 2;
+const DONE: u8 = 1;
+const REFUSED_ALONE: u8 = 2;
 const GONE: u8 = 3;
 const BEGUN: u8 = 4;
 
 /// A note in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Note<'a> {
-    /// What follows about `id` is about this chunk.
+    /// From here on, `id` means this chunk.
     Open { id: u64, key: Key },
     /// Records need no sending any more.
-    Settled { id: u64, records: &'a RecordSet },
+    Done { id: u64, records: &'a RecordSet },
     /// Records were refused alone.
-    Suspected { id: u64, records: &'a RecordSet },
+    RefusedAlone { id: u64, records: &'a RecordSet },
     /// Nothing of this chunk counts any more.
     Gone { id: u64 },
     /// This many chunks have begun.
     Begun { id: u64 },
 }
 
-/// What a file knows of a chunk.
+/// A chunk as a file knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct Chunk {
     pub(super) key: Key,
-    pub(super) settled: RecordSet,
-    pub(super) suspects: RecordSet,
+    pub(super) done: RecordSet,
+    pub(super) refused_alone: RecordSet,
 }
 
 /// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Nothing, or nothing but zeros, as after a power failure.
+    /// Nothing, or only zeros, as a power failure may leave it.
     Empty,
     /// It is not a ledger of any version.
     Foreign,
@@ -66,18 +67,20 @@ pub(super) enum Content {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
     pub(super) seed: u64,
-    pub(super) chunks: BTreeMap<u64, Known>,
+    pub(super) chunks: BTreeMap<u64, Chunk>,
     /// The highest id that was ever used in it.
     pub(super) last_id: u64,
-    /// Bytes of a frame whose end is missing.
+    /// Bytes of a last frame whose end is missing.
     pub(super) torn: usize,
 }
 
-fn checksum(seed: u64, place: u64, parts: &[&[u8]]) -> u64 {
-    let mut hasher = XxHash3_128::with_seed(seed);
-    hasher.write(&place.to_le_bytes());
-    parts.iter().for_each(|part| hasher.write(part));
-    hasher.finish_128() as u64
+fn checksum(seed: u64, bytes: &[u8]) -> u64 {
+    XxHash3_128::oneshot_with_seed(seed, bytes) as u64
+}
+
+/// The checksum of a part of the file that begins at `place`.
+fn checksum_at(place: u64, seed: u64, part: &[u8]) -> u64 {
+    checksum(seed, &[&place.to_le_bytes(), part].concat())
 }
 
 /// Writes the header.
@@ -87,21 +90,30 @@ pub(super) fn write_header(out: &mut Vec<u8>, seed: u64, destination: &str) {
     out.extend_from_slice(&seed.to_le_bytes());
     out.extend_from_slice(&(destination.len() as u32).to_le_bytes());
     out.extend_from_slice(destination.as_bytes());
-    let sum = checksum(seed, 0, &[out.as_slice()]);
+    let sum = checksum_at(0, seed, out);
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// Writes a frame that will stand at `place` of the file; `scratch` is memory to use again.
-pub(super) fn write_frame(out: &mut Vec<u8>, scratch: &mut Vec<u8>, seed: u64, place: u64, note: &Note<'_>) {
-    scratch.clear();
+/// Writes a frame that will stand at `place` of the file.
+pub(super) fn write_frame(out: &mut Vec<u8>, seed: u64, place: u64, note: &Note<'_>) {
+    let start = out.len();
+    // The checksum covers the place. That takes as many bytes as the beginning of the frame, which replaces it.
+    out.extend_from_slice(&place.to_le_bytes());
     // Writing to memory cannot fail.
-    let written = write_note(&mut Encoder::new(&mut *scratch), note);
+    let written = write_note(&mut Encoder::new(&mut *out), note);
     debug_assert!(written.is_ok());
-    let length = (scratch.len() as u32).to_le_bytes();
-    out.extend_from_slice(&length);
-    out.extend_from_slice(&(checksum(seed, place, &[&length]) as u32).to_le_bytes());
-    out.extend_from_slice(scratch);
-    out.extend_from_slice(&checksum(seed, place, &[scratch]).to_le_bytes());
+    let (_, covered) = out.split_at_mut(start);
+    let sum = checksum(seed, covered);
+    if let Some((beginning, note)) = covered.split_first_chunk_mut() {
+        *beginning = frame_beginning(seed, place, note.len() as u32);
+    }
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// The length of a note, and the checksum of that.
+fn frame_beginning(seed: u64, place: u64, length: u32) -> [u8; 8] {
+    let sum = checksum_at(place, seed, &length.to_le_bytes());
+    (u64::from(length) | sum << 32).to_le_bytes()
 }
 
 type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
@@ -111,8 +123,8 @@ fn write_note(out: &mut Encoder<&mut Vec<u8>>, note: &Note<'_>) -> Written {
         Note::Open { id, key } => {
             out.u8(OPEN)?.u64(*id)?.u64(key.length)?.bytes(&key.hash.to_le_bytes())?;
         }
-        Note::Settled { id, records } => write_records(out.u8(SETTLED)?.u64(*id)?, records)?,
-        Note::Suspected { id, records } => write_records(out.u8(SUSPECTED)?.u64(*id)?, records)?,
+        Note::Done { id, records } => write_records(out.u8(DONE)?.u64(*id)?, records)?,
+        Note::RefusedAlone { id, records } => write_records(out.u8(REFUSED_ALONE)?.u64(*id)?, records)?,
         Note::Gone { id } => {
             out.u8(GONE)?.u64(*id)?;
         }
@@ -123,17 +135,12 @@ fn write_note(out: &mut Encoder<&mut Vec<u8>>, note: &Note<'_>) -> Written {
     Ok(())
 }
 
-/// As runs: how many records are passed over, how many follow.
+/// As runs: the number of records that are left out, then the number of those that follow.
 fn write_records(out: &mut Encoder<&mut Vec<u8>>, records: &RecordSet) -> Written {
-    let mut records = records.iter().peekable();
     let mut end = 0;
-    while let Some(first) = records.next() {
-        let mut next = first + 1;
-        while records.next_if_eq(&next).is_some() {
-            next += 1;
-        }
-        out.u32(first - end)?.u32(next - first)?;
-        end = next;
+    for run in records.runs() {
+        out.u32(run.start - end)?.u32(run.end - run.start)?;
+        end = run.end;
     }
     Ok(())
 }
@@ -170,7 +177,7 @@ fn read_header<'a>(bytes: &'a [u8], rest: &'a [u8]) -> Option<(u64, &'a [u8], &'
     let (destination, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     let covered = bytes.get(..bytes.len() - rest.len())?;
     let (sum, rest) = rest.split_first_chunk()?;
-    (u64::from_le_bytes(*sum) == checksum(seed, 0, &[covered])).then_some((seed, destination, rest))
+    (u64::from_le_bytes(*sum) == checksum_at(0, seed, covered)).then_some((seed, destination, rest))
 }
 
 /// `None` when it is damaged.
@@ -181,14 +188,14 @@ fn read_frames(bytes: &[u8], mut rest: &[u8], seed: u64) -> Option<Read> {
         read.torn = rest.len();
         let Some((length, after)) = rest.split_first_chunk::<4>() else { return Some(read) };
         let Some((sum, after)) = after.split_first_chunk() else { return Some(read) };
-        if u32::from_le_bytes(*sum) != checksum(seed, place, &[length]) as u32 {
+        if u32::from_le_bytes(*sum) != checksum_at(place, seed, length) as u32 {
             return None;
         }
         let Some((note, after)) = after.split_at_checked(u32::from_le_bytes(*length) as usize) else {
             return Some(read);
         };
         let Some((sum, after)) = after.split_first_chunk() else { return Some(read) };
-        if u64::from_le_bytes(*sum) != checksum(seed, place, &[note]) {
+        if u64::from_le_bytes(*sum) != checksum_at(place, seed, note) {
             return None;
         }
         read.note(note)?;
@@ -197,7 +204,7 @@ fn read_frames(bytes: &[u8], mut rest: &[u8], seed: u64) -> Option<Read> {
 }
 
 impl Read {
-    /// Applies a note; `None` when it makes no sense.
+    /// Applies a note; `None` when it is invalid.
     fn note(&mut self, note: &[u8]) -> Option<()> {
         let mut decoder = Decoder::new(note);
         let kind = decoder.u8().ok()?;
@@ -207,22 +214,21 @@ impl Read {
             OPEN => {
                 let length = decoder.u64().ok()?;
                 let hash = u128::from_le_bytes(decoder.bytes().ok()?.try_into().ok()?);
-                let known = Known { key: Key { length, hash }, ..Known::default() };
-                self.chunks.insert(id, known).is_none().then_some(())
+                let chunk = Chunk { key: Key { length, hash }, ..Chunk::default() };
+                self.chunks.insert(id, chunk).is_none().then_some(())
             }
-            SETTLED => {
-                let known = self.chunks.get_mut(&id)?;
-                read_records(&mut decoder, known.key.length, |record| {
-                    known.settled.insert(record);
-                    known.suspects.remove(record);
+            DONE => {
+                let chunk = self.chunks.get_mut(&id)?;
+                read_records(&mut decoder, chunk.key.length, |run| {
+                    chunk.done.insert_run(run.clone());
+                    chunk.refused_alone.remove_run(run);
                 })
             }
-            SUSPECTED => {
-                let known = self.chunks.get_mut(&id)?;
-                read_records(&mut decoder, known.key.length, |record| {
-                    if !known.settled.contains(record) {
-                        known.suspects.insert(record);
-                    }
+            REFUSED_ALONE => {
+                let chunk = self.chunks.get_mut(&id)?;
+                let refused_alone = &mut chunk.refused_alone;
+                read_records(&mut decoder, chunk.key.length, |run| {
+                    refused_alone.extend(run.filter(|&record| !chunk.done.contains(record)));
                 })
             }
             GONE => self.chunks.remove(&id).map(drop),
@@ -232,8 +238,8 @@ impl Read {
     }
 }
 
-/// `None` when they are not the records of a chunk of this length, each of which takes a byte at least.
-fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnMut(u32)) -> Option<()> {
+/// Reads runs; `None` when a chunk of this length cannot have such records, each of which takes at least a byte.
+fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnMut(Range<u32>)) -> Option<()> {
     let mut end = 0_u32;
     while decoder.position() < decoder.input().len() {
         let first = end.checked_add(decoder.u32().ok()?)?;
@@ -241,7 +247,39 @@ fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnM
         if u64::from(end) > chunk_length {
             return None;
         }
-        (first..end).for_each(&mut each);
+        each(first..end);
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that is there already has to be read by the next version.
+    #[test]
+    fn the_bytes_of_a_file_are_what_they_always_were() {
+        let records: RecordSet = [0, 1, 2, 7, 64, 65, 1000].into_iter().chain(300..500).collect();
+        let notes = [
+            Note::Begun { id: 300 },
+            Note::Open { id: 301, key: Key { length: 5000, hash: 0x0123_4567_89ab_cdef_0011_2233_4455_6677 } },
+            Note::Done { id: 301, records: &records },
+            Note::RefusedAlone { id: 301, records: &RecordSet::from_iter([3]) },
+            Note::Gone { id: 301 },
+        ];
+        let mut file = Vec::new();
+        write_header(&mut file, 7, "stream logs");
+        for note in &notes {
+            let place = file.len() as u64;
+            write_frame(&mut file, 7, place, note);
+        }
+        let hex: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = [
+            "666c75656e742d6269742d6b696e65736973206c656467657220320a07000000000000000b00000073747265616d206c6f67",
+            "73a0ba549e2eb3670604000000d20dd2fe0419012c2bee06f4207a6f18180000004f84970f0019012d191388507766554433",
+            "221100efcdab89674523018595117e45869b33130000002ffe5a9f0119012d0003040118380218ea18c81901f401b4cb1533",
+            "54339727060000007dc972b50219012d0301026a1c835c4e201c04000000a85828670319012dd4d831545afa0ab5",
+        ];
+        assert_eq!(hex, expected.concat());
+    }
 }

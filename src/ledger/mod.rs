@@ -1,15 +1,16 @@
 //! What Kinesis already has of the chunks that Fluent Bit will bring again.
 //!
-//! Fluent Bit retries whole chunks and gives them no id. So a chunk that is not done is remembered by its length and a
-//! hash, with one bit for each of its records that needs no sending any more. When the same bytes come again under the
-//! same tag, only the others are sent. Chunks that are equal to the last byte may take each other's entry: as each entry
-//! is used once, every record is still stored as often as it was handed over.
+//! Fluent Bit retries whole chunks and gives them no id. So the ledger remembers a chunk that goes to retry by its length and
+//! a hash, with one bit for each record that is done. When the same bytes come again under the same tag, only the other
+//! records are sent. Equal chunks may take each other's entry; as each entry is used once, every record is still stored as
+//! often as it was handed over.
 //!
 //! With a file ([`Ledger::open`]) this survives the end of the process, however it ends.
 
 mod frame;
 mod journal;
 mod key;
+mod known;
 mod progress;
 mod waiting;
 
@@ -25,15 +26,14 @@ use journal::Journal;
 use key::Key;
 use waiting::{Entry, Waiting};
 
-pub use progress::{Progress, Suspects};
-pub use waiting::{ENTRY_LIFE, ENTRY_LIFE_CHUNKS};
+pub use progress::Progress;
 
 /// What is known of the chunks of one instance.
 pub struct Ledger {
     waiting: RefCell<Waiting>,
     max_bytes: usize,
     seed: u64,
-    /// Chunks that began so far.
+    /// Chunks begun so far.
     begun: Cell<u64>,
     journal: Option<Rc<Journal>>,
 }
@@ -44,28 +44,28 @@ impl Debug for Ledger {
     }
 }
 
-/// A chunk whose delivery is under way. Dropped without [`done`](Self::done), what is known of it is kept for the time
-/// when Fluent Bit brings it again.
+/// A chunk that is being delivered. When it is dropped without [`done`](Self::done), the ledger keeps what is known of it for
+/// Fluent Bit's retry.
 #[derive(Debug)]
 pub struct OpenChunk<'a> {
     ledger: Rc<Ledger>,
     tag: &'a [u8],
     chunk: &'a [u8],
-    /// Set when the chunk was hashed.
+    /// Set once the chunk is hashed.
     key: Option<Key>,
     progress: Rc<Progress>,
     is_done: bool,
 }
 
 impl OpenChunk<'_> {
-    /// What is known of it. The tasks of its requests may hold it.
+    /// What is known of it. The tasks of its requests may hold this.
     pub fn progress(&self) -> &Rc<Progress> {
         &self.progress
     }
 
-    /// Fluent Bit will not bring it again: nothing is kept. To be called before Fluent Bit is told. If the process ends
-    /// between the two, the chunk is sent twice; in the other order, an entry would outlive its chunk, and be a loss to
-    /// another one that happens to be the same.
+    /// Forgets it, because Fluent Bit will not bring it again. Call this before Fluent Bit gets the answer: if the process ends
+    /// between the two, the chunk is sent twice, while in the other order its entry would outlive it and could cost records of
+    /// an equal chunk.
     pub fn done(mut self) {
         self.is_done = true;
     }
@@ -84,7 +84,7 @@ impl Drop for OpenChunk<'_> {
 }
 
 impl Ledger {
-    /// An empty ledger, in memory only. Waiting chunks take at most `max_bytes`; the oldest go first.
+    /// An empty ledger, in memory only. Entries take at most `max_bytes`; the oldest go first.
     pub fn new(max_bytes: usize) -> Self {
         Ledger { waiting: RefCell::default(), max_bytes, seed: 0, begun: Cell::new(0), journal: None }
     }
@@ -94,36 +94,40 @@ impl Ledger {
         Ledger { seed, ..self }
     }
 
-    /// A ledger that is also kept in the file `path`, and begins with what the file holds for the same `destination`. The error
-    /// tells the operator that the path cannot be used at all; anything else that is wrong with the file goes to the log.
+    /// A ledger that is also kept in the file `path`, and begins with what the file holds for the same `destination`.
+    ///
+    /// # Errors
+    ///
+    /// The path cannot be used; the text is for whoever configured it. Any other flaw of the file goes to the log.
     pub fn open(max_bytes: usize, path: PathBuf, destination: String, seed: u64, log: Logger) -> Result<Self, String> {
         let (journal, chunks) = Journal::open(path, destination, seed, log)?;
         let begun = Cell::new(journal.last_id());
-        let ledger = Ledger { seed: journal.seed, begun, journal: Some(journal), ..Self::new(max_bytes) };
-        for progress in chunks {
-            let (key, since, since_chunk) = (progress.key, Instant::now(), progress.id);
-            ledger.keep(Entry { key, progress, since, since_chunk });
+        let ledger = Ledger { seed: journal.seed, begun, journal: Some(Rc::clone(&journal)), ..Self::new(max_bytes) };
+        for known in chunks {
+            let progress = Rc::new(Progress::noted_in(&journal, known));
+            let (key, since_chunk) = (progress.key(), progress.id());
+            ledger.keep(Entry { key, progress, since: Instant::now(), since_chunk });
         }
         Ok(ledger)
     }
 
-    /// How many chunks wait in it.
-    pub fn len(&self) -> usize {
+    /// How many chunks it remembers.
+    pub(crate) fn len(&self) -> usize {
         self.waiting.borrow().len()
     }
 
-    /// Whether no chunk waits in it.
+    /// Whether it remembers no chunk.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What the chunks that wait take, in bytes, roughly.
-    pub fn bytes(&self) -> usize {
+    /// Approximate memory of its entries, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
         self.waiting.borrow().bytes()
     }
 
-    /// Begins the delivery of a chunk: takes out what is known of it. Without a file, the chunk is read only when one of
-    /// its length waits.
+    /// Begins the delivery of a chunk and takes out what is known of it. Without a file, the chunk is hashed only when an entry
+    /// has its length.
     pub fn begin<'a>(self: &Rc<Self>, tag: &'a [u8], chunk: &'a [u8]) -> OpenChunk<'a> {
         let number = self.begun.get() + 1;
         self.begun.set(number);
@@ -133,7 +137,7 @@ impl Ledger {
         let key = is_read.then(|| Key::of(self.seed, tag, chunk));
         let known = key.and_then(|key| self.waiting.borrow_mut().take(key));
         let progress = known.unwrap_or_else(|| match (&self.journal, key) {
-            (Some(journal), Some(key)) => journal.chunk(number, key),
+            (Some(journal), Some(key)) => Rc::new(Progress::noted_in(journal, journal.chunk(number, key))),
             _ => Rc::default(),
         });
         OpenChunk { ledger: Rc::clone(self), tag, chunk, key, progress, is_done: false }
@@ -144,8 +148,12 @@ impl Ledger {
         gone.iter().for_each(|entry| entry.progress.forget());
     }
 
-    /// Writes the file, if there is one, so that it outlives the machine as well. To be called at the end.
-    pub fn save(&self) -> Result<(), String> {
+    /// Writes the file, if there is one, to the disk. To be called at the end.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; the text is a line for the log.
+    pub(crate) fn save(&self) -> Result<(), String> {
         self.journal.as_ref().map_or(Ok(()), |journal| journal.save())
     }
 }

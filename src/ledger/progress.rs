@@ -1,114 +1,111 @@
-//! What is known of one chunk.
+//! The progress of one chunk, noted in the ledger's file, if there is one.
 
-use std::cell::{Cell, Ref, RefCell};
-use std::fmt::{self, Debug, Formatter};
-use std::rc::Weak;
+use std::cell::{Ref, RefCell};
+use std::ops::Range;
+use std::rc::{Rc, Weak};
 
 use super::journal::Journal;
 use super::key::Key;
+use super::known::{Known, RefusedAlone};
 use crate::record_set::RecordSet;
 
 /// What is known of the records of one chunk. It outlives the flush, and tasks may hold it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Progress {
-    settled: RefCell<RecordSet>,
-    suspects: RefCell<Suspects>,
-    /// The journal that notes it, while it counts.
+    known: Rc<Known>,
+    /// Where changes are noted, as long as the chunk counts.
     journal: RefCell<Weak<Journal>>,
-    /// What the journal calls the chunk.
-    pub(super) id: u64,
-    pub(super) key: Key,
-    /// Whether the journal has noted what `id` means.
-    pub(super) is_open_in_file: Cell<bool>,
-}
-
-/// Records that were refused alone and are not proven to be at fault.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Suspects {
-    /// The records.
-    pub records: RecordSet,
-    /// The highest `at` of [`Progress::suspect`]; 0 when all are of an earlier process.
-    pub latest: u64,
-}
-
-impl Debug for Progress {
-    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Progress").field("settled", &self.settled).finish_non_exhaustive()
-    }
 }
 
 impl Progress {
-    /// One that is noted in a journal, where the chunk is called `id`.
-    pub(super) fn noted_in(journal: Weak<Journal>, id: u64, key: Key) -> Progress {
-        Progress { journal: RefCell::new(journal), id, key, ..Progress::default() }
+    /// The progress of a chunk that the journal keeps.
+    pub(super) fn noted_in(journal: &Rc<Journal>, known: Rc<Known>) -> Progress {
+        Progress { known, journal: RefCell::new(Rc::downgrade(journal)) }
     }
 
-    /// The same, with what an earlier process knew.
-    pub(super) fn with_known(self, settled: RecordSet, suspects: RecordSet) -> Progress {
-        let suspects = RefCell::new(Suspects { records: suspects, latest: 0 });
-        Progress { settled: RefCell::new(settled), suspects, ..self }
-    }
-
-    /// Notes records that need no sending any more: they are accepted, or refused for good. With a file, it is in there
-    /// when this returns.
-    pub fn settle(&self, records: impl IntoIterator<Item = u32>) {
+    /// Marks records that need no sending any more: Kinesis accepted them, or they are refused for good. When this returns,
+    /// the file has them.
+    pub fn mark_done(&self, records: impl IntoIterator<Item = u32>) {
         let journal = self.journal.borrow().upgrade();
-        let mut fresh = RecordSet::default();
-        let (mut settled, mut suspects) = (self.settled.borrow_mut(), self.suspects.borrow_mut());
-        for record in records {
-            let is_fresh = settled.insert(record);
-            suspects.records.remove(record);
-            if is_fresh && journal.is_some() {
-                fresh.insert(record);
+        let mut new = RecordSet::default();
+        self.mark_runs_done(records, |run| {
+            if journal.is_some() {
+                new.insert_run(run);
             }
-        }
-        drop((settled, suspects));
+        });
         if let Some(journal) = journal
-            && !fresh.is_empty()
+            && !new.is_empty()
         {
-            journal.settled(self, &fresh);
+            journal.note_done(&self.known, &new);
         }
+    }
+
+    /// Marks neighbours together, which is much faster. Calls `new` with each run that was not all done.
+    fn mark_runs_done(&self, records: impl IntoIterator<Item = u32>, mut new: impl FnMut(Range<u32>)) {
+        let (mut done, mut refused_alone) = (self.known.done.borrow_mut(), self.known.refused_alone.borrow_mut());
+        let mut mark = |run: &Range<u32>| {
+            refused_alone.records.remove_run(run.clone());
+            if done.insert_run(run.clone()) {
+                new(run.clone());
+            }
+        };
+        let mut run = 0..0;
+        records.into_iter().for_each(|record| {
+            if record != run.end {
+                mark(&run);
+                run.start = record;
+            }
+            run.end = record.saturating_add(1);
+        });
+        mark(&run);
     }
 
     /// The records that need no sending any more.
-    pub fn settled(&self) -> Ref<'_, RecordSet> {
-        self.settled.borrow()
+    pub(crate) fn done(&self) -> Ref<'_, RecordSet> {
+        self.known.done.borrow()
     }
 
-    /// Notes a record that was refused alone; `at` is a counter of the caller's. One that is settled is no suspect.
-    pub fn suspect(&self, record: u32, at: u64) {
-        if self.settled.borrow().contains(record) {
+    /// Marks a record that was refused alone, unless it is done; `at` is a counter of the caller's.
+    pub(crate) fn mark_refused_alone(&self, record: u32, at: u64) {
+        if self.done().contains(record) {
             return;
         }
-        let mut suspects = self.suspects.borrow_mut();
-        let is_fresh = suspects.records.insert(record);
-        suspects.latest = suspects.latest.max(at);
-        drop(suspects);
+        let mut refused_alone = self.known.refused_alone.borrow_mut();
+        let is_new = refused_alone.records.insert(record);
+        refused_alone.latest = refused_alone.latest.max(at);
+        drop(refused_alone);
         let journal = self.journal.borrow().upgrade();
-        if is_fresh && let Some(journal) = journal {
-            journal.suspected(self, &RecordSet::from_iter([record]));
+        if is_new && let Some(journal) = journal {
+            journal.note_refused_alone(&self.known, &RecordSet::from_iter([record]));
         }
     }
 
-    /// The records that were refused alone and are not settled.
-    pub fn suspects(&self) -> Ref<'_, Suspects> {
-        self.suspects.borrow()
+    /// The records that were refused alone and are not done.
+    pub(crate) fn refused_alone(&self) -> Ref<'_, RefusedAlone> {
+        self.known.refused_alone.borrow()
     }
 
-    /// Nothing of it counts any more. What a task still learns is not noted.
+    /// Ends its life: the file forgets the chunk, and what a task still learns is not noted.
     pub(super) fn forget(&self) {
         if let Some(journal) = self.journal.take().upgrade() {
-            journal.gone(self);
+            journal.note_gone(&self.known);
         }
     }
 
-    /// Whether nothing is known.
     pub(super) fn is_empty(&self) -> bool {
-        self.settled.borrow().is_empty() && self.suspects.borrow().records.is_empty()
+        self.known.is_empty()
     }
 
-    /// What it takes on the heap, in bytes, roughly.
+    /// Approximate memory on the heap, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.settled.borrow().bytes() + self.suspects.borrow().records.bytes()
+        self.known.bytes()
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.known.key
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.known.id
     }
 }

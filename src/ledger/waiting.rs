@@ -9,23 +9,23 @@ use tokio::time::Instant;
 use super::key::Key;
 use super::progress::Progress;
 
-/// What an entry takes in addition to its sets, in bytes, roughly.
+/// Approximate memory of an entry without its sets, in bytes.
 pub(super) const ENTRY_OVERHEAD: usize = 128;
 
-/// How long an entry waits for its chunk. Fluent Bit's scheduler lets a chunk wait 2,001 seconds at most and looks every
-/// ten (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is set higher. What comes later is another
-/// chunk, or is sent twice; an entry that is never forgotten could cost records of a later chunk with the same bytes.
-pub const ENTRY_LIFE: Duration = Duration::from_secs(3600);
+/// How long an entry waits for its chunk. Fluent Bit's scheduler retries a chunk within 2,001 seconds, give or take the ten
+/// of its interval (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is higher. An entry that is never
+/// forgotten could cost the records of a later chunk with the same bytes.
+pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(3600);
 
-/// How many other chunks may begin before an entry is forgotten; unlike the time, this count survives restarts.
-pub const ENTRY_LIFE_CHUNKS: u64 = 1 << 20;
+/// How many other chunks may begin before an entry is forgotten. Unlike the time, this count survives restarts.
+pub(super) const ENTRY_LIFE_CHUNKS: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: Key,
     pub(super) progress: Rc<Progress>,
     pub(super) since: Instant,
-    /// The chunk that began last when the entry began to wait.
+    /// The number of the last chunk begun before that.
     pub(super) since_chunk: u64,
 }
 
@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-/// Entries in the order in which they began to wait.
+/// Entries, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     entries: VecDeque<Entry>,
@@ -58,13 +58,13 @@ impl Waiting {
         self.entries.iter().any(|entry| entry.key.length == length)
     }
 
-    /// Takes the oldest entry of a key out.
+    /// Takes out the oldest entry of a key.
     pub(super) fn take(&mut self, key: Key) -> Option<Rc<Progress>> {
         let position = self.entries.iter().position(|entry| entry.key == key)?;
         self.entries.remove(position).map(|entry| entry.progress)
     }
 
-    /// Adds an entry and returns those that must go for it: the oldest, or itself when it has no room alone.
+    /// Adds an entry and returns those that have to go: the oldest, or the entry itself when it is larger than the bound.
     pub(super) fn add(&mut self, entry: Entry, max_bytes: usize) -> Vec<Entry> {
         let mut bytes = entry.bytes();
         if bytes > max_bytes {
@@ -82,7 +82,7 @@ impl Waiting {
         gone
     }
 
-    /// Takes out what is too old when `chunk` begins.
+    /// Takes out what is too old at `now`, when `chunk` begins.
     pub(super) fn take_old(&mut self, now: Instant, chunk: u64) -> Vec<Entry> {
         let mut gone = Vec::new();
         while self.entries.front().is_some_and(|entry| entry.is_old(now, chunk)) {

@@ -1,10 +1,10 @@
-//! What operators see of an output: its numbers.
+//! The metrics of an output.
 //!
-//! They are plain cells on the delivery thread, counted whether anybody looks or not. Where the host has an endpoint for
-//! metrics, an [`Exporter`] shows them there: four times a second during a flush and at its end, and only those that
-//! changed. So a request costs a few additions, and no lock is taken.
+//! They are plain cells on the delivery thread, so that counting is an addition without a lock. Where the host has an
+//! endpoint for metrics, an [`Exporter`] shows those that changed: four times a second during a flush, and at its end.
 
 mod labels;
+mod metric;
 mod table;
 
 use std::cell::{Cell, RefCell};
@@ -14,28 +14,29 @@ use std::time::{Duration, SystemTime};
 
 use table::first;
 
-pub use labels::{OUTCOMES, RefusalReason};
-pub use table::{BOUNDS, Family, Kind, Metric, PREFIX, SERIES, TABLE, series};
+pub(crate) use labels::Label;
+pub use labels::{RefusalReason, RequestOutcome};
+pub use metric::Metric;
+pub use table::{BOUNDS, Family, Kind, PREFIX, SERIES, TABLE, series};
 
-/// Where the host shows metrics. A series is named by its place in [`series`].
+/// Where the host shows metrics. A series is identified by its place in [`series`].
 pub trait Exporter: Send {
     /// Shows the value of a counter or gauge.
     fn set(&self, series: usize, value: u64);
-    /// Shows a histogram: for each of [`BOUNDS`] how many times were no longer, and how many there are; their sum in
-    /// seconds.
-    fn set_histogram(&self, series: usize, classes: &[u64; BOUNDS.len() + 1], sum: f64);
+    /// Shows a histogram: cumulative bucket counts by [`BOUNDS`] (the last is +Inf), and the sum in seconds.
+    fn set_histogram(&self, series: usize, buckets: &[u64; BOUNDS.len() + 1], sum: f64);
 }
 
-/// Shards of which throttled records are counted by themselves.
+/// Most shards with a count of their own.
 const MAX_SHARDS: usize = 64;
 
-/// The numbers of one output. A clone is another handle to them.
+/// The metrics of one output. A clone is another handle to the same cells.
 #[derive(Clone)]
 pub struct Metrics(Rc<Inner>);
 
 struct Inner {
     values: [Cell<u64>; SERIES],
-    /// What the exporter was told.
+    /// The values that the exporter shows.
     shown: [Cell<u64>; SERIES],
     request_time: Histogram,
     flush_time: Histogram,
@@ -45,11 +46,11 @@ struct Inner {
 
 #[derive(Default)]
 struct Histogram {
-    classes: RefCell<[u64; BOUNDS.len() + 1]>,
+    buckets: RefCell<[u64; BOUNDS.len() + 1]>,
     sum: Cell<f64>,
 }
 
-/// Throttled records by shard, and those of further shards and of none.
+/// Throttled records by shard, and those whose shard is unknown or beyond [`MAX_SHARDS`].
 #[derive(Default)]
 struct Throttled {
     shards: BTreeMap<u64, u64>,
@@ -63,7 +64,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All zero, shown by `exporter`.
+    /// All zero, shown by `exporter` if the host has an endpoint for metrics.
     pub fn new(exporter: Option<Box<dyn Exporter>>) -> Self {
         Metrics(Rc::new(Inner {
             values: [const { Cell::new(0) }; SERIES],
@@ -76,43 +77,47 @@ impl Metrics {
     }
 
     /// Adds to a counter without a label.
-    pub fn add(&self, metric: Metric, amount: u64) {
-        self.add_to(metric, 0, amount);
+    pub(crate) fn add(&self, metric: Metric, amount: u64) {
+        self.add_at(metric, 0, amount);
     }
 
-    /// Adds to the counter with the label's value at `place` in the table.
-    pub fn add_to(&self, metric: Metric, place: usize, amount: u64) {
+    /// Adds to the counter that has this label.
+    pub(crate) fn add_by<L: Label>(&self, label: L, amount: u64) {
+        self.add_at(L::METRIC, label.place(), amount);
+    }
+
+    fn add_at(&self, metric: Metric, place: usize, amount: u64) {
         if let Some(value) = self.cell(metric, place) {
             value.set(value.get() + amount);
         }
     }
 
     /// Sets a gauge.
-    pub fn set(&self, metric: Metric, amount: u64) {
+    pub(crate) fn set(&self, metric: Metric, amount: u64) {
         self.cell(metric, 0).iter().for_each(|value| value.set(amount));
     }
 
     /// Sets a gauge to a time; 0 is none.
-    pub fn set_time(&self, metric: Metric, time: Option<SystemTime>) {
+    pub(crate) fn set_time(&self, metric: Metric, time: Option<SystemTime>) {
         let seconds = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         self.set(metric, seconds.map_or(0, |time| time.as_secs()));
     }
 
     /// Adds a time to a histogram.
-    pub fn observe(&self, metric: Metric, time: Duration) {
+    pub(crate) fn observe(&self, metric: Metric, time: Duration) {
         let Some(histogram) = self.histogram(metric) else { return };
         let seconds = time.as_secs_f64();
         let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
-        for (class, bound) in histogram.classes.borrow_mut().iter_mut().zip(bounds) {
-            *class += u64::from(seconds <= bound);
+        for (bucket, bound) in histogram.buckets.borrow_mut().iter_mut().zip(bounds) {
+            *bucket += u64::from(seconds <= bound);
         }
         histogram.sum.set(histogram.sum.get() + seconds);
-        // Its value is how many there are, by which a change is seen.
+        // The cell of a histogram is its number of observations, which tells whether it changed.
         self.add(metric, 1);
     }
 
-    /// Counts a throttled record, by the number of its shard where the service named it.
-    pub fn throttled(&self, shard: Option<u64>, records: u64) {
+    /// Counts throttled records, by the number of their shard if the service named it.
+    pub(crate) fn throttled(&self, shard: Option<u64>, records: u64) {
         self.add(Metric::RecordsThrottled, records);
         let Throttled { shards, others } = &mut *self.0.throttled.borrow_mut();
         let known = shards.len();
@@ -128,16 +133,17 @@ impl Metrics {
     /// The value of a counter or gauge, over all values of its label.
     pub fn get(&self, metric: Metric) -> u64 {
         let places = TABLE.get(metric as usize).map_or(0, Family::series);
-        (0..places).map(|place| self.get_of(metric, place)).sum()
+        (0..places).filter_map(|place| self.cell(metric, place)).map(Cell::get).sum()
     }
 
-    /// The value with the label's value at `place` in the table.
-    pub fn get_of(&self, metric: Metric, place: usize) -> u64 {
-        self.cell(metric, place).map_or(0, Cell::get)
+    /// The value of the counter that has this label.
+    #[cfg(test)]
+    pub(crate) fn get_by<L: Label>(&self, label: L) -> u64 {
+        self.cell(L::METRIC, label.place()).map_or(0, Cell::get)
     }
 
-    /// Shows what changed since it was last called.
-    pub fn publish(&self) {
+    /// Shows what changed since the last call.
+    pub(crate) fn publish(&self) {
         let Some(exporter) = &self.0.exporter else { return };
         for (place, (value, shown)) in self.0.values.iter().zip(&self.0.shown).enumerate() {
             let value = value.get();
@@ -146,15 +152,15 @@ impl Metrics {
             }
             match [Metric::RequestTime, Metric::FlushTime].into_iter().find(|metric| first(*metric) == place) {
                 Some(metric) => self.histogram(metric).iter().for_each(|histogram| {
-                    exporter.set_histogram(place, &histogram.classes.borrow(), histogram.sum.get());
+                    exporter.set_histogram(place, &histogram.buckets.borrow(), histogram.sum.get());
                 }),
                 None => exporter.set(place, value),
             }
         }
     }
 
-    /// All numbers that are not zero, on one line.
-    pub fn line(&self) -> String {
+    /// All values that are not zero, on one line.
+    pub(crate) fn line(&self) -> String {
         let mut line = "counts:".to_owned();
         for (place, (family, label)) in series().enumerate() {
             let value = self.0.values.get(place).map_or(0, Cell::get);
@@ -171,7 +177,7 @@ impl Metrics {
     }
 
     /// The shards that throttled most, with their records; empty when none did.
-    pub fn shards(&self) -> String {
+    pub(crate) fn shards(&self) -> String {
         const NAMED: usize = 8;
         let throttled = self.0.throttled.borrow();
         let mut shards: Vec<(u64, u64)> = throttled.shards.iter().map(|(shard, count)| (*shard, *count)).collect();

@@ -1,39 +1,10 @@
-//! The one table of metrics: the host's endpoint, the line with the counts and docs/metrics.md are fed by it.
+//! The one table of metrics. It feeds the host's endpoint, the log line with all counts, and docs/metrics.md.
 
-use super::labels::OUTCOMES;
-use super::labels::RefusalReason;
+use super::labels::{RefusalReason, RequestOutcome};
+use super::metric::Metric;
 
-/// What stands before each name.
+/// Prefix of each name.
 pub const PREFIX: &str = "fluentbit_output_kinesis_";
-
-/// A metric, by its place in [`TABLE`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table explains each")]
-pub enum Metric {
-    RecordsReceived,
-    RecordsDelivered,
-    RecordsRefused,
-    RecordsLeft,
-    RecordsDeduplicated,
-    RecordsRetried,
-    RecordsAmbiguous,
-    RecordsThrottled,
-    ThrottledShards,
-    RecordsTruncated,
-    RecordsKeyedAtRandom,
-    BytesReceived,
-    BytesSent,
-    Requests,
-    RequestTime,
-    RequestsInFlight,
-    FlushTime,
-    SlowFlushes,
-    CredentialsFetched,
-    CredentialsExpiry,
-    CredentialsFailures,
-    LedgerChunks,
-    LedgerBytes,
-}
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +22,11 @@ pub enum Kind {
 pub struct Family {
     /// Which one.
     pub metric: Metric,
-    /// Its name behind [`PREFIX`].
+    /// Its name after [`PREFIX`].
     pub name: &'static str,
     /// How it behaves.
     pub kind: Kind,
-    /// Its label beside the output's name and the stream, if it has one, and all values of it.
+    /// Its label in addition to the output's name and the stream, and all values of that label.
     pub label: Option<(&'static str, &'static [&'static str])>,
     /// What it counts, in a sentence.
     pub help: &'static str,
@@ -71,7 +42,7 @@ impl Family {
     }
 }
 
-/// Upper bounds of the classes of a histogram, in seconds; what is longer is in one more class.
+/// Upper bounds of a histogram's buckets, in seconds. The last bucket, +Inf, is not listed.
 pub const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 const fn counter(metric: Metric, name: &'static str, help: &'static str) -> Family {
@@ -100,7 +71,7 @@ pub const TABLE: &[Family] = &[
     counter(Metric::RecordsDelivered, "records_delivered_total", "Records that Kinesis accepted."),
     by(
         "reason",
-        &RefusalReason::NAMES,
+        RefusalReason::NAMES,
         counter(
             Metric::RecordsRefused,
             "records_refused_total",
@@ -111,7 +82,7 @@ pub const TABLE: &[Family] = &[
     counter(
         Metric::RecordsDeduplicated,
         "records_deduplicated_total",
-        "Records not sent again in Fluent Bit's retry, because the ledger knew that they are settled.",
+        "Records not sent again in Fluent Bit's retry, because the ledger knew that they are done.",
     ),
     counter(Metric::RecordsRetried, "records_retried_total", "Records sent again within a flush, counted each time."),
     counter(
@@ -132,26 +103,30 @@ pub const TABLE: &[Family] = &[
     counter(
         Metric::RecordsTruncated,
         "records_truncated_total",
-        "Records cut to max_record_size, counted each time they are made.",
+        "Records cut to max_record_size, counted each time they are encoded.",
     ),
     counter(
         Metric::RecordsKeyedAtRandom,
         "records_keyed_at_random_total",
-        "Records without a value under partition_key, counted each time they are made.",
+        "Records without a value under partition_key, which get a random key; counted each time they are encoded.",
     ),
     counter(
         Metric::BytesReceived,
         "bytes_received_total",
         "Bytes of the chunks that Fluent Bit brought, as msgpack, counted again with each of its retries.",
     ),
-    counter(Metric::BytesSent, "bytes_sent_total", "Bytes of request bodies, those sent again included."),
-    by("outcome", &OUTCOMES, counter(Metric::Requests, "requests_total", "PutRecords requests by their outcome.")),
+    counter(Metric::BytesSent, "bytes_sent_total", "Bytes of request bodies, retries included."),
+    by(
+        "outcome",
+        RequestOutcome::NAMES,
+        counter(Metric::Requests, "requests_total", "PutRecords requests by their outcome."),
+    ),
     histogram(
         Metric::RequestTime,
         "request_duration_seconds",
         "Time of a request, from the signature to the whole reply.",
     ),
-    gauge(Metric::RequestsInFlight, "requests_in_flight", "Requests on their way now."),
+    gauge(Metric::RequestsInFlight, "requests_in_flight", "Requests in flight."),
     histogram(
         Metric::FlushTime,
         "flush_duration_seconds",
@@ -170,12 +145,12 @@ pub const TABLE: &[Family] = &[
     ),
     counter(Metric::CredentialsFailures, "credentials_failures_total", "Attempts to fetch credentials that failed."),
     gauge(Metric::LedgerChunks, "ledger_chunks", "Chunks in retry that the ledger remembers."),
-    gauge(Metric::LedgerBytes, "ledger_bytes", "Memory of the ledger in bytes, roughly."),
+    gauge(Metric::LedgerBytes, "ledger_bytes", "Approximate memory of the ledger, in bytes."),
 ];
 
 const METRICS: usize = TABLE.len();
 
-/// Where the series of each metric begin, and at the end how many there are.
+/// The first series of each metric, and at the end the number of series.
 #[expect(clippy::indexing_slicing, reason = "evaluated while compiling")]
 const BEGINNINGS: [usize; METRICS + 1] = {
     let mut beginnings = [0; METRICS + 1];

@@ -10,8 +10,8 @@ impl Exporter for Shown {
         self.0.lock().unwrap().push(format!("{} {value}", name(series)));
     }
 
-    fn set_histogram(&self, series: usize, classes: &[u64; BOUNDS.len() + 1], sum: f64) {
-        self.0.lock().unwrap().push(format!("{} {classes:?} {sum}", name(series)));
+    fn set_histogram(&self, series: usize, buckets: &[u64; BOUNDS.len() + 1], sum: f64) {
+        self.0.lock().unwrap().push(format!("{} {buckets:?} {sum}", name(series)));
     }
 }
 
@@ -59,7 +59,7 @@ fn what_changed_is_shown_once() {
     metrics.publish();
     metrics.add(Metric::RecordsDelivered, 3);
     metrics.add(Metric::RecordsDelivered, 4);
-    metrics.add_to(Metric::Requests, 1, 1);
+    metrics.add_by(RequestOutcome::Partial, 1);
     metrics.set(Metric::RequestsInFlight, 2);
     metrics.publish();
     metrics.publish();
@@ -72,7 +72,7 @@ fn what_changed_is_shown_once() {
 }
 
 #[test]
-fn a_time_is_in_every_class_whose_bound_it_keeps() {
+fn a_time_is_in_every_bucket_whose_bound_it_keeps() {
     let (metrics, shown) = shown();
     for milliseconds in [5, 6, 1000, 31_000] {
         metrics.observe(Metric::RequestTime, Duration::from_millis(milliseconds));
@@ -97,11 +97,11 @@ fn shards_are_counted_up_to_a_bound_and_the_hottest_are_named() {
 }
 
 #[test]
-fn the_line_tells_everything_but_zeros() {
+fn the_line_has_everything_but_zeros() {
     let metrics = Metrics::default();
     assert_eq!(metrics.line(), "counts:");
     metrics.add(Metric::RecordsDelivered, 7);
-    metrics.add_to(Metric::Requests, 0, 1);
+    metrics.add_by(RequestOutcome::Ok, 1);
     metrics.observe(Metric::RequestTime, Duration::from_millis(250));
     metrics.throttled(Some(3), 2);
     assert_eq!(

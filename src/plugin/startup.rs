@@ -20,7 +20,7 @@ use crate::aws::shared_config::SharedFiles;
 use crate::aws::user_agent::user_agent;
 use crate::clock::Clock;
 use crate::config::{Config, Coroutines, LedgerSettings};
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Deps, Destination};
 use crate::environment;
 use crate::error::{ConfigError, ConfigIssue};
 use crate::kinesis::client::{Client, Requests};
@@ -83,17 +83,9 @@ pub(super) async fn open(
     }
     let mut random: SmallRng = rand::make_rng();
     let ledger = load_ledger(config.ledger, &destination, &mut random, &log)?;
-    Ok(Delivery::new(
-        client,
-        config.stream,
-        destination,
-        config.requests,
-        config.delivery,
-        ledger,
-        random,
-        log,
-        metrics,
-    ))
+    let deps = Deps { transport: client, ledger, random, log, metrics };
+    let destination = Destination { stream: config.stream, name: destination };
+    Ok(Delivery::new(deps, destination, config.requests, config.delivery))
 }
 
 /// The configured region, or that of the environment, the profile or the instance.

@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 
 use super::shutdown_watch::{CHECK_INTERVAL, SHUTDOWN_GRACE};
 use super::*;
+use crate::deliver::{Deps, Destination};
 use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 use crate::kinesis::stream::Stream;
@@ -91,18 +92,11 @@ fn start_shown(
             let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
             let settings = crate::deliver::Settings { retries: 0, ..config.delivery };
             let stream = Stream::parse("logs").unwrap();
-            let fake = Fake { behaviour, sending };
-            Ok(Delivery::new(
-                fake,
-                stream,
-                "stream logs".to_owned(),
-                config.requests,
-                settings,
-                Ledger::new(1 << 20),
-                SmallRng::seed_from_u64(1),
-                log,
-                Metrics::new(exporter),
-            ))
+            let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(exporter));
+            let transport = Fake { behaviour, sending };
+            let deps = Deps { transport, ledger: Ledger::new(1 << 20), random, log, metrics };
+            let destination = Destination { stream, name: "stream logs".to_owned() };
+            Ok(Delivery::new(deps, destination, config.requests, settings))
         });
     (plugin.unwrap(), lines, sent)
 }
@@ -272,9 +266,10 @@ fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, S
             let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
             let stream = Stream::parse("logs").unwrap();
             let ledger = Ledger::new(1 << 20);
-            let (rng, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(None));
-            let destination = "stream logs".to_owned();
-            Ok(Delivery::new(stuck, stream, destination, config.requests, config.delivery, ledger, rng, log, metrics))
+            let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(None));
+            let deps = Deps { transport: stuck, ledger, random, log, metrics };
+            let destination = Destination { stream, name: "stream logs".to_owned() };
+            Ok(Delivery::new(deps, destination, config.requests, config.delivery))
         });
     (plugin.unwrap(), lines, sent, release)
 }

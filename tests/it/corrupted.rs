@@ -13,8 +13,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kinesis::chunk::Events;
-use kinesis::deliver::Delivery;
-use kinesis::deliver::Settings;
+use kinesis::deliver::{Delivery, Deps, Destination, Settings};
 use kinesis::kinesis::client::{Operation, Transport, TransportError};
 use kinesis::kinesis::reply::Response;
 use kinesis::kinesis::stream::Stream;
@@ -167,17 +166,10 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
     };
     let stream = Stream::parse("logs").expect("a stream");
     let log = Logger::new(Arc::new(Silence), |_| {});
-    let delivery = Delivery::new(
-        service.clone(),
-        stream,
-        "stream logs".to_owned(),
-        requests,
-        settings,
-        Ledger::new(1 << 20),
-        random(2),
-        log,
-        Metrics::default(),
-    );
+    let (transport, ledger, metrics) = (service.clone(), Ledger::new(1 << 20), Metrics::default());
+    let deps = Deps { transport, ledger, random: random(2), log, metrics };
+    let destination = Destination { stream, name: "stream logs".to_owned() };
+    let delivery = Delivery::new(deps, destination, requests, settings);
     let mut outcome = Outcome::Retry;
     for _ in 0..20 {
         outcome = delivery.deliver(chunk, b"app").await;

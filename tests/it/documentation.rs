@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 use std::{env, fs};
 
 use kinesis::config::options::OPTIONS;
-use kinesis::metrics::RefusalReason;
-use kinesis::metrics::{OUTCOMES, PREFIX, TABLE};
+use kinesis::metrics::{PREFIX, RefusalReason, RequestOutcome, TABLE};
 use testing::sources::{File, code, files, read, root};
 
 const OPTIONS_BEGIN: &str = "<!-- options -->\n";
@@ -130,8 +129,8 @@ fn the_table_of_metrics_is_that_of_the_code() {
         metrics += &format!("| `{PREFIX}{}`{label} | {kind} | {} |\n", family.name, family.help);
     }
     let wanted = with(current.clone(), "metrics", metrics);
-    let wanted = with(wanted, "reasons", list(&RefusalReason::NAMES));
-    let wanted = with(wanted, "outcomes", list(&OUTCOMES));
+    let wanted = with(wanted, "reasons", list(RefusalReason::NAMES));
+    let wanted = with(wanted, "outcomes", list(RequestOutcome::NAMES));
     if env::var_os("UPDATE").is_some() {
         fs::write(root().join("docs/metrics.md"), wanted).unwrap();
         return;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
-use kinesis::metrics::{Kind, OUTCOMES, PREFIX, series};
-use testing::fake_kinesis::{FakeKinesis, Faults, Keep, Settings, Stats};
+use kinesis::metrics::{Kind, PREFIX, RequestOutcome, series};
 use testing::programs::example;
+use testing::fake_kinesis::{FakeKinesis, Faults, Keep, Settings, Stats};
 
 /// Runs the host with these arguments until all is delivered or its retries are used up.
 fn host(kinesis: &FakeKinesis, arguments: &[&str]) -> Output {
@@ -52,13 +52,13 @@ fn assert_counted_as_by_kinesis(shown: &BTreeMap<String, f64>, stats: &Stats) {
     assert_eq!(value("records_delivered_total"), stats.records);
     assert_eq!(value("records_throttled_total"), stats.throttled_records);
     assert_eq!(value("bytes_sent_total"), stats.body_bytes);
-    for outcome in OUTCOMES {
+    for &outcome in RequestOutcome::NAMES {
         let seen = stats.outcomes.get(outcome).copied().unwrap_or(0);
         if !["no_reply", "other_5xx"].contains(&outcome) {
             assert_eq!(value(&format!("requests_total/{outcome}")), seen, "{outcome}: {stats:?}");
         }
     }
-    let requests: u64 = OUTCOMES.iter().map(|outcome| value(&format!("requests_total/{outcome}"))).sum();
+    let requests: u64 = RequestOutcome::NAMES.iter().map(|outcome| value(&format!("requests_total/{outcome}"))).sum();
     assert_eq!((requests, value("request_duration_seconds_count")), (stats.requests, stats.requests));
     assert_eq!(value("request_duration_seconds_bucket/+Inf"), stats.requests);
     assert_eq!(value("requests_in_flight"), 0);

@@ -81,7 +81,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "a reply counts … failed records but lists …: the list decides",
-        "src/deliver/exchange.rs",
+        "src/deliver/sender.rs",
         " failed records but lists ",
     ),
     (

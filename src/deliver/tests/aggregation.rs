@@ -69,10 +69,7 @@ async fn of_a_refused_block_only_the_record_at_fault_is_refused() {
         assert_eq!(accepted(&bench), ids([0, 1, 2, 3, 5, 6, 7]));
         let metrics = bench.delivery.metrics();
         assert_eq!(
-            (
-                metrics.get(Metric::RecordsDelivered),
-                metrics.get_of(Metric::RecordsRefused, crate::metrics::RefusalReason::ByKinesis as usize)
-            ),
+            (metrics.get(Metric::RecordsDelivered), metrics.get_by(crate::metrics::RefusalReason::ByKinesis)),
             (7, 1)
         );
     }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::kinesis::client::TransportError;
-use crate::metrics::{OUTCOMES, RefusalReason};
+use crate::metrics::{RefusalReason, RequestOutcome};
 use crate::record::partition_key::PartitionKey;
 use scripted::{Answer, Bench, chunk, ids};
 
@@ -376,13 +376,7 @@ async fn what_is_not_sent_as_it_came_is_counted_by_reason_and_told_once() {
         ),
         (2, 3, 5)
     );
-    assert_eq!(
-        (
-            metrics.get_of(Metric::RecordsRefused, RefusalReason::TooDeep as usize),
-            metrics.get_of(Metric::RecordsRefused, RefusalReason::NotAnEvent as usize)
-        ),
-        (1, 1)
-    );
+    assert_eq!((metrics.get_by(RefusalReason::TooDeep), metrics.get_by(RefusalReason::NotAnEvent)), (1, 1));
     assert_eq!(metrics.get(Metric::RecordsRefused), 2);
     assert!(bench.accepted().contains(&r#"{"key":"k","tex[Truncated...]"#.to_owned()), "{:?}", bench.accepted());
     let told = |text: &str| bench.log.lines().iter().filter(|line| line.contains(text)).count();
@@ -449,8 +443,8 @@ async fn each_number_is_that_of_the_requests() {
     let bench = Bench::with(script, |settings, _| settings.concurrency = 1);
     assert_eq!(bench.flush(4).await, Outcome::Delivered);
     let metrics = bench.delivery.metrics();
-    let outcomes = OUTCOMES.iter().enumerate().filter(|(place, _)| metrics.get_of(Metric::Requests, *place) > 0);
-    let outcomes: Vec<_> = outcomes.map(|(place, name)| (*name, metrics.get_of(Metric::Requests, place))).collect();
+    let outcomes = RequestOutcome::ALL.iter().map(|&outcome| (outcome.name(), metrics.get_by(outcome)));
+    let outcomes: Vec<_> = outcomes.filter(|&(_, count)| count > 0).collect();
     assert_eq!(outcomes, [("ok", 1), ("partial", 1), ("InternalFailure", 1), ("no_reply", 1)]);
     let counts = [
         (Metric::RecordsReceived, 4),
@@ -468,9 +462,9 @@ async fn each_number_is_that_of_the_requests() {
     }
 }
 
-/// A chunk waited 101 seconds for 100 throttled ones, because requests that paused held all places.
+/// A chunk waited 101 seconds for 100 throttled ones, because requests that paused held all permits.
 #[tokio::test(start_paused = true)]
-async fn what_can_be_delivered_does_not_wait_behind_what_is_throttled() {
+async fn what_can_be_delivered_does_not_wait_for_what_is_throttled() {
     let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::FailInside("hot", THROTTLED));
     bench.kinesis.state.borrow_mut().latency = Duration::from_millis(10);
@@ -497,7 +491,7 @@ fn chunk_of_text(text: &str, bytes: usize, records: usize) -> Vec<u8> {
 
 /// Bodies that pause have a limit too; beyond it they are built again, and nothing is lost or sent twice by that.
 #[tokio::test(start_paused = true)]
-async fn throttled_bodies_that_there_is_no_room_for_are_made_anew() {
+async fn throttled_bodies_that_there_is_no_room_for_are_packed_again() {
     let bench = Bench::with(vec![], |settings, requests| {
         (requests.max_records, settings.retries) = (500, 100);
         requests.record.max_bytes = 1 << 20;
@@ -530,11 +524,11 @@ async fn throttled_bodies_that_there_is_no_room_for_are_made_anew() {
 
 /// Takes all room for bodies that pause.
 fn no_room(bench: &Bench) -> impl Drop {
-    bench.delivery.window.park(16 << 20).unwrap()
+    bench.delivery.executor.limiter.park(16 << 20).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_made_anew_keeps_its_tries_and_its_pauses() {
+async fn a_request_that_is_packed_again_keeps_its_tries_and_its_pauses() {
     let bench = Bench::new(vec![]);
     let _all = no_room(&bench);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, THROTTLED));
@@ -544,7 +538,7 @@ async fn a_request_that_is_made_anew_keeps_its_tries_and_its_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_made_anew_has_its_own_records_alone() {
+async fn a_request_that_is_packed_again_has_its_own_records_alone() {
     let bench = Bench::new(vec![Answer::Codes(&["ValidationException", "InternalFailure"])]);
     let _all = no_room(&bench);
     assert_eq!(bench.flush(2).await, Outcome::Delivered);
@@ -552,14 +546,14 @@ async fn a_request_that_is_made_anew_has_its_own_records_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_pauses_halves_the_window() {
+async fn a_request_that_pauses_halves_the_limit() {
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 256);
     bench.kinesis.state.borrow_mut().latency = Duration::from_millis(10);
     assert_eq!(bench.flush(1000).await, Outcome::Delivered);
-    let open = bench.delivery.window.limit();
+    let open = bench.delivery.executor.limiter.limit();
     bench.kinesis.state.borrow_mut().script.push_back(Answer::Fail(&[0], THROTTLED));
     assert_eq!(bench.flush(2).await, Outcome::Delivered);
-    assert_eq!(bench.delivery.window.limit(), open / 2);
+    assert_eq!(bench.delivery.executor.limiter.limit(), open / 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -591,7 +585,7 @@ async fn a_flush_ends_when_its_time_is_over_and_keeps_what_it_got_done() {
     assert_eq!(bench.accepted(), ids(0..12));
 }
 
-/// Flushes that waited for their turn went on packing, so that the entries they had taken were gone when time was up.
+/// Flushes that waited for the packing lock went on packing, so that the entries they had taken were gone when time was up.
 #[tokio::test(start_paused = true)]
 async fn no_flush_begins_after_the_host_began_to_leave_and_all_entries_stay() {
     let bench = Bench::with(vec![], |settings, _| (settings.retries, settings.concurrency) = (0, 4));

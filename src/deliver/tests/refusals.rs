@@ -44,7 +44,7 @@ async fn an_outage_in_the_middle_of_a_flush_costs_nothing() {
     }
 }
 
-/// With nothing accepted in between, they were tried for ever.
+/// With nothing accepted in between, they were tried forever.
 #[tokio::test(start_paused = true)]
 async fn two_records_at_fault_end_after_the_next_try_of_an_output_that_delivers() {
     let bench = Bench::new(vec![]);
@@ -113,7 +113,7 @@ async fn a_record_that_is_refused_by_itself_needs_no_other_request_but_a_second_
 }
 
 #[tokio::test(start_paused = true)]
-async fn suspects_are_tried_alone_and_once_in_a_flush() {
+async fn records_refused_alone_are_tried_alone_and_once_in_a_flush() {
     let bench = Bench::new(vec![]);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":0}"#, r#"{"i":1}"#], "too long"));
     assert_eq!(bench.flush(2).await, Outcome::Retry);
@@ -127,7 +127,7 @@ async fn a_stream_that_refuses_each_record_by_itself_is_given_up_after_few_reque
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::FailInside("i", "InvalidArgumentException"));
     assert_eq!(bench.flush(400).await, Outcome::Retry);
-    assert_eq!((bench.sizes(), refused(&bench)), (vec![4; refusals::MOST_IN_A_ROW], 0));
+    assert_eq!((bench.sizes(), refused(&bench)), (vec![4; refusals::MAX_IN_A_ROW], 0));
     let lines = bench.log.lines();
     assert!(lines[0].contains("stream logs: InvalidArgumentException; nothing was accepted since"), "{lines:?}");
 }
@@ -205,8 +205,7 @@ async fn a_limit_of_bodies_on_the_way_costs_no_line_and_is_remembered() {
 }
 
 fn too_large(bench: &Bench) -> u64 {
-    let other = crate::metrics::OUTCOMES.iter().position(|&name| name == "other_4xx").unwrap();
-    bench.delivery.metrics().get_of(Metric::Requests, other)
+    bench.delivery.metrics().get_by(crate::metrics::RequestOutcome::Other4xx)
 }
 
 fn long_line(id: usize, bytes: usize) -> Vec<u8> {
@@ -216,7 +215,7 @@ fn long_line(id: usize, bytes: usize) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn what_passed_is_the_size_of_a_group_and_not_of_a_record_alone() {
     let bench = Bench::with(vec![], |_, requests| joined(requests));
-    let limit = &bench.delivery.group_size;
+    let limit = &bench.delivery.packing.refusals.sizes.group;
     let lower_to = |most: usize| while limit.get() > most && limit.refused(limit.get(), Some(most)) {};
     lower_to(5000);
     assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
@@ -230,7 +229,7 @@ async fn what_passed_is_the_size_of_a_group_and_not_of_a_record_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_accepted_shows_what_size_passes() {
     let bench = Bench::new(vec![]);
-    let limit = &bench.delivery.request_size;
+    let limit = &bench.delivery.packing.refusals.sizes.request;
     assert!(limit.refused(limit.get(), Some(5000)));
     assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
     assert!(limit.refused(4500, None));

@@ -1,9 +1,9 @@
 //! Thousands of random schedules of faults in virtual time, each checked for the promise: nothing lost, nothing twice.
 //!
-//! A simulated Kinesis throttles, fails, breaks connections before and after it took the records, and answers nonsense;
-//! For a while something on the way refuses every request, and some records are at fault for good;
-//! a simulated Fluent Bit flushes several chunks at once, retries what is answered "retry", and restarts. A failing
-//! schedule prints the line that repeats it.
+//! A simulated Kinesis throttles, fails, breaks connections before and after it stored the records, and answers nonsense. For
+//! a while something on the way refuses every request, and some records are at fault for good. A simulated Fluent Bit flushes
+//! several chunks at a time, retries those that are answered "retry", and restarts. A failing schedule prints the command that
+//! repeats it.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -14,16 +14,16 @@ use http::{HeaderMap, StatusCode};
 use rand::{RngExt, SeedableRng};
 use tokio::task::{JoinSet, LocalSet};
 
+use super::scripted::{delivery, settings};
 use crate::deliver::*;
 use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::kpl;
 use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
-use crate::metrics::Metrics;
 use crate::pack::Aggregation;
 
-/// Probabilities of what one schedule is like.
-struct Weather {
+/// The faults of one schedule.
+struct FaultRates {
     throttled_record: f64,
     failed_record: f64,
     throttled_call: f64,
@@ -38,7 +38,7 @@ struct Weather {
     at_fault: Option<u32>,
 }
 
-impl Weather {
+impl FaultRates {
     fn draw(random: &mut SmallRng) -> Self {
         // Each fault is absent in half of the schedules, so that they are met alone and together.
         let outage = random.random_bool(0.3).then(|| {
@@ -49,7 +49,7 @@ impl Weather {
         });
         let at_fault = random.random_bool(0.3).then(|| random.random_range(2..20));
         let mut chance = |most: f64| if random.random_bool(0.5) { 0.0 } else { random.random_range(0.0..most) };
-        Weather {
+        FaultRates {
             throttled_record: chance(0.7),
             failed_record: chance(0.2),
             throttled_call: chance(0.3),
@@ -67,7 +67,7 @@ impl Weather {
 struct Kinesis {
     random: SmallRng,
     start: Instant,
-    weather: Weather,
+    rates: FaultRates,
     stored: HashMap<String, u32>,
     /// How often a record was stored without the plugin being told.
     untold: HashMap<String, u32>,
@@ -108,23 +108,23 @@ fn user_records(data: &[u8], key: &str) -> Vec<String> {
 
 impl Kinesis {
     fn put(&mut self, records: &[Vec<String>]) -> Result<Response, TransportError> {
-        let weather = &self.weather;
+        let rates = &self.rates;
         let refusal = |status| reply(status, r#"{"__type":"SerializationException","message":"m"}"#.to_owned());
-        if let Some((start, end, status)) = weather.outage
+        if let Some((start, end, status)) = rates.outage
             && (start..end).contains(&self.start.elapsed())
         {
             return refusal(status);
         }
-        if records.iter().flatten().any(|record| is_at_fault(record, weather)) {
+        if records.iter().flatten().any(|record| is_at_fault(record, rates)) {
             return refusal(400);
         }
         let faults = [
-            weather.throttled_call,
-            weather.server_error,
-            weather.reset_before,
-            weather.reset_after,
-            weather.mismatch,
-            weather.expired,
+            rates.throttled_call,
+            rates.server_error,
+            rates.reset_before,
+            rates.reset_after,
+            rates.mismatch,
+            rates.expired,
         ];
         let fault = faults.iter().position(|&chance| self.random.random_bool(chance));
         let store = |kinesis: &mut Self, told: bool| {
@@ -149,9 +149,9 @@ impl Kinesis {
             None => {
                 let mut entries = Vec::new();
                 for record in records {
-                    if self.random.random_bool(self.weather.throttled_record) {
+                    if self.random.random_bool(self.rates.throttled_record) {
                         entries.push(r#"{"ErrorCode":"ProvisionedThroughputExceededException"}"#);
-                    } else if self.random.random_bool(self.weather.failed_record) {
+                    } else if self.random.random_bool(self.rates.failed_record) {
                         entries.push(r#"{"ErrorCode":"InternalFailure"}"#);
                     } else {
                         for record in record {
@@ -167,9 +167,9 @@ impl Kinesis {
 }
 
 /// Whether Kinesis never takes a record, which is `{"id":number}`.
-fn is_at_fault(record: &str, weather: &Weather) -> bool {
+fn is_at_fault(record: &str, rates: &FaultRates) -> bool {
     let id = record.trim_start_matches("{\"id\":").trim_end_matches('}').parse::<u32>().unwrap();
-    weather.at_fault.is_some_and(|every| id.is_multiple_of(every))
+    rates.at_fault.is_some_and(|every| id.is_multiple_of(every))
 }
 
 fn reply(status: u16, body: String) -> Result<Response, TransportError> {
@@ -228,12 +228,12 @@ const LEDGER_BYTES: usize = 64 << 10;
 /// Plays one schedule; the error is the broken promise.
 async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     let mut random = SmallRng::seed_from_u64(seed);
-    let weather = Weather::draw(&mut random);
+    let rates = FaultRates::draw(&mut random);
     let chunks = chunks(&mut random);
     let kinesis = Kinesis {
         random: SmallRng::seed_from_u64(seed ^ 1),
         start: Instant::now(),
-        weather,
+        rates,
         stored: HashMap::new(),
         untold: HashMap::new(),
     };
@@ -243,18 +243,15 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     while chunks.iter().any(|chunk| !chunk.delivered.get()) {
         lives += 1;
         if lives > MOST_LIVES {
-            return Err("chunks are retried for ever".to_owned());
+            return Err("chunks are retried forever".to_owned());
         }
         let log = TestLog::default();
         let ledger = Ledger::open(LEDGER_BYTES, file.to_owned(), "logs".to_owned(), seed, log.logger())?;
         let settings = Settings {
             concurrency: random.random_range(1..5),
             retries: random.random_range(0..5),
-            reset_backoff_on_success: true,
             immediate_retry: random.random_bool(0.5),
-            flush_timeout: None,
-            slow_flush: None,
-            stats_interval: None,
+            ..settings()
         };
         let mut requests = RequestSettings {
             max_records: random.random_range(1..12),
@@ -265,18 +262,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
             requests.record.newline = true;
             requests.record.max_bytes = random.random_range(50..200);
         }
-        let stream = Stream::parse("logs").map_err(|error| error.clone())?;
-        let delivery = Delivery::new(
-            kinesis.clone(),
-            stream,
-            "stream logs".to_owned(),
-            requests,
-            settings,
-            ledger,
-            SmallRng::seed_from_u64(seed ^ 2),
-            log.logger(),
-            Metrics::default(),
-        );
+        let delivery = delivery(kinesis.clone(), requests, settings, ledger, seed ^ 2, &log);
         let life = Duration::from_millis(random.random_range(100..30_000));
         LocalSet::new().run_until(live(&delivery, &chunks, &kinesis, life, &mut random)).await?;
         delivery.ledger().save()?;
@@ -285,7 +271,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     for record in chunks.iter().flat_map(|chunk| &chunk.records) {
         let stored = kinesis.stored.get(record).copied().unwrap_or_default();
         let untold = kinesis.untold.get(record).copied().unwrap_or_default();
-        let wanted = u32::from(!is_at_fault(record, &kinesis.weather));
+        let wanted = u32::from(!is_at_fault(record, &kinesis.rates));
         if stored < wanted || stored > wanted + untold {
             return Err(format!("record {record} is stored {stored} times, {untold} of them untold"));
         }
@@ -344,10 +330,10 @@ async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simu
         Outcome::Delivered | Outcome::Hopeless => chunk.delivered.set(true),
     }
     let kinesis = kinesis.0.borrow();
-    let is_lost = |record: &&String| !kinesis.stored.contains_key(*record) && !is_at_fault(record, &kinesis.weather);
+    let is_lost = |record: &&String| !kinesis.stored.contains_key(*record) && !is_at_fault(record, &kinesis.rates);
     match chunk.records.iter().find(is_lost) {
         _ if outcome == Outcome::Hopeless
-            && chunk.records.iter().any(|record| !is_at_fault(record, &kinesis.weather)) =>
+            && chunk.records.iter().any(|record| !is_at_fault(record, &kinesis.rates)) =>
         {
             Err("hopeless".to_owned())
         }

@@ -168,6 +168,34 @@ fn records(body: &Bytes) -> Vec<(String, String)> {
     records.map(|record| (text(record), record["PartitionKey"].as_str().unwrap().to_owned())).collect()
 }
 
+/// Settings that most tests share.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        concurrency: 8,
+        retries: 8,
+        reset_backoff_on_success: true,
+        immediate_retry: true,
+        flush_timeout: None,
+        slow_flush: None,
+        stats_interval: None,
+    }
+}
+
+/// Delivery to the stream "logs" over a simulated Kinesis.
+pub(crate) fn delivery<T: Transport>(
+    transport: T,
+    requests: RequestSettings,
+    settings: Settings,
+    ledger: Ledger,
+    seed: u64,
+    log: &TestLog,
+) -> Rc<Delivery<T>> {
+    let random = SmallRng::seed_from_u64(seed);
+    let deps = Deps { transport, ledger, random, log: log.logger(), metrics: Metrics::default() };
+    let destination = Destination { stream: Stream::parse("logs").unwrap(), name: "stream logs".to_owned() };
+    Delivery::new(deps, destination, requests, settings)
+}
+
 pub(crate) struct Bench {
     pub(crate) kinesis: Scripted,
     pub(crate) delivery: Rc<Delivery<Scripted>>,
@@ -181,32 +209,12 @@ impl Bench {
 
     pub(crate) fn with(script: Vec<Answer>, change: impl FnOnce(&mut Settings, &mut RequestSettings)) -> Self {
         let mut requests = RequestSettings { max_records: 4, ..RequestSettings::default() };
-        let mut settings = Settings {
-            concurrency: 8,
-            retries: 8,
-            reset_backoff_on_success: true,
-            immediate_retry: true,
-            flush_timeout: None,
-            slow_flush: Some(Duration::from_secs(20)),
-            stats_interval: None,
-        };
+        let mut settings = Settings { slow_flush: Some(Duration::from_secs(20)), ..settings() };
         change(&mut settings, &mut requests);
         let state = State { script: script.into(), may_renew: true, ..State::default() };
         let kinesis = Scripted { state: Rc::new(RefCell::new(state)), start: Instant::now() };
         let log = TestLog::default();
-        let stream = Stream::parse("logs").unwrap();
-        let random = SmallRng::seed_from_u64(1);
-        let delivery = Delivery::new(
-            kinesis.clone(),
-            stream,
-            "stream logs".to_owned(),
-            requests,
-            settings,
-            Ledger::new(1 << 20),
-            random,
-            log.logger(),
-            Metrics::default(),
-        );
+        let delivery = delivery(kinesis.clone(), requests, settings, Ledger::new(1 << 20), 1, &log);
         Bench { kinesis, delivery, log }
     }
 
@@ -238,7 +246,7 @@ pub(crate) fn chunk(records: usize) -> Vec<u8> {
     chunk
 }
 
-/// The records that a chunk of so many is made of.
+/// The records of a chunk, by their ids.
 pub(crate) fn ids(ids: impl IntoIterator<Item = usize>) -> Vec<String> {
     ids.into_iter().map(|id| format!(r#"{{"i":{id}}}"#)).collect()
 }

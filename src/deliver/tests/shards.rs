@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use rand::SeedableRng;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
+use super::scripted::{delivery, settings};
 use crate::deliver::*;
 use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::kpl::MAGIC;
@@ -15,7 +15,6 @@ use crate::kinesis::kpl::tests::user_records;
 use crate::kinesis::reply::Response;
 use crate::kinesis::shards::hash_key;
 use crate::log::tests::TestLog;
-use crate::metrics::Metrics;
 use crate::pack::Aggregation;
 use crate::record::partition_key::PartitionKey;
 
@@ -35,7 +34,7 @@ struct Kinesis {
 }
 
 impl Kinesis {
-    /// So many shards of equal size.
+    /// Shards of equal size.
     fn new(shards: u128) -> Kinesis {
         let width = u128::MAX / shards;
         let end = |n| if n == shards - 1 { u128::MAX } else { (n + 1) * width - 1 };
@@ -180,29 +179,9 @@ impl Bench {
         let aggregation = Some(Aggregation::Kpl { max_bytes: 20_000, max_records: 1000, by_shard });
         let mut requests = RequestSettings { aggregation, ..RequestSettings::default() };
         requests.record.partition_key = PartitionKey::parse("k").unwrap();
-        let settings = Settings {
-            concurrency: 8,
-            retries: 8,
-            reset_backoff_on_success: true,
-            immediate_retry: true,
-            flush_timeout: None,
-            slow_flush: None,
-            stats_interval: None,
-        };
         let transport = Simulated { kinesis: Rc::clone(kinesis), start: Instant::now() };
-        let (stream, log) = (Stream::parse("logs").unwrap(), TestLog::default());
-        let (ledger, random) = (Ledger::new(1 << 20), SmallRng::seed_from_u64(seed));
-        let delivery = Delivery::new(
-            transport,
-            stream,
-            "stream logs".to_owned(),
-            requests,
-            settings,
-            ledger,
-            random,
-            log.logger(),
-            Metrics::new(None),
-        );
+        let log = TestLog::default();
+        let delivery = delivery(transport, requests, settings(), Ledger::new(1 << 20), seed, &log);
         Bench { kinesis: Rc::clone(kinesis), delivery, log, sent: Cell::new(0) }
     }
 
@@ -214,7 +193,7 @@ impl Bench {
         local.run_until(work).await;
     }
 
-    /// Delivers a chunk of so many records with so many keys.
+    /// Delivers a chunk of `records` records with `keys` keys.
     async fn flush(&self, records: usize, keys: usize) {
         let mut chunk = Vec::new();
         for id in self.sent.get()..self.sent.get() + records {
@@ -306,7 +285,7 @@ async fn no_record_is_lost_or_sent_twice_while_shards_split_and_merge_with_and_w
         bench.assert_all_consumed(50);
         let kinesis = bench.kinesis.borrow();
         assert_eq!(kinesis.puts, 120, "each request once");
-        assert_eq!(bench.delivery.metrics.get(Metric::RecordsDelivered), 24_000);
+        assert_eq!(bench.delivery.metrics().get(Metric::RecordsDelivered), 24_000);
         let lists = kinesis.lists.len();
         assert!(if by_shard { (5..=11).contains(&lists) } else { lists == 0 }, "{lists}");
     }
@@ -447,7 +426,7 @@ async fn a_fleet_calls_less_than_half_as_often_as_it_may_whatever_happens() {
             let quiet = calls();
             assert!((2300..2800).contains(&quiet), "once at the start, and every ten minutes: {quiet}");
             for _ in 0..300 {
-                fleet.iter().for_each(|bench| bench.delivery.shards.as_ref().unwrap().old.notify_one());
+                fleet.iter().for_each(|bench| bench.delivery.packing.shards.as_ref().unwrap().outdated.notify_one());
                 seconds(1).await;
             }
             let resharding = calls() - quiet;

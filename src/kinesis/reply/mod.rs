@@ -91,7 +91,8 @@ impl Response {
     /// before them, and no more than that is read.
     pub fn failed_record_count(&self) -> Option<u64> {
         if !self.is_cbor() {
-            return json_failed_record_count(self.json()?);
+            // Not by `json`, which would look at each byte of every reply.
+            return json_failed_record_count(self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body));
         }
         let mut decoder = Decoder::new(&self.body);
         let mut members = Members::of_map(&mut decoder)?;
@@ -193,7 +194,7 @@ fn json_member(value: &RawValue) -> Member<'_> {
 }
 
 /// The first number of this name; reading ends there, with an error.
-fn json_failed_record_count(body: &str) -> Option<u64> {
+fn json_failed_record_count(body: &[u8]) -> Option<u64> {
     struct Reader<'r>(&'r mut Option<u64>);
     impl<'de> Visitor<'de> for Reader<'_> {
         type Value = ();
@@ -214,7 +215,7 @@ fn json_failed_record_count(body: &str) -> Option<u64> {
         }
     }
     let mut count = None;
-    drop(serde_json::Deserializer::from_str(body).deserialize_map(Reader(&mut count)));
+    drop(serde_json::Deserializer::from_slice(body).deserialize_map(Reader(&mut count)));
     count
 }
 

@@ -37,7 +37,7 @@ fn journal(ledger: &Ledger) -> &Journal {
 /// What is known of a chunk; it stays in the ledger.
 fn known(ledger: &Rc<Ledger>, chunk: &[u8]) -> (RecordSet, RecordSet) {
     let open = ledger.begin(b"app", chunk);
-    (open.progress().settled().clone(), open.progress().suspects().records.clone())
+    (open.progress().done().clone(), open.progress().refused_alone().records.clone())
 }
 
 /// The file as a process that starts now would find it.
@@ -49,17 +49,17 @@ fn after_a_kill(path: &Path) -> (TempDir, Rc<Ledger>) {
 }
 
 #[test]
-fn what_is_settled_or_suspect_is_in_the_file_when_the_call_returns() {
+fn what_is_done_or_refused_alone_is_in_the_file_when_the_call_returns() {
     let (_folder, path) = folder();
     let ledger = open(&path);
     let chunk = ledger.begin(b"app", b"chunk of some bytes");
-    chunk.progress().settle([0, 1, 2, 9]);
+    chunk.progress().mark_done([0, 1, 2, 9]);
     assert_eq!(known(&after_a_kill(&path).1, b"chunk of some bytes"), (set(&[0, 1, 2, 9]), set(&[])));
-    chunk.progress().suspect(4, 3);
-    chunk.progress().settle([5]);
+    chunk.progress().mark_refused_alone(4, 3);
+    chunk.progress().mark_done([5]);
     let (_copy, read) = after_a_kill(&path);
     assert_eq!(known(&read, b"chunk of some bytes"), (set(&[0, 1, 2, 5, 9]), set(&[4])));
-    assert_eq!(read.begin(b"app", b"chunk of some bytes").progress().suspects().latest, 0);
+    assert_eq!(read.begin(b"app", b"chunk of some bytes").progress().refused_alone().latest, 0);
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn a_chunk_that_is_done_is_not_in_the_file_when_the_call_returns_nor_is_what_its
     let ledger = open(&path);
     let chunk = ledger.begin(b"app", b"chunk");
     let request = Rc::clone(chunk.progress());
-    request.settle([1]);
+    request.mark_done([1]);
     chunk.done();
     assert!(after_a_kill(&path).1.is_empty());
-    request.settle([2]);
-    request.suspect(3, 1);
+    request.mark_done([2]);
+    request.mark_refused_alone(3, 1);
     assert!(after_a_kill(&path).1.is_empty());
     assert_eq!(known(&ledger, b"chunk"), (set(&[]), set(&[])));
 }
@@ -82,7 +82,7 @@ fn at_a_clean_exit_128_waiting_and_open_chunks_keep_128_entries() {
     let (_folder, path) = folder();
     let ledger = open(&path);
     let chunks: Vec<Vec<u8>> = (0..128_u8).map(|number| vec![number; 100]).collect();
-    chunks.iter().for_each(|chunk| ledger.begin(b"app", chunk).progress().settle([1]));
+    chunks.iter().for_each(|chunk| ledger.begin(b"app", chunk).progress().mark_done([1]));
     let under_way: Vec<OpenChunk<'_>> = chunks.iter().skip(64).map(|chunk| ledger.begin(b"app", chunk)).collect();
     ledger.save().unwrap();
     drop(under_way);
@@ -98,7 +98,7 @@ fn what_the_bound_or_age_drops_is_dropped_from_the_file() {
     let log = TestLog::default();
     let ledger = Rc::new(Ledger::open(4096, path.clone(), "logs".to_owned(), 7, log.logger()).unwrap());
     for number in 0..100_u32 {
-        ledger.begin(b"app", &number.to_le_bytes()).progress().settle([1]);
+        ledger.begin(b"app", &number.to_le_bytes()).progress().mark_done([1]);
     }
     let kept = ledger.len();
     assert!(kept < 50);
@@ -111,12 +111,12 @@ fn what_the_bound_or_age_drops_is_dropped_from_the_file() {
 #[tokio::test(start_paused = true)]
 async fn restarts_do_not_lengthen_a_life_that_is_counted_in_chunks() {
     let (_folder, path) = folder();
-    open(&path).begin(b"app", b"dropped").progress().settle([1]);
+    open(&path).begin(b"app", b"dropped").progress().mark_done([1]);
     let a_third_of_a_life_later = || {
         let ledger = open(&path);
-        ledger.begun.set(ledger.begun.get() + crate::ledger::ENTRY_LIFE_CHUNKS / 3);
+        ledger.begun.set(ledger.begun.get() + crate::ledger::waiting::ENTRY_LIFE_CHUNKS / 3);
         let other = ledger.begin(b"app", b"other");
-        other.progress().settle([1]);
+        other.progress().mark_done([1]);
         other.done();
         ledger.len()
     };
@@ -139,14 +139,14 @@ fn what_is_known_already_is_not_noted_again() {
     let (_folder, path) = folder();
     let ledger = open(&path);
     let open = ledger.begin(b"app", &[0; 100]);
-    open.progress().settle([1, 2]);
-    open.progress().suspect(3, 1);
+    open.progress().mark_done([1, 2]);
+    open.progress().mark_refused_alone(3, 1);
     let length = fs::metadata(&path).unwrap().len();
-    open.progress().settle([2, 1]);
-    open.progress().suspect(3, 2);
-    open.progress().suspect(1, 2);
+    open.progress().mark_done([2, 1]);
+    open.progress().mark_refused_alone(3, 2);
+    open.progress().mark_refused_alone(1, 2);
     assert_eq!(fs::metadata(&path).unwrap().len(), length);
-    open.progress().settle([2, 4]);
+    open.progress().mark_done([2, 4]);
     assert!(fs::metadata(&path).unwrap().len() > length);
 }
 
@@ -159,7 +159,7 @@ fn two_ledgers_cannot_have_one_file() {
     };
     let first = open(&path);
     refused(&path);
-    first.begin(b"app", b"chunk").progress().settle([1]);
+    first.begin(b"app", b"chunk").progress().mark_done([1]);
     first.save().unwrap();
     refused(&path);
     let link = path.with_extension("link");
@@ -175,8 +175,8 @@ fn files_of_similar_names_do_not_destroy_each_other() {
     let (folder, path) = folder();
     let new = path.with_extension("new");
     let (one, other) = (open(&path), open(&new));
-    one.begin(b"app", b"chunk").progress().settle([1]);
-    other.begin(b"app", b"chunk").progress().settle([2]);
+    one.begin(b"app", b"chunk").progress().mark_done([1]);
+    other.begin(b"app", b"chunk").progress().mark_done([2]);
     one.save().unwrap();
     other.save().unwrap();
     one.save().unwrap();
@@ -191,17 +191,17 @@ fn files_of_similar_names_do_not_destroy_each_other() {
 fn a_file_is_replaced_whole_or_not_at_all() {
     let (folder, path) = folder();
     let ledger = open(&path);
-    ledger.begin(b"app", b"chunk").progress().settle([1]);
+    ledger.begin(b"app", b"chunk").progress().mark_done([1]);
     let before = fs::read(&path).unwrap();
     let journal = journal(&ledger);
     let inode = fs::metadata(&path).unwrap().ino();
-    // What stands where it is written anew cannot be removed, so that the writing fails.
-    fs::create_dir(&journal.beside).unwrap();
-    assert!(journal.write_anew(&mut journal.state.borrow_mut(), true).is_err());
+    // What stands where it is rewritten cannot be removed, so that the writing fails.
+    fs::create_dir(&journal.temporary).unwrap();
+    assert!(journal.rewrite(&mut journal.state.borrow_mut(), true).is_err());
     assert_eq!(fs::read(&path).unwrap(), before);
     ledger.save().unwrap();
     assert_eq!(fs::read(&path).unwrap(), before, "it is only made lasting");
-    fs::remove_dir(&journal.beside).unwrap();
+    fs::remove_dir(&journal.temporary).unwrap();
     ledger.save().unwrap();
     assert_ne!(fs::metadata(&path).unwrap().ino(), inode, "another file was put in its place");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -235,7 +235,7 @@ fn what_is_no_ledger_is_refused_and_left_as_it_is() {
 #[test]
 fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
     let (_folder, path) = folder();
-    open(&path).begin(b"app", b"chunk").progress().settle([1]);
+    open(&path).begin(b"app", b"chunk").progress().mark_done([1]);
     let log = TestLog::default();
     assert!(open_with(&path, "others", &log).unwrap().is_empty());
     let expected = format!(
@@ -256,8 +256,8 @@ fn a_note_that_a_crash_cut_off_is_said_and_all_before_it_is_used() {
     let (_folder, path) = folder();
     let ledger = open(&path);
     let chunk = ledger.begin(b"app", b"chunk");
-    chunk.progress().settle([1]);
-    chunk.progress().settle([2]);
+    chunk.progress().mark_done([1]);
+    chunk.progress().mark_done([2]);
     drop((chunk, ledger));
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
@@ -268,16 +268,16 @@ fn a_note_that_a_crash_cut_off_is_said_and_all_before_it_is_used() {
 }
 
 #[test]
-fn a_file_that_grew_is_written_anew() {
+fn a_file_that_grew_is_rewritten() {
     let (_folder, path) = folder();
     let ledger = open(&path);
     let chunk = vec![0; 2 << 20];
-    ledger.begin(b"app", b"another").progress().settle([1]);
+    ledger.begin(b"app", b"another").progress().mark_done([1]);
     let mut longest = 0;
     for round in 0..40_u32 {
         let open = ledger.begin(b"app", &chunk);
         // Every other one: the longest way to write it.
-        (0..30).for_each(|part| open.progress().settle((0..1000).map(|n| part * 2000 + round % 2 + 2 * n)));
+        (0..30).for_each(|part| open.progress().mark_done((0..1000).map(|n| part * 2000 + round % 2 + 2 * n)));
         longest = longest.max(fs::metadata(&path).unwrap().len());
         open.done();
     }
@@ -292,14 +292,14 @@ async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_
     let log = TestLog::default();
     let ledger = open_with(&path, "logs", &log).unwrap();
     let done = ledger.begin(b"app", b"done");
-    done.progress().settle([1]);
+    done.progress().mark_done([1]);
     journal(&ledger).state.borrow_mut().file = OpenOptions::new().write(true).open("/dev/full").unwrap();
     // It cannot be noted that this one is done: so nothing may be left in the file.
     done.done();
     assert!(!path.exists());
     let open = ledger.begin(b"app", b"chunk");
     for record in 0..3 {
-        open.progress().settle([record]);
+        open.progress().mark_done([record]);
     }
     let full = format!(
         "Warn the ledger file {} cannot be written: No space left on device (os error 28); chunks are sent whole if Fluent Bit ends before it is written",
@@ -308,19 +308,19 @@ async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_
     assert_eq!(log.lines(), [full]);
     assert!(!path.exists(), "it is not tried again at once");
     tokio::time::advance(PAUSE).await;
-    open.progress().settle([3]);
+    open.progress().mark_done([3]);
     assert_eq!(known(&after_a_kill(&path).1, b"chunk"), (set(&[0, 1, 2, 3]), set(&[])));
-    open.progress().settle([4]);
+    open.progress().mark_done([4]);
     assert_eq!(known(&after_a_kill(&path).1, b"chunk").0, set(&[0, 1, 2, 3, 4]));
     assert_eq!(log.lines().len(), 1);
 }
 
 #[test]
-fn where_the_file_cannot_be_written_anew_a_ledger_does_not_open_and_one_that_is_open_goes_on_appending() {
+fn where_the_file_cannot_be_rewritten_a_ledger_does_not_open_and_one_that_is_open_goes_on_appending() {
     let (_folder, path) = folder();
     let ledger = open(&path);
-    fs::create_dir(&journal(&ledger).beside).unwrap();
-    ledger.begin(b"app", b"chunk").progress().settle([1]);
+    fs::create_dir(&journal(&ledger).temporary).unwrap();
+    ledger.begin(b"app", b"chunk").progress().mark_done([1]);
     assert_eq!(ledger.save(), Ok(()), "all of it was appended");
     journal(&ledger).state.borrow_mut().retry_at = Some(Instant::now());
     let failed = ledger.save().unwrap_err();
@@ -335,8 +335,8 @@ const CHUNKS: usize = 4;
 #[derive(Clone, Debug)]
 enum Step {
     Begin(usize),
-    Settle(usize, Vec<u32>),
-    Suspect(usize, u32),
+    Mark(usize, Vec<u32>),
+    Refuse(usize, u32),
     Drop(usize),
     Done(usize),
     Save,
@@ -347,8 +347,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let records = proptest::collection::vec(0..200_u32, 0..20);
     let step = prop_oneof![
         3 => chunk.clone().prop_map(Step::Begin),
-        6 => (chunk.clone(), records).prop_map(|(chunk, records)| Step::Settle(chunk, records)),
-        2 => (chunk.clone(), 0..200_u32).prop_map(|(chunk, record)| Step::Suspect(chunk, record)),
+        6 => (chunk.clone(), records).prop_map(|(chunk, records)| Step::Mark(chunk, records)),
+        2 => (chunk.clone(), 0..200_u32).prop_map(|(chunk, record)| Step::Refuse(chunk, record)),
         2 => chunk.clone().prop_map(Step::Drop),
         2 => chunk.prop_map(Step::Done),
         1 => Just(Step::Save),
@@ -356,10 +356,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..30)
 }
 
-/// Of each chunk, what is settled and what is suspect.
+/// For each chunk, what is done and what was refused alone.
 type Model = [(RecordSet, RecordSet); CHUNKS];
 
-/// Plays the steps. Returns the file, what it must stand for at which length, and its name.
+/// Plays the steps. Returns the file, what it must contain at which length, and its name.
 fn play(path: &Path, steps: Vec<Step>) -> (Vec<u8>, Vec<(usize, Model)>) {
     let chunks: Vec<Vec<u8>> = (0..CHUNKS).map(|number| vec![number as u8; 200]).collect();
     let ledger = open(path);
@@ -375,19 +375,19 @@ fn play(path: &Path, steps: Vec<Step>) -> (Vec<u8>, Vec<(usize, Model)>) {
                     open[chunk] = Some(ledger.begin(b"app", &chunks[chunk]));
                 }
             }
-            Step::Settle(chunk, records) => {
+            Step::Mark(chunk, records) => {
                 if let Some(open) = &open[chunk] {
-                    open.progress().settle(records.iter().copied());
-                    let (settled, suspects) = &mut model[chunk];
+                    open.progress().mark_done(records.iter().copied());
+                    let (done, refused) = &mut model[chunk];
                     records.into_iter().for_each(|record| {
-                        settled.insert(record);
-                        suspects.remove(record);
+                        done.insert(record);
+                        refused.remove(record);
                     });
                 }
             }
-            Step::Suspect(chunk, record) => {
+            Step::Refuse(chunk, record) => {
                 if let Some(open) = &open[chunk] {
-                    open.progress().suspect(record, 1);
+                    open.progress().mark_refused_alone(record, 1);
                     if !model[chunk].0.contains(record) {
                         model[chunk].1.insert(record);
                     }
@@ -407,7 +407,7 @@ fn play(path: &Path, steps: Vec<Step>) -> (Vec<u8>, Vec<(usize, Model)>) {
         }
         for (chunk, open) in open.iter().enumerate() {
             if let Some(open) = open {
-                assert_eq!(*open.progress().settled(), model[chunk].0);
+                assert_eq!(*open.progress().done(), model[chunk].0);
             }
         }
         history.push((length(), model.clone()));
@@ -420,11 +420,11 @@ fn state_in(bytes: &[u8]) -> Option<Model> {
     let mut state = Model::default();
     for known in read.chunks.into_values() {
         let chunk = (0..CHUNKS).find(|&n| known.key == Key::of(read.seed, b"app", &[n as u8; 200]))?;
-        if !known.settled.is_empty() || !known.suspects.is_empty() {
+        if !known.done.is_empty() || !known.refused_alone.is_empty() {
             assert_eq!(state[chunk], Default::default(), "there are two of a chunk");
         }
         if state[chunk] == Default::default() {
-            state[chunk] = (known.settled, known.suspects);
+            state[chunk] = (known.done, known.refused_alone);
         }
     }
     Some(state)
@@ -465,8 +465,8 @@ proptest! {
     #[test]
     fn frames_in_another_order_are_not_used(from in 0..1000_usize, to in 0..1000_usize) {
         let (_folder, path) = folder();
-        let settle = |record| Step::Settle(0, vec![record]);
-        let (bytes, history) = play(&path, vec![Step::Begin(0), settle(1), settle(2), settle(3), settle(4), Step::Done(0)]);
+        let mark = |record| Step::Mark(0, vec![record]);
+        let (bytes, history) = play(&path, vec![Step::Begin(0), mark(1), mark(2), mark(3), mark(4), Step::Done(0)]);
         let frames: Vec<&[u8]> = history.windows(2).map(|pair| &bytes[pair[0].0..pair[1].0]).filter(|f| !f.is_empty()).collect();
         let (from, to) = (from % frames.len(), to % frames.len());
         prop_assume!(from != to);

@@ -5,9 +5,9 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 use super::Response;
-use crate::deliver::outcomes::outcome;
+use crate::deliver::sender::outcome;
 use crate::kinesis::verdict::{RecordVerdict, Verdict, verdict};
-use crate::metrics::OUTCOMES;
+use crate::metrics::RequestOutcome;
 
 /// What a reply says, whatever it is written in.
 #[derive(Clone, Debug)]
@@ -206,7 +206,7 @@ proptest! {
         let reply = Writer(choices.iter().cycle()).records(count, None);
         let judged = judge(&reply, count);
         prop_assert_eq!(&judged, &Verdict::Accepted, "{:?}", reply.body);
-        prop_assert_eq!(OUTCOMES[outcome(&Ok(reply.clone()), &judged)], "ok");
+        prop_assert_eq!(outcome(&Ok(reply.clone()), &judged), RequestOutcome::Ok);
         prop_assert!(reply.failed_record_count().is_none_or(|failed| failed == 0));
         prop_assert!(!matches!(judge(&reply, count + 1), Verdict::Accepted | Verdict::Answered(_)));
         // A truncated reply says nothing.

@@ -1,0 +1,190 @@
+//! A batch with its retries, and what to do after each reply: a decision without side effects.
+
+use std::time::Duration;
+
+use super::settings::Settings;
+use crate::backoff::Backoff;
+use crate::kinesis::request::Batch;
+use crate::kinesis::verdict::{RecordVerdict, Refusal, Verdict};
+
+/// How often something was sent again, and how long to wait before the next time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tries {
+    pub(super) backoff: Backoff,
+    pub(super) retries: usize,
+}
+
+/// A batch on its way through several tries.
+pub(super) struct Attempt {
+    pub(super) batch: Batch,
+    pub(super) tries: Tries,
+    /// Whether it was sent again without a pause after a network failure, which is done once.
+    pub(super) retried_at_once: bool,
+    /// Whether it was sent again with renewed credentials.
+    pub(super) renewed: bool,
+}
+
+impl Attempt {
+    pub(super) fn new(batch: Batch, tries: Tries) -> Self {
+        Attempt { batch, tries, retried_at_once: false, renewed: false }
+    }
+
+    /// The number of the chunk's records in it; the request has fewer when they are aggregated.
+    pub(super) fn record_count(&self) -> usize {
+        self.batch.record_count()
+    }
+
+    /// The chunk's records in it.
+    pub(super) fn records(&self) -> impl Iterator<Item = u32> {
+        self.batch.entries().iter().flat_map(|entry| self.batch.records(entry)).copied()
+    }
+}
+
+/// What to do after a reply.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    /// Nothing: Kinesis has all records.
+    Done,
+    /// Keep what was accepted; [`retry_or_leave`] the rest.
+    Sort(Vec<RecordVerdict>),
+    /// Send it again without a pause.
+    RetryAtOnce(Failure),
+    /// Send it again after a pause.
+    Retry(Failure),
+    /// Leave it to Fluent Bit: its retries are used up.
+    Leave(Failure),
+    /// Find the record that is at fault.
+    Split(Refusal),
+    /// End the flush: only an operator can help.
+    Stop { reason: String, advice: &'static str },
+}
+
+/// Why records have to be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    /// What happened, for the log.
+    pub(super) reason: String,
+    /// How long the server asked to wait.
+    pub(super) after: Option<Duration>,
+}
+
+/// Log lines of one cause are folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    NoReply,
+    RefusedForNow,
+    RecordsNotAccepted,
+    Unauthorized,
+}
+
+impl Cause {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Cause::NoReply => "no reply",
+            Cause::RefusedForNow => "refused for now",
+            Cause::RecordsNotAccepted => "records not accepted",
+            Cause::Unauthorized => "unauthorized",
+        }
+    }
+}
+
+/// Decides what to do after a reply. `can_renew` tells, of a reply that refuses the credentials, whether others may help.
+pub(super) fn next(attempt: &Attempt, verdict: Verdict, can_renew: bool, settings: &Settings) -> Next {
+    match verdict {
+        Verdict::Accepted => Next::Done,
+        Verdict::Answered(records) => Next::Sort(records),
+        Verdict::Again { reason, after, network, .. } => {
+            let cause = if network { Cause::NoReply } else { Cause::RefusedForNow };
+            let failure = Failure { cause, reason, after };
+            if network && settings.immediate_retry && !attempt.retried_at_once {
+                Next::RetryAtOnce(failure)
+            } else {
+                retry_or_leave(&attempt.tries, failure, settings)
+            }
+        }
+        Verdict::Unauthorized { reason, .. } => {
+            let failure = Failure { cause: Cause::Unauthorized, reason, after: None };
+            match (attempt.renewed, can_renew) {
+                // New credentials did not help. Others may, after a pause.
+                (true, _) => retry_or_leave(&attempt.tries, failure, settings),
+                (false, true) => Next::RetryAtOnce(failure),
+                (false, false) => Next::Stop { reason: failure.reason, advice: "correct the credentials" },
+            }
+        }
+        Verdict::Operator { reason, advice } => Next::Stop { reason, advice },
+        Verdict::Refused(refusal) => Next::Split(refusal),
+    }
+}
+
+/// Decides whether what failed is sent once more within this flush.
+pub(super) fn retry_or_leave(tries: &Tries, failure: Failure, settings: &Settings) -> Next {
+    if tries.retries < settings.retries { Next::Retry(failure) } else { Next::Leave(failure) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinesis::request::{BatchBuilder, Json};
+    use crate::kinesis::stream::Stream;
+
+    fn settings(immediate_retry: bool) -> Settings {
+        Settings {
+            concurrency: 1,
+            retries: 2,
+            reset_backoff_on_success: true,
+            immediate_retry,
+            flush_timeout: None,
+            slow_flush: None,
+            stats_interval: None,
+        }
+    }
+
+    fn attempt(retries: usize, retried_at_once: bool, renewed: bool) -> Attempt {
+        let mut batch = BatchBuilder::<Json>::new(&Stream::parse("logs").unwrap(), Vec::new());
+        batch.push(0, b"data", "key", false);
+        let tries = Tries { retries, ..Tries::default() };
+        Attempt { batch: batch.finish(), tries, retried_at_once, renewed }
+    }
+
+    fn again(network: bool) -> Verdict {
+        let after = (!network).then_some(Duration::from_secs(3));
+        Verdict::Again { reason: "failed".to_owned(), after, network, ambiguous: network }
+    }
+
+    fn failure(cause: Cause) -> Failure {
+        let after = (cause == Cause::RefusedForNow).then_some(Duration::from_secs(3));
+        Failure { cause, reason: "failed".to_owned(), after }
+    }
+
+    #[test]
+    fn each_reply_has_its_next_step() {
+        let stop = |advice| Next::Stop { reason: "failed".to_owned(), advice };
+        let unauthorized = || Verdict::Unauthorized { reason: "failed".to_owned(), server_time: None };
+        let operator = || Verdict::Operator { reason: "failed".to_owned(), advice: "create the stream" };
+        let records = vec![RecordVerdict::Accepted];
+        let (first, last) = (attempt(1, false, false), attempt(2, false, false));
+        let (at_once, at_once_last) = (attempt(0, true, false), attempt(2, true, false));
+        let (renewed, renewed_last) = (attempt(0, false, true), attempt(2, false, true));
+        for (attempt, verdict, can_renew, expected) in [
+            (&first, Verdict::Accepted, false, Next::Done),
+            (&first, Verdict::Answered(records.clone()), false, Next::Sort(records)),
+            (&first, again(false), false, Next::Retry(failure(Cause::RefusedForNow))),
+            (&last, again(false), false, Next::Leave(failure(Cause::RefusedForNow))),
+            (&first, again(true), false, Next::RetryAtOnce(failure(Cause::NoReply))),
+            (&last, again(true), false, Next::RetryAtOnce(failure(Cause::NoReply))),
+            (&at_once, again(true), false, Next::Retry(failure(Cause::NoReply))),
+            (&at_once_last, again(true), false, Next::Leave(failure(Cause::NoReply))),
+            (&first, unauthorized(), true, Next::RetryAtOnce(failure(Cause::Unauthorized))),
+            (&first, unauthorized(), false, stop("correct the credentials")),
+            (&renewed, unauthorized(), true, Next::Retry(failure(Cause::Unauthorized))),
+            (&renewed, unauthorized(), false, Next::Retry(failure(Cause::Unauthorized))),
+            (&renewed_last, unauthorized(), true, Next::Leave(failure(Cause::Unauthorized))),
+            (&first, operator(), true, stop("create the stream")),
+            (&first, Verdict::Refused(Refusal::default()), false, Next::Split(Refusal::default())),
+        ] {
+            assert_eq!(next(attempt, verdict, can_renew, &settings(true)), expected);
+        }
+        assert_eq!(next(&first, again(true), false, &settings(false)), Next::Retry(failure(Cause::NoReply)));
+    }
+}

@@ -1,0 +1,240 @@
+//! Delivers one batch: sends it, and sends again what failed, until each of its records is done or left to Fluent Bit.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, Cause, Failure, Next, next, retry_or_leave};
+use super::flush::{Flush, Postponed, add, add_time};
+use super::limiter::{ConcurrencyLimiter, Permit};
+use super::sender::{Reply, Sender};
+use super::settings::Settings;
+use crate::kinesis::client::Transport;
+use crate::kinesis::random_key::RandomKey;
+use crate::kinesis::request::{Batch, Entry};
+use crate::kinesis::verdict::{RecordVerdict, Refusal, Verdict};
+use crate::log::Level;
+use crate::metrics::Metric;
+use crate::pack::BodyPool;
+
+/// Carries out what [`next`] decides.
+pub(super) struct Executor<T> {
+    pub(super) sender: Sender<T>,
+    pub(super) limiter: Rc<ConcurrencyLimiter>,
+    pub(super) bodies: Rc<BodyPool>,
+    pub(super) random: Rc<RefCell<SmallRng>>,
+    pub(super) settings: Settings,
+}
+
+impl<T: Transport> Executor<T> {
+    /// Sends a batch until each of its records is accepted, refused or left to Fluent Bit's retry.
+    pub(super) async fn deliver_batch(self: Rc<Self>, attempt: Attempt, flush: Rc<Flush>, permit: Permit) {
+        let mut attempts = vec![attempt];
+        let mut permit = Some(permit);
+        let mut is_retry = false;
+        while let Some(attempt) = attempts.pop() {
+            if flush.is_over() || !self.hold(&mut permit, &attempt, &flush).await {
+                return;
+            }
+            let Reply { number, sent_at, verdict } = self.sender.send(&attempt, is_retry, &flush).await;
+            is_retry = true;
+            let can_renew = match verdict {
+                Verdict::Unauthorized { server_time, .. } => self.sender.renew(sent_at, server_time),
+                _ => false,
+            };
+            let next = next(&attempt, verdict, can_renew, &self.settings);
+            attempts.extend(self.carry_out(next, attempt, number, &mut permit, &flush).await);
+        }
+    }
+
+    /// Acquires a permit if a pause gave it back. Returns whether there is one.
+    async fn hold(&self, permit: &mut Option<Permit>, attempt: &Attempt, flush: &Flush) -> bool {
+        if permit.is_none() {
+            *permit = self.acquire(flush).await;
+            permit.iter_mut().for_each(|permit| permit.fill(attempt.batch.body().len()));
+        }
+        permit.is_some()
+    }
+
+    /// A permit for one more request; `None` when the flush is over.
+    pub(super) async fn acquire(&self, flush: &Flush) -> Option<Permit> {
+        if flush.is_over() {
+            return None;
+        }
+        // Nearly always there is one, and waiting takes a subscription and a timer.
+        if let Some(permit) = self.limiter.try_acquire() {
+            return Some(permit);
+        }
+        let waiting_since = Instant::now();
+        let permit = flush.wait_for(self.limiter.acquire()).await;
+        add_time(&flush.times.waiting, waiting_since);
+        permit
+    }
+
+    /// Returns what is to be sent next.
+    async fn carry_out(
+        &self,
+        next: Next,
+        attempt: Attempt,
+        number: u64,
+        permit: &mut Option<Permit>,
+        flush: &Flush,
+    ) -> Vec<Attempt> {
+        match next {
+            Next::Done => {
+                permit.iter().for_each(Permit::accepted);
+                self.accepted(&attempt.batch, attempt.batch.entries(), flush);
+                self.bodies.keep(attempt.batch);
+                Vec::new()
+            }
+            Next::Sort(records) => {
+                let Some((rest, failure)) = self.sort(attempt, number, &records, flush) else { return Vec::new() };
+                let next = retry_or_leave(&rest.tries, failure, &self.settings);
+                self.repeat(next, rest, permit, flush).await
+            }
+            Next::Split(refusal) => self.sender.refusals.split(attempt, &refusal, flush),
+            Next::Stop { reason, advice } => {
+                flush.stop();
+                self.sender.reporter.needs_operator(&reason, advice);
+                Vec::new()
+            }
+            next => self.repeat(next, attempt, permit, flush).await,
+        }
+    }
+
+    /// Sends an attempt again as a whole, or leaves it.
+    async fn repeat(&self, next: Next, attempt: Attempt, permit: &mut Option<Permit>, flush: &Flush) -> Vec<Attempt> {
+        let repeated = match next {
+            Next::RetryAtOnce(failure) => Some(self.at_once(attempt, &failure)),
+            Next::Retry(failure) => self.pause(attempt, &failure, permit, flush).await,
+            Next::Leave(failure) => {
+                self.leave(&attempt, &failure, flush);
+                None
+            }
+            _ => None,
+        };
+        repeated.into_iter().collect()
+    }
+
+    fn at_once(&self, attempt: Attempt, Failure { cause, reason, .. }: &Failure) -> Attempt {
+        let log = &self.sender.reporter.log;
+        if *cause == Cause::Unauthorized {
+            log.folded(Level::Warn, "renewed", || {
+                format!("{reason}: trying again with new credentials and the server's time")
+            });
+            return Attempt { renewed: true, ..attempt };
+        }
+        log.write(Level::Debug, || format!("{reason}: trying again at once"));
+        Attempt { retried_at_once: true, ..attempt }
+    }
+
+    /// Pauses without a permit, so that others may be sent meanwhile. Returns `None` when there is no room for the body: then
+    /// the records are packed again once all others are done.
+    async fn pause(
+        &self,
+        mut attempt: Attempt,
+        Failure { cause, reason, after }: &Failure,
+        permit: &mut Option<Permit>,
+        flush: &Flush,
+    ) -> Option<Attempt> {
+        if *cause == Cause::NoReply {
+            self.sender.incidents.no_reply();
+        }
+        attempt.tries.retries += 1;
+        self.limiter.failed();
+        self.sender.reporter.log.folded(Level::Warn, cause.name(), || format!("{reason}: sending again after a pause"));
+        *permit = None;
+        let Some(_parked) = self.limiter.park(attempt.batch.body().len()) else {
+            postpone(&attempt, flush);
+            return None;
+        };
+        let pause = attempt.tries.backoff.next(&mut self.random.borrow_mut(), *after);
+        let paused_at = Instant::now();
+        flush.wait_for(tokio::time::sleep(pause)).await;
+        add_time(&flush.times.pauses, paused_at);
+        Some(attempt)
+    }
+
+    fn leave(&self, attempt: &Attempt, Failure { cause, reason, .. }: &Failure, flush: &Flush) {
+        if *cause == Cause::NoReply {
+            self.sender.incidents.no_reply();
+        }
+        let retries = attempt.tries.retries;
+        self.sender.reporter.log.folded(Level::Warn, "left to Fluent Bit", || {
+            format!("{reason}: after {retries} retries the rest is left to Fluent Bit's retry")
+        });
+        flush.stop();
+    }
+
+    /// Counts records that Kinesis has.
+    fn accepted<'a>(&self, batch: &'a Batch, entries: impl IntoIterator<Item = &'a Entry>, flush: &Flush) {
+        let mut accepted = 0;
+        let mut largest_group = 0;
+        let records = entries.into_iter().flat_map(|entry| {
+            let records = batch.records(entry);
+            accepted += records.len();
+            largest_group = if records.len() > 1 { entry.bytes.max(largest_group) } else { largest_group };
+            records
+        });
+        flush.progress.mark_done(records.copied());
+        if accepted == 0 {
+            return;
+        }
+        flush.refusals.borrow_mut().in_a_row = 0;
+        self.sender.refusals.sizes.group.accepted(largest_group);
+        add(&flush.accepted, accepted);
+        self.sender.reporter.metrics.add(Metric::RecordsDelivered, accepted as u64);
+    }
+
+    /// Counts what was accepted and notes what was refused. Returns an attempt of what failed, if anything did.
+    fn sort(
+        &self,
+        mut attempt: Attempt,
+        number: u64,
+        records: &[RecordVerdict],
+        flush: &Flush,
+    ) -> Option<(Attempt, Failure)> {
+        let answers = || attempt.batch.entries().iter().zip(records);
+        let is_accepted = |record: &RecordVerdict| *record == RecordVerdict::Accepted;
+        let accepted = answers().filter(|(_, record)| is_accepted(record)).map(|(entry, _)| entry);
+        self.accepted(&attempt.batch, accepted, flush);
+        let (mut first_failure, mut refused) = (None, false);
+        for (entry, record) in answers() {
+            match record {
+                RecordVerdict::Accepted => {}
+                RecordVerdict::Refused { code } => {
+                    let refusal = Refusal { reason: code.clone(), ..Refusal::default() };
+                    // Others may have been accepted by this very reply.
+                    refused |= self.sender.refusals.refused_alone(&attempt.batch, entry, &refusal, number - 1, flush);
+                }
+                RecordVerdict::Again { code, .. } => first_failure = first_failure.or(Some(code)),
+            }
+        }
+        let accepts_any = records.iter().any(is_accepted);
+        self.sender.refusals.count(refused && !accepts_any, flush);
+        let code = first_failure?;
+        if accepts_any && self.settings.reset_backoff_on_success {
+            attempt.tries.backoff.reset();
+        }
+        let sent = attempt.record_count();
+        // A record without a user's key gets another one, so that it leaves a shard that is throttled.
+        attempt.batch = attempt.batch.only(
+            |index| matches!(records.get(index), Some(RecordVerdict::Again { .. })),
+            |_| Some(RandomKey::draw(&mut self.random.borrow_mut())),
+        );
+        let reason = format!("{} of {sent} records not accepted ({code})", attempt.record_count());
+        Some((attempt, Failure { cause: Cause::RecordsNotAccepted, reason, after: None }))
+    }
+}
+
+/// Lets go of the body: the records are packed again once all others are done.
+fn postpone(attempt: &Attempt, flush: &Flush) {
+    let mut postponed = flush.postponed.borrow_mut();
+    let Postponed { records, tries } = postponed.get_or_insert_default();
+    records.extend(attempt.records());
+    if attempt.tries.retries > tries.retries {
+        *tries = attempt.tries.clone();
+    }
+}

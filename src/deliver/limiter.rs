@@ -1,0 +1,274 @@
+//! How many requests may be in flight.
+//!
+//! Enough to keep a distant endpoint busy, and few while Kinesis throttles: each accepted request raises the limit by one, so
+//! that it doubles with each round trip as long as it is reached, and each request that has to be sent again halves it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+/// The limit before Kinesis has accepted any request, and however much it throttles.
+const FEWEST: usize = 8;
+
+/// With this many bytes of bodies in flight, no further request is made: large ones would take too much of the node's memory.
+const MAX_BYTES: usize = 32 << 20;
+/// Most bytes of bodies kept while they pause before a retry. Others are packed again from their chunk.
+const MAX_PARKED_BYTES: usize = 16 << 20;
+
+/// Limits the requests in flight of one output. Those that pause before a retry do not count: they would hold up all others.
+pub(super) struct ConcurrencyLimiter {
+    /// The user's `concurrency`.
+    max: usize,
+    limit: Cell<usize>,
+    requests: Cell<usize>,
+    bytes: Cell<usize>,
+    /// Bytes of bodies that pause.
+    parked_bytes: Cell<usize>,
+    /// Permits issued so far.
+    issued: Cell<u64>,
+    /// Permits issued when the limit was last reached. Only these may raise it.
+    saturated_at: Cell<u64>,
+    freed: Notify,
+}
+
+/// Permission for one request in flight, given back when it is dropped.
+pub(super) struct Permit {
+    limiter: Rc<ConcurrencyLimiter>,
+    /// Counts from 1.
+    number: u64,
+    bytes: usize,
+}
+
+impl ConcurrencyLimiter {
+    /// A limiter for at most `max` requests.
+    pub(super) fn new(max: usize) -> Rc<Self> {
+        Rc::new(ConcurrencyLimiter {
+            max,
+            limit: Cell::new(FEWEST.min(max)),
+            requests: Cell::default(),
+            bytes: Cell::default(),
+            parked_bytes: Cell::default(),
+            issued: Cell::default(),
+            saturated_at: Cell::default(),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Waits until one more request may be sent. Who waits longest comes first.
+    pub(super) async fn acquire(self: &Rc<Self>) -> Permit {
+        if let Some(permit) = self.try_acquire() {
+            return permit;
+        }
+        while !self.is_open() {
+            self.freed.notified().await;
+        }
+        self.issue()
+    }
+
+    /// A permit, if one more request may be sent now.
+    pub(super) fn try_acquire(self: &Rc<Self>) -> Option<Permit> {
+        if self.requests.get() >= self.limit.get() {
+            self.saturated_at.set(self.issued.get());
+        }
+        self.is_open().then(|| self.issue())
+    }
+
+    fn issue(self: &Rc<Self>) -> Permit {
+        self.requests.set(self.requests.get() + 1);
+        self.issued.set(self.issued.get() + 1);
+        // One large body that ended may have made room for several.
+        self.notify();
+        Permit { limiter: Rc::clone(self), number: self.issued.get(), bytes: 0 }
+    }
+
+    /// Room for a pausing body of this many bytes; `None` when there is none left.
+    pub(super) fn park(self: &Rc<Self>, bytes: usize) -> Option<Parked> {
+        let parked = self.parked_bytes.get() + bytes;
+        if parked > MAX_PARKED_BYTES {
+            return None;
+        }
+        self.parked_bytes.set(parked);
+        Some(Parked { limiter: Rc::clone(self), bytes })
+    }
+
+    /// How many requests may be in flight now.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.get()
+    }
+
+    /// Halves the limit, because a request has to be sent again.
+    pub(super) fn failed(&self) {
+        self.limit.set((self.limit.get() / 2).max(FEWEST.min(self.max)));
+    }
+
+    fn is_open(&self) -> bool {
+        self.requests.get() < self.limit.get() && self.bytes.get() < MAX_BYTES
+    }
+
+    /// Wakes one that waits, if there is a permit for it.
+    fn notify(&self) {
+        if self.is_open() {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// Room for the body of a request that pauses, given back when it is dropped.
+pub(super) struct Parked {
+    limiter: Rc<ConcurrencyLimiter>,
+    bytes: usize,
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.limiter.parked_bytes.set(self.limiter.parked_bytes.get().saturating_sub(self.bytes));
+    }
+}
+
+impl Permit {
+    /// Raises the limit, because Kinesis accepted all of the request.
+    pub(super) fn accepted(&self) {
+        let limiter = &self.limiter;
+        if self.number <= limiter.saturated_at.get() {
+            limiter.limit.set(limiter.max.min(limiter.limit.get() + 1));
+            limiter.notify();
+        }
+    }
+
+    /// Counts the bytes of the request's body.
+    pub(super) fn fill(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.limiter.bytes.set(self.limiter.bytes.get() + bytes);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.limiter.requests.set(self.limiter.requests.get().saturating_sub(1));
+        self.limiter.bytes.set(self.limiter.bytes.get().saturating_sub(self.bytes));
+        self.limiter.notify();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Waker};
+
+    /// As many permits as there are, while one more is waited for.
+    fn fill(limiter: &Rc<ConcurrencyLimiter>) -> Vec<Permit> {
+        let mut permits = Vec::new();
+        while limiter.is_open() {
+            permits.push(acquire(limiter));
+        }
+        let mut waits = std::pin::pin!(limiter.acquire());
+        assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        permits
+    }
+
+    fn acquire(limiter: &Rc<ConcurrencyLimiter>) -> Permit {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(limiter.acquire())
+    }
+
+    #[test]
+    fn each_round_trip_without_a_failure_doubles_it_up_to_the_users_number() {
+        let limiter = ConcurrencyLimiter::new(100);
+        let doubled = [(); 5].map(|()| {
+            let permits = fill(&limiter);
+            permits.iter().for_each(Permit::accepted);
+            permits.len()
+        });
+        assert_eq!(doubled, [8, 16, 32, 64, 100]);
+    }
+
+    /// Of a burst of replies only the first counted: the permits that it freed were taken again before the next was read.
+    #[test]
+    fn replies_count_though_permits_are_taken_again_between_them() {
+        let limiter = ConcurrencyLimiter::new(100);
+        let mut permits = fill(&limiter);
+        for _ in 0..8 {
+            permits.remove(0).accepted();
+            permits.push(acquire(&limiter));
+        }
+        assert_eq!(limiter.limit(), 16);
+    }
+
+    #[test]
+    fn it_does_not_grow_while_it_is_not_reached() {
+        let limiter = ConcurrencyLimiter::new(100);
+        for _ in 0..1000 {
+            let permits = acquire(&limiter);
+            permits.accepted();
+            drop(permits);
+        }
+        assert_eq!(limiter.limit(), 8);
+    }
+
+    #[test]
+    fn a_failure_halves_it_down_to_where_it_began() {
+        let limiter = ConcurrencyLimiter::new(100);
+        limiter.limit.set(100);
+        let limits = [(); 5].map(|()| {
+            limiter.failed();
+            limiter.limit()
+        });
+        assert_eq!(limits, [50, 25, 12, 8, 8]);
+    }
+
+    #[test]
+    fn a_user_who_wants_fewer_gets_fewer() {
+        let limiter = ConcurrencyLimiter::new(3);
+        assert_eq!(fill(&limiter).len(), 3);
+        limiter.failed();
+        assert_eq!(limiter.limit(), 3);
+    }
+
+    #[test]
+    fn what_pauses_has_a_bound_of_its_own() {
+        let limiter = ConcurrencyLimiter::new(100);
+        let mut parked: Vec<Parked> = std::iter::from_fn(|| limiter.park(5 << 20)).collect();
+        assert_eq!(parked.len(), 3);
+        assert!(limiter.is_open());
+        parked.pop();
+        assert!(limiter.park(5 << 20).is_some());
+        parked.clear();
+        let all = limiter.park(MAX_PARKED_BYTES);
+        assert!(all.is_some() && limiter.park(1).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_that_ends_lets_as_many_go_on_as_there_is_room_for() {
+        let limiter = ConcurrencyLimiter::new(100);
+        let mut large = limiter.acquire().await;
+        large.fill(MAX_BYTES);
+        let free = async {
+            tokio::task::yield_now().await;
+            drop(large);
+        };
+        let all = async { tokio::join!(limiter.acquire(), limiter.acquire(), limiter.acquire(), free) };
+        let (one, two, three, ()) = tokio::time::timeout(std::time::Duration::from_secs(1), all).await.unwrap();
+        assert_eq!([one.number, two.number, three.number], [2, 3, 4]);
+    }
+
+    #[test]
+    fn large_bodies_close_it_and_their_end_opens_it() {
+        let limiter = ConcurrencyLimiter::new(100);
+        let mut permits = Vec::new();
+        while limiter.is_open() {
+            let mut large = acquire(&limiter);
+            large.fill(5 << 20);
+            permits.push(large);
+        }
+        assert_eq!(permits.len(), 7);
+        drop(permits.pop());
+        assert!(limiter.is_open());
+        permits.clear();
+        acquire(&limiter).fill(MAX_BYTES - 1);
+        let mut all = acquire(&limiter);
+        all.fill(MAX_BYTES - 1);
+        assert!(limiter.is_open());
+        all.fill(1);
+        assert!(!limiter.is_open());
+    }
+}

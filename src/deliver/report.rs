@@ -1,0 +1,131 @@
+//! What is counted and logged about records and flushes.
+//!
+//! Each cause has one line in the log however often it occurs ([`crate::log::Logger::folded`]).
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::flush::{Flush, add};
+use crate::log::{Level, Logger, duration};
+use crate::metrics::{Metric, Metrics, RefusalReason};
+use crate::pack::RecordIssue;
+use crate::record::{Alterations, Refusal};
+
+/// Counts and logs. A clone counts and logs in the same place.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    pub(super) log: Logger,
+    pub(super) metrics: Metrics,
+    /// The stream, its region and its endpoint, for the log.
+    pub(super) destination: Rc<str>,
+    /// `max_record_size`, in bytes.
+    pub(super) max_record_bytes: usize,
+}
+
+impl Reporter {
+    /// Reports what the packer found wrong with a record.
+    pub(super) fn record_issue(&self, record: u32, issue: RecordIssue, flush: &Flush) {
+        match issue {
+            RecordIssue::Refused(refusal) => {
+                let (reason, cause) = match refusal {
+                    Refusal::TooDeep => (RefusalReason::TooDeep, "record too deep"),
+                    Refusal::TooLarge => (RefusalReason::TooLarge, "record too large"),
+                    Refusal::Compression => (RefusalReason::Compression, "record not compressed"),
+                    Refusal::NoLogKey => (RefusalReason::NoLogKey, "record without log_key"),
+                    Refusal::Malformed(_) => (RefusalReason::NotAnEvent, "record malformed"),
+                };
+                self.lost(record, reason, cause, flush, || format!("a record is not sent: {refusal}"));
+            }
+            RecordIssue::NotAnEvent(event) => {
+                let text = || format!("a part of a chunk is not sent: {event}");
+                self.lost(record, RefusalReason::NotAnEvent, "not an event", flush, text);
+            }
+            RecordIssue::Altered(alterations) => self.altered(alterations),
+        }
+    }
+
+    fn altered(&self, alterations: Alterations) {
+        let Alterations { cut_from, no_partition_key } = alterations;
+        if let Some(bytes) = cut_from {
+            self.metrics.add(Metric::RecordsTruncated, 1);
+            self.log.folded(Level::Warn, "truncated", || {
+                format!("a record of {bytes} bytes is cut to max_record_size, {}", self.max_record_bytes)
+            });
+        }
+        if no_partition_key {
+            self.metrics.add(Metric::RecordsKeyedAtRandom, 1);
+            self.log.folded(Level::Warn, "random key", || {
+                "a record has no text, number or boolean under partition_key: it gets a random key".to_owned()
+            });
+        }
+    }
+
+    /// Reports a record that Kinesis refuses for good.
+    pub(super) fn refused_by_kinesis(&self, record: u32, reason: &str, flush: &Flush) {
+        let text = || format!("a record is refused by Kinesis: {reason}");
+        self.lost(record, RefusalReason::ByKinesis, "refused by Kinesis", flush, text);
+    }
+
+    fn lost(
+        &self,
+        record: u32,
+        reason: RefusalReason,
+        cause: &'static str,
+        flush: &Flush,
+        text: impl FnOnce() -> String,
+    ) {
+        add(&flush.refused, 1);
+        self.metrics.add_by(reason, 1);
+        flush.progress.mark_done([record]);
+        self.log.folded(Level::Error, cause, text);
+    }
+
+    /// Reports what keeps records from being delivered until an operator changes something.
+    pub(super) fn needs_operator(&self, reason: &str, advice: &str) {
+        self.log.folded(Level::Error, "operator", || {
+            format!(
+                "cannot put records into {}: {reason}; {advice}; Fluent Bit keeps them and will retry",
+                self.destination
+            )
+        });
+    }
+
+    /// Reports that requests or groups are made smaller from now on.
+    pub(super) fn smaller(&self, what: &'static str, bytes: usize) {
+        self.log.folded(Level::Warn, what, || {
+            format!("{what} are too large for the stream or a proxy: from now on they have at most {bytes} bytes")
+        });
+    }
+
+    /// Reports a flush that lasted longer than `threshold`, and where its time went.
+    pub(super) fn slow_flush(&self, took: Duration, threshold: Option<Duration>, limit: usize, flush: &Flush) {
+        if threshold.is_none_or(|threshold| took <= threshold) {
+            return;
+        }
+        self.metrics.add(Metric::SlowFlushes, 1);
+        let times = &flush.times;
+        let seconds = |time: &Cell<Duration>| time.get().as_secs_f64();
+        self.log.folded(Level::Warn, "slow flush", || {
+            format!(
+                "a flush took {:.1} s: {:.1} s making requests, {:.1} s waiting for one of {limit} to be free, {:.1} s in {} requests, {:.1} s in pauses between them",
+                took.as_secs_f64(),
+                seconds(&times.packing),
+                seconds(&times.waiting),
+                seconds(&times.network),
+                times.requests.get(),
+                seconds(&times.pauses),
+            )
+        });
+    }
+
+    /// Reports a flush that is left to Fluent Bit because its time was up.
+    pub(super) fn flush_timeout(&self, took: Duration) {
+        self.log.folded(Level::Warn, "flush_timeout", || {
+            format!(
+                "a flush took longer than flush_timeout: after {} the rest is left to Fluent Bit's retry",
+                duration(took)
+            )
+        });
+    }
+}
