@@ -112,7 +112,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("a request ended with a bug in this plugin: …", "src/deliver/tests/mod.rs", "bug in this plugin"),
     ("internal error: …", "tests/host/stack.rs", "internal error"),
-    ("HTTP … KMSAccessDeniedException: …", "src/kinesis/verdict/mod.rs", "KMSAccessDeniedException"),
+    ("HTTP … KMSAccessDeniedException: …", "src/kinesis/verdict/tests.rs", "KMSAccessDeniedException"),
     (
         "cannot list the shards of …: …; shard_map needs the permission kinesis:ListShards on it and … until they are known",
         "src/deliver/tests/shards.rs",
