@@ -34,7 +34,7 @@ use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
-use crate::pack::{RequestSettings, BodyPool};
+use crate::pack::{BodyPool, RequestSettings};
 use executor::Executor;
 use flush::{Flush, Shutdown};
 use incidents::Incidents;

@@ -17,7 +17,7 @@ use super::report::Reporter;
 use super::shards::Shards;
 use crate::compress::SharedCompressor;
 use crate::kinesis::stream::Stream;
-use crate::pack::{Limits, Packer, RequestSettings, BodyPool};
+use crate::pack::{BodyPool, Limits, Packer, RequestSettings};
 use crate::record_set::RecordSet;
 
 /// Records of a chunk that are packed in the same way.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use kinesis::metrics::{Kind, PREFIX, RequestOutcome, series};
-use testing::programs::example;
 use testing::fake_kinesis::{FakeKinesis, Faults, Keep, Settings, Stats};
+use testing::programs::example;
 
 /// Runs the host with these arguments until all is delivered or its retries are used up.
 fn host(kinesis: &FakeKinesis, arguments: &[&str]) -> Output {

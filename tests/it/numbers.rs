@@ -191,8 +191,8 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
     // Half of a pause is drawn.
     let mean_pause = seconds(CREDENTIALS, "LONGEST_PAUSE") * 0.75;
     let handshakes = NODES / seconds("src/aws/connect/mod.rs", "MAX_AGE");
-    let fewest = number("src/deliver/window.rs", "FEWEST");
-    let asked_at_once = NODES / seconds(SHARDS, "SPREAD");
+    let fewest = number("src/deliver/limiter.rs", "FEWEST");
+    let asked_at_once = NODES / seconds(SHARDS, "JITTER");
     assert_eq!(asked_at_once, NODES / seconds(SHARDS, "FIRST_RETRY"));
     let rows = [
         format!(
@@ -207,7 +207,7 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
         format!("| at most once a minute | {:.0}/s on average |", NODES / seconds(CREDENTIALS, "DROP_INTERVAL")),
         format!("| at the start, within 30 s, evenly drawn | {asked_at_once:.0}/s for 30 s |"),
         format!("| later on: each drawn from 5 to 15 minutes | {:.0}/s |", NODES / seconds(SHARDS, "INTERVAL")),
-        format!("at the earliest, within 30 s | {asked_at_once:.0}/s for {} s |", seconds(SHARDS, "SPREAD")),
+        format!("at the earliest, within 30 s | {asked_at_once:.0}/s for {} s |", seconds(SHARDS, "JITTER")),
         format!("doubling up to the 5 to 15 minutes | {asked_at_once:.0}/s, soon fewer |"),
         format!("| {handshakes:.0}/s |"),
         format!("\n{handshakes:.0} to {:.0} TLS handshakes a second", handshakes * fewest),

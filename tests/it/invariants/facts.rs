@@ -139,7 +139,8 @@ impl Seen {
                 }
                 match path.as_str() {
                     "unsafe" => self.facts.has_unsafe = true,
-                    "static" => self.facts.has_statics = true,
+                    // A lifetime is a quote and a name.
+                    "static" => self.facts.has_statics |= begin == 0 || !is(begin - 1, '\''),
                     "async" | "await" => self.facts.is_async = true,
                     _ if is(index + 1, '!') => self.facts.macros.push(last(&path)),
                     _ if begin > 0 && is(begin - 1, '.') => drop(self.facts.methods.insert(path)),

@@ -189,7 +189,7 @@ fn flush_of_the_plugin() -> Facts {
 
 #[test]
 fn threads_are_started_for_deliveries_and_for_calls_that_block_alone() {
-    const STARTING: [&str; 2] = ["src/aws/blocking.rs", "src/plugin/mod.rs"];
+    const STARTING: [&str; 2] = ["src/aws/blocking.rs", "src/plugin/thread.rs"];
     let rule: Rule = |files| {
         let names = ["std::thread::Builder", "std::thread::spawn", "std::thread::scope"];
         let mut found = others_that_use(files, &names, &STARTING);
@@ -334,7 +334,7 @@ fn nothing_of_another_crate_is_handed_on() {
 fn nothing_is_printed_where_the_host_has_a_log() {
     let rule: Rule = |files| {
         let mut found = paths_of(files, |file| file.runs_macro(&["println", "print", "eprintln", "eprint", "dbg"]));
-        found.extend(others_that_use(files, &["std::io::stdout", "std::io::stderr"], &["src/host/symbols.rs"]));
+        found.extend(others_that_use(files, &["std::io::stdout", "std::io::stderr"], &["src/host/log.rs"]));
         found.extend(paths_of(files, |file| file.names("STDERR_FILENO") || file.names("STDOUT_FILENO")));
         found
     };
@@ -350,8 +350,8 @@ fn nothing_is_printed_where_the_host_has_a_log() {
         ],
     );
     // For a host without a log.
-    let symbols = facts().iter().find(|file| file.path == "src/host/symbols.rs").unwrap();
-    assert_eq!(symbols.count("std::io::stderr"), 1);
+    let log = facts().iter().find(|file| file.path == "src/host/log.rs").unwrap();
+    assert_eq!(log.count("std::io::stderr"), 1);
 }
 
 #[test]
