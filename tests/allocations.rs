@@ -1,3 +1,5 @@
+//! A program of its own, because it counts what is allocated.
+//!
 //! Making a record costs no memory of its own: buffers are used again. What is made holds little more than its bytes, and
 //! what is hostile costs a small multiple of its size.
 
@@ -16,6 +18,8 @@ use kinesis::record::{Encoder, Key, json};
 use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use testing::corpora::Corpus;
+use testing::property;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -66,11 +70,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn config(options: &[(&str, &str)]) -> Config {
-    let property = |name: &str| match options.iter().find(|(key, _)| *key == name) {
-        Some((_, value)) => Some((*value).to_owned()),
-        None => (name == "stream").then(|| "logs".to_owned()),
-    };
-    Config::parse(&property).unwrap()
+    Config::parse(&property(options)).unwrap()
 }
 
 /// Allocations while a thousand records are made, after the first ones have sized the buffers.
@@ -117,6 +117,53 @@ fn a_record_is_made_without_allocating_whatever_is_set() {
         &[("compression", "snappy")],
     ] {
         assert_eq!(allocations(options), 0, "{options:?}");
+    }
+}
+
+/// Allocations while a chunk is packed into requests whose bodies are used again, and how many those are; the first chunks
+/// have sized the buffers.
+fn allocations_of_packing(options: &[(&str, &str)], chunk: &[u8], records: usize) -> (usize, usize) {
+    let config = config(options);
+    let (spare, mut random) = (BodyPool::default(), SmallRng::seed_from_u64(1));
+    let mut pack = || {
+        let (before, mut requests, mut packed) = (ALLOCATIONS.get(), 0, 0);
+        let mut packer =
+            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&spare);
+        while let Some(batch) = packer.next_batch(&mut random, &mut |_, issue| panic!("{issue:?}")) {
+            requests += 1;
+            packed += batch.record_count();
+            spare.keep(batch);
+        }
+        assert_eq!(packed, records);
+        (ALLOCATIONS.get() - before, requests)
+    };
+    pack();
+    pack();
+    pack()
+}
+
+/// From the chunk to the bodies of requests, in one pass where that is possible: what is allocated belongs to a request, to a
+/// chunk, or to a buffer that grows.
+#[test]
+fn a_chunk_is_packed_without_an_allocation_for_each_record() {
+    const RECORDS: usize = 2000;
+    for (corpus, key) in [(Corpus::Access, "log"), (Corpus::Nested, "level")] {
+        let mut chunk = Vec::new();
+        corpus.lines().take(RECORDS).for_each(|line| corpus.write_event(&line, &mut chunk).unwrap());
+        for options in [
+            &[][..],
+            &[("protocol", "cbor")],
+            &[("partition_key", key)],
+            &[("time_key", "time")],
+            &[("format", "msgpack")],
+            &[("compression", "gzip")],
+            &[("aggregation", "lines")],
+            &[("aggregation", "kpl")],
+        ] {
+            let (allocations, requests) = allocations_of_packing(options, &chunk, RECORDS);
+            println!("{corpus:?} {options:?}: {allocations} allocations, {requests} requests");
+            assert!(allocations < RECORDS / 20, "{corpus:?} {options:?}: {allocations} in {requests} requests");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use kinesis::config::Config;
 use kinesis::record::{Alterations, Encoder, Key, Refusal};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use testing::property;
 
 /// A record as it would be sent.
 #[derive(Debug, PartialEq)]
@@ -22,11 +23,7 @@ const TIME: EventTime = EventTime { seconds: 1_600_000_000, nanoseconds: 123_456
 
 /// A configuration with a stream and these options.
 fn config(options: &[(&str, &str)]) -> Config {
-    let property = |name: &str| match options.iter().find(|(key, _)| *key == name) {
-        Some((_, value)) => Some((*value).to_owned()),
-        None => (name == "stream").then(|| "logs".to_owned()),
-    };
-    Config::parse(&property).unwrap_or_else(|error| panic!("{error}"))
+    Config::parse(&property(options)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn send(options: &[(&str, &str)], time: EventTime, body: &[u8]) -> Result<Sent, Refusal> {

@@ -53,7 +53,7 @@ const GROUPS: [Group; 11] = [
     ("network", None, network::trials),
     ("silent_dns", None, silent_dns::trials),
     // They wait for credentials to expire, and do little else.
-    ("identity", Some(16), identity::trials),
+    ("identity", Some(8), identity::trials),
     ("peers", None, peers::trials),
     ("dashboard", None, dashboard::trials),
     ("memory", None, memory::trials),

@@ -12,6 +12,7 @@ use super::child::Setup;
 use super::container::agent;
 use super::instance::server_on;
 use super::issuer::Issuer;
+use super::life::deliver;
 
 /// The argument that makes this program run a test inside of the network; the next one is its name.
 pub const INSIDE: &str = "--in-a-network";
@@ -68,22 +69,13 @@ pub fn run(name: &str) -> ExitCode {
     }
 }
 
-fn expect_delivery(issuer: &Issuer, setup: Setup, place: &str) -> Result<(), Failed> {
-    let mut plugin = setup.start()?;
-    plugin.started()?;
-    plugin.expect("Delivered")?;
-    assert_eq!(issuer.keys_used(), ["ASIAISSUED000001"]);
-    plugin.expect_line(&["Info signing with access key …0001", place])?;
-    plugin.stop()
-}
-
 fn the_agent_of_ecs_is_at_its_address() -> Result<(), Failed> {
     let issuer = Issuer::new(AN_HOUR);
     // The agent of ECS asks for no token.
     agent("169.254.170.2:80", &issuer, &Arc::new(Mutex::new(String::new())))?;
     let setup = Setup::new(&issuer.kinesis().endpoint())
         .environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v1/credentials");
-    expect_delivery(&issuer, setup, "from container")
+    deliver(&issuer, setup, "from container")
 }
 
 fn the_agent_of_eks_is_at(host: &str) -> Result<(), Failed> {
@@ -94,7 +86,7 @@ fn the_agent_of_eks_is_at(host: &str) -> Result<(), Failed> {
     let setup = Setup::new(&issuer.kinesis().endpoint())
         .environment("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("http://{host}/v1/credentials"))
         .environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file.path().display().to_string());
-    expect_delivery(&issuer, setup, "from container")
+    deliver(&issuer, setup, "from container")
 }
 
 fn the_metadata_service_is_at(host: &str, mode: &str) -> Result<(), Failed> {
@@ -103,5 +95,5 @@ fn the_metadata_service_is_at(host: &str, mode: &str) -> Result<(), Failed> {
     let setup = Setup::new(&issuer.kinesis().endpoint())
         .environment("AWS_EC2_METADATA_DISABLED", "false")
         .environment("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode);
-    expect_delivery(&issuer, setup, "from instance")
+    deliver(&issuer, setup, "from instance")
 }

@@ -13,7 +13,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use super::child::Setup;
 use super::http::{Reply, Server};
 use super::issuer::{Issued, Issuer};
-use super::life::{LIFE, lead_through_refusal};
+use super::life::{LIFE, deliver, lead_through_refusal, wait_for};
 use super::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -52,21 +52,25 @@ fn setup(issuer: &Issuer, agent: &Server) -> Setup {
         .environment("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/credentials", agent.url()))
 }
 
-fn lead_on(address: &str) -> Result<(), Failed> {
+/// The life of them does not depend on the address.
+fn deliver_on(address: &str) -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let agent = agent(address, &issuer, &Arc::new(Mutex::new("T0k3n".to_owned())))?;
+    let setup = setup(&issuer, &agent).environment("AWS_CONTAINER_AUTHORIZATION_TOKEN", "T0k3n");
+    deliver(&issuer, setup, "of account 123456789012 from container")
+}
+
+fn credentials_of_a_container() -> Result<(), Failed> {
+    let issuer = Issuer::new(LIFE);
+    let agent = agent("127.0.0.1:0", &issuer, &Arc::new(Mutex::new("T0k3n".to_owned())))?;
     let setup = setup(&issuer, &agent).environment("AWS_CONTAINER_AUTHORIZATION_TOKEN", "T0k3n");
     let place = "of account 123456789012 from container";
     lead_through_refusal(&issuer, setup, place, (403, "out of order"), &["container: ", "403"])
 }
 
-fn credentials_of_a_container() -> Result<(), Failed> {
-    lead_on("127.0.0.1:0")
-}
-
 fn credentials_of_a_container_over_ipv6() -> Result<Completion, Failed> {
     match TcpListener::bind("[::1]:0") {
-        Ok(_) => lead_on("[::1]:0").map(|()| Completion::Completed),
+        Ok(_) => deliver_on("[::1]:0").map(|()| Completion::Completed),
         Err(error) => Ok(Completion::ignored_with(format!("this machine has no IPv6: {error}"))),
     }
 }
@@ -84,7 +88,7 @@ fn the_token_file_is_read_again_for_each_renewal() -> Result<(), Failed> {
     plugin.expect("Delivered")?;
     "T0k3n-2".clone_into(&mut token.lock().unwrap());
     fs::write(&file, "T0k3n-2")?;
-    thread::sleep(2 * LIFE);
+    wait_for(&plugin, 4 * LIFE, || agent.requests().len() >= 3)?;
     plugin.expect("Delivered")?;
     let brought: Vec<String> = agent.requests().iter().map(|r| r.header("authorization").to_owned()).collect();
     assert_eq!(brought[0], "T0k3n-1");

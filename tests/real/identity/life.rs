@@ -11,6 +11,17 @@ use super::issuer::Issuer;
 /// Short enough for a test; the plugin renews when a quarter of it is left.
 pub const LIFE: Duration = Duration::from_secs(8);
 
+/// The first of what [`lead`] does: a flush is signed with the first credentials, and the log names `place`. For another way to
+/// a kind whose life is tested already.
+pub fn deliver(issuer: &Issuer, setup: Setup, place: &str) -> Result<(), Failed> {
+    let mut plugin = setup.start()?;
+    plugin.started()?;
+    plugin.expect("Delivered")?;
+    assert_eq!(issuer.keys_used(), ["ASIAISSUED000001"]);
+    plugin.expect_line(&["Info signing with access key …0001", place])?;
+    plugin.stop()
+}
+
 /// Takes one instance through the life of its credentials:
 ///
 /// 1. the first flush is signed with the first ones, and the log names `place`;
@@ -66,7 +77,8 @@ pub fn lead_through_refusal(
     lead(issuer, setup, place, complaint, || issuer.refuse(status, body), || issuer.recover())
 }
 
-fn wait_for(plugin: &Running, patience: Duration, happened: impl Fn() -> bool) -> Result<(), Failed> {
+/// Fails when it does not happen within `patience`.
+pub fn wait_for(plugin: &Running, patience: Duration, happened: impl Fn() -> bool) -> Result<(), Failed> {
     let start = Instant::now();
     while !happened() {
         if start.elapsed() > patience {

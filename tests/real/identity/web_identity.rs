@@ -2,7 +2,6 @@
 //! (<https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>).
 
 use std::fs;
-use std::thread;
 
 use libtest_mimic::{Failed, Trial};
 use tempfile::NamedTempFile;
@@ -10,7 +9,7 @@ use tempfile::NamedTempFile;
 use super::child::Setup;
 use super::http::Server;
 use super::issuer::Issuer;
-use super::life::{LIFE, lead_through_refusal};
+use super::life::{LIFE, lead_through_refusal, wait_for};
 use super::sts::{self, ROLE};
 use super::trial;
 
@@ -61,7 +60,7 @@ fn the_token_is_read_again_for_each_renewal() -> Result<(), Failed> {
     plugin.started()?;
     plugin.expect("Delivered")?;
     fs::write(&token, "T0k3n-2\n")?;
-    thread::sleep(LIFE);
+    wait_for(&plugin, 2 * LIFE, || tokens_brought(&server).len() >= 2)?;
     plugin.expect("Delivered")?;
     assert_eq!(tokens_brought(&server), [TOKEN, "T0k3n-2"]);
     plugin.stop()
