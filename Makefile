@@ -1,10 +1,10 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and Node.
 
-.PHONY: help build dist demo test check bench fuzz sanitize mutants peers bindings clean
+.PHONY: help build dist dist-amd64 dist-arm64 demo test test-arm64 check bench fuzz sanitize mutants peers bindings clean
 
 # A line `target: ## what it does; N min` is listed.
 help: ## lists the commands
-	@awk -F ':.*## |; ' '/^[a-z]+:.*## / {printf "make %-9s %6s  %s\n", $$1, $$3, $$2}' Makefile
+	@awk -F ':.*## |; ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %6s  %s\n", $$1, $$3, $$2}' Makefile
 	@echo 'Times are those of the first run, on two cores.'
 
 # cargo rustc with one crate type: beside an rlib, cargo would leave link-time optimization out.
@@ -12,19 +12,29 @@ build: ## builds kinesis.so, the file Fluent Bit loads; 5 min
 	cargo rustc --release --lib --crate-type cdylib
 	cp target/release/libkinesis.so kinesis.so
 
-# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it. The same bytes as
-# the released ones come of the Rust that .github/workflows/library.yml and the Dockerfile name alone.
-dist: .cargo-tools/zig/installed ## builds dist/kinesis.so, which runs with glibc 2.17 or newer, and tests it; 15 min
-	scripts/dist
-	cargo test --test real library_file
+# The same bytes as the released ones come of the Rust that .github/workflows/library.yml and the Dockerfile name alone.
+dist: dist-amd64 dist-arm64 ## builds the files to release, for x86-64 and arm64 with glibc 2.17 or newer, and tests them; 30 min
+
+# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it.
+dist-amd64: .cargo-tools/zig/installed
+	TARGET=x86_64-unknown-linux-gnu scripts/dist
+	cargo test --test real library_file::dist::
 	KINESIS_SO=dist/kinesis.so cargo test --test host load_unload::
 	KINESIS_SO=dist/kinesis.so scripts/demo
+
+# KINESIS_SO=dist/arm64/kinesis.so make test-arm64 loads it in an emulator.
+dist-arm64: .cargo-tools/zig/installed $(if $(filter x86_64,$(shell uname -m)),.cargo-tools/arm64/installed)
+	TARGET=aarch64-unknown-linux-gnu scripts/dist
+	cargo test --test real library_file::dist_arm64::
 
 demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived; 3 min
 	scripts/demo
 
 test: peers ## runs every test, those against other people's servers included; 20 min
 	scripts/test
+
+test-arm64: .cargo-tools/zig/installed .cargo-tools/arm64/installed ## builds for arm64 on x86-64, and runs the tests in an emulator; 25 min
+	scripts/test-arm64
 
 check: ## format, lints and documentation, as CI wants them; 5 min
 	cargo fmt --all --check
@@ -75,6 +85,10 @@ mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, 
 	python3 -m venv .cargo-tools/python
 	.cargo-tools/python/bin/python -m pip install --quiet --require-hashes --target .cargo-tools/zig --requirement $<
 	touch $@
+
+# Rust for arm64 and an emulator, from Debian.
+.cargo-tools/arm64/installed: deploy/arm64.txt
+	scripts/arm64-tools
 
 peers: .venv/installed node_modules/installed ## installs the servers for the tests into this folder
 

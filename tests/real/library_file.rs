@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use goblin::elf::dynamic::{DF_1_NODELETE, DF_1_NOW, DF_BIND_NOW, DF_STATIC_TLS, DF_TEXTREL, DT_TEXTREL};
+use goblin::elf::header::EM_AARCH64;
 use goblin::elf::note::NT_GNU_BUILD_ID;
 use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_RELRO, PT_GNU_STACK, PT_LOAD};
 use goblin::elf::{Elf, Sym};
@@ -27,13 +28,14 @@ const LARGEST: usize = 9 << 20;
 type Check = fn(&Path, &[u8], &Elf) -> Result<(), String>;
 
 /// What holds for each library.
-const ALWAYS: [(&str, Check); 6] = [
+const ALWAYS: [(&str, Check); 7] = [
     ("exports_the_hosts_interface_and_nothing_else", exports_the_interface),
     ("has_no_executable_stack", has_no_executable_stack),
     ("lets_nobody_write_to_what_was_relocated", has_full_relro),
     ("is_neither_patched_at_load_nor_bound_to_static_tls", loads_at_any_time),
     ("stays_mapped_under_its_own_name", stays_mapped),
     ("looks_for_libraries_only_where_the_system_does", has_no_search_path),
+    ("is_mapped_by_every_kernel_whatever_its_pages", fits_large_pages),
 ];
 
 /// What holds for the released one.
@@ -132,6 +134,18 @@ fn stays_mapped(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
 
 fn has_no_search_path(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
     must(elf.rpaths.is_empty() && elf.runpaths.is_empty(), || format!("{:?} {:?}", elf.rpaths, elf.runpaths))
+}
+
+/// Kernels for arm64 have pages of 4, 16 or 64 KiB. What is mapped differently must not share one.
+fn fits_large_pages(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
+    let page = if elf.header.e_machine == EM_AARCH64 { 64 << 10 } else { 4 << 10 };
+    let mut next_free = 0;
+    for segment in elf.program_headers.iter().filter(|header| header.p_type == PT_LOAD) {
+        let is_aligned = segment.p_align >= page && segment.p_vaddr % page == segment.p_offset % page;
+        must(is_aligned && segment.p_vaddr / page >= next_free, || format!("not for pages of {page}: {segment:?}"))?;
+        next_free = (segment.p_vaddr + segment.p_memsz).div_ceil(page);
+    }
+    must(next_free > 0, || "nothing is mapped".to_owned())
 }
 
 fn needs_the_c_library(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {

@@ -15,6 +15,7 @@ use super::bindings::{MK_EVENT_CUSTOM, flb_config, flb_coro, flb_output_flush, m
 use super::library::{Definition, Library, built_plugin};
 use super::log;
 use super::output::{Output, set_environment};
+use super::vectors;
 
 /// Accepts connections and says nothing, until it closes them all.
 pub struct Server {
@@ -142,7 +143,7 @@ impl Host {
             let handler = handler.unwrap();
             assert_eq!(kind, MK_EVENT_CUSTOM);
             // SAFETY: as Fluent Bit calls it.
-            unsafe { handler(event.cast()) };
+            vectors::preserving(|| unsafe { handler(event.cast()) });
         }
     }
 
@@ -241,7 +242,8 @@ extern "C" fn run_flush() {
     // SAFETY: the coroutine lives while it runs, and so does its output.
     unsafe {
         let (chunk, tag) = (*coroutine).chunk;
-        let answer = ((*coroutine).flush)((*coroutine).instance, chunk.cast(), chunk.len(), tag.cast());
+        let flush = || ((*coroutine).flush)((*coroutine).instance, chunk.cast(), chunk.len(), tag.cast());
+        let answer = vectors::preserving(flush);
         assert_eq!(RUNNING.get(), coroutine.cast(), "the host was told which one goes on");
         (*coroutine).answer.set(Some(answer));
         // Never continued.
@@ -296,6 +298,7 @@ pub unsafe extern "C" fn co_switch(context: *mut c_void) {
     ACTIVE.set(context);
     // SAFETY: both are contexts of this thread.
     unsafe { libc::swapcontext(from.cast(), context.cast()) };
+    vectors::spoil();
 }
 
 pub extern "C" fn flb_coro_get() -> *mut c_void {

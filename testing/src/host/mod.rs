@@ -15,6 +15,7 @@ pub mod library;
 pub mod log;
 pub mod metrics;
 pub mod output;
+pub mod vectors;
 
 /// The generated description of the host's interface, the file that the plugin is built with.
 #[allow(missing_docs, dead_code, reason = "generated; include/fluent_bit_proxy.h explains each item")]
