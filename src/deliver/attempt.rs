@@ -7,20 +7,20 @@ use crate::backoff::Backoff;
 use crate::kinesis::request::Batch;
 use crate::kinesis::verdict::{RecordVerdict, Refusal, Verdict};
 
-/// How often something was sent again, and how long to wait before the next time.
+/// How many times a batch was retried, and how long to wait before the next try.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tries {
     pub(super) backoff: Backoff,
     pub(super) retries: usize,
 }
 
-/// A batch on its way through several tries.
+/// A batch, with what happened in earlier tries.
 pub(super) struct Attempt {
     pub(super) batch: Batch,
     pub(super) tries: Tries,
-    /// Whether it was sent again without a pause after a network failure, which is done once.
+    /// Whether it was already sent again immediately after a network failure. This is done once.
     pub(super) retried_at_once: bool,
-    /// Whether it was sent again with renewed credentials.
+    /// Whether it was already sent again with renewed credentials.
     pub(super) renewed: bool,
 }
 
@@ -29,12 +29,12 @@ impl Attempt {
         Attempt { batch, tries, retried_at_once: false, renewed: false }
     }
 
-    /// The number of the chunk's records in it; the request has fewer when they are aggregated.
+    /// The number of the chunk's records in it. The request has fewer records when they are aggregated.
     pub(super) fn record_count(&self) -> usize {
         self.batch.record_count()
     }
 
-    /// The chunk's records in it.
+    /// The chunk's records in it, by index.
     pub(super) fn records(&self) -> impl Iterator<Item = u32> {
         self.batch.entries().iter().flat_map(|entry| self.batch.records(entry)).copied()
     }
@@ -45,17 +45,17 @@ impl Attempt {
 pub(super) enum Next {
     /// Nothing: Kinesis has all records.
     Done,
-    /// Keep what was accepted; [`retry_or_leave`] the rest.
+    /// Keep what was accepted and apply [`retry_or_leave`] to the rest.
     Sort(Vec<RecordVerdict>),
-    /// Send it again without a pause.
+    /// Send it again immediately.
     RetryAtOnce(Failure),
     /// Send it again after a pause.
     Retry(Failure),
-    /// Leave it to Fluent Bit: its retries are used up.
+    /// Leave it to Fluent Bit: the retries are used up.
     Leave(Failure),
-    /// Find the record that is at fault.
+    /// Find the record at fault.
     Split(Refusal),
-    /// End the flush: only an operator can help.
+    /// End the flush: only an operator can fix this.
     Stop { reason: String, advice: &'static str },
 }
 
@@ -65,11 +65,11 @@ pub(super) struct Failure {
     pub(super) cause: Cause,
     /// What happened, for the log.
     pub(super) reason: String,
-    /// How long the server asked to wait.
+    /// How long the server asked us to wait.
     pub(super) after: Option<Duration>,
 }
 
-/// Log lines of one cause are folded.
+/// The cause of a failure. The log folds lines that share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     NoReply,
@@ -89,7 +89,7 @@ impl Cause {
     }
 }
 
-/// Decides what to do after a reply. `can_renew` tells, of a reply that refuses the credentials, whether others may help.
+/// Decides what to do after a reply. `can_renew`: whether other credentials may help when these were refused.
 pub(super) fn next(attempt: &Attempt, verdict: Verdict, can_renew: bool, settings: &Settings) -> Next {
     match verdict {
         Verdict::Accepted => Next::Done,
@@ -106,7 +106,7 @@ pub(super) fn next(attempt: &Attempt, verdict: Verdict, can_renew: bool, setting
         Verdict::Unauthorized { reason, .. } => {
             let failure = Failure { cause: Cause::Unauthorized, reason, after: None };
             match (attempt.renewed, can_renew) {
-                // New credentials did not help. Others may, after a pause.
+                // New credentials did not help. Later ones may.
                 (true, _) => retry_or_leave(&attempt.tries, failure, settings),
                 (false, true) => Next::RetryAtOnce(failure),
                 (false, false) => Next::Stop { reason: failure.reason, advice: "correct the credentials" },
@@ -117,7 +117,7 @@ pub(super) fn next(attempt: &Attempt, verdict: Verdict, can_renew: bool, setting
     }
 }
 
-/// Decides whether what failed is sent once more within this flush.
+/// Decides whether failed records are retried within this flush.
 pub(super) fn retry_or_leave(tries: &Tries, failure: Failure, settings: &Settings) -> Next {
     if tries.retries < settings.retries { Next::Retry(failure) } else { Next::Leave(failure) }
 }

@@ -1,11 +1,12 @@
-//! Whether Kinesis accepted anything since a refusal.
+//! Whether Kinesis has accepted anything since a refusal.
 //!
-//! A refused request alone proves nothing about its records: a proxy, a policy or a wrong stream refuses any. A record is at
-//! fault only when it is refused, then another record of a later request is accepted, and then it is refused again.
+//! A refused request proves nothing about its records: a proxy, a policy or a wrong stream name refuses everything. A
+//! record is at fault only if it is refused, then another record in a later request is accepted, and then it is
+//! refused again.
 
 use std::cell::Cell;
 
-/// Counts the requests of an output and remembers the last of which Kinesis accepted any record.
+/// Numbers the requests of an output and remembers the last one in which Kinesis accepted a record.
 #[derive(Default)]
 pub(super) struct Evidence {
     sent: Cell<u64>,
@@ -13,7 +14,7 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Numbers a request that is about to be sent.
+    /// Returns the number of a request about to be sent.
     pub(super) fn number(&self) -> u64 {
         self.sent.set(self.sent.get() + 1);
         self.sent.get()
@@ -24,12 +25,12 @@ impl Evidence {
         self.accepted.set(self.accepted.get().max(request));
     }
 
-    /// Now, as a point between two requests.
+    /// The current point in the sequence of requests.
     pub(super) fn now(&self) -> u64 {
         self.sent.get()
     }
 
-    /// Whether Kinesis accepted a record of a request that was sent after `then`.
+    /// Whether Kinesis accepted a record in a request sent after `then`.
     pub(super) fn accepted_since(&self, then: u64) -> bool {
         self.accepted.get() > then
     }
@@ -46,7 +47,7 @@ mod tests {
         evidence.accepted(earlier);
         assert!(!evidence.accepted_since(refused));
         let later = evidence.number();
-        assert!(!evidence.accepted_since(refused), "it is only under way");
+        assert!(!evidence.accepted_since(refused), "it is still in flight");
         evidence.accepted(later);
         evidence.accepted(earlier);
         assert!(evidence.accepted_since(refused));

@@ -1,4 +1,4 @@
-//! Delivers one batch: sends it, and sends again what failed, until each of its records is done or left to Fluent Bit.
+//! Delivers one batch: sends it and retries what failed until each record is done or left to Fluent Bit.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -29,7 +29,7 @@ pub(super) struct Executor<T> {
 }
 
 impl<T: Transport> Executor<T> {
-    /// Sends a batch until each of its records is accepted, refused or left to Fluent Bit's retry.
+    /// Sends a batch until each record is accepted, refused or left to Fluent Bit.
     pub(super) async fn deliver_batch(self: Rc<Self>, attempt: Attempt, flush: Rc<Flush>, permit: Permit) {
         let mut attempts = vec![attempt];
         let mut permit = Some(permit);
@@ -49,7 +49,7 @@ impl<T: Transport> Executor<T> {
         }
     }
 
-    /// Acquires a permit if a pause gave it back. Returns whether there is one.
+    /// Takes a new permit if a pause released it. Returns whether there is one.
     async fn hold(&self, permit: &mut Option<Permit>, attempt: &Attempt, flush: &Flush) -> bool {
         if permit.is_none() {
             *permit = self.acquire(flush).await;
@@ -58,12 +58,12 @@ impl<T: Transport> Executor<T> {
         permit.is_some()
     }
 
-    /// A permit for one more request; `None` when the flush is over.
+    /// Waits for a permit for one more request. Returns `None` when the flush is over.
     pub(super) async fn acquire(&self, flush: &Flush) -> Option<Permit> {
         if flush.is_over() {
             return None;
         }
-        // Nearly always there is one, and waiting takes a subscription and a timer.
+        // Usually a permit is free; waiting costs a subscription and a timer.
         if let Some(permit) = self.limiter.try_acquire() {
             return Some(permit);
         }
@@ -73,7 +73,7 @@ impl<T: Transport> Executor<T> {
         permit
     }
 
-    /// Returns what is to be sent next.
+    /// Carries out a decision. Returns the attempts to send next.
     async fn carry_out(
         &self,
         next: Next,
@@ -104,7 +104,7 @@ impl<T: Transport> Executor<T> {
         }
     }
 
-    /// Sends an attempt again as a whole, or leaves it.
+    /// Retries a whole attempt, or leaves it to Fluent Bit.
     async fn repeat(&self, next: Next, attempt: Attempt, permit: &mut Option<Permit>, flush: &Flush) -> Vec<Attempt> {
         let repeated = match next {
             Next::RetryAtOnce(failure) => Some(self.at_once(attempt, &failure)),
@@ -130,8 +130,8 @@ impl<T: Transport> Executor<T> {
         Attempt { retried_at_once: true, ..attempt }
     }
 
-    /// Pauses without a permit, so that others may be sent meanwhile. Returns `None` when there is no room for the body: then
-    /// the records are packed again once all others are done.
+    /// Pauses without a permit, so that other requests can be sent. Returns `None` if there is no room to keep the
+    /// body; the records are then packed again after all others are done.
     async fn pause(
         &self,
         mut attempt: Attempt,
@@ -168,7 +168,7 @@ impl<T: Transport> Executor<T> {
         flush.stop();
     }
 
-    /// Counts records that Kinesis has.
+    /// Counts records that Kinesis accepted.
     fn accepted<'a>(&self, batch: &'a Batch, entries: impl IntoIterator<Item = &'a Entry>, flush: &Flush) {
         let mut accepted = 0;
         let mut largest_group = 0;
@@ -188,7 +188,7 @@ impl<T: Transport> Executor<T> {
         self.sender.reporter.metrics.add(Metric::RecordsDelivered, accepted as u64);
     }
 
-    /// Counts what was accepted and notes what was refused. Returns an attempt of what failed, if anything did.
+    /// Counts accepted records and notes refused ones. Returns an attempt with what failed, if anything.
     fn sort(
         &self,
         mut attempt: Attempt,
@@ -206,7 +206,7 @@ impl<T: Transport> Executor<T> {
                 RecordVerdict::Accepted => {}
                 RecordVerdict::Refused { code } => {
                     let refusal = Refusal { reason: code.clone(), ..Refusal::default() };
-                    // Others may have been accepted by this very reply.
+                    // Use the number before this request: this reply may have accepted other records.
                     refused |= self.sender.refusals.refused_alone(&attempt.batch, entry, &refusal, number - 1, flush);
                 }
                 RecordVerdict::Again { code, .. } => first_failure = first_failure.or(Some(code)),
@@ -219,7 +219,7 @@ impl<T: Transport> Executor<T> {
             attempt.tries.backoff.reset();
         }
         let sent = attempt.record_count();
-        // A record without a user's key gets another one, so that it leaves a shard that is throttled.
+        // A record without a key of the user's gets a new random one, to move it off a throttled shard.
         attempt.batch = attempt.batch.only(
             |index| matches!(records.get(index), Some(RecordVerdict::Again { .. })),
             |_| Some(RandomKey::draw(&mut self.random.borrow_mut())),
@@ -229,7 +229,7 @@ impl<T: Transport> Executor<T> {
     }
 }
 
-/// Lets go of the body: the records are packed again once all others are done.
+/// Drops the body; its records are packed again after all others are done.
 fn postpone(attempt: &Attempt, flush: &Flush) {
     let mut postponed = flush.postponed.borrow_mut();
     let Postponed { records, tries } = postponed.get_or_insert_default();

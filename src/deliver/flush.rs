@@ -1,4 +1,4 @@
-//! One flush: until when it may last, and what became of its records so far.
+//! One flush: its deadline, and what became of its records so far.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::attempt::Tries;
 use crate::ledger::Progress;
 use crate::record_set::RecordSet;
 
-/// Whether the host is shutting down, and until when replies are awaited then.
+/// Whether the host is shutting down, and the deadline for replies then.
 pub(super) struct Shutdown(watch::Sender<Option<Instant>>);
 
 impl Default for Shutdown {
@@ -22,7 +22,7 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// Lets all flushes end soon: nothing new is sent, replies are awaited until `deadline`.
+    /// Makes all flushes end soon: no new requests, and no waiting for replies after `deadline`.
     pub(super) fn begin(&self, deadline: Instant) {
         self.0.send_replace(Some(deadline));
     }
@@ -31,20 +31,20 @@ impl Shutdown {
         self.0.borrow().is_some()
     }
 
-    /// Waits for its begin. Returns the deadline.
+    /// Waits until shutdown begins. Returns the deadline.
     pub(super) async fn begun(&self) -> Option<Instant> {
         self.0.subscribe().wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline)
     }
 }
 
-/// Where the time of a flush goes. As requests overlap, the parts may add up to more than the whole.
+/// Where the time of a flush goes. Requests overlap, so the parts may add up to more than the whole.
 #[derive(Debug, Default)]
 pub(super) struct Times {
     /// Encoding records into requests.
     pub(super) packing: Cell<Duration>,
     /// Waiting for the packing lock and for permits.
     pub(super) waiting: Cell<Duration>,
-    /// From sending a request to its reply.
+    /// From sending requests to their replies.
     pub(super) network: Cell<Duration>,
     /// Pauses before retries.
     pub(super) pauses: Cell<Duration>,
@@ -52,7 +52,7 @@ pub(super) struct Times {
     pub(super) requests: Cell<u64>,
 }
 
-/// Adds the time since `start` and returns now.
+/// Adds the time since `start` to `sum` and returns the current time.
 pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
     let now = Instant::now();
     sum.set(sum.get() + now.duration_since(start));
@@ -61,50 +61,50 @@ pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
 
 /// One flush of a chunk.
 pub(super) struct Flush {
-    /// Counts the flushes of an output, for the log.
+    /// The number of this flush, for the log.
     pub(super) number: u64,
     pub(super) deadline: Option<Instant>,
     shutdown: Rc<Shutdown>,
-    /// What need not be sent again when Fluent Bit brings the chunk again.
+    /// Which records Kinesis already has, kept for when Fluent Bit retries the chunk.
     pub(super) progress: Rc<Progress>,
     pub(super) accepted: Cell<usize>,
     pub(super) refused: Cell<usize>,
-    /// Whether a further request makes no sense.
+    /// Whether further requests are pointless.
     stopped: Cell<bool>,
-    /// Records to pack again once all others are done.
+    /// Records to pack again after all others are done.
     pub(super) to_split: RefCell<Option<ToSplit>>,
     pub(super) postponed: RefCell<Option<Postponed>>,
     pub(super) refusals: RefCell<RefusalHistory>,
     pub(super) times: Times,
 }
 
-/// Records of refused groups, to be packed in smaller ones.
+/// Records of refused groups, to be packed into smaller groups.
 #[derive(Default)]
 pub(super) struct ToSplit {
     pub(super) records: RecordSet,
-    /// Records of the largest of those groups.
+    /// The number of records in the largest of those groups.
     pub(super) largest: usize,
 }
 
-/// Records whose request has to pause, without room to keep its body meanwhile.
+/// Records whose request has to pause while there is no room to keep its body.
 #[derive(Default)]
 pub(super) struct Postponed {
     pub(super) records: RecordSet,
     pub(super) tries: Tries,
 }
 
-/// Records that were refused alone, until it is known whether they are at fault.
+/// Records that were refused alone and may be at fault.
 #[derive(Default)]
 pub(super) struct RefusalHistory {
-    /// Those of earlier flushes of the chunk.
+    /// Those refused in earlier flushes of the chunk.
     pub(super) earlier: RecordSet,
     /// When each was first refused, by [`super::evidence::Evidence::now`].
     pub(super) refused_at: BTreeMap<u32, u64>,
-    /// Those that were sent alone once more in this flush.
+    /// Those already sent alone a second time in this flush.
     pub(super) tried_again: RecordSet,
-    /// Refusals since anything was last accepted.
+    /// The number of refusals since the last accepted record.
     pub(super) in_a_row: usize,
-    /// What the service said about the last of them.
+    /// The service's reason for the last refusal.
     pub(super) reason: String,
 }
 
@@ -128,22 +128,22 @@ impl Flush {
         }
     }
 
-    /// Sends nothing more.
+    /// Stops sending new requests.
     pub(super) fn stop(&self) {
         self.stopped.set(true);
     }
 
-    /// Whether its time is up.
+    /// Whether the deadline has passed.
     pub(super) fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Whether nothing new is to be sent.
+    /// Whether to send nothing new.
     pub(super) fn is_over(&self) -> bool {
         self.stopped.get() || self.is_late() || self.shutdown.has_begun()
     }
 
-    /// Waits for `event`, unless the host shuts down or the flush's time is up before.
+    /// Waits for `event`. Returns `None` if the host shuts down or the deadline passes first.
     pub(super) async fn wait_for<E>(&self, event: impl Future<Output = E>) -> Option<E> {
         tokio::select! {
             biased;
@@ -153,7 +153,7 @@ impl Flush {
         }
     }
 
-    /// Waits until replies are no longer awaited. Returns the reason.
+    /// Waits until it is time to stop waiting for replies. Returns the reason.
     pub(super) async fn reply_deadline(&self) -> &'static str {
         let shutdown = async { until(self.shutdown.begun().await).await };
         tokio::select! {
@@ -163,7 +163,7 @@ impl Flush {
     }
 }
 
-/// Waits until then, or forever.
+/// Waits until `deadline`, or forever if there is none.
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

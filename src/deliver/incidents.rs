@@ -1,4 +1,5 @@
-//! Incidents that last. The log has the begin of each as the line of what failed, and a line of its own for its end.
+//! Incidents that last: throttling, and missing replies. The log reports the failure that starts one, and when it
+//! ends.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,12 +12,12 @@ use crate::metrics::Metrics;
 /// Throttling counts as over after this long without a throttled record. Equals the log's first fold interval.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// What is not as it should be at present.
+/// The incidents in progress.
 pub(super) struct Incidents {
     log: Logger,
     metrics: Metrics,
     throttling: Cell<Option<Throttling>>,
-    /// Since when no request got a reply.
+    /// When requests stopped getting replies.
     silent_since: Cell<Option<Instant>>,
 }
 
@@ -32,7 +33,7 @@ impl Incidents {
         Incidents { log, metrics, throttling: Cell::default(), silent_since: Cell::default() }
     }
 
-    /// Notes how many records of a request were throttled, which may be none.
+    /// Notes how many records of a request were throttled (possibly none).
     pub(super) fn throttled(&self, records: u64) {
         let now = Instant::now();
         match self.throttling.get() {
@@ -59,7 +60,7 @@ impl Incidents {
         });
     }
 
-    /// Notes that a request got no reply, even where it was sent again without a pause.
+    /// Notes that a request got no reply, even if it is retried immediately.
     pub(super) fn no_reply(&self) {
         self.silent_since.set(self.silent_since.get().or_else(|| Some(Instant::now())));
     }

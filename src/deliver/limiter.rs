@@ -1,29 +1,31 @@
-//! How many requests may be in flight.
+//! Limits the requests in flight.
 //!
-//! Enough to keep a distant endpoint busy, and few while Kinesis throttles: each accepted request raises the limit by one, so
-//! that it doubles with each round trip as long as it is reached, and each request that has to be sent again halves it.
+//! A distant endpoint needs many to be busy; a throttling Kinesis should get few. Each accepted request raises the
+//! limit by one, so it doubles every round trip while it is in use; each request that must be retried halves it.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-/// The limit before Kinesis has accepted any request, and however much it throttles.
+/// The initial limit, and the minimum when Kinesis throttles.
 const FEWEST: usize = 8;
 
-/// With this many bytes of bodies in flight, no further request is made: large ones would take too much of the node's memory.
+/// No new request starts while this many bytes of bodies are in flight; otherwise large requests would use too much
+/// memory.
 const MAX_BYTES: usize = 32 << 20;
-/// Most bytes of bodies kept while they pause before a retry. Others are packed again from their chunk.
+/// Most bytes of bodies kept during pauses before retries. Beyond this, records are packed again from their chunk.
 const MAX_PARKED_BYTES: usize = 16 << 20;
 
-/// Limits the requests in flight of one output. Those that pause before a retry do not count: they would hold up all others.
+/// Limits the requests in flight of one output. Requests pausing before a retry do not count; they would block all
+/// others.
 pub(super) struct ConcurrencyLimiter {
     /// The user's `concurrency`.
     max: usize,
     limit: Cell<usize>,
     requests: Cell<usize>,
     bytes: Cell<usize>,
-    /// Bytes of bodies that pause.
+    /// Bytes of bodies kept during pauses.
     parked_bytes: Cell<usize>,
     /// Permits issued so far.
     issued: Cell<u64>,
@@ -32,16 +34,16 @@ pub(super) struct ConcurrencyLimiter {
     freed: Notify,
 }
 
-/// Permission for one request in flight, given back when it is dropped.
+/// Permission for one request in flight, released on drop.
 pub(super) struct Permit {
     limiter: Rc<ConcurrencyLimiter>,
-    /// Counts from 1.
+    /// The number of the permit, from 1.
     number: u64,
     bytes: usize,
 }
 
 impl ConcurrencyLimiter {
-    /// A limiter for at most `max` requests.
+    /// Creates a limiter for at most `max` requests.
     pub(super) fn new(max: usize) -> Rc<Self> {
         Rc::new(ConcurrencyLimiter {
             max,
@@ -55,7 +57,7 @@ impl ConcurrencyLimiter {
         })
     }
 
-    /// Waits until one more request may be sent. Who waits longest comes first.
+    /// Waits until one more request may be sent. First come, first served.
     pub(super) async fn acquire(self: &Rc<Self>) -> Permit {
         if let Some(permit) = self.try_acquire() {
             return permit;
@@ -66,7 +68,7 @@ impl ConcurrencyLimiter {
         self.issue()
     }
 
-    /// A permit, if one more request may be sent now.
+    /// Returns a permit if one more request may be sent now.
     pub(super) fn try_acquire(self: &Rc<Self>) -> Option<Permit> {
         if self.requests.get() >= self.limit.get() {
             self.saturated_at.set(self.issued.get());
@@ -77,12 +79,12 @@ impl ConcurrencyLimiter {
     fn issue(self: &Rc<Self>) -> Permit {
         self.requests.set(self.requests.get() + 1);
         self.issued.set(self.issued.get() + 1);
-        // One large body that ended may have made room for several.
+        // The end of one large request may have made room for several.
         self.notify();
         Permit { limiter: Rc::clone(self), number: self.issued.get(), bytes: 0 }
     }
 
-    /// Room for a pausing body of this many bytes; `None` when there is none left.
+    /// Reserves room for a body of this many bytes during a pause. Returns `None` if there is none.
     pub(super) fn park(self: &Rc<Self>, bytes: usize) -> Option<Parked> {
         let parked = self.parked_bytes.get() + bytes;
         if parked > MAX_PARKED_BYTES {
@@ -97,7 +99,7 @@ impl ConcurrencyLimiter {
         self.limit.get()
     }
 
-    /// Halves the limit, because a request has to be sent again.
+    /// Halves the limit because a request must be retried.
     pub(super) fn failed(&self) {
         self.limit.set((self.limit.get() / 2).max(FEWEST.min(self.max)));
     }
@@ -106,7 +108,7 @@ impl ConcurrencyLimiter {
         self.requests.get() < self.limit.get() && self.bytes.get() < MAX_BYTES
     }
 
-    /// Wakes one that waits, if there is a permit for it.
+    /// Wakes one waiter if there is a permit for it.
     fn notify(&self) {
         if self.is_open() {
             self.freed.notify_one();
@@ -114,7 +116,7 @@ impl ConcurrencyLimiter {
     }
 }
 
-/// Room for the body of a request that pauses, given back when it is dropped.
+/// Room for a body during a pause, released on drop.
 pub(super) struct Parked {
     limiter: Rc<ConcurrencyLimiter>,
     bytes: usize,
@@ -127,7 +129,7 @@ impl Drop for Parked {
 }
 
 impl Permit {
-    /// Raises the limit, because Kinesis accepted all of the request.
+    /// Raises the limit because Kinesis accepted the whole request.
     pub(super) fn accepted(&self) {
         let limiter = &self.limiter;
         if self.number <= limiter.saturated_at.get() {
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
     use std::task::{Context, Waker};
 
-    /// As many permits as there are, while one more is waited for.
+    /// Takes all free permits while another caller waits for one.
     fn fill(limiter: &Rc<ConcurrencyLimiter>) -> Vec<Permit> {
         let mut permits = Vec::new();
         while limiter.is_open() {
@@ -182,7 +184,7 @@ mod tests {
         assert_eq!(doubled, [8, 16, 32, 64, 100]);
     }
 
-    /// Of a burst of replies only the first counted: the permits that it freed were taken again before the next was read.
+    /// Only the first of a burst of replies counted: its permit was taken again before the next reply was read.
     #[test]
     fn replies_count_though_permits_are_taken_again_between_them() {
         let limiter = ConcurrencyLimiter::new(100);

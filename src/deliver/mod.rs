@@ -1,8 +1,9 @@
-//! The way of a chunk to Kinesis: requests in flight, retries of what failed, and the answer to Fluent Bit.
+//! Delivers chunks to Kinesis: requests in flight, retries, and the answer to Fluent Bit.
 //!
-//! [`Delivery`] packs a chunk into batches ([`parts`]) and runs a task for each ([`executor`]). The task sends a request
-//! ([`sender`]), decides what to do after the reply ([`attempt`]), and repeats that until every record is accepted, refused or
-//! left to Fluent Bit's retry. The next batch is packed while others are in flight, as many as the [`limiter`] allows.
+//! [`Delivery`] packs a chunk into batches ([`parts`]) and runs a task for each ([`executor`]). The task sends a
+//! request ([`sender`]), decides what to do after the reply ([`attempt`]), and repeats until every record is
+//! accepted, refused or left to Fluent Bit. Packing continues while requests are in flight, up to the [`limiter`]'s
+//! limit.
 
 mod attempt;
 mod evidence;
@@ -47,17 +48,17 @@ use shards::{ShardWatcher, Shards};
 
 pub use settings::Settings;
 
-/// What delivery works with.
+/// What delivery depends on.
 pub struct Deps<T> {
-    /// Posts requests.
+    /// Sends requests.
     pub transport: T,
-    /// Remembers chunks that go to retry.
+    /// Remembers what Kinesis has of chunks that Fluent Bit will retry.
     pub ledger: Ledger,
-    /// Draws pauses and partition keys.
+    /// Draws backoff jitter and partition keys.
     pub random: SmallRng,
-    /// Takes log lines.
+    /// Receives log lines.
     pub log: Logger,
-    /// Takes counts.
+    /// Receives counts.
     pub metrics: Metrics,
 }
 
@@ -74,17 +75,17 @@ pub struct Destination {
 pub struct Delivery<T> {
     packing: Packing,
     executor: Rc<Executor<T>>,
-    /// Present when records are aggregated by shard.
+    /// `Some` if records are aggregated by shard.
     shard_watcher: Option<ShardWatcher<T>>,
     ledger: Rc<Ledger>,
     reporter: Reporter,
-    /// Flushes so far.
+    /// The number of flushes so far.
     flushes: Cell<u64>,
     shutdown: Rc<Shutdown>,
 }
 
 impl<T: Transport> Delivery<T> {
-    /// Delivery to `destination`, by requests of this form, sent with these settings.
+    /// Creates a delivery to `destination`.
     pub fn new(deps: Deps<T>, destination: Destination, requests: RequestSettings, settings: Settings) -> Rc<Self> {
         let Deps { transport, ledger, random, log, metrics } = deps;
         let Destination { stream, name } = destination;
@@ -132,8 +133,8 @@ impl<T: Transport> Delivery<T> {
         Rc::new(Delivery { packing, executor, shard_watcher, ledger, reporter, flushes, shutdown })
     }
 
-    /// Delivers every record of `chunk`, except those that Kinesis already accepted when Fluent Bit brought it before. Must run
-    /// in a [`tokio::task::LocalSet`].
+    /// Delivers every record of `chunk` except those that Kinesis accepted in an earlier flush of it. Must run in a
+    /// [`tokio::task::LocalSet`].
     pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
         let open = self.ledger.begin(tag, chunk);
         let started = Instant::now();
@@ -159,7 +160,7 @@ impl<T: Transport> Delivery<T> {
         outcome
     }
 
-    /// Sends all parts of a chunk. Returns how many events it has.
+    /// Sends all parts of a chunk. Returns the number of events in it.
     async fn send_all(self: &Rc<Self>, chunk: &[u8], tag: &[u8], flush: &Rc<Flush>) -> usize {
         let events = self.send_part(chunk, tag, Part::default(), flush).await;
         while let Some(part) = self.packing.next_part(flush) {
@@ -171,7 +172,7 @@ impl<T: Transport> Delivery<T> {
         events
     }
 
-    /// Sends a part of a chunk, until each of its records is done or left. Returns how many events the chunk has.
+    /// Sends one part of a chunk until each record is done or left. Returns the number of events in the chunk.
     async fn send_part(self: &Rc<Self>, chunk: &[u8], tag: &[u8], mut part: Part, flush: &Rc<Flush>) -> usize {
         let mut packer = self.packing.packer(chunk, tag, flush, &mut part);
         let mut tasks = JoinSet::new();
@@ -182,14 +183,14 @@ impl<T: Transport> Delivery<T> {
         {
             permit.fill(attempt.batch.body().len());
             tasks.spawn_local(Rc::clone(&self.executor).deliver_batch(attempt, Rc::clone(flush), permit));
-            // Packing blocks the thread: let the request leave and replies be read before the next batch is packed.
+            // Packing blocks the thread: first let the request go out and replies come in.
             tokio::task::yield_now().await;
             while let Some(ended) = tasks.try_join_next() {
                 self.joined(ended, flush);
             }
         }
         let events = packer.events();
-        // Replies are awaited without the memory that it holds.
+        // Free the packer's memory before waiting for replies.
         drop(packer);
         drop(lock);
         while let Some(ended) = tasks.join_next().await {
@@ -206,7 +207,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Reports a flush and decides the answer to Fluent Bit. Whatever happened, a record that is not done is left.
+    /// Reports a flush and decides the answer to Fluent Bit: any record that is not done means "retry".
     fn finish(&self, flush: &Flush, events: usize, done_before: usize, took: Duration) -> Outcome {
         let Executor { settings, limiter, .. } = &*self.executor;
         self.packing.refusals.report_kept(flush);
@@ -234,29 +235,30 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Ends all flushes soon: nothing new is sent, replies are awaited until `deadline`, the rest is left.
+    /// Ends all flushes soon: no new requests, no waiting for replies after `deadline`; the rest is left to Fluent
+    /// Bit.
     pub fn leave(&self, deadline: Instant) {
         self.shutdown.begin(deadline);
     }
 
-    /// Keeps the map of the stream's shards current until the host shuts down. Returns immediately when it is not used.
+    /// Keeps the map of the stream's shards current until shutdown. Returns immediately if the map is not used.
     pub async fn keep_shards(&self) {
         if let Some(watcher) = &self.shard_watcher {
             watcher.run().await;
         }
     }
 
-    /// Records accepted so far, including those of flushes under way.
+    /// The number of records accepted so far, including flushes in progress.
     pub fn progress(&self) -> u64 {
         self.metrics().get(Metric::RecordsDelivered)
     }
 
-    /// What this output remembers of chunks in retry.
+    /// What this output remembers of chunks that Fluent Bit will retry.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// What was counted so far.
+    /// The output's metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.reporter.metrics
     }

@@ -1,7 +1,7 @@
-//! Packs the parts of a chunk: which of its records are packed next, and how small.
+//! Packs a chunk in parts: decides which records to pack next, and how small.
 //!
-//! The first part is all that is not done, and nearly always the only one. Others follow for records whose group was refused,
-//! whose request paused without room for its body, or which were refused alone.
+//! The first part holds all records that are not done, and usually it is the only one. More follow for records whose
+//! group was refused, whose request paused without room for its body, or that were refused alone.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,18 +20,18 @@ use crate::kinesis::stream::Stream;
 use crate::pack::{BodyPool, Limits, Packer, RequestSettings};
 use crate::record_set::RecordSet;
 
-/// Records of a chunk that are packed in the same way.
+/// Records of a chunk that are packed the same way.
 #[derive(Default)]
 pub(super) struct Part {
-    /// `None` for all but those that are done or were refused alone.
+    /// `None`: all except those done or refused alone.
     records: Option<RecordSet>,
-    /// Most records of a group.
+    /// Most records per group.
     group_records: Option<usize>,
-    /// Whether each record goes alone.
+    /// Whether each record gets a request of its own.
     alone: bool,
-    /// How often they were sent before.
+    /// How many times they were tried before.
     tries: Tries,
-    /// When they may be sent.
+    /// When they may be sent, if not now.
     pub(super) not_before: Option<Instant>,
 }
 
@@ -39,8 +39,8 @@ pub(super) struct Part {
 pub(super) struct Packing {
     pub(super) stream: Stream,
     pub(super) requests: RequestSettings,
-    /// Held by the flush whose requests are being packed. Chunks are packed one after the other, in the order they came, so
-    /// that the first is done first and the host can free it.
+    /// Held by the flush that is packing. Chunks are packed one at a time, in the order they came, so that the host
+    /// can free the first one soonest.
     pub(super) packing_lock: Mutex<()>,
     pub(super) bodies: Rc<BodyPool>,
     pub(super) compressor: SharedCompressor,
@@ -51,7 +51,7 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// The packing lock; `None` when the flush is over before.
+    /// Waits for the packing lock. Returns `None` if the flush ends first.
     pub(super) async fn lock(&self, flush: &Flush) -> Option<MutexGuard<'_, ()>> {
         if let Ok(guard) = self.packing_lock.try_lock() {
             return Some(guard);
@@ -62,7 +62,7 @@ impl Packing {
         guard
     }
 
-    /// A packer for the records of a part.
+    /// Creates a packer for the records of a part.
     pub(super) fn packer<'a>(&'a self, chunk: &'a [u8], tag: &'a [u8], flush: &Flush, part: &mut Part) -> Packer<'a> {
         let packer = match part.records.take() {
             Some(records) => Packer::new(chunk, tag, &self.stream, &self.requests, RecordSet::default()).only(records),
@@ -88,7 +88,7 @@ impl Packing {
         batch.map(|batch| Attempt::new(batch, part.tries.clone()))
     }
 
-    /// How large requests may be at present.
+    /// The current size limits.
     fn limits(&self, part: &Part) -> Limits {
         let max = Limits::of(&self.requests);
         let limits = Limits {
@@ -100,7 +100,7 @@ impl Packing {
         if part.alone { limits.alone() } else { limits }
     }
 
-    /// What to pack once more, if anything.
+    /// The next part to pack, if any.
     pub(super) fn next_part(&self, flush: &Flush) -> Option<Part> {
         if flush.is_over() {
             return None;

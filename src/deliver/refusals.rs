@@ -1,8 +1,8 @@
-//! What to do about a request that Kinesis refuses for its content.
+//! Handles requests that Kinesis refuses because of their content.
 //!
-//! First the record at fault is found: the service names it, or the request is halved until the record is alone, and groups
-//! are taken apart. A record is given up only when it was refused alone twice and another of a later request was accepted in
-//! between ([`super::evidence`]). Until then the ledger remembers that it was refused alone, from one flush to the next.
+//! First the record at fault is found: the service names it, or the request is halved until one record is left, and
+//! groups are split up. A record is given up only if it was refused alone twice and a record of a later request was
+//! accepted in between ([`super::evidence`]). Until then the ledger remembers the refusal across flushes.
 
 use super::attempt::Attempt;
 use super::evidence::Evidence;
@@ -14,10 +14,10 @@ use crate::kinesis::verdict::Refusal;
 use crate::pack::RequestSettings;
 use crate::record_set::RecordSet;
 
-/// After this many refusals in a row a flush ends: the records are probably not at fault.
+/// A flush ends after this many refusals in a row: the records are probably not at fault.
 pub(super) const MAX_IN_A_ROW: usize = 8;
 
-/// Finds records that are at fault, and decides when to give them up.
+/// Finds records at fault and decides when to give them up.
 pub(super) struct Refusals {
     pub(super) evidence: Evidence,
     pub(super) sizes: Sizes,
@@ -31,7 +31,7 @@ impl Refusals {
         Refusals { evidence: Evidence::default(), sizes, reporter }
     }
 
-    /// Closes in on the record that makes a batch unacceptable. Returns what is to be sent of the batch.
+    /// Narrows the search for the record that makes a batch unacceptable. Returns what to send next.
     pub(super) fn split(&self, attempt: Attempt, refusal: &Refusal, flush: &Flush) -> Vec<Attempt> {
         let Attempt { batch, tries, .. } = attempt;
         let count = batch.entries().len();
@@ -50,8 +50,8 @@ impl Refusals {
         vec![part(&|index| index >= half), part(&|index| index < half)]
     }
 
-    /// Notes that an entry was refused alone or by name, at the time `then`. Returns whether that is news: it is not for a group
-    /// that was made before the limit of its size was lowered.
+    /// Notes that an entry was refused, alone or by name, at the time `then`. Returns whether this is news; it is not
+    /// for a group made before the size limit was lowered.
     pub(super) fn refused_alone(
         &self,
         batch: &Batch,
@@ -89,7 +89,7 @@ impl Refusals {
         }
     }
 
-    /// Gives up a record that is proven to be at fault, and remembers any other.
+    /// Gives up a record that is proven to be at fault; remembers any other.
     fn give_up_or_remember(&self, record: u32, reason: &str, then: u64, flush: &Flush) {
         let first = flush.refusals.borrow().refused_at.get(&record).copied();
         if first.is_some_and(|first| self.evidence.accepted_since(first)) {
@@ -100,8 +100,8 @@ impl Refusals {
         }
     }
 
-    /// Records refused alone that are worth another try, each once in a flush: those of earlier flushes, and those after whose
-    /// refusal others were accepted.
+    /// Refused records worth another try, each once per flush: those of earlier flushes, and those refused before
+    /// another record was accepted.
     pub(super) fn to_try_again(&self, flush: &Flush) -> Option<RecordSet> {
         let mut refusals = flush.refusals.borrow_mut();
         let done = flush.progress.done();
@@ -116,7 +116,7 @@ impl Refusals {
         (!records.is_empty()).then_some(records)
     }
 
-    /// Tells the operator when refused records are kept.
+    /// Tells the operator that refused records are kept.
     pub(super) fn report_kept(&self, flush: &Flush) {
         let refusals = flush.refusals.borrow();
         let done = flush.progress.done();

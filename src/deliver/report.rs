@@ -1,6 +1,6 @@
-//! What is counted and logged about records and flushes.
+//! Counts and logs what happens to records and flushes.
 //!
-//! Each cause has one line in the log however often it occurs ([`crate::log::Logger::folded`]).
+//! The log folds lines of the same cause ([`crate::log::Logger::folded`]).
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::metrics::{Metric, Metrics, RefusalReason};
 use crate::pack::RecordIssue;
 use crate::record::{Alterations, Refusal};
 
-/// Counts and logs. A clone counts and logs in the same place.
+/// Counts and logs. Clones share the same counters and log.
 #[derive(Clone)]
 pub(super) struct Reporter {
     pub(super) log: Logger,
@@ -24,7 +24,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// Reports what the packer found wrong with a record.
+    /// Reports a problem that the packer found with a record.
     pub(super) fn record_issue(&self, record: u32, issue: RecordIssue, flush: &Flush) {
         match issue {
             RecordIssue::Refused(refusal) => {
@@ -61,7 +61,7 @@ impl Reporter {
         }
     }
 
-    /// Reports a record that Kinesis refuses for good.
+    /// Reports a record that Kinesis permanently refuses.
     pub(super) fn refused_by_kinesis(&self, record: u32, reason: &str, flush: &Flush) {
         let text = || format!("a record is refused by Kinesis: {reason}");
         self.lost(record, RefusalReason::ByKinesis, "refused by Kinesis", flush, text);
@@ -81,7 +81,7 @@ impl Reporter {
         self.log.folded(Level::Error, cause, text);
     }
 
-    /// Reports what keeps records from being delivered until an operator changes something.
+    /// Reports a problem that blocks delivery until an operator changes something.
     pub(super) fn needs_operator(&self, reason: &str, advice: &str) {
         self.log.folded(Level::Error, "operator", || {
             format!(
@@ -91,14 +91,14 @@ impl Reporter {
         });
     }
 
-    /// Reports that requests or groups are made smaller from now on.
+    /// Reports that requests or groups will be smaller from now on.
     pub(super) fn smaller(&self, what: &'static str, bytes: usize) {
         self.log.folded(Level::Warn, what, || {
             format!("{what} are too large for the stream or a proxy: from now on they have at most {bytes} bytes")
         });
     }
 
-    /// Reports a flush that lasted longer than `threshold`, and where its time went.
+    /// Reports a flush that took longer than `threshold`, and where its time went.
     pub(super) fn slow_flush(&self, took: Duration, threshold: Option<Duration>, limit: usize, flush: &Flush) {
         if threshold.is_none_or(|threshold| took <= threshold) {
             return;
@@ -119,7 +119,7 @@ impl Reporter {
         });
     }
 
-    /// Reports a flush that is left to Fluent Bit because its time was up.
+    /// Reports a flush whose rest is left to Fluent Bit because its time was up.
     pub(super) fn flush_timeout(&self, took: Duration) {
         self.log.folded(Level::Warn, "flush_timeout", || {
             format!(

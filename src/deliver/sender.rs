@@ -1,4 +1,4 @@
-//! Sends one request and reads its reply: judges, counts and, at the level "debug", explains it.
+//! Sends one request and reads its reply: judges it, counts it and, at log level "debug", explains it.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -20,14 +20,14 @@ use crate::redact::one_line;
 
 type Answer = Result<Response, TransportError>;
 
-/// How Kinesis says that a shard has too much to do.
+/// The error code for a shard over its limit.
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
-/// Sends requests, and keeps what their replies show about the stream.
+/// Sends requests, and learns about the stream from their replies.
 pub(super) struct Sender<T> {
     pub(super) transport: Rc<T>,
     pub(super) refusals: Rc<Refusals>,
-    /// The stream's shards, when records are aggregated by them.
+    /// The stream's shards, if records are aggregated by shard.
     pub(super) shards: Option<Rc<Shards>>,
     pub(super) incidents: Incidents,
     pub(super) reporter: Reporter,
@@ -42,7 +42,7 @@ pub(super) struct Reply {
 }
 
 impl<T: Transport> Sender<T> {
-    /// Sends an attempt. `is_retry` tells whether its records were sent before in this flush.
+    /// Sends an attempt. `is_retry`: whether its records were already sent in this flush.
     pub(super) async fn send(&self, attempt: &Attempt, is_retry: bool, flush: &Flush) -> Reply {
         let metrics = &self.reporter.metrics;
         let records = attempt.record_count() as u64;
@@ -79,12 +79,12 @@ impl<T: Transport> Sender<T> {
         Reply { number, sent_at, verdict }
     }
 
-    /// Prepares for another try after the credentials were refused. Returns whether it makes sense now.
+    /// Prepares another try after the credentials were refused. Returns whether a try now makes sense.
     pub(super) fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool {
         self.transport.renew(sent_at, server_time)
     }
 
-    /// Keeps what a reply shows about the stream and the way to it.
+    /// Learns about the stream and the network path from a reply.
     fn learn(&self, attempt: &Attempt, number: u64, answer: &Answer, verdict: &Verdict) {
         if verdict.accepts_any() {
             self.refusals.evidence.accepted(number);
@@ -101,7 +101,7 @@ impl<T: Transport> Sender<T> {
         }
     }
 
-    /// Warns when a reply's count of failed records contradicts its list. The list decides.
+    /// Warns when a reply's count of failed records contradicts its list. The list is used.
     fn compare_counts(&self, response: &Response, verdict: &Verdict) {
         let failed = match verdict {
             Verdict::Accepted => 0,
@@ -116,7 +116,7 @@ impl<T: Transport> Sender<T> {
         }
     }
 
-    /// Counts throttled records by shard. Returns how many they are; `None` when the reply says nothing about that.
+    /// Counts throttled records by shard. Returns their number, or `None` if the reply says nothing about it.
     fn throttled(&self, attempt: &Attempt, verdict: &Verdict, outcome: RequestOutcome) -> Option<u64> {
         match (verdict, outcome) {
             (Verdict::Accepted, _) => Some(0),
@@ -144,7 +144,7 @@ impl<T: Transport> Sender<T> {
     }
 }
 
-/// Counts a request among those in flight until it is dropped, even by a panic.
+/// Counts a request as in flight until dropped, even by a panic.
 struct InFlight<'a>(&'a Metrics);
 
 impl<'a> InFlight<'a> {
@@ -160,7 +160,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The outcome by which a request is counted.
+/// The outcome as which a request is counted.
 pub(crate) fn outcome(answer: &Answer, verdict: &Verdict) -> RequestOutcome {
     match (answer, verdict) {
         (Err(TransportError::NoCredentials(_)), _) => RequestOutcome::NoCredentials,
@@ -178,13 +178,13 @@ pub(crate) fn outcome(answer: &Answer, verdict: &Verdict) -> RequestOutcome {
     }
 }
 
-/// The outcome of an error code. Names of our own are none, whatever a reply says.
+/// The outcome of an error code, except for our own outcome names: a reply must not be able to produce those.
 fn of_code(code: &str) -> Option<RequestOutcome> {
     let is_code = code.starts_with(char::is_uppercase);
     RequestOutcome::ALL.iter().copied().find(|outcome| is_code && outcome.name() == code)
 }
 
-/// A request in one line, without anything of its content.
+/// Describes a request in one line, without any of its content.
 fn explain(
     attempt: &Attempt,
     flush: &Flush,
@@ -251,8 +251,8 @@ mod tests {
             assert_eq!(bench.flush(3).await, Outcome::Delivered);
             tokio::time::advance(Duration::from_secs(60)).await;
             assert_eq!(bench.flush(3).await, Outcome::Delivered);
-            let told = bench.log.lines().concat().contains("throttling has ended: 3 records were throttled");
-            assert_eq!(told, throttled, "{code}");
+            let is_logged = bench.log.lines().concat().contains("throttling has ended: 3 records were throttled");
+            assert_eq!(is_logged, throttled, "{code}");
         }
     }
 
@@ -262,9 +262,9 @@ mod tests {
         let failed = r#"{"FailedRecordCount":0,"Records":[{"ErrorCode":"InternalFailure"}]}"#;
         let bench = Bench::new(vec![Answer::Body(accepted), Answer::Body(failed)]);
         assert_eq!(bench.flush(1).await, Outcome::Delivered);
-        assert_eq!(bench.sizes(), [1], "what is accepted is not sent again");
+        assert_eq!(bench.sizes(), [1], "accepted records are not sent again");
         assert_eq!(bench.flush(1).await, Outcome::Delivered);
-        assert_eq!(bench.sizes(), [1, 1, 1], "what failed is");
+        assert_eq!(bench.sizes(), [1, 1, 1], "failed ones are");
         let is_about_counts = |line: &&String| line.contains("counts");
         assert_eq!(
             bench.log.lines().iter().filter(is_about_counts).collect::<Vec<_>>(),

@@ -1,7 +1,7 @@
-//! Keeps a map of the stream's shards: records of different keys may share an aggregate when their keys belong to one shard.
+//! Keeps a map of the stream's shards, so that records whose keys belong to one shard can share an aggregate.
 //!
-//! An old map, or none, loses nothing, so there is no hurry. A fleet that starts together, or sees the same split, must not
-//! ask together: a stream answers 1,000 calls of `ListShards` per second, from all callers
+//! An outdated map loses no records, so updates are not urgent. Instances that start together or see the same split
+//! must not call together: a stream allows 1,000 `ListShards` calls per second over all callers
 //! (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read 2026-11).
 
 use std::cell::{Cell, RefCell};
@@ -24,39 +24,39 @@ use crate::kinesis::stream::Stream;
 use crate::log::{Level, duration};
 use crate::pack::Aggregation;
 
-/// Jitter for the first `ListShards` call and for those after resharding: 10,000 instances then make 333 calls per second.
+/// Jitter of the first `ListShards` call and of those after resharding: 333 calls per second from 10,000 instances.
 const JITTER: Duration = Duration::from_secs(30);
-/// Least time between two calls, however long resharding goes on.
+/// Minimum time between two calls, however long resharding takes.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
-/// Average time between two calls when nothing changes; it varies by half.
+/// Average time between two calls when nothing changes; varies by ±50 %.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// Average time after a failure. Doubles with each further one, up to the interval.
+/// Average time before retrying a failed call. Doubles with each failure, up to `INTERVAL`.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
-/// Longest time for all pages of an answer.
+/// Longest time for all pages of a list.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The stream's shards, as far as they are known.
 #[derive(Default)]
 pub(super) struct Shards {
     map: RefCell<Option<Rc<ShardMap>>>,
-    /// Notified when a reply shows that the map is old.
+    /// Notified when a reply shows that the map is outdated.
     pub(super) outdated: Notify,
     failures: Cell<u32>,
 }
 
 impl Shards {
-    /// An empty map, if records are aggregated by shard.
+    /// Creates an empty map if records are aggregated by shard.
     pub(super) fn if_used(aggregation: Option<Aggregation>) -> Option<Rc<Shards>> {
         let is_used = matches!(aggregation, Some(Aggregation::Kpl { by_shard: true, .. }));
         is_used.then(Rc::default)
     }
 
-    /// The map, when there is one.
+    /// The map, if there is one.
     pub(super) fn map(&self) -> Option<Rc<ShardMap>> {
         self.map.borrow().clone()
     }
 
-    /// Checks whether records went to the shards that they were packed for, which only tells whether the map is old.
+    /// Checks whether records went to the shards they were packed for. If not, the map is outdated.
     pub(super) fn compare(&self, batch: &Batch, response: &Response) {
         let Some(map) = self.map() else { return };
         let Some(ids) = response.shard_ids(batch.entries().len()) else { return };
@@ -66,7 +66,7 @@ impl Shards {
         }
     }
 
-    /// The time until the next call, unless a reply shows earlier that the shards changed.
+    /// The time until the next call if no reply shows a change earlier.
     fn interval(&self, random: &mut SmallRng) -> Duration {
         let average = match self.failures.get() {
             0 => INTERVAL,
@@ -80,7 +80,7 @@ fn jitter(random: &mut SmallRng) -> Duration {
     JITTER.mul_f64(random.random())
 }
 
-/// Calls `ListShards` now and then.
+/// Calls `ListShards` periodically.
 pub(super) struct ShardWatcher<T> {
     pub(super) shards: Rc<Shards>,
     pub(super) transport: Rc<T>,
@@ -105,7 +105,8 @@ impl<T: Transport> ShardWatcher<T> {
         }
     }
 
-    /// Waits until a reply shows that the map is old, and then for a while. Never ends after a failure, which has its own pause.
+    /// Waits until a reply shows that the map is outdated, plus jitter. Never returns after a failure, which has its
+    /// own pause.
     async fn outdated(&self) {
         let refreshed_at = Instant::now();
         self.shards.outdated.notified().await;

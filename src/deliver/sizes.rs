@@ -1,20 +1,20 @@
-//! The sizes of requests and groups that get through to Kinesis, where the settings allow more.
+//! The request and group sizes that actually reach Kinesis, when the settings allow more.
 //!
-//! Proxies and load balancers have limits of their own, and a stream may take smaller records than `max_record_size` says.
-//! What is refused for its size is sent in smaller pieces, and later requests are no larger than what got through.
+//! Proxies and load balancers have their own limits, and a stream's record limit may be below `max_record_size`. What
+//! is refused as too large is sent in smaller pieces, and later requests are no larger than what got through.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After this long without a refusal a limit is raised by a quarter, because it may have changed.
+/// After this long without a refusal the limit rises by a quarter, in case the real one has changed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Both limits.
 pub(super) struct Sizes {
     pub(super) request: SizeLimit,
-    /// Of several records that share one of the request.
+    /// For aggregated records.
     pub(super) group: SizeLimit,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct SizeLimit {
     /// What the settings allow.
     max: usize,
     now: Cell<usize>,
-    /// The largest size that was accepted since the limit was lowered.
+    /// The largest size accepted since the limit was lowered.
     passed: Cell<usize>,
     changed_at: Cell<Option<Instant>>,
 }
@@ -53,8 +53,8 @@ impl SizeLimit {
         }
     }
 
-    /// Notes that this many bytes were refused, and how many the service allows, if it said so. If they are within the limit,
-    /// lowers it and returns true.
+    /// Notes that this many bytes were refused, and how many the service allows if it said so. If `bytes` is within
+    /// the current limit, lowers the limit and returns true.
     pub(super) fn refused(&self, bytes: usize, allowed: Option<usize>) -> bool {
         if bytes > self.now.get() {
             return false;
@@ -77,14 +77,14 @@ mod tests {
     async fn it_halves_until_something_passes_and_creeps_up_again() {
         let limit = SizeLimit::new(1000);
         assert!(limit.refused(900, None));
-        assert!(!limit.refused(800, None), "made before the limit was lowered");
+        assert!(!limit.refused(800, None), "packed before the limit was lowered");
         assert!(limit.refused(450, None));
         assert_eq!(limit.get(), 225);
         limit.accepted(220);
         tokio::time::advance(PROBE_INTERVAL).await;
         assert_eq!(limit.get(), 281);
         assert!(limit.refused(270, None));
-        assert_eq!(limit.get(), 220, "what passed before, not half of what did not");
+        assert_eq!(limit.get(), 220, "the accepted size, not half of the refused one");
         for _ in 0..7 {
             tokio::time::advance(PROBE_INTERVAL).await;
             limit.get();

@@ -1,23 +1,23 @@
-//! The memory of bodies that were sent, for the next ones.
+//! Reuses the memory of sent bodies.
 
 use std::cell::RefCell;
 
 use crate::kinesis::request::Batch;
 
-/// Most bytes that are kept while nothing is sent: the bodies of a few requests of 500 usual lines.
+/// Most bytes kept while idle: the bodies of a few requests with 500 typical lines.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Bodies that are not needed any more.
+/// Bodies that are no longer needed.
 #[derive(Debug, Default)]
 pub struct BodyPool(RefCell<Vec<Vec<u8>>>);
 
 impl BodyPool {
-    /// One of them, if there are any.
+    /// Takes one, or a new empty one.
     pub(super) fn take(&self) -> Vec<u8> {
         self.0.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps one, if it is not too much.
+    /// Keeps a body unless the pool is full.
     pub(super) fn give_back(&self, body: Vec<u8>) {
         let mut kept = self.0.borrow_mut();
         if body.capacity() + kept.iter().map(Vec::capacity).sum::<usize>() <= MOST_BYTES {
@@ -25,7 +25,7 @@ impl BodyPool {
         }
     }
 
-    /// Keeps the body of a batch that is done, unless a request still has it.
+    /// Keeps the body of a finished batch unless a request still uses it.
     pub fn keep(&self, batch: Batch) {
         if let Some(body) = batch.into_body() {
             self.give_back(body);

@@ -1,4 +1,4 @@
-//! What packing a batch needs besides the batch.
+//! What packing needs besides the batch.
 
 use rand::rngs::SmallRng;
 
@@ -8,18 +8,18 @@ use super::settings::Limits;
 use crate::record::partition_key::Key;
 use crate::record::{Alterations, Encoder};
 
-/// The chunk's events, and how they become records.
+/// The chunk's events, and what turns them into records.
 pub(super) struct PackContext<'c, 'a> {
     pub(super) events: &'c mut SelectedEvents<'a>,
     pub(super) encoder: &'c mut Encoder<'a>,
     pub(super) random: &'c mut SmallRng,
-    /// Told what happens to a record, by its index.
+    /// Called with what is wrong with a record, and the record's index.
     pub(super) report: &'c mut dyn FnMut(u32, RecordIssue),
     pub(super) limits: Limits,
 }
 
 impl PackContext<'_, '_> {
-    /// Appends the record of the next event that can be sent to `out`, writes its key over `key`, and returns its index.
+    /// Appends the next record that can be sent to `out`, overwrites `key` with its key, and returns its index.
     #[inline]
     pub(super) fn next_record(&mut self, key: &mut Key, out: &mut Vec<u8>) -> Option<u32> {
         let start = out.len();

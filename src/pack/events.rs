@@ -1,4 +1,4 @@
-//! The events of a chunk that are packed.
+//! Selects the events of a chunk to pack.
 
 use crate::chunk::{Event, Events, NotAnEvent};
 use crate::msgpack::Reader;
@@ -8,26 +8,26 @@ use crate::record_set::RecordSet;
 #[derive(Clone)]
 pub(super) struct SelectedEvents<'a> {
     events: Events<'a>,
-    /// Records that need no sending any more.
+    /// Records that need not be sent again.
     done: RecordSet,
-    /// The only ones to pack, if not all others.
+    /// If set, the only records to pack.
     only: Option<RecordSet>,
     next: u32,
 }
 
 impl<'a> SelectedEvents<'a> {
-    /// All events of `chunk`, but those that are `done`.
+    /// Selects all events of `chunk` except those that are `done`.
     pub(super) fn all_but(done: RecordSet, chunk: &'a [u8]) -> Self {
         SelectedEvents { events: Events::new(chunk), done, only: None, next: 0 }
     }
 
-    /// Selects only these, whatever was done.
+    /// Selects only these records, done or not.
     pub(super) fn select(&mut self, records: RecordSet) {
         self.done = RecordSet::default();
         self.only = Some(records);
     }
 
-    /// How many events the chunk has, whether they are selected or not.
+    /// The number of events in the chunk, selected or not.
     pub(super) fn count_all(&self) -> usize {
         self.next as usize + self.events.clone().count()
     }
@@ -37,7 +37,7 @@ impl<'a> SelectedEvents<'a> {
         !self.done.contains(record) && self.only.as_ref().is_none_or(|only| only.contains(record))
     }
 
-    /// [`Events::pass`] over a selected event, with its index.
+    /// Like [`Events::pass`], for the next selected event. Also returns its index.
     #[inline]
     pub(super) fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<(u32, T)> {
         let record = self.next;

@@ -1,9 +1,9 @@
-//! Several records as one Kinesis record.
+//! Packs several records into one Kinesis record.
 //!
-//! A shard takes 1,000 records a second, however small: small records fill it long before its megabyte. Records of one
-//! partition key share a [`Group`], and those without a key share one under a random key. Different keys do only when
-//! they are known to belong to the same shard ([`ShardMap`]): a consumer drops what is not of its shard. Within a key
-//! nothing overtakes, and no group outlives its chunk.
+//! A shard takes 1,000 records per second of any size, so small records reach that limit long before its limit of one
+//! megabyte. Records with the same partition key share a [`Group`]; those without a key share one under a random key.
+//! Records with different keys share one only if they are known to belong to the same shard ([`ShardMap`]), because a
+//! consumer drops records of other shards. Records with the same key stay in order, and no group outlives its chunk.
 
 use std::rc::Rc;
 
@@ -17,18 +17,18 @@ use crate::kinesis::request::{BatchBuilder, Group, Wire};
 use crate::kinesis::shards::ShardMap;
 use crate::record::partition_key::Key;
 
-/// Collects records in groups.
+/// Collects records into groups.
 pub(super) struct Groups {
     open: Open,
     ready: Ready,
-    /// The group that goes into the batch next.
+    /// The group that is added to the batch next.
     next: Option<Group>,
-    /// The record that is being written, and its key.
+    /// The record being written, and its key.
     record: Vec<u8>,
     key: Key,
 }
 
-/// Groups that may grow.
+/// Groups that are still growing.
 enum Open {
     Kpl(Kpl),
     Lines(Lines),
@@ -43,14 +43,14 @@ impl Groups {
         Groups { open, ready: Ready::default(), next: None, record: Vec::new(), key: Key::default() }
     }
 
-    /// The shards, by which records of different keys may share an aggregate of [`Aggregation::Kpl`].
+    /// Sets the shards by which records of different keys may share an aggregate ([`Aggregation::Kpl`]).
     pub(super) fn set_shards(&mut self, shards: Rc<ShardMap>) {
         if let Open::Kpl(kpl) = &mut self.open {
             kpl.set_shards(shards);
         }
     }
 
-    /// Puts the record that was written into a group.
+    /// Puts the record that was just written into a group.
     fn collect(&mut self, index: u32, context: &mut PackContext<'_, '_>) {
         match &mut self.open {
             Open::Kpl(kpl) => kpl.add(index, &self.record, &self.key, context, &mut self.ready),

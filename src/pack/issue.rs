@@ -1,15 +1,15 @@
-//! What goes wrong with a single record.
+//! What can be wrong with a single record.
 
 use crate::chunk::NotAnEvent;
 use crate::record::{Alterations, Refusal};
 
-/// Something about an event that its owner may want to know.
+/// Something about an event that the user should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordIssue {
-    /// An event that cannot become a record, and is never sent.
+    /// An event that cannot become a record and is not sent.
     Refused(Refusal),
-    /// Bytes that are no event, and are never sent.
+    /// Bytes that are not an event and are not sent.
     NotAnEvent(NotAnEvent),
-    /// A record that is sent, but not as the event was.
+    /// A record that is sent, but changed.
     Altered(Alterations),
 }

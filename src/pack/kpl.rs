@@ -1,4 +1,4 @@
-//! Records in aggregates of the Kinesis Producer Library, one open for each partition key, or for each shard.
+//! Packs records into aggregates of the Kinesis Producer Library, one open per partition key or per shard.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,15 +11,15 @@ use crate::kinesis::request::Group;
 use crate::kinesis::shards::{Shard, ShardMap, hash_key};
 use crate::record::partition_key::Key;
 
-/// The aggregates that are open.
+/// The open aggregates.
 pub(super) struct Kpl {
     max_bytes: usize,
     max_records: usize,
-    /// Those of one key each.
+    /// Those with a single key each.
     by_key: KeyedLru<OpenAggregate>,
     shards: Rc<ShardMap>,
-    /// Those of all keys of a shard, by the start of its range. Each has records of this chunk in it, so that many shards
-    /// need no more memory than few.
+    /// Those of one shard each, by the start of its hash range. Each contains at least one record of this chunk, so
+    /// the number of shards does not matter for memory.
     by_shard: BTreeMap<u128, OpenAggregate>,
 }
 
@@ -27,15 +27,15 @@ pub(super) struct Kpl {
 struct OpenAggregate {
     aggregate: Aggregate,
     records: Vec<u32>,
-    /// The key that it is sent under, that of its first record. Without a shard it is the key of all of its records, and
-    /// those without a key take it: a consumer drops an aggregate in which a key is of another shard.
+    /// The key of its first record, under which it is sent. Without a shard, all its records have this key, and
+    /// records without a key take it: a consumer drops an aggregate that contains a key of another shard.
     key: String,
     random_key: bool,
-    /// The shard of all of its records, whose explicit hash key each of them has.
+    /// The shard of all its records. Each record then carries the shard's explicit hash key.
     shard: Option<Rc<Shard>>,
 }
 
-/// A record that is to be put into an aggregate.
+/// A record to put into an aggregate.
 struct Record<'a> {
     index: u32,
     key: &'a str,
@@ -43,11 +43,11 @@ struct Record<'a> {
     data: &'a [u8],
 }
 
-/// How large an aggregate may be.
+/// The maximum size of an aggregate.
 struct Most {
     records: usize,
     bytes: usize,
-    /// The key included.
+    /// Includes the key.
     bytes_with_key: usize,
 }
 
@@ -57,12 +57,12 @@ impl Kpl {
         Kpl { max_bytes, max_records, by_key, shards: Rc::default(), by_shard }
     }
 
-    /// Lets records share an aggregate when they belong to the same of these shards.
+    /// Lets records share an aggregate if they belong to the same one of these shards.
     pub(super) fn set_shards(&mut self, shards: Rc<ShardMap>) {
         self.shards = shards;
     }
 
-    /// Puts a record into an aggregate. One that is too large for any goes alone, after those before it.
+    /// Puts a record into an aggregate. If it is too large for one, it goes alone, after the records before it.
     pub(super) fn add(&mut self, index: u32, data: &[u8], key: &Key, context: &PackContext<'_, '_>, ready: &mut Ready) {
         let record = Record { index, key: key.as_str(), random_key: key.random().is_some(), data };
         let most = Most {
@@ -81,7 +81,7 @@ impl Kpl {
         self.by_key.with(name, |open| open.add(&record, None, &most, ready));
     }
 
-    /// The shard of a record, where the map has one. A record without a key may go to any.
+    /// The shard of a record, if known. A record without a key may go to any.
     fn shard_of(&self, record: &Record<'_>) -> Option<Rc<Shard>> {
         if record.random_key || self.shards.is_empty() {
             return None;
@@ -89,7 +89,7 @@ impl Kpl {
         self.shards.owner(hash_key(record.key)).cloned()
     }
 
-    /// Completes all of them.
+    /// Completes all aggregates.
     pub(super) fn close(&mut self, ready: &mut Ready) {
         let by_shard = std::mem::take(&mut self.by_shard).into_values();
         self.by_key.take_all().chain(by_shard).for_each(|mut open| open.close(ready));
@@ -126,7 +126,7 @@ impl OpenAggregate {
         size <= most.bytes.min(most.bytes_with_key.saturating_sub(self.key.len()))
     }
 
-    /// Makes a group of its records, and starts over.
+    /// Completes the aggregate and starts a new one.
     fn close(&mut self, ready: &mut Ready) {
         let (key, random_key, shard) = (std::mem::take(&mut self.key), self.random_key, self.shard.take());
         if self.records.is_empty() {

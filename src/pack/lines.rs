@@ -1,4 +1,4 @@
-//! Records joined to blocks of lines, one open for each partition key.
+//! Joins records into blocks of lines, one open per partition key.
 
 use super::context::PackContext;
 use super::issue::RecordIssue;
@@ -9,13 +9,13 @@ use crate::kinesis::request::Group;
 use crate::record::Alterations;
 use crate::record::partition_key::Key;
 
-/// Text is collected up to 16 times the limit of a Kinesis record before it is compressed: few logs shrink more. What does
-/// not fit starts the next block.
+/// Buffer up to 16 times the record limit before compressing; few logs compress better. What does not fit starts the
+/// next block.
 const TEXT_FOR_A_BLOCK: usize = 16;
-/// Most text that is collected, in bytes, where records may be larger than that allows.
+/// Most bytes of text to buffer, if the record limit would allow more.
 const MOST_TEXT: usize = 16 << 20;
 
-/// The blocks that are open.
+/// The open blocks.
 #[derive(Default)]
 pub(super) struct Lines {
     open: KeyedLru<Block>,
@@ -23,9 +23,9 @@ pub(super) struct Lines {
 
 #[derive(Default)]
 struct Block {
-    /// Lines, each ended by a newline.
+    /// The lines, each ending with a newline.
     text: Vec<u8>,
-    /// Where each record ends in the text.
+    /// Where each record ends in `text`.
     ends: Vec<usize>,
     records: Vec<u32>,
     /// The user's key; empty for records without one.
@@ -33,7 +33,7 @@ struct Block {
 }
 
 impl Lines {
-    /// Puts a record into a block.
+    /// Adds a record to a block.
     pub(super) fn add(
         &mut self,
         index: u32,
@@ -52,7 +52,7 @@ impl Lines {
         });
     }
 
-    /// Completes all of them.
+    /// Completes all blocks.
     pub(super) fn close(&mut self, context: &mut PackContext<'_, '_>, ready: &mut Ready) {
         self.open.take_all().for_each(|mut block| block.close(context, ready));
     }
@@ -73,7 +73,7 @@ impl Block {
         }
     }
 
-    /// Most bytes of data of several lines.
+    /// Most bytes of data for several lines.
     fn limit(&self, context: &PackContext<'_, '_>) -> usize {
         context.encoder.max_bytes().min(context.limits.group_bytes).saturating_sub(self.key_bytes())
     }
@@ -82,7 +82,7 @@ impl Block {
         if self.key.is_empty() { RANDOM_KEY_LENGTH } else { self.key.len() }
     }
 
-    /// Makes groups of all of its lines.
+    /// Makes groups of all the lines.
     fn close(&mut self, context: &mut PackContext<'_, '_>, ready: &mut Ready) {
         if context.encoder.compresses() {
             while !self.records.is_empty() {
@@ -95,8 +95,8 @@ impl Block {
         }
     }
 
-    /// Makes a group of as many lines as fit, compressed. A line that is too large for any is cut and goes alone, or is
-    /// refused.
+    /// Makes a group of as many lines as fit when compressed. A line too large for any group is cut and sent alone,
+    /// or refused.
     fn compress(&mut self, context: &mut PackContext<'_, '_>, ready: &mut Ready) {
         let limit = self.limit(context);
         let mut data = ready.buffer();
@@ -104,7 +104,7 @@ impl Block {
         if count == 0 {
             count = 1;
             data.clear();
-            // Alone it may have all of a Kinesis record, whatever groups are held to.
+            // Alone, it may use the whole size of a Kinesis record, whatever the group limit.
             let limit = context.encoder.max_bytes().saturating_sub(self.key_bytes());
             let line = self.text.get(..self.end_of(1)).unwrap_or_default();
             let index = self.records.first().copied().unwrap_or_default();
@@ -130,7 +130,7 @@ impl Block {
         count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or_default()
     }
 
-    /// Takes the first `count` lines out.
+    /// Removes the first `count` lines.
     fn forget(&mut self, count: usize) -> Vec<u32> {
         let end = self.end_of(count);
         self.text.drain(..end);

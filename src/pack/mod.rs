@@ -1,7 +1,7 @@
-//! Records into requests, under every limit of Kinesis.
+//! Packs records into requests, under every limit of Kinesis.
 //!
-//! Pure: bytes in, batches out. The next batch is written while others are on their way, so a [`Packer`] makes one batch
-//! at a time.
+//! Pure: bytes in, batches out. A [`Packer`] makes one batch at a time, so that the next is packed while others are
+//! in flight.
 
 mod body_pool;
 mod context;
@@ -36,7 +36,7 @@ pub use body_pool::BodyPool;
 pub use issue::RecordIssue;
 pub use settings::{Aggregation, Limits, RequestSettings};
 
-/// Makes batches of a chunk's events.
+/// Packs the events of a chunk into batches.
 pub struct Packer<'a> {
     stream: &'a Stream,
     settings: &'a RequestSettings,
@@ -44,22 +44,22 @@ pub struct Packer<'a> {
     events: SelectedEvents<'a>,
     encoder: Encoder<'a>,
     entries: Entries,
-    /// Bytes of the largest body so far: the next one will need about as many.
+    /// The size of the largest body so far, as an estimate for the next.
     body_bytes: usize,
-    /// Records of the last batch.
+    /// The number of records in the last batch.
     records: usize,
     /// Where bodies come from.
     pool: Option<&'a BodyPool>,
 }
 
-/// What the entries of batches are.
+/// How the entries of batches are made.
 enum Entries {
     Singles(Singles),
     Groups(Box<Groups>),
 }
 
 impl<'a> Packer<'a> {
-    /// A packer for the events of `chunk`, but those that are `done`.
+    /// Creates a packer for the events of `chunk` except those that are `done`.
     pub fn new(
         chunk: &'a [u8],
         tag: &'a [u8],
@@ -85,18 +85,18 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// The same for only these records of the chunk.
+    /// Packs only these records of the chunk.
     pub fn only(mut self, records: RecordSet) -> Self {
         self.events.select(records);
         self
     }
 
-    /// Keeps to other limits from here on. Groups that are complete stay as they are.
+    /// Applies other limits from here on. Complete groups stay as they are.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
-    /// The same, by the shards that the stream has, as far as they are known.
+    /// Aggregates by the stream's shards, as far as they are known.
     pub fn with_shards(mut self, shards: Option<Rc<ShardMap>>) -> Self {
         if let (Entries::Groups(groups), Some(shards)) = (&mut self.entries, shards) {
             groups.set_shards(shards);
@@ -104,25 +104,25 @@ impl<'a> Packer<'a> {
         self
     }
 
-    /// The same, with bodies written over those that are not needed any more.
+    /// Reuses the bodies in `pool`.
     pub fn with_body_pool(mut self, pool: &'a BodyPool) -> Self {
         self.pool = Some(pool);
         self
     }
 
-    /// The same, with a compressor that packers use in turns: one has it only while it makes a batch.
+    /// Shares a compressor with other packers; each uses it only while making a batch.
     pub fn with_compressor(mut self, shared: &'a SharedCompressor) -> Self {
         self.encoder = self.encoder.with_compressor(shared);
         self
     }
 
-    /// How many events the chunk has, whether they are packed or not.
+    /// The number of events in the chunk, packed or not.
     pub fn events(&self) -> usize {
         self.events.count_all()
     }
 
-    /// The next batch, as full as the limits allow; `None` when the chunk is done. `report` hears what is not sent, or not
-    /// as it came, with its index.
+    /// The next batch, as full as the limits allow; `None` at the end of the chunk. `report` is called with the index
+    /// of each record that is changed or not sent.
     pub fn next_batch(&mut self, random: &mut SmallRng, report: &mut dyn FnMut(u32, RecordIssue)) -> Option<Batch> {
         match self.settings.protocol {
             Protocol::Json => self.next_batch_in::<Json>(random, report),
@@ -167,7 +167,7 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// Adds entries until the batch is full or the chunk is at its end. An empty batch takes an entry of any size.
+/// Adds entries until the batch is full or the chunk ends. An empty batch takes an entry of any size.
 fn fill<W: Wire>(batch: &mut BatchBuilder<W>, source: &mut impl Source, context: &mut PackContext<'_, '_>) {
     let Limits { request_records, request_bytes, .. } = context.limits;
     while let Some(bytes) = source.next(batch, context) {

@@ -1,4 +1,4 @@
-//! Groups that are complete.
+//! Complete groups.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use crate::kinesis::request::Group;
 #[derive(Default)]
 pub(super) struct Ready {
     groups: VecDeque<Group>,
-    /// Memory for the data of another one.
+    /// A buffer for the next group's data.
     scratch: Vec<u8>,
 }
 
@@ -17,12 +17,12 @@ impl Ready {
         self.groups.push_back(group);
     }
 
-    /// The first of them.
+    /// Removes the first group.
     pub(super) fn pop(&mut self) -> Option<Group> {
         self.groups.pop_front()
     }
 
-    /// Puts one back to the front.
+    /// Puts a group back at the front.
     pub(super) fn put_back(&mut self, group: Group) {
         self.groups.push_front(group);
     }
@@ -31,13 +31,13 @@ impl Ready {
         self.groups.is_empty()
     }
 
-    /// An empty buffer for the data of a group, used before if possible: where a quarter of a megabyte is freed and
-    /// allocated again and again, the system clears the same memory each time.
+    /// An empty buffer for a group's data, reused if possible: freeing and allocating a quarter of a megabyte each
+    /// time makes the system clear the same memory over and over.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.scratch)
     }
 
-    /// Takes a buffer back that [`Ready::buffer`] may return.
+    /// Takes back a buffer for [`Ready::buffer`].
     pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
         self.scratch = buffer;
     }

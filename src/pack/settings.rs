@@ -1,4 +1,4 @@
-//! What the configuration says about requests, and the limits they have at present.
+//! Settings for requests, and the current size limits.
 
 use crate::kinesis::limits;
 use crate::kinesis::request::Protocol;
@@ -7,31 +7,31 @@ use crate::record::RecordSettings;
 /// What requests look like.
 #[derive(Clone, Debug)]
 pub struct RequestSettings {
-    /// How they are written.
+    /// The wire format.
     pub protocol: Protocol,
-    /// Most records of a request.
+    /// Most records in a request.
     pub max_records: usize,
-    /// Most bytes of a request, data and partition keys. A single record above it goes alone.
+    /// Most bytes of data and partition keys in a request. A larger single record goes alone.
     pub max_bytes: usize,
-    /// How several records share one of the request's, if they do.
+    /// How several records share one Kinesis record, if they do.
     pub aggregation: Option<Aggregation>,
-    /// The records in it.
+    /// Settings for the records.
     pub record: RecordSettings,
 }
 
 /// How several records become one Kinesis record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregation {
-    /// In the container of Amazon's Kinesis Producer Library ([`crate::kinesis::kpl`]).
+    /// In aggregates of the Kinesis Producer Library ([`crate::kinesis::kpl`]).
     Kpl {
-        /// Most bytes of a container. It is never larger than a record may be, in any case.
+        /// Most bytes of an aggregate. The record limit applies as well.
         max_bytes: usize,
-        /// Most records in one.
+        /// Most records in an aggregate.
         max_records: usize,
-        /// Whether records of different keys share one when they belong to the same shard.
+        /// Whether records with different keys share an aggregate if they belong to the same shard.
         by_shard: bool,
     },
-    /// One after the other, each ended by a newline. Compression packs them together.
+    /// Joined, each ending with a newline, and usually compressed together.
     Lines,
 }
 
@@ -48,8 +48,8 @@ impl Default for RequestSettings {
 }
 
 impl RequestSettings {
-    /// Bytes that the first body of a chunk may need, when all of the chunk may be in it: memory that is not written to
-    /// costs nothing, and a body that outgrows its memory is copied.
+    /// A capacity for the first body of a chunk that is enough if the whole chunk fits into it: memory that is never
+    /// written costs nothing, but a body that outgrows its memory is copied.
     pub(super) fn body_bytes(&self, chunk: &[u8]) -> usize {
         if self.record.compression.is_some() {
             return 0;
@@ -63,21 +63,21 @@ impl RequestSettings {
     }
 }
 
-/// How large requests and groups may become, if less than the settings allow.
+/// The current size limits, which may be below the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most records of a request.
+    /// Most records in a request.
     pub request_records: usize,
-    /// Most bytes of a request, data and partition keys. A single record above it goes alone.
+    /// Most bytes of data and partition keys in a request. A larger single record goes alone.
     pub request_bytes: usize,
-    /// Most records of the chunk that share one of the request.
+    /// Most records of the chunk in a group.
     pub group_records: usize,
-    /// Most bytes that several of them take together. A single one above it goes alone.
+    /// Most bytes of a group of several records. A larger single record goes alone.
     pub group_bytes: usize,
 }
 
 impl Limits {
-    /// Those of the settings.
+    /// The limits from the settings.
     pub fn of(settings: &RequestSettings) -> Limits {
         Limits {
             request_records: settings.max_records,
@@ -87,7 +87,7 @@ impl Limits {
         }
     }
 
-    /// Each record of the chunk in a request of its own.
+    /// Limits each request to one record of the chunk.
     pub fn alone(self) -> Limits {
         Limits { request_records: 1, group_records: 1, ..self }
     }

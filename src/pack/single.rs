@@ -1,4 +1,4 @@
-//! Each record as a Kinesis record of its own.
+//! Sends each record as a Kinesis record of its own.
 
 use super::context::PackContext;
 use super::source::Source;
@@ -11,7 +11,7 @@ pub(super) struct Singles {
     /// The index of the record in the open entry.
     index: u32,
     key: Key,
-    /// The data of a record that found the last batch full.
+    /// The data of a record that did not fit into the last batch.
     kept: Option<Vec<u8>>,
 }
 

@@ -3,10 +3,10 @@
 use super::context::PackContext;
 use crate::kinesis::request::{BatchBuilder, Wire};
 
-/// Makes entries of the chunk's events, one after the other.
+/// Turns the chunk's events into entries, one by one.
 pub(super) trait Source {
-    /// Makes the next entry and returns how many bytes of it Kinesis will count; `None` at the end of the chunk. Its data
-    /// may be written into `batch`, as the open entry.
+    /// Makes the next entry and returns its size as Kinesis counts it, in bytes; `None` at the end of the chunk. Its
+    /// data may already be in `batch`, as the open entry.
     fn next<W: Wire>(&mut self, batch: &mut BatchBuilder<W>, context: &mut PackContext<'_, '_>) -> Option<usize>;
 
     /// Adds this entry to the batch.

@@ -585,7 +585,8 @@ async fn a_flush_ends_when_its_time_is_over_and_keeps_what_it_got_done() {
     assert_eq!(bench.accepted(), ids(0..12));
 }
 
-/// Flushes that waited for the packing lock went on packing, so that the entries they had taken were gone when time was up.
+/// Flushes that waited for the packing lock went on packing, so that the entries they had taken were gone when time
+/// was up.
 #[tokio::test(start_paused = true)]
 async fn no_flush_begins_after_the_host_began_to_leave_and_all_entries_stay() {
     let bench = Bench::with(vec![], |settings, _| (settings.retries, settings.concurrency) = (0, 4));

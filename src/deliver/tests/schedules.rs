@@ -1,9 +1,9 @@
 //! Thousands of random schedules of faults in virtual time, each checked for the promise: nothing lost, nothing twice.
 //!
-//! A simulated Kinesis throttles, fails, breaks connections before and after it stored the records, and answers nonsense. For
-//! a while something on the way refuses every request, and some records are at fault for good. A simulated Fluent Bit flushes
-//! several chunks at a time, retries those that are answered "retry", and restarts. A failing schedule prints the command that
-//! repeats it.
+//! A simulated Kinesis throttles, fails, breaks connections before and after it stored the records, and answers
+//! nonsense. For a while something on the way refuses every request, and some records are at fault for good. A
+//! simulated Fluent Bit flushes several chunks at a time, retries those that are answered "retry", and restarts. A
+//! failing schedule prints the command that repeats it.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -94,8 +94,8 @@ impl Transport for Simulated {
     }
 }
 
-/// What a consumer finds in a Kinesis record. It drops an aggregate whose records have other keys than it was sent under,
-/// as they may be of another shard.
+/// What a consumer finds in a Kinesis record. It drops an aggregate whose records have other keys than it was sent
+/// under, as they may be of another shard.
 fn user_records(data: &[u8], key: &str) -> Vec<String> {
     let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
     if !data.starts_with(&kpl::MAGIC) {

@@ -269,7 +269,8 @@ fn cbor(body: &[u8]) -> Vec<(Vec<u8>, String)> {
         .collect()
 }
 
-/// The C plugin's own vectors (tests/internal/aws_aggregation.c): of 100 bytes ten records of ten fit, the next does not.
+/// The C plugin's own vectors (tests/internal/aws_aggregation.c): of 100 bytes ten records of ten fit, the next does
+/// not.
 #[test]
 fn a_block_is_filled_to_the_last_byte_as_the_c_plugins() {
     let chunk: Vec<u8> = (0..11).flat_map(|_| event("", "x")).collect();
