@@ -31,21 +31,21 @@ use crate::kinesis::request::Protocol;
 use crate::log::duration;
 use crate::redact::one_line;
 
-/// Largest reply that is read, in bytes. A reply to 500 records has about 100 KiB, a page of 10,000 shards some 4 MiB.
+/// Largest reply to read, in bytes. A reply to 500 records has about 100 KiB, a page of 10,000 shards about 4 MiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
-/// How much of an error reply is read: its status is enough, and any proxy may have written the page.
+/// Most bytes of an error reply to read: the status is enough, and any proxy may have written the page.
 const MAX_ERROR_BYTES: usize = 256 << 10;
-/// A clock that is off by less than this is not corrected: AWS allows five minutes.
+/// Clock differences below this are not corrected; AWS allows five minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
-/// What Kinesis is asked to do.
+/// An operation of Kinesis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Take records.
+    /// Store records.
     PutRecords,
     /// List the stream's shards. Always in JSON.
     ListShards,
@@ -60,25 +60,25 @@ impl Operation {
     }
 }
 
-/// Something that posts a request's body and returns the reply: the client below, or a test's.
+/// Sends a request and returns the reply: the client below, or a test's.
 pub trait Transport: 'static {
     /// Posts `body` and returns the complete reply.
     fn send(&self, operation: Operation, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
 
-    /// Prepares for another try after the service refused the credentials or the signature of a request that was sent at
-    /// `sent_at`: corrects the clock if it differs from the server's, drops the credentials at most once a minute. Returns
-    /// whether another try makes sense now.
+    /// Prepares for another try after the service refused the credentials or signature of a request sent at
+    /// `sent_at`. Corrects the clock if it differs from the server's, and drops the credentials at most once a
+    /// minute. Returns whether another try makes sense now.
     fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool;
 }
 
 /// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportError {
-    /// Nothing could be signed, so nothing was sent.
+    /// The request could not be signed, so nothing was sent.
     NoCredentials(String),
     /// No connection: nothing was sent.
     Connect(String),
-    /// The connection broke or time ran out after the request was on its way: whether Kinesis has the records is unknown.
+    /// The connection broke or timed out after the request was sent. Whether Kinesis has the records is unknown.
     Ambiguous(String),
 }
 
@@ -93,21 +93,21 @@ impl fmt::Display for TransportError {
     }
 }
 
-/// One instance's connections to Kinesis.
+/// The connections of one output to Kinesis.
 pub struct Client {
     connector: Connector,
     pool: RefCell<Pool>,
     requests: Requests,
     credentials: CredentialsCache,
     clock: Arc<dyn Clock>,
-    /// Seconds that the server's clock is ahead of ours.
+    /// Seconds by which the server's clock is ahead of ours.
     clock_offset: Cell<i64>,
     clock_corrected_at: Cell<Option<Instant>>,
     request_timeout: Option<Duration>,
 }
 
 impl Client {
-    /// A client without connections; they are opened by `connector` as needed.
+    /// Creates a client; `connector` opens connections as needed.
     pub fn new(
         connector: Connector,
         credentials: CredentialsCache,
@@ -127,7 +127,7 @@ impl Client {
         }
     }
 
-    /// Fetches credentials now, so that the log shows at the start whether there are any.
+    /// Fetches credentials now, so that the log shows at startup whether there are any.
     pub async fn credentials(&self, patience: Duration) -> Result<Credentials, String> {
         self.credentials.get_within(patience).await
     }
@@ -202,7 +202,7 @@ impl Transport for Client {
         let connection = capture_connection(&mut request);
         let result = self.exchange_in_time(request, &connection).await;
         match &result {
-            // What broke one connection may have broken others that look open: the next try gets a new one.
+            // What broke one connection may have broken others that still look open, so use new ones.
             Err(TransportError::Ambiguous(_)) => drop(self.pool.replace(pool(self.connector.clone()))),
             _ => retire_if_old(&connection),
         }
@@ -225,25 +225,25 @@ impl Transport for Client {
     }
 }
 
-/// Makes the requests of one client, which differ in operation, body, date and signature.
+/// Builds the requests of one client, which differ in operation, body, date and signature.
 pub struct Requests {
     uri: Uri,
-    /// The form of `PutRecords`.
+    /// The wire format of `PutRecords`.
     protocol: Protocol,
-    /// What every request has.
+    /// The headers that all requests share.
     headers: HeaderMap,
     signer: Signer,
 }
 
 impl Requests {
-    /// Requests to `endpoint`, signed for `region`; `PutRecords` is written in `protocol`.
+    /// Creates requests to `endpoint`, signed for `region`; `PutRecords` uses `protocol`.
     pub fn new(endpoint: &Endpoint, region: Region, protocol: Protocol, user_agent: HeaderValue) -> Requests {
         let headers = HeaderMap::from_iter([(USER_AGENT, user_agent)]);
         let signer = Signer::new(region, endpoint.host_header());
         Requests { uri: endpoint.uri().clone(), protocol, headers, signer }
     }
 
-    /// The same, shown to a proxy that wants to know who asks.
+    /// Adds credentials for a proxy.
     pub fn with_proxy_authorization(mut self, authorization: Option<HeaderValue>) -> Requests {
         self.headers.extend(authorization.map(|authorization| (PROXY_AUTHORIZATION, authorization)));
         self

@@ -1,4 +1,4 @@
-//! Which open shards a stream has, asked of Kinesis.
+//! Lists the open shards of a stream.
 
 use std::fmt;
 
@@ -13,25 +13,26 @@ use crate::kinesis::stream::Stream;
 use crate::kinesis::verdict::{Verdict, describe, verdict};
 use crate::redact::one_line;
 
-/// Shards of one page. 10,000 is the most that is allowed
-/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read 2026-11), the default 1,000.
+/// Shards per page. 10,000 is the maximum
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read 2026-11); the default is
+/// 1,000.
 const PAGE_SHARDS: u32 = 10_000;
 
-/// No stream has more; a service that never comes to an end is not followed.
+/// No stream has more. Guards against a service that never ends its list.
 const MAX_PAGES: usize = 100;
 
-/// Why the shards of a stream are not known.
+/// Why the shards of a stream are unknown.
 #[derive(Debug)]
 pub(crate) enum ListShardsError {
-    /// There was no reply.
+    /// No reply.
     Transport(TransportError),
-    /// Kinesis answered with an error, as a log line may hold it.
+    /// An error reply, in a form that may be logged.
     Refused(String),
-    /// The shards in the reply are no partition of the hash keys.
+    /// The shards in the reply do not partition the hash keys.
     Shards(ShardError),
-    /// The reply names no open shard.
+    /// The reply contains no open shard.
     NoShard,
-    /// The reply does not end within a hundred pages.
+    /// The list has more than a hundred pages.
     TooManyPages,
 }
 
@@ -50,11 +51,11 @@ impl fmt::Display for ListShardsError {
 
 impl std::error::Error for ListShardsError {}
 
-/// Asks for the open shards of `stream`, page by page.
+/// Lists the open shards of `stream`, page by page.
 ///
 /// # Errors
 ///
-/// When there is no reply, an error, or one that cannot be used.
+/// There is no reply, an error, or an unusable reply.
 pub(crate) async fn list_shards<T: Transport>(transport: &T, stream: &Stream) -> Result<ShardMap, ListShardsError> {
     let mut shards = Vec::new();
     let mut body = first_page(stream);
@@ -74,7 +75,7 @@ pub(crate) async fn list_shards<T: Transport>(transport: &T, stream: &Stream) ->
     Err(ListShardsError::TooManyPages)
 }
 
-/// Sends a request, once more with other credentials when those it had are not accepted.
+/// Sends a request, and once more with other credentials if they were refused.
 async fn ask<T: Transport>(transport: &T, body: Bytes) -> Result<Response, TransportError> {
     let sent_at = Instant::now();
     let answer = transport.send(Operation::ListShards, body.clone()).await;
@@ -86,7 +87,7 @@ async fn ask<T: Transport>(transport: &T, body: Bytes) -> Result<Response, Trans
     }
 }
 
-/// A token names the stream already, and a request that names both is refused.
+/// The request for the first page. Later pages have a token, which implies the stream; naming both is an error.
 fn first_page(stream: &Stream) -> serde_json::Value {
     let name = if stream.is_arn() { "StreamARN" } else { "StreamName" };
     json!({ name: stream.as_str(), "MaxResults": PAGE_SHARDS, "ShardFilter": { "Type": "AT_LATEST" } })

@@ -1,4 +1,4 @@
-//! Kinesis: what it allows, what requests and replies look like, and what a reply means.
+//! Kinesis: its limits, requests and replies, and what a reply means.
 
 pub mod client;
 pub mod kpl;

@@ -1,12 +1,11 @@
-//! Partition keys drawn at random, which spread records evenly over the shards.
+//! Random partition keys, which spread records evenly over the shards.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Characters of a random key: six of 62 kinds are 35 bits, more than any number of shards needs to be loaded evenly, and
-/// every byte of a key is billed.
+/// Length of a random key. 62^6 keys (35 bits) spread evenly over any number of shards, and every byte is billed.
 pub const RANDOM_KEY_LENGTH: usize = 6;
 
 /// A key that spreads records evenly over the shards.
@@ -17,7 +16,7 @@ impl RandomKey {
     /// Draws a key.
     #[inline]
     pub fn draw(random: &mut SmallRng) -> Self {
-        // A fraction of one, whose digits to the base of 62 come out by multiplication.
+        // A fixed-point fraction: multiplying by 62 yields its base-62 digits one by one.
         let mut fraction: u64 = random.random();
         RandomKey(std::array::from_fn(|_| {
             let product = u128::from(fraction) * 62;
@@ -26,13 +25,13 @@ impl RandomKey {
         }))
     }
 
-    /// Its text: letters and digits, nothing that JSON escapes.
+    /// The key as bytes: letters and digits, which need no escaping in JSON.
     #[inline]
     pub fn as_bytes(&self) -> &[u8; RANDOM_KEY_LENGTH] {
         &self.0
     }
 
-    /// The same.
+    /// The key as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

@@ -11,7 +11,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Reads a name or an ARN. The error lists what is allowed.
+    /// Parses a name or an ARN. The error lists what is allowed.
     pub fn parse(text: &str) -> Result<Stream, String> {
         if let Some(arn) = text.strip_prefix("arn:") {
             return Self::parse_arn(text, arn)
@@ -33,17 +33,17 @@ impl Stream {
             .then(|| Stream { text: text.to_owned(), region: Some(region) })
     }
 
-    /// The name or the ARN, as it was written.
+    /// The name or ARN as configured.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it was given as an ARN.
+    /// Whether it is an ARN.
     pub fn is_arn(&self) -> bool {
         self.region.is_some()
     }
 
-    /// The region in its ARN.
+    /// The region in the ARN.
     pub fn region(&self) -> Option<Region> {
         self.region.clone()
     }

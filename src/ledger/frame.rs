@@ -5,9 +5,9 @@
 //! frame   length: 4  checksum of it: 4  note, in CBOR  checksum: 8
 //! ```
 //!
-//! Numbers are little-endian. A checksum also covers the position in the file, so that no frame can be taken for another. If
-//! the end of the file is missing, all whole frames count. Any other flaw makes the file unusable: the damaged part may have
-//! said that a chunk is done, and an entry that outlives its chunk could cost the records of another.
+//! Numbers are little-endian. A checksum also covers the position in the file, so no frame can be mistaken for
+//! another. If the file is truncated, all whole frames count. Any other damage makes the file unusable: the damaged
+//! part may have said that a chunk is done, and an entry that outlives its chunk could cost the records of another.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,17 +32,17 @@ const BEGUN: u8 = 4;
 pub(super) enum Note<'a> {
     /// From here on, `id` means this chunk.
     Open { id: u64, key: Key },
-    /// Records need no sending any more.
+    /// These records need not be sent again.
     Done { id: u64, records: &'a RecordSet },
-    /// Records were refused alone.
+    /// These records were refused alone.
     RefusedAlone { id: u64, records: &'a RecordSet },
-    /// Nothing of this chunk counts any more.
+    /// The chunk is forgotten.
     Gone { id: u64 },
     /// This many chunks have begun.
     Begun { id: u64 },
 }
 
-/// A chunk as a file knows it.
+/// A chunk in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chunk {
     pub(super) key: Key,
@@ -50,12 +50,12 @@ pub(super) struct Chunk {
     pub(super) refused_alone: RecordSet,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Nothing, or only zeros, as a power failure may leave it.
+    /// Empty or all zeros, as after a power failure.
     Empty,
-    /// It is not a ledger of any version.
+    /// Not a ledger of any version.
     Foreign,
     /// A ledger that cannot be used, and why.
     Unusable(String),
@@ -63,14 +63,14 @@ pub(super) enum Content {
     Ledger(Read),
 }
 
-/// A ledger, read.
+/// The content of a ledger.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
     pub(super) seed: u64,
     pub(super) chunks: BTreeMap<u64, Chunk>,
-    /// The highest id that was ever used in it.
+    /// The highest id ever used in it.
     pub(super) last_id: u64,
-    /// Bytes of a last frame whose end is missing.
+    /// The size in bytes of a truncated last frame.
     pub(super) torn: usize,
 }
 
@@ -78,7 +78,7 @@ fn checksum(seed: u64, bytes: &[u8]) -> u64 {
     XxHash3_128::oneshot_with_seed(seed, bytes) as u64
 }
 
-/// The checksum of a part of the file that begins at `place`.
+/// The checksum of a part of the file at `place`.
 fn checksum_at(place: u64, seed: u64, part: &[u8]) -> u64 {
     checksum(seed, &[&place.to_le_bytes(), part].concat())
 }
@@ -94,10 +94,10 @@ pub(super) fn write_header(out: &mut Vec<u8>, seed: u64, destination: &str) {
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// Writes a frame that will stand at `place` of the file.
+/// Writes a frame for the position `place` of the file.
 pub(super) fn write_frame(out: &mut Vec<u8>, seed: u64, place: u64, note: &Note<'_>) {
     let start = out.len();
-    // The checksum covers the place. That takes as many bytes as the beginning of the frame, which replaces it.
+    // The checksum covers the position. It takes as many bytes as the frame's beginning, which then replaces it.
     out.extend_from_slice(&place.to_le_bytes());
     // Writing to memory cannot fail.
     let written = write_note(&mut Encoder::new(&mut *out), note);
@@ -110,7 +110,7 @@ pub(super) fn write_frame(out: &mut Vec<u8>, seed: u64, place: u64, note: &Note<
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// The length of a note, and the checksum of that.
+/// The length of a note, and the checksum of that length.
 fn frame_beginning(seed: u64, place: u64, length: u32) -> [u8; 8] {
     let sum = checksum_at(place, seed, &length.to_le_bytes());
     (u64::from(length) | sum << 32).to_le_bytes()
@@ -135,7 +135,7 @@ fn write_note(out: &mut Encoder<&mut Vec<u8>>, note: &Note<'_>) -> Written {
     Ok(())
 }
 
-/// As runs: the number of records that are left out, then the number of those that follow.
+/// Run-length encoded: the number of records skipped, then the number included.
 fn write_records(out: &mut Encoder<&mut Vec<u8>>, records: &RecordSet) -> Written {
     let mut end = 0;
     for run in records.runs() {
@@ -145,7 +145,7 @@ fn write_records(out: &mut Encoder<&mut Vec<u8>>, records: &RecordSet) -> Writte
     Ok(())
 }
 
-/// Reads a file. It is a ledger only when it is of `destination`.
+/// Reads a file. It is a ledger only if it belongs to `destination`.
 pub(super) fn read(bytes: &[u8], destination: &str) -> Content {
     if bytes.iter().all(|&byte| byte == 0) {
         return Content::Empty;
@@ -180,7 +180,7 @@ fn read_header<'a>(bytes: &'a [u8], rest: &'a [u8]) -> Option<(u64, &'a [u8], &'
     (u64::from_le_bytes(*sum) == checksum_at(0, seed, covered)).then_some((seed, destination, rest))
 }
 
-/// `None` when it is damaged.
+/// Returns `None` if the file is damaged.
 fn read_frames(bytes: &[u8], mut rest: &[u8], seed: u64) -> Option<Read> {
     let mut read = Read { seed, ..Read::default() };
     loop {
@@ -204,7 +204,7 @@ fn read_frames(bytes: &[u8], mut rest: &[u8], seed: u64) -> Option<Read> {
 }
 
 impl Read {
-    /// Applies a note; `None` when it is invalid.
+    /// Applies a note. Returns `None` if it is invalid.
     fn note(&mut self, note: &[u8]) -> Option<()> {
         let mut decoder = Decoder::new(note);
         let kind = decoder.u8().ok()?;
@@ -238,7 +238,7 @@ impl Read {
     }
 }
 
-/// Reads runs; `None` when a chunk of this length cannot have such records, each of which takes at least a byte.
+/// Reads runs. Returns `None` if a chunk of this length cannot have these records; each takes at least a byte.
 fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnMut(Range<u32>)) -> Option<()> {
     let mut end = 0_u32;
     while decoder.position() < decoder.input().len() {
@@ -256,7 +256,7 @@ fn read_records(decoder: &mut Decoder<'_>, chunk_length: u64, mut each: impl FnM
 mod tests {
     use super::*;
 
-    /// A file that is there already has to be read by the next version.
+    /// The next version must be able to read existing files.
     #[test]
     fn the_bytes_of_a_file_are_what_they_always_were() {
         let records: RecordSet = [0, 1, 2, 7, 64, 65, 1000].into_iter().chain(300..500).collect();

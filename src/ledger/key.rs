@@ -2,8 +2,7 @@
 
 use twox_hash::XxHash3_128;
 
-/// A chunk's length, and a hash of its tag and its bytes. The hash has a random seed, so that nobody can make two chunks
-/// with the same one on purpose.
+/// A chunk's length and a hash of its tag and bytes. The hash has a random seed, so nobody can construct collisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) length: u64,

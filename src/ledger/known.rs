@@ -5,24 +5,24 @@ use std::cell::{Cell, RefCell};
 use super::key::Key;
 use crate::record_set::RecordSet;
 
-/// A chunk as the ledger and its file see it. Whoever changes it has to tell the file ([`super::Progress`] does).
+/// A chunk in the ledger and its file. Every change must also be written to the file ([`super::Progress`] does).
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) key: Key,
-    /// What the file calls the chunk.
+    /// The chunk's id in the file.
     pub(super) id: u64,
-    /// Whether the file says what `id` means.
+    /// Whether the file defines `id`.
     pub(super) is_named_in_file: Cell<bool>,
     pub(super) done: RefCell<RecordSet>,
     pub(super) refused_alone: RefCell<RefusedAlone>,
 }
 
-/// Records that were refused alone and are not proven to be at fault.
+/// Records that were refused alone but are not proven to be at fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RefusedAlone {
     /// The records.
     pub(crate) records: RecordSet,
-    /// The highest `at` of [`super::Progress::mark_refused_alone`]; 0 when an earlier process wrote all of them.
+    /// The highest `at` passed to [`super::Progress::mark_refused_alone`]; 0 if all come from an earlier process.
     pub(crate) latest: u64,
 }
 
@@ -31,7 +31,7 @@ impl Known {
         Known { key, id, ..Known::default() }
     }
 
-    /// The same, with what an earlier process knew.
+    /// Adds what an earlier process knew.
     pub(super) fn with_records(self, done: RecordSet, refused_alone: RecordSet) -> Known {
         let refused_alone = RefusedAlone { records: refused_alone, latest: 0 };
         Known { done: RefCell::new(done), refused_alone: RefCell::new(refused_alone), ..self }

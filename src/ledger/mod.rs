@@ -1,11 +1,11 @@
-//! What Kinesis already has of the chunks that Fluent Bit will bring again.
+//! Remembers which records of chunks in retry Kinesis already has.
 //!
-//! Fluent Bit retries whole chunks and gives them no id. So the ledger remembers a chunk that goes to retry by its length and
-//! a hash, with one bit for each record that is done. When the same bytes come again under the same tag, only the other
-//! records are sent. Equal chunks may take each other's entry; as each entry is used once, every record is still stored as
-//! often as it was handed over.
+//! Fluent Bit retries whole chunks and gives them no id. So the ledger identifies a chunk in retry by its length and
+//! a hash, with one bit per record that is done. When the same bytes come again under the same tag, only the other
+//! records are sent. Equal chunks may take each other's entry; as each entry is used once, every record is still
+//! stored as often as it was handed over.
 //!
-//! With a file ([`Ledger::open`]) this survives the end of the process, however it ends.
+//! With a file ([`Ledger::open`]), this survives the process, however it ends.
 
 mod frame;
 mod journal;
@@ -28,12 +28,12 @@ use waiting::{Entry, Waiting};
 
 pub use progress::Progress;
 
-/// What is known of the chunks of one instance.
+/// What is known of the chunks of one output.
 pub struct Ledger {
     waiting: RefCell<Waiting>,
     max_bytes: usize,
     seed: u64,
-    /// Chunks begun so far.
+    /// The number of chunks begun so far.
     begun: Cell<u64>,
     journal: Option<Rc<Journal>>,
 }
@@ -44,28 +44,28 @@ impl Debug for Ledger {
     }
 }
 
-/// A chunk that is being delivered. When it is dropped without [`done`](Self::done), the ledger keeps what is known of it for
+/// A chunk being delivered. If it is dropped without [`done`](Self::done), the ledger keeps what is known of it for
 /// Fluent Bit's retry.
 #[derive(Debug)]
 pub struct OpenChunk<'a> {
     ledger: Rc<Ledger>,
     tag: &'a [u8],
     chunk: &'a [u8],
-    /// Set once the chunk is hashed.
+    /// Set when the chunk has been hashed.
     key: Option<Key>,
     progress: Rc<Progress>,
     is_done: bool,
 }
 
 impl OpenChunk<'_> {
-    /// What is known of it. The tasks of its requests may hold this.
+    /// What is known of the chunk. Tasks of its requests may keep this.
     pub fn progress(&self) -> &Rc<Progress> {
         &self.progress
     }
 
-    /// Forgets it, because Fluent Bit will not bring it again. Call this before Fluent Bit gets the answer: if the process ends
-    /// between the two, the chunk is sent twice, while in the other order its entry would outlive it and could cost records of
-    /// an equal chunk.
+    /// Forgets the chunk because Fluent Bit will not bring it again. Call this before answering Fluent Bit: if the
+    /// process ends in between, the chunk is sent twice; in the other order, a stale entry could cost records of an
+    /// equal chunk.
     pub fn done(mut self) {
         self.is_done = true;
     }
@@ -84,21 +84,22 @@ impl Drop for OpenChunk<'_> {
 }
 
 impl Ledger {
-    /// An empty ledger, in memory only. Entries take at most `max_bytes`; the oldest go first.
+    /// Creates an empty ledger in memory. Entries take at most `max_bytes`; the oldest are dropped first.
     pub fn new(max_bytes: usize) -> Self {
         Ledger { waiting: RefCell::default(), max_bytes, seed: 0, begun: Cell::new(0), journal: None }
     }
 
-    /// The same, with another seed for its hashes.
+    /// Sets the seed of the hashes.
     pub fn with_seed(self, seed: u64) -> Self {
         Ledger { seed, ..self }
     }
 
-    /// A ledger that is also kept in the file `path`, and begins with what the file holds for the same `destination`.
+    /// Opens a ledger kept in the file `path`, starting with the file's content if it belongs to `destination`.
     ///
     /// # Errors
     ///
-    /// The path cannot be used; the text is for whoever configured it. Any other flaw of the file goes to the log.
+    /// The path cannot be used; the text is for the person who configured it. Other problems with the file are
+    /// logged.
     pub fn open(max_bytes: usize, path: PathBuf, destination: String, seed: u64, log: Logger) -> Result<Self, String> {
         let (journal, chunks) = Journal::open(path, destination, seed, log)?;
         let begun = Cell::new(journal.last_id());
@@ -111,12 +112,12 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// How many chunks it remembers.
+    /// The number of chunks remembered.
     pub(crate) fn len(&self) -> usize {
         self.waiting.borrow().len()
     }
 
-    /// Whether it remembers no chunk.
+    /// Whether no chunk is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -126,8 +127,8 @@ impl Ledger {
         self.waiting.borrow().bytes()
     }
 
-    /// Begins the delivery of a chunk and takes out what is known of it. Without a file, the chunk is hashed only when an entry
-    /// has its length.
+    /// Begins the delivery of a chunk and takes out what is known of it. Without a file, the chunk is hashed only if
+    /// an entry has its length.
     pub fn begin<'a>(self: &Rc<Self>, tag: &'a [u8], chunk: &'a [u8]) -> OpenChunk<'a> {
         let number = self.begun.get() + 1;
         self.begun.set(number);
@@ -148,11 +149,11 @@ impl Ledger {
         gone.iter().for_each(|entry| entry.progress.forget());
     }
 
-    /// Writes the file, if there is one, to the disk. To be called at the end.
+    /// Writes the file, if any, to disk. Call this at shutdown.
     ///
     /// # Errors
     ///
-    /// The file cannot be written; the text is a line for the log.
+    /// The file cannot be written; the text is a log line.
     pub(crate) fn save(&self) -> Result<(), String> {
         self.journal.as_ref().map_or(Ok(()), |journal| journal.save())
     }

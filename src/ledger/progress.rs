@@ -1,4 +1,4 @@
-//! The progress of one chunk, noted in the ledger's file, if there is one.
+//! The progress of one chunk, also noted in the ledger's file if there is one.
 
 use std::cell::{Ref, RefCell};
 use std::ops::Range;
@@ -9,22 +9,22 @@ use super::key::Key;
 use super::known::{Known, RefusedAlone};
 use crate::record_set::RecordSet;
 
-/// What is known of the records of one chunk. It outlives the flush, and tasks may hold it.
+/// What is known of the records of one chunk. It may outlive the flush, as tasks may hold it.
 #[derive(Debug, Default)]
 pub struct Progress {
     known: Rc<Known>,
-    /// Where changes are noted, as long as the chunk counts.
+    /// Where changes are noted, until the chunk is forgotten.
     journal: RefCell<Weak<Journal>>,
 }
 
 impl Progress {
-    /// The progress of a chunk that the journal keeps.
+    /// The progress of a chunk in the journal.
     pub(super) fn noted_in(journal: &Rc<Journal>, known: Rc<Known>) -> Progress {
         Progress { known, journal: RefCell::new(Rc::downgrade(journal)) }
     }
 
-    /// Marks records that need no sending any more: Kinesis accepted them, or they are refused for good. When this returns,
-    /// the file has them.
+    /// Marks records that need not be sent again: accepted by Kinesis, or refused for good. They are in the file when
+    /// this returns.
     pub fn mark_done(&self, records: impl IntoIterator<Item = u32>) {
         let journal = self.journal.borrow().upgrade();
         let mut new = RecordSet::default();
@@ -40,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// Marks neighbours together, which is much faster. Calls `new` with each run that was not all done.
+    /// Marks adjacent records together, which is much faster. Calls `new` with each run that was not fully done.
     fn mark_runs_done(&self, records: impl IntoIterator<Item = u32>, mut new: impl FnMut(Range<u32>)) {
         let (mut done, mut refused_alone) = (self.known.done.borrow_mut(), self.known.refused_alone.borrow_mut());
         let mut mark = |run: &Range<u32>| {
@@ -60,12 +60,12 @@ impl Progress {
         mark(&run);
     }
 
-    /// The records that need no sending any more.
+    /// The records that need not be sent again.
     pub(crate) fn done(&self) -> Ref<'_, RecordSet> {
         self.known.done.borrow()
     }
 
-    /// Marks a record that was refused alone, unless it is done; `at` is a counter of the caller's.
+    /// Marks a record as refused alone, unless it is done; `at` is a counter of the caller's.
     pub(crate) fn mark_refused_alone(&self, record: u32, at: u64) {
         if self.done().contains(record) {
             return;
@@ -85,7 +85,7 @@ impl Progress {
         self.known.refused_alone.borrow()
     }
 
-    /// Ends its life: the file forgets the chunk, and what a task still learns is not noted.
+    /// Makes the file forget the chunk. What tasks still learn is not noted any more.
     pub(super) fn forget(&self) {
         if let Some(journal) = self.journal.take().upgrade() {
             journal.note_gone(&self.known);

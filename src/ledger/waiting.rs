@@ -1,4 +1,4 @@
-//! The chunks that Fluent Bit may bring again: bounded in bytes, and each for a bounded time.
+//! The chunks that Fluent Bit may bring again, limited in bytes and in time.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -12,12 +12,13 @@ use super::progress::Progress;
 /// Approximate memory of an entry without its sets, in bytes.
 pub(super) const ENTRY_OVERHEAD: usize = 128;
 
-/// How long an entry waits for its chunk. Fluent Bit's scheduler retries a chunk within 2,001 seconds, give or take the ten
-/// of its interval (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is higher. An entry that is never
-/// forgotten could cost the records of a later chunk with the same bytes.
+/// How long an entry waits for its chunk. Fluent Bit retries a chunk within 2,001 seconds, ± its scheduler's interval
+/// of ten
+/// (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is higher. A stale entry could cost the
+/// records of a later chunk with the same bytes.
 pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(3600);
 
-/// How many other chunks may begin before an entry is forgotten. Unlike the time, this count survives restarts.
+/// How many other chunks may begin before an entry is dropped. Unlike the time, this count survives restarts.
 pub(super) const ENTRY_LIFE_CHUNKS: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Entry {
     }
 }
 
-/// Entries, the oldest first.
+/// Entries, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     entries: VecDeque<Entry>,
@@ -58,13 +59,13 @@ impl Waiting {
         self.entries.iter().any(|entry| entry.key.length == length)
     }
 
-    /// Takes out the oldest entry of a key.
+    /// Removes the oldest entry for a key.
     pub(super) fn take(&mut self, key: Key) -> Option<Rc<Progress>> {
         let position = self.entries.iter().position(|entry| entry.key == key)?;
         self.entries.remove(position).map(|entry| entry.progress)
     }
 
-    /// Adds an entry and returns those that have to go: the oldest, or the entry itself when it is larger than the bound.
+    /// Adds an entry. Returns those dropped: the oldest, or the entry itself if it exceeds the limit.
     pub(super) fn add(&mut self, entry: Entry, max_bytes: usize) -> Vec<Entry> {
         let mut bytes = entry.bytes();
         if bytes > max_bytes {
@@ -82,7 +83,7 @@ impl Waiting {
         gone
     }
 
-    /// Takes out what is too old at `now`, when `chunk` begins.
+    /// Removes entries that are too old at `now`, when `chunk` begins.
     pub(super) fn take_old(&mut self, now: Instant, chunk: u64) -> Vec<Entry> {
         let mut gone = Vec::new();
         while self.entries.front().is_some_and(|entry| entry.is_old(now, chunk)) {

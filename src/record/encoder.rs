@@ -1,4 +1,4 @@
-//! Events made records, one after the other.
+//! Turns events into records, one by one.
 
 use rand::rngs::SmallRng;
 
@@ -15,38 +15,38 @@ use crate::record::shape::Open;
 use crate::record::size::{self, Oversize};
 use crate::record::time::TimeWriter;
 
-/// Turns one event after the other into a record.
+/// Turns events into records, one by one.
 pub struct Encoder<'a> {
     settings: &'a RecordSettings,
     tag: &'a [u8],
-    /// Whether [`Encoder::encode_in_one_pass`] can do what the settings say.
+    /// Whether [`Encoder::encode_in_one_pass`] supports the settings.
     in_one_pass: bool,
-    /// Whether compression and size are left to the caller.
+    /// Whether the caller compresses and limits the size.
     makes_lines: bool,
     times: TimeWriter<'a>,
     time: Vec<u8>,
     shaped: Vec<u8>,
     open: Vec<Open>,
     compressor: Option<Compressor>,
-    /// Where the compressor comes from, and where it goes when idle.
+    /// Where the compressor comes from, and where it returns when idle.
     shared: Option<&'a SharedCompressor>,
-    /// How blocks of lines shrank so far.
+    /// The compression ratio of blocks of lines so far.
     ratio: f64,
-    /// The record before it is compressed.
+    /// The record before compression.
     plain: Vec<u8>,
 }
 
-/// What was done to an event to make it a record.
+/// How a record differs from its event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alterations {
-    /// It was cut, and had this many bytes before, partition key included.
+    /// If it was cut, its size before, in bytes, including the partition key.
     pub cut_from: Option<usize>,
-    /// It has nothing that could be its partition key, so it got a random one.
+    /// The event has no value under `partition_key`, so the record got a random key.
     pub no_partition_key: bool,
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder of events with `tag`.
+    /// Creates an encoder for events with `tag`.
     pub fn new(settings: &'a RecordSettings, tag: &'a [u8]) -> Self {
         Encoder {
             settings,
@@ -67,18 +67,18 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The same, with a compressor that others use too, in turns.
+    /// Shares a compressor with other encoders, one at a time.
     pub fn with_compressor(self, shared: &'a SharedCompressor) -> Self {
         Encoder { shared: Some(shared), ..self }
     }
 
-    /// The same for records that the caller joins to blocks: where the settings compress, what is encoded is neither
-    /// compressed nor cut. Both are left to [`Encoder::compress_lines`] and [`Encoder::compress_to_fit`].
+    /// For records that the caller joins into blocks. If the settings compress, records are neither compressed nor
+    /// cut here; the caller uses [`Encoder::compress_lines`] and [`Encoder::compress_to_fit`].
     pub fn for_lines(self) -> Self {
         Encoder { makes_lines: self.compresses(), ..self }
     }
 
-    /// Gives the shared compressor back until there is a record again.
+    /// Returns the shared compressor until the next record.
     pub fn pause(&mut self) {
         if let Some(shared) = self.shared
             && let Some(compressor) = self.compressor.take()
@@ -88,7 +88,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Most bytes of a record and its partition key.
+    /// Most bytes of a record, including its partition key.
     pub fn max_bytes(&self) -> usize {
         self.settings.max_bytes
     }
@@ -98,12 +98,12 @@ impl<'a> Encoder<'a> {
         self.settings.compression.is_some()
     }
 
-    /// Appends the record that `event` makes to `out` and writes its partition key over `key`. On an error both are
-    /// unspecified from where they were.
+    /// Appends the record of `event` to `out` and overwrites `key` with its partition key. On an error, what was
+    /// written to either is unspecified.
     ///
     /// # Errors
     ///
-    /// When the event cannot become a record.
+    /// The event cannot become a record.
     #[inline]
     pub fn encode(
         &mut self,
@@ -137,15 +137,16 @@ impl<'a> Encoder<'a> {
         Ok(Alterations { cut_from: is_cut.then_some(bytes + key.bytes()), no_partition_key })
     }
 
-    /// Whether [`Encoder::encode_in_one_pass`] does what the settings want: events as they are, in JSON, uncompressed,
-    /// with a random key.
+    /// Whether [`Encoder::encode_in_one_pass`] supports the settings: unchanged events as uncompressed JSON with
+    /// random keys.
     #[inline]
     pub fn can_in_one_pass(&self) -> bool {
         self.in_one_pass
     }
 
-    /// Fast path of [`Encoder::encode`]: finds the end of `body` by writing it, and returns the key. `None` if the slow
-    /// path is needed, always without [`Encoder::can_in_one_pass`]; `body` and `out` are then unspecified.
+    /// Fast path of [`Encoder::encode`]: finds the end of `body` while encoding it, and returns the key. Returns
+    /// `None` if the slow path is needed, and always if not [`Encoder::can_in_one_pass`]; `body` and `out` are then
+    /// unspecified.
     #[inline]
     pub fn encode_in_one_pass(
         &mut self,
@@ -165,7 +166,7 @@ impl<'a> Encoder<'a> {
         (out.len() - start + RANDOM_KEY_LENGTH <= self.settings.max_bytes).then_some(key)
     }
 
-    /// Writes the event's time, where the record has it in it.
+    /// Writes the event's time, if the record contains it.
     #[inline]
     fn write_time(&mut self, time: EventTime) {
         if self.settings.shape.time_key.is_some() || matches!(self.settings.format, Format::OutFile { .. }) {
@@ -192,8 +193,8 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Reads the partition key of an event or draws one. Returns whether it had to be drawn although the user wants one
-    /// of the event's values.
+    /// Reads an event's partition key or draws one. Returns whether one had to be drawn because the event has no
+    /// value under `partition_key`.
     #[inline]
     fn read_key(&mut self, body: &[u8], random: &mut SmallRng, key: &mut Key) -> bool {
         let wanted = &self.settings.partition_key;
@@ -207,7 +208,7 @@ impl<'a> Encoder<'a> {
         *wanted != PartitionKey::Random
     }
 
-    /// Keeps the data in `out` from `start` on within `room` bytes. Returns whether it was cut.
+    /// Cuts the data in `out` after `start` to `room` bytes. Returns whether anything was cut.
     #[inline]
     fn cut(&self, out: &mut Vec<u8>, start: usize, room: usize) -> Result<bool, Refusal> {
         if out.len() - start <= room {
@@ -222,11 +223,11 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Appends `plain`, compressed into `room` bytes, to `out`. Returns whether it was cut for that.
+    /// Compresses `plain` into at most `room` bytes and appends it to `out`. Returns whether it had to be cut.
     ///
     /// # Errors
     ///
-    /// When it does not fit and may not be cut, or the compression fails.
+    /// It does not fit and may not be cut, or compression fails.
     pub fn compress_to_fit(&mut self, plain: &[u8], room: usize, out: &mut Vec<u8>) -> Result<bool, Refusal> {
         let settings = self.settings;
         let compressor = self.compressor()?;
@@ -245,12 +246,12 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Appends as many lines of `text` as fit into `room` bytes, compressed together, to `out`, and returns how many.
-    /// `ends` has the end of each line.
+    /// Compresses as many lines of `text` together as fit into `room` bytes and appends them to `out`. Returns their
+    /// number. `ends` holds the end of each line.
     ///
     /// # Errors
     ///
-    /// When the compression fails.
+    /// Compression fails.
     pub fn compress_lines(
         &mut self,
         text: &[u8],

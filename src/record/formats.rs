@@ -1,6 +1,7 @@
-//! The formats a record can be sent in. Their bytes are those of Fluentd's formatters of the same names
-//! (<https://docs.fluentd.org/formatter>, read 2026-11), but JSON, which is always valid here.
+//! The formats of a record. The bytes match Fluentd's formatters of the same names
+//! (<https://docs.fluentd.org/formatter>, read 2026-11), except that JSON is always valid here.
 //!
+//! No format writes the final newline; [`crate::record::Encoder`] adds it.
 //! None of them ends in a newline here: [`crate::record::Encoder`] adds it.
 
 use memchr::memmem;
@@ -10,47 +11,48 @@ use crate::record::json;
 use crate::record::path::KeyPath;
 use crate::record::refusal::Refusal;
 
-/// What a record's bytes look like.
+/// The format of a record.
 #[derive(Clone, Debug)]
 pub enum Format {
     /// The event as JSON.
     Json,
-    /// One value alone: text and binary as they are, everything else as JSON. A record without it is refused.
+    /// A single value: text and binary unchanged, anything else as JSON. The record is refused if the value is
+    /// missing.
     Value(KeyPath),
-    /// One value alone, nothing when it is missing.
+    /// A single value, or nothing if it is missing.
     SingleValue(KeyPath),
     /// The event as msgpack.
     Msgpack,
     /// `label:value` pairs.
     Ltsv {
-        /// Between two pairs.
+        /// Between pairs.
         delimiter: String,
         /// Between a label and its value.
         label_delimiter: String,
     },
-    /// Values in quotes.
+    /// Quoted values.
     Csv {
-        /// The values' places.
+        /// The paths of the values.
         fields: Vec<KeyPath>,
-        /// Between two values.
+        /// Between values.
         delimiter: String,
     },
-    /// Values as they are.
+    /// Unquoted values.
     Tsv {
-        /// The values' places.
+        /// The paths of the values.
         fields: Vec<KeyPath>,
-        /// Between two values.
+        /// Between values.
         delimiter: String,
     },
     /// Time, tag and the event as JSON.
     OutFile {
-        /// Between the three.
+        /// Between the three fields.
         delimiter: String,
     },
 }
 
 impl Format {
-    /// Appends the event's `body` to `out`; `time` and `tag` are its time as text and its tag.
+    /// Appends the event's `body` to `out`. `time` is the event's time as text.
     pub fn write(&self, body: &[u8], time: &[u8], tag: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
             Format::Json => json::write(body, out),
@@ -75,12 +77,12 @@ impl Format {
         }
     }
 
-    /// Whether the bytes are text that an end of line can follow.
+    /// Whether the output is text, so that a newline may follow.
     pub fn is_text(&self) -> bool {
         !matches!(self, Format::Msgpack)
     }
 
-    /// Whether backslashes in the bytes may be JSON's.
+    /// Whether backslashes in the output may be JSON escapes.
     pub fn holds_json(&self) -> bool {
         matches!(self, Format::Json | Format::OutFile { .. })
     }
@@ -92,7 +94,7 @@ fn json_null(out: &mut Vec<u8>) {
     out.extend_from_slice(b"null");
 }
 
-/// Writes a value as text: strings and binary as they are, everything else as JSON.
+/// Writes a value as text: strings and binary unchanged, anything else as JSON.
 fn write_text(value: Option<&[u8]>, nil: fn(&mut Vec<u8>), out: &mut Vec<u8>) -> Result<(), Refusal> {
     let Some(value) = value else { return Ok(()) };
     match Reader::new(value).token()? {
@@ -144,7 +146,7 @@ fn write_quoted(value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Replaces every `pattern` in `out` from `start` on.
+/// Replaces every `pattern` in `out` after `start`.
 fn replace_in(out: &mut Vec<u8>, start: usize, pattern: &[u8], replacement: &[u8]) {
     let text = out.get(start..).unwrap_or_default();
     if pattern.is_empty() || memmem::find(text, pattern).is_none() {

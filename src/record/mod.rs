@@ -1,8 +1,7 @@
-//! An event as the bytes to send.
+//! Turns an event into the bytes to send.
 //!
-//! [`RecordSettings`] is what the configuration says about that, [`Encoder`] does it: reads the partition key, takes
-//! the entries that are sent, writes them in their format, ends them with a newline, compresses them, and keeps the
-//! record within its size.
+//! [`RecordSettings`] says how; [`Encoder`] does it: reads the partition key, selects entries, formats them, ends the
+//! record with a newline, compresses it, and keeps it within its size limit.
 
 mod encoder;
 pub(crate) mod formats;

@@ -16,40 +16,40 @@ pub enum PartitionKey {
     Value(KeyPath),
 }
 
-/// The partition key of one record. The next record's is written over it, into the same memory.
+/// The partition key of one record. The memory is reused for the next record's key.
 #[derive(Debug, Default)]
 pub struct Key {
     random: Option<RandomKey>,
-    /// The user's key, when it is not a random one.
+    /// The user's key, if the key is not random.
     text: String,
 }
 
 impl Key {
-    /// As text.
+    /// The key as text.
     #[inline]
     pub fn as_str(&self) -> &str {
         self.random.as_ref().map_or(&self.text, RandomKey::as_str)
     }
 
-    /// The key, if it was drawn at random.
+    /// The key, if it is random.
     #[inline]
     pub fn random(&self) -> Option<RandomKey> {
         self.random
     }
 
-    /// Its length in bytes.
+    /// The length in bytes.
     #[inline]
     pub fn bytes(&self) -> usize {
         if self.random.is_some() { RANDOM_KEY_LENGTH } else { self.text.len() }
     }
 
-    /// Makes it a random one.
+    /// Sets a random key.
     #[inline]
     pub(crate) fn set_random(&mut self, key: RandomKey) {
         self.random = Some(key);
     }
 
-    /// Makes it what `write` appends to an empty text, if that returns `true`. Returns the same.
+    /// Sets the key to what `write` appends to an empty text, if it returns `true`. Returns the result of `write`.
     #[inline]
     pub(super) fn set(&mut self, write: impl FnOnce(&mut String) -> bool) -> bool {
         self.text.clear();
@@ -62,7 +62,7 @@ impl Key {
 }
 
 impl PartitionKey {
-    /// Reads what the user wrote: `$TAG` or a path.
+    /// Parses the option's value: `$TAG` or a path.
     pub fn parse(text: &str) -> Result<PartitionKey, String> {
         match text {
             "$TAG" => Ok(PartitionKey::Tag),
@@ -70,8 +70,8 @@ impl PartitionKey {
         }
     }
 
-    /// Appends the key of an event to `out`; `time` is the key and the text of the entry that will hold its time. `false`
-    /// when the event has no key: strings and binary, numbers and booleans are one, but not when they are empty.
+    /// Appends the key of an event to `out`. `time` is the key and the text of the entry that will hold the event's
+    /// time. Returns `false` if there is no key: only non-empty strings and binary, numbers and booleans are keys.
     #[inline]
     pub fn read(&self, body: &[u8], time: Option<(&str, &[u8])>, tag: &[u8], out: &mut String) -> bool {
         match self {
@@ -98,7 +98,7 @@ fn write_value(value: &[u8], out: &mut String) -> bool {
     }
 }
 
-/// Appends as many characters of `text` as a key may have; each byte that is not UTF-8 becomes one U+FFFD.
+/// Appends as many characters of `text` as a key may have. Each byte that is not UTF-8 becomes one U+FFFD.
 fn write_text(text: &[u8], out: &mut String) -> bool {
     if let Ok(text) = simdutf8::basic::from_utf8(text)
         && text.len() <= MAX_PARTITION_KEY_CHARACTERS

@@ -1,10 +1,10 @@
-//! The place of a value in a record.
+//! The path to a value in a record.
 
 use std::fmt;
 
 use crate::msgpack::{Reader, Token};
 
-/// Keys from the record's top down to a value.
+/// The keys that lead from the top of a record to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPath {
     keys: Vec<String>,
@@ -13,7 +13,7 @@ pub struct KeyPath {
 const ALLOWED: &str = "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']";
 
 impl KeyPath {
-    /// Reads `key`, `a->b->c` or `$a['b']['c']`; the error lists what is allowed.
+    /// Parses `key`, `a->b->c` or `$a['b']['c']`. The error lists what is allowed.
     pub fn parse(text: &str) -> Result<KeyPath, String> {
         let keys = match text.strip_prefix('$') {
             Some(accessor) => accessor_keys(accessor),
@@ -30,7 +30,7 @@ impl KeyPath {
         &self.keys
     }
 
-    /// The value's bytes in `map`, a complete msgpack map; of several equal keys the last one counts.
+    /// Finds the value's bytes in `map`, a complete msgpack map. If a key repeats, the last one counts.
     #[inline]
     pub fn find<'a>(&self, map: &'a [u8]) -> Option<&'a [u8]> {
         self.keys.iter().try_fold(map, |map, key| entry(map, key.as_bytes()))
@@ -43,7 +43,7 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// The keys of `name['key']["key"]`, the name or the keys may be missing.
+/// The keys of `name['key']["key"]`. Either the name or the brackets may be missing.
 fn accessor_keys(text: &str) -> Option<Vec<String>> {
     let (name, mut rest) = text.split_at(text.find('[').unwrap_or(text.len()));
     if name.starts_with('.') {
@@ -53,9 +53,9 @@ fn accessor_keys(text: &str) -> Option<Vec<String>> {
     while !rest.is_empty() {
         let quoted = rest.strip_prefix('[')?;
         let quote = quoted.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
-        let (key, behind) = quoted.get(1..)?.split_once(quote)?;
+        let (key, after) = quoted.get(1..)?.split_once(quote)?;
         keys.push(key.to_owned());
-        rest = behind.strip_prefix(']')?;
+        rest = after.strip_prefix(']')?;
     }
     Some(keys)
 }

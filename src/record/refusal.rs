@@ -5,26 +5,26 @@ use std::fmt;
 use crate::compress::CompressError;
 use crate::msgpack::Malformed;
 
-/// How many levels of maps and arrays a record may have. The encoder recurses, and the delivery thread's stack of 2 MiB
-/// holds this many levels several times over (a test proves it).
+/// Most levels of nested maps and arrays in a record. The encoder recurses; this many levels fit several times into
+/// the delivery thread's stack of 2 MiB (tested).
 pub(super) const MAX_DEPTH: u32 = 1024;
 
-/// How many levels a map or an array counts for that is a key: it is written as text within text, and each such step
-/// doubles the backslashes before its quotes. So at most four of them can be nested.
+/// How many levels a map or array counts if it is a key: it becomes text within text, and each such step doubles the
+/// backslashes before quotes. At most four can be nested.
 pub(super) const KEY_LEVELS: u32 = 250;
 
-/// Why an event cannot become a record. No retry cures any of these.
+/// Why an event cannot become a record. Retries do not help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Maps and arrays are nested deeper than `MAX_DEPTH`; a map or array that is a key counts for `KEY_LEVELS`.
     TooDeep,
-    /// The record and its partition key are larger than allowed, and cannot or may not be cut.
+    /// Record and partition key are larger than allowed and cannot or may not be cut.
     TooLarge,
-    /// The encoder of the compression fails, for want of memory.
+    /// The compressor failed, out of memory.
     Compression,
-    /// The event has nothing under the key that alone is sent.
+    /// The event has no value under `log_key`, the only one that is sent.
     NoLogKey,
-    /// The body is no complete msgpack.
+    /// The body is not complete msgpack.
     Malformed(Malformed),
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How many of `depth` levels are left after going down by `levels`.
+/// The levels left of `depth` after descending `levels`.
 pub(super) fn deeper(depth: u32, levels: u32) -> Result<u32, Refusal> {
     depth.checked_sub(levels).ok_or(Refusal::TooDeep)
 }

@@ -1,4 +1,4 @@
-//! What the configuration says about records.
+//! Settings for records.
 
 use crate::compress::Kind;
 use crate::kinesis::limits;
@@ -11,35 +11,35 @@ use crate::record::time::TimeFormat;
 /// What records look like.
 #[derive(Clone, Debug)]
 pub struct RecordSettings {
-    /// Which entries are sent, under which keys.
+    /// Which entries are sent, and under which keys.
     pub shape: Shape,
-    /// How the event's time is written.
+    /// The format of the event's time.
     pub time_format: TimeFormat,
-    /// How they are written.
+    /// The format of the record.
     pub format: Format,
-    /// Whether a newline ends each record.
+    /// Whether each record ends with a newline.
     pub newline: bool,
-    /// How each record is compressed.
+    /// How each record is compressed, if at all.
     pub compression: Option<Compression>,
-    /// Most bytes of a record, compressed, and its partition key.
+    /// Most bytes of a record after compression, including its partition key.
     pub max_bytes: usize,
-    /// What becomes of a larger one.
+    /// What to do with a larger one.
     pub oversize: Oversize,
-    /// Which partition key a record gets.
+    /// Where partition keys come from.
     pub partition_key: PartitionKey,
 }
 
-/// How something is compressed.
+/// How data is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compression {
-    /// By which format.
+    /// The compression format.
     pub kind: Kind,
-    /// How thoroughly, see [`Kind::levels`]; the library's default when `None`.
+    /// The compression level, see [`Kind::levels`]; `None` for the library's default.
     pub level: Option<i32>,
 }
 
 impl Default for RecordSettings {
-    /// Events as they are, in JSON, with random keys.
+    /// Unchanged events as JSON, with random keys.
     fn default() -> Self {
         RecordSettings {
             shape: Shape::default(),

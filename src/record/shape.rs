@@ -1,40 +1,40 @@
-//! Which entries of an event are sent, under which keys: msgpack to msgpack.
+//! Selects and renames the entries of an event, msgpack to msgpack.
 //!
-//! Only events that change pass through here. The result is an event's body like any other, so that every format and
-//! every rule about equal keys applies to it.
+//! Only events that change pass through here. The result is again an event's body, so all formats and the rules about
+//! equal keys apply to it.
 
 use crate::msgpack::{Malformed, Reader, Token};
 use crate::record::path::KeyPath;
 use crate::record::refusal::{MAX_DEPTH, Refusal, deeper};
 
-/// What is changed about an event's entries.
+/// How an event's entries change.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
-    /// The entries to keep; all of them when `None`.
+    /// The entries to keep; `None` keeps all.
     pub keep: Option<Selection>,
-    /// What replaces the dots of keys.
+    /// Replaces dots in keys.
     pub replace_dots: Option<String>,
-    /// The key of the entry that holds the event's time.
+    /// The key of the entry for the event's time.
     pub time_key: Option<String>,
 }
 
-/// A map or an array that is being copied.
+/// A map or array that is being copied.
 #[derive(Debug)]
 pub struct Open {
-    /// How many keys and values of it are still to come.
+    /// The number of its keys and values still to come.
     left: u64,
     is_map: bool,
 }
 
-/// Entries of a map, by their keys.
+/// A selection of a map's entries by key.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Each key with what is kept of its value; everything when `None`.
+    /// For each key, what to keep of its value; `None` keeps everything.
     entries: Vec<(String, Option<Selection>)>,
 }
 
 impl Selection {
-    /// The values that `paths` lead to.
+    /// Selects the values at `paths`.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a KeyPath>) -> Self {
         let mut selection = Selection::default();
         paths.into_iter().for_each(|path| selection.add(path.keys()));
@@ -45,7 +45,7 @@ impl Selection {
         let Some((key, deeper)) = path.split_first() else { return };
         let position = self.entries.iter().position(|(known, _)| known == key);
         match position.and_then(|position| self.entries.get_mut(position)) {
-            // A shorter path keeps all that a longer one does.
+            // A shorter path already keeps everything that a longer one would.
             Some((_, None)) => {}
             Some((_, whole)) if deeper.is_empty() => *whole = None,
             Some((_, Some(selection))) => selection.add(deeper),
@@ -59,12 +59,12 @@ impl Selection {
         }
     }
 
-    /// What is kept of the value under `key`: `None` for nothing, `Some(None)` for everything.
+    /// What to keep of the value under `key`: `None` is nothing, `Some(None)` everything.
     fn of(&self, key: &[u8]) -> Option<Option<&Selection>> {
         self.entries.iter().find(|(known, _)| known.as_bytes() == key).map(|(_, selection)| selection.as_ref())
     }
 
-    /// Whether all of the value that `path` leads to is kept.
+    /// Whether the whole value at `path` is kept.
     pub fn keeps(&self, path: &[String]) -> bool {
         let Some((key, deeper)) = path.split_first() else { return false };
         match self.of(key.as_bytes()) {
@@ -76,12 +76,12 @@ impl Selection {
 }
 
 impl Shape {
-    /// Whether events stay as they are.
+    /// Whether events stay unchanged.
     pub fn is_identity(&self) -> bool {
         self.keep.is_none() && self.replace_dots.is_none() && self.time_key.is_none()
     }
 
-    /// Appends the event's `body`, changed, to `out`. `time` is the text for the time key, `open` a list to be used again.
+    /// Appends the event's changed `body` to `out`. `time` is the text for the time key; `open` is a list for reuse.
     pub fn write(&self, body: &[u8], time: &[u8], open: &mut Vec<Open>, out: &mut Vec<u8>) -> Result<(), Refusal> {
         let mut reader = Reader::new(body);
         let Token::Map(entries) = reader.token()? else {
@@ -124,8 +124,8 @@ struct Walk<'w, 'b> {
 }
 
 impl<'b> Walk<'_, 'b> {
-    /// Writes the entries of a map that are kept, but not the one called `replaced`. Returns how many they are. Recurses as
-    /// deep as the paths of the selection lead.
+    /// Writes the kept entries of a map, except the one called `replaced`. Returns their number. Recursion is as deep
+    /// as the selection's paths.
     fn entries(
         &mut self,
         entries: u32,
@@ -163,7 +163,7 @@ impl<'b> Walk<'_, 'b> {
         Ok(kept)
     }
 
-    /// Reads a key; `None` when it is neither a string nor binary.
+    /// Reads a key. Returns `None` if it is neither a string nor binary.
     fn key(&mut self) -> Result<Option<&'b [u8]>, Malformed> {
         let start = self.reader;
         match self.reader.token()? {
@@ -175,7 +175,7 @@ impl<'b> Walk<'_, 'b> {
         }
     }
 
-    /// Writes what is kept of a value; `false` when that is nothing.
+    /// Writes what to keep of a value. Returns `false` if that is nothing.
     fn value(&mut self, keep: Option<&Selection>, depth: u32) -> Result<bool, Refusal> {
         let Some(selection) = keep else {
             match self.shape.replace_dots {
@@ -186,7 +186,7 @@ impl<'b> Walk<'_, 'b> {
         };
         let start = self.reader;
         let Token::Map(entries) = self.reader.token()? else {
-            // The path leads on, but there is no map.
+            // The path continues, but this value is not a map.
             self.reader = start;
             self.reader.skip()?;
             return Ok(false);
@@ -197,8 +197,8 @@ impl<'b> Walk<'_, 'b> {
         Ok(kept > 0)
     }
 
-    /// Copies a value with the dots of its keys replaced, down to `depth` levels. Input decides how deep that is, so it does
-    /// not recurse.
+    /// Copies a value, replacing the dots in its keys, down to `depth` levels. The depth comes from input, so this
+    /// does not recurse.
     fn copy(&mut self, depth: u32) -> Result<(), Refusal> {
         let Walk { shape, reader, out, open } = self;
         open.clear();
@@ -234,7 +234,7 @@ impl<'b> Walk<'_, 'b> {
     }
 }
 
-/// The header of a map whose entries are counted while they are written: map 32, as long as any count needs.
+/// The header of a map whose entries are counted while they are written. Always map 32, which fits any count.
 struct MapHeader {
     position: usize,
 }
@@ -259,7 +259,7 @@ fn write_string(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_string_header(length: usize, out: &mut Vec<u8>) {
-    // A chunk is far smaller than 4 GiB, and a Vec takes everything.
+    // A chunk is far below 4 GiB, and writing to a Vec cannot fail.
     drop(rmp::encode::write_str_len(out, u32::try_from(length).unwrap_or(u32::MAX)));
 }
 
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_keeps_its_nesting_and_leaves_no_empty_maps_behind() {
+    fn a_path_keeps_its_nesting_and_leaves_no_empty_maps() {
         let pod = json!({"pod": "p", "ip": 1, "labels": {"app": "a", "x": 1}});
         let body = json!({"k": pod, "log": "l", "n": {"m": {"o": 1}}, "e": {}});
         assert_eq!(

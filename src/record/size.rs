@@ -1,22 +1,21 @@
-//! Records that are too large.
+//! Handles records that are too large.
 
 use crate::record::refusal::Refusal;
 
-/// What becomes of a record above `max_record_size`.
+/// What to do with a record above `max_record_size`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Oversize {
     #[default]
-    /// It is cut, and marked with [`SUFFIX`].
+    /// Cut it and mark it with [`SUFFIX`].
     Truncate,
-    /// It is refused.
+    /// Refuse it.
     Discard,
 }
 
-/// What a record that was cut ends with, as in AWS's Go plugin.
+/// How a cut record ends, as in AWS's Go plugin.
 pub(crate) const SUFFIX: &[u8] = b"[Truncated...]";
 
-/// Cuts the data in `out` from `start` on so that it has `room` bytes at most, the suffix included and the newline that it
-/// may end with.
+/// Cuts the data in `out` after `start` to at most `room` bytes, including the suffix and a final newline.
 pub(crate) fn truncate(
     out: &mut Vec<u8>,
     start: usize,
@@ -32,32 +31,32 @@ pub(crate) fn truncate(
     Ok(())
 }
 
-/// What a record that was cut ends with.
+/// How a cut record ends.
 pub(crate) fn suffix(newline: bool) -> &'static [u8] {
     if newline { b"[Truncated...]\n" } else { SUFFIX }
 }
 
-/// The last place up to `end` where `data` can be cut without splitting a character, nor an escape if it `holds_json`.
+/// The last position up to `end` where cutting `data` splits neither a character nor, if it `holds_json`, an escape.
 pub(crate) fn boundary(data: &[u8], end: usize, holds_json: bool) -> usize {
     if end >= data.len() {
         return data.len();
     }
     let continued = |position: &usize| data.get(*position).is_some_and(|byte| byte & 0xc0 == 0x80);
-    // A character has three continuation bytes at most; more of them are no UTF-8, and any place is as good.
+    // A character has at most three continuation bytes. More are not UTF-8, and then any position will do.
     let character = (end.saturating_sub(3)..=end).rev().find(|position| !continued(position)).unwrap_or(end);
     if holds_json { before_split_escape(data, character) } else { character }
 }
 
-/// `end`, or where the escape starts that would be split there.
+/// `end`, or the start of the escape that a cut at `end` would split.
 fn before_split_escape(data: &[u8], end: usize) -> usize {
     let kept = data.get(..end).unwrap_or_default();
-    // The longest escape, \u001f, has six bytes: a split one starts within the last five.
+    // The longest escape, \u001f, has six bytes, so a split one starts within the last five.
     let Some(backslash) = kept.iter().rev().take(5).position(|&byte| byte == b'\\').map(|back| end - 1 - back) else {
         return end;
     };
     let run = kept.iter().take(backslash + 1).rev().take_while(|&&byte| byte == b'\\').count();
     let escape_length = if kept.get(backslash + 1) == Some(&b'u') { 6 } else { 2 };
-    // Of an even run, each pair is an escape of its own.
+    // In an even run of backslashes, each pair is a complete escape.
     if run % 2 == 1 && backslash + escape_length > end { backslash } else { end }
 }
 
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     fn cut(data: &str, room: usize, newline: bool, holds_json: bool) -> String {
-        let mut out = [b"what stands before", data.as_bytes()].concat();
+        let mut out = [b"what comes before", data.as_bytes()].concat();
         truncate(&mut out, 18, room, newline, holds_json).unwrap();
         String::from_utf8(out.split_off(18)).unwrap()
     }

@@ -1,6 +1,6 @@
-//! An event's time as text.
+//! Formats an event's time.
 //!
-//! The format is read once. While events come from the same second, only their fractions are written.
+//! The format is parsed once. For events of the same second, only the fractions are rewritten.
 
 use std::fmt::Write;
 
@@ -9,16 +9,16 @@ use chrono::{DateTime, Utc};
 
 use crate::chunk::EventTime;
 
-/// Conversions of strftime that are passed on as they are; `%N`, `%L` and `%f` are read before them.
+/// Conversions of strftime that chrono handles. `%N`, `%L` and `%f` are handled here.
 const CONVERSIONS: &str = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUvVwWxXyYzZ%";
 
-/// A strftime format, read and found good. Times are UTC. The default one writes nothing.
+/// A parsed strftime format. Times are UTC. The default format writes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct TimeFormat {
     pieces: Vec<Piece>,
 }
 
-/// What changes with the second, followed by this many digits of the second's fraction.
+/// The part that changes with the second, followed by this many digits of the fraction.
 #[derive(Clone, Debug)]
 struct Piece {
     items: Vec<Item<'static>>,
@@ -26,8 +26,9 @@ struct Piece {
 }
 
 impl TimeFormat {
-    /// Reads a format: the conversions of strftime(3) in the C locale, with the flags `-`, `_`, `0` and `%:z`; and of the
-    /// second's fraction `%1N` to `%9N` one to nine digits, `%N` and `%L` nine, `%f` six. The error names what is no conversion.
+    /// Parses a format: the conversions of strftime(3) in the C locale with the flags `-`, `_`, `0` and `%:z`; and
+    /// for fractions of the second `%1N` to `%9N` (one to nine digits), `%N` and `%L` (nine), `%f` (six). The error
+    /// names an unknown conversion.
     pub fn parse(format: &str) -> Result<TimeFormat, String> {
         let mut pieces = Vec::new();
         let mut text = String::new();
@@ -35,8 +36,8 @@ impl TimeFormat {
         while let Some((before, conversion)) = rest.split_once('%') {
             text.push_str(before);
             let length = conversion_length(conversion);
-            let (conversion, behind) = conversion.split_at(length);
-            rest = behind;
+            let (conversion, after) = conversion.split_at(length);
+            rest = after;
             match fraction_digits(conversion) {
                 Some(fraction_digits) => {
                     pieces.push(Piece { items: items(&text)?, fraction_digits });
@@ -59,10 +60,10 @@ impl TimeFormat {
     }
 }
 
-/// How many bytes after a percent sign belong to its conversion: flags, digits, and one character.
-fn conversion_length(behind: &str) -> usize {
-    let modifiers = behind.find(|c: char| !c.is_ascii_digit() && !"-_:.#^+".contains(c)).unwrap_or(behind.len());
-    let letter = behind.get(modifiers..).and_then(|rest| rest.chars().next());
+/// The number of bytes of a conversion after its percent sign: flags, digits and one character.
+fn conversion_length(after: &str) -> usize {
+    let modifiers = after.find(|c: char| !c.is_ascii_digit() && !"-_:.#^+".contains(c)).unwrap_or(after.len());
+    let letter = after.get(modifiers..).and_then(|rest| rest.chars().next());
     modifiers + letter.map_or(0, char::len_utf8)
 }
 
@@ -81,7 +82,7 @@ fn is_conversion(conversion: &str) -> bool {
     conversion == ":z" || characters.next().is_some_and(|c| CONVERSIONS.contains(c)) && characters.next().is_none()
 }
 
-/// What chrono makes of a format that holds no fractions.
+/// Chrono's items for a format without fractions.
 fn items(format: &str) -> Result<Vec<Item<'static>>, String> {
     StrftimeItems::new(format).parse_to_owned().map_err(|_| format!("'{format}' is not understood"))
 }
@@ -90,15 +91,15 @@ fn items(format: &str) -> Result<Vec<Item<'static>>, String> {
 #[derive(Debug)]
 pub(crate) struct TimeWriter<'a> {
     format: &'a TimeFormat,
-    /// The second that `rendered` is of.
+    /// The second shown in `rendered`.
     second: Option<i64>,
-    /// The pieces' texts, one after the other, and where each ends.
+    /// The text of all pieces, and where each ends.
     rendered: String,
     ends: Vec<usize>,
 }
 
 impl<'a> TimeWriter<'a> {
-    /// A writer of times in `format`.
+    /// Creates a writer for `format`.
     pub(crate) fn new(format: &'a TimeFormat) -> Self {
         TimeWriter { format, second: None, rendered: String::new(), ends: Vec::new() }
     }
@@ -122,7 +123,7 @@ impl<'a> TimeWriter<'a> {
         self.rendered.clear();
         self.ends.clear();
         for piece in &self.format.pieces {
-            // Cannot fail: a String takes everything, and a UTC time has all that the items ask for.
+            // Cannot fail: a String accepts everything, and a UTC time has everything the items need.
             write!(self.rendered, "{}", time.format_with_items(piece.items.iter())).unwrap_or_default();
             self.ends.push(self.rendered.len());
         }
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_conversion_is_that_of_strftime_in_the_c_locale() {
-        // 2020-09-13T12:26:40Z, a Sunday; `date -u -d @1600000000 +FORMAT` says the same (but GMT for %Z of strftime).
+        // 2020-09-13T12:26:40Z, a Sunday; `date -u -d @1600000000 +FORMAT` agrees (except GMT for strftime's %Z).
         for (format, text) in [
             ("%a %A %b %B %h", "Sun Sunday Sep September Sep"),
             ("%c", "Sun Sep 13 12:26:40 2020"),

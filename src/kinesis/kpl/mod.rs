@@ -1,12 +1,11 @@
-//! The container of Amazon's Kinesis Producer Library: many user records in one Kinesis record.
+//! The aggregate format of Amazon's Kinesis Producer Library: many user records in one Kinesis record.
 //!
-//! A shard takes 1000 records a second, however small they are, and `PutRecords` bills each in units of 25 KB. An
-//! aggregate carries many user records as one, in the container of Amazon's Kinesis Producer Library, which every
-//! consumer built on the Kinesis Client Library opens by itself
+//! A shard takes 1,000 records per second of any size, and `PutRecords` bills each in units of 25 KB, so many small
+//! records are better sent as one. Every consumer built on the Kinesis Client Library unpacks this format
 //! (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>, read 2026-11).
 //!
-//! The container is four bytes of magic, a protobuf message with a table of keys in front of the records, and the MD5 of
-//! that message. Table and records grow in buffers of their own, so that the size is known before each record is added.
+//! An aggregate is four magic bytes, a protobuf message with a table of keys followed by the records, and the
+//! message's MD5. Table and records grow in separate buffers, so the size is known before each record is added.
 
 use std::collections::HashMap;
 
@@ -14,7 +13,7 @@ use bytes::BufMut;
 use md5::{Digest, Md5};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64};
 
-/// What an aggregate begins with.
+/// How an aggregate begins.
 pub const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const MD5_LENGTH: usize = 16;
 
@@ -23,12 +22,12 @@ const PARTITION_KEYS: u32 = 1;
 const HASH_KEYS: u32 = 2;
 const RECORDS: u32 = 3;
 
-// The fields of Record. It may have tags too; nothing writes them.
+// The fields of Record. Tags exist too, but nothing writes them.
 const PARTITION_KEY_INDEX: u32 = 1;
 const HASH_KEY_INDEX: u32 = 2;
 const DATA: u32 = 3;
 
-/// User records on their way to become one Kinesis record. Its buffers are kept from one aggregate to the next.
+/// User records that will become one Kinesis record. Buffers are reused for the next aggregate.
 #[derive(Debug)]
 pub struct Aggregate {
     partition_keys: Table,
@@ -36,7 +35,7 @@ pub struct Aggregate {
     /// The records, encoded.
     records: Vec<u8>,
     count: usize,
-    /// Where the data of the last record begins in `records`, which it ends.
+    /// Where the data of the last record begins in `records`. It extends to the end.
     last_data: usize,
 }
 
@@ -53,12 +52,12 @@ impl Default for Aggregate {
 }
 
 impl Aggregate {
-    /// Adds a record after the others.
+    /// Adds a record.
     ///
-    /// The Kinesis Client Library drops a whole aggregate when one of its user records hashes to another shard than the
-    /// one it was read from. An explicit hash key counts there instead of the partition key's MD5: records of different
-    /// partition keys that all have the one with which the aggregate is sent survive a split or a merge of shards that
-    /// happens on their way. It costs 41 bytes at most for the first of them, and two for each.
+    /// The Kinesis Client Library drops a whole aggregate if one of its records hashes to a shard other than the one
+    /// it was read from. An explicit hash key counts instead of the partition key's MD5, so records of different keys
+    /// that all carry the aggregate's explicit hash key survive a split or merge of shards in flight. It costs at
+    /// most 41 bytes for the first record and two for each other.
     pub fn push(&mut self, partition_key: &str, explicit_hash_key: Option<&str>, data: &[u8]) {
         let key = self.partition_keys.index(partition_key);
         let hash_key = explicit_hash_key.map(|text| self.hash_keys.index(text));
@@ -74,12 +73,12 @@ impl Aggregate {
         self.count += 1;
     }
 
-    /// Bytes that [`Aggregate::finish`] would write now; 20 for an empty one.
+    /// The number of bytes that [`Aggregate::finish`] would write now; 20 if empty.
     pub fn size(&self) -> usize {
         MAGIC.len() + self.partition_keys.encoded.len() + self.hash_keys.encoded.len() + self.records.len() + MD5_LENGTH
     }
 
-    /// Bytes that [`Aggregate::finish`] would write if a record with `data_len` bytes were added first.
+    /// The number of bytes that [`Aggregate::finish`] would write after adding a record of `data_len` bytes.
     pub fn size_with(&self, partition_key: &str, explicit_hash_key: Option<&str>, data_len: usize) -> usize {
         let (key, key_size) = self.partition_keys.would_be(partition_key);
         let (hash_key, hash_key_size) = match explicit_hash_key.map(|text| self.hash_keys.would_be(text)) {
@@ -89,12 +88,12 @@ impl Aggregate {
         self.size() + key_size + hash_key_size + bytes_size(RECORDS, record_size(key, hash_key, data_len))
     }
 
-    /// The data of the only record. Alone it is sent as it is: the container would only cost.
+    /// The data of the only record, if there is just one. It is sent without the container, which would only cost.
     pub fn only_data(&self) -> Option<&[u8]> {
         if self.count == 1 { self.records.get(self.last_data..) } else { None }
     }
 
-    /// Appends the container to `out`, and starts over.
+    /// Appends the aggregate to `out` and starts a new one.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let message = [&self.partition_keys.encoded, &self.hash_keys.encoded, &self.records];
         let mut md5 = Md5::new();
@@ -108,7 +107,7 @@ impl Aggregate {
         self.clear();
     }
 
-    /// Forgets its records.
+    /// Removes all records.
     pub fn clear(&mut self) {
         self.partition_keys.clear();
         self.hash_keys.clear();
@@ -117,9 +116,9 @@ impl Aggregate {
     }
 }
 
-/// Gives a container another partition key in the place of the first one, of the same length: a container that is sent
-/// under another key than its records have is dropped by its consumer when the keys are of different shards. One whose
-/// first key has another length stays as it is.
+/// Replaces an aggregate's first partition key by another of the same length. A consumer drops an aggregate sent
+/// under a key that its records do not have, if the keys belong to different shards. If the lengths differ, nothing
+/// changes.
 pub fn replace_key(container: &mut [u8], key: &str) {
     let mut head = MAGIC.to_vec();
     encode_bytes_head(PARTITION_KEYS, key.len(), &mut head);
@@ -133,7 +132,7 @@ pub fn replace_key(container: &mut [u8], key: &str) {
     md5.copy_from_slice(&Md5::digest(message.get(MAGIC.len()..).unwrap_or_default()));
 }
 
-/// Texts that records name by their index, in the order in which they were seen first.
+/// Texts that records refer to by index, in the order first used.
 #[derive(Debug)]
 struct Table {
     field: u32,
@@ -151,12 +150,12 @@ impl Table {
         self.indexes.len() as u64
     }
 
-    /// As a rule there is one text only.
+    /// Usually there is only one text.
     fn is_first(&self, text: &str) -> bool {
         !self.encoded.is_empty() && self.first == text
     }
 
-    /// The index of `text`, which is added when it is new.
+    /// The index of `text`, which is added if it is new.
     fn index(&mut self, text: &str) -> u64 {
         if self.is_first(text) {
             return 0;
@@ -174,7 +173,7 @@ impl Table {
         index
     }
 
-    /// The index that `text` has or would get, and the bytes by which the table would grow.
+    /// The index that `text` has or would get, and the bytes that the table would grow by.
     fn would_be(&self, text: &str) -> (u64, usize) {
         if self.is_first(text) {
             return (0, 0);
@@ -192,14 +191,14 @@ impl Table {
     }
 }
 
-/// What a record takes inside of its field.
+/// The size of a record without its field header.
 fn record_size(key: u64, hash_key: Option<u64>, data_len: usize) -> usize {
     uint64::encoded_len(PARTITION_KEY_INDEX, &key)
         + hash_key.map_or(0, |index| uint64::encoded_len(HASH_KEY_INDEX, &index))
         + bytes_size(DATA, data_len)
 }
 
-/// What a field of `length` bytes takes.
+/// The size of a field with `length` bytes of content.
 fn bytes_size(field: u32, length: usize) -> usize {
     key_len(field) + encoded_len_varint(length as u64) + length
 }

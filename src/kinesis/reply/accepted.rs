@@ -1,9 +1,9 @@
-//! Recognizes a reply that accepts every record, without building anything from it.
+//! Recognizes a reply that accepts every record, without parsing it.
 //!
-//! Nearly every reply does, and one to 500 records has 60 KiB. So this reads exactly the form in which Kinesis writes it,
-//! from its first byte to its last, and answers no at anything else: then [`super::reply`] reads it with patience.
+//! Nearly every reply does, and one to 500 records has 60 KiB. This matches only the exact form that Kinesis writes,
+//! from the first byte to the last; anything else is left to the full parser in [`super::reply`].
 
-/// Whether `body`, in JSON, is the reply to `count` records and accepts all of them. `false` is no answer.
+/// Whether `body`, in JSON, accepts all of `count` records. `false` means "unknown".
 pub(super) fn all_accepted(body: &[u8], count: usize) -> bool {
     object(body, b"{", |state: &mut Option<usize>, key, rest| match key {
         b"FailedRecordCount" => literal(rest, b"0"),
@@ -18,33 +18,33 @@ pub(super) fn all_accepted(body: &[u8], count: usize) -> bool {
     .is_some_and(|(records, rest)| rest.is_empty() && records == Some(count))
 }
 
-/// An array of accepted records: how many, and what follows it.
+/// An array of accepted records: their number, and what follows it.
 fn records(body: &[u8]) -> Option<(usize, &[u8])> {
     let mut rest = literal(body, b"[")?;
     let mut records = 0;
     loop {
-        let behind = behind_usual(USUAL, rest).or_else(|| record(rest))?;
+        let after = after_usual(USUAL, rest).or_else(|| record(rest))?;
         records += 1;
-        match behind.split_first()? {
-            (b',', behind) => rest = behind,
-            (b']', behind) => return Some((records, behind)),
+        match after.split_first()? {
+            (b',', after) => rest = after,
+            (b']', after) => return Some((records, after)),
             _ => return None,
         }
     }
 }
 
-/// An accepted record as nearly every one is written, with any digit for a 0.
+/// An accepted record as nearly always written; a 0 stands for any digit.
 const USUAL: &[u8; 110] =
     br#"{"SequenceNumber":"00000000000000000000000000000000000000000000000000000000","ShardId":"shardId-000000000000"}"#;
-/// The same in CBOR, as Java's generator writes it.
+/// The same in CBOR, as written by Java's generator.
 const USUAL_IN_CBOR: &[u8; 104] =
     b"\xbf\x6eSequenceNumber\x78\x3800000000000000000000000000000000000000000000000000000000\
       \x67ShardId\x74shardId-000000000000\xff";
 
-/// What follows a record of a usual form. All of it is compared, without a branch, which compilers make a few vector
-/// instructions of.
+/// What follows a record of the usual form. Compares the whole record without branches, so that the compiler
+/// vectorizes it.
 #[inline]
-fn behind_usual<'a, const N: usize>(usual: &[u8; N], body: &'a [u8]) -> Option<&'a [u8]> {
+fn after_usual<'a, const N: usize>(usual: &[u8; N], body: &'a [u8]) -> Option<&'a [u8]> {
     let (record, rest) = body.split_first_chunk::<N>()?;
     let is_usual = usual.iter().zip(record).fold(true, |so_far, (&usual, &byte)| {
         let fits = if usual == b'0' { byte.is_ascii_digit() } else { byte == usual };
@@ -53,7 +53,7 @@ fn behind_usual<'a, const N: usize>(usual: &[u8; N], body: &'a [u8]) -> Option<&
     is_usual.then_some(rest)
 }
 
-/// The same in any other form.
+/// What follows an accepted record of any other form.
 fn record(body: &[u8]) -> Option<&[u8]> {
     let (has_number, rest) = object(body, b"{", |has_number: &mut bool, key, rest| {
         let (value, rest) = string(rest)?;
@@ -67,7 +67,7 @@ fn record(body: &[u8]) -> Option<&[u8]> {
     has_number.then_some(rest)
 }
 
-/// An object without whitespace: `member` reads the value that follows each key and returns what follows it.
+/// An object without whitespace. `member` reads the value after each key and returns what follows it.
 #[inline]
 fn object<'a, State: Default>(
     body: &'a [u8],
@@ -77,11 +77,11 @@ fn object<'a, State: Default>(
     let mut state = State::default();
     let mut rest = literal(body, open)?;
     loop {
-        let (key, behind) = string(rest)?;
-        let behind = member(&mut state, key, literal(behind, b":")?)?;
-        match behind.split_first()? {
-            (b',', behind) => rest = behind,
-            (b'}', behind) => return Some((state, behind)),
+        let (key, after) = string(rest)?;
+        let after = member(&mut state, key, literal(after, b":")?)?;
+        match after.split_first()? {
+            (b',', after) => rest = after,
+            (b'}', after) => return Some((state, after)),
             _ => return None,
         }
     }
@@ -92,7 +92,7 @@ fn literal<'a>(body: &'a [u8], text: &[u8]) -> Option<&'a [u8]> {
     body.strip_prefix(text)
 }
 
-/// A string without escapes: a quote ends it in any case.
+/// A string without escapes; it always ends at the next quote.
 #[inline]
 fn string(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let body = literal(body, b"\"")?;
@@ -101,7 +101,7 @@ fn string(body: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((text, literal(rest, b"\"")?))
 }
 
-/// The same for CBOR (RFC 8949): maps and arrays open-ended or not, texts in one piece.
+/// Like [`all_accepted`], for CBOR (RFC 8949): maps and arrays of definite or indefinite length, texts in one piece.
 pub(super) fn all_accepted_in_cbor(body: &[u8], count: usize) -> bool {
     let mut records = None;
     let rest = entries(body, MAP, |rest| {
@@ -113,7 +113,7 @@ pub(super) fn all_accepted_in_cbor(body: &[u8], count: usize) -> bool {
                 let mut accepted = 0;
                 let rest = entries(rest, ARRAY, |rest| {
                     accepted += 1;
-                    behind_usual(USUAL_IN_CBOR, rest).or_else(|| accepted_in_cbor(rest))
+                    after_usual(USUAL_IN_CBOR, rest).or_else(|| accepted_in_cbor(rest))
                 })?;
                 records = Some(accepted);
                 Some(rest)
@@ -124,7 +124,7 @@ pub(super) fn all_accepted_in_cbor(body: &[u8], count: usize) -> bool {
     rest.is_some_and(<[u8]>::is_empty) && records == Some(count)
 }
 
-/// An accepted record: what follows it.
+/// What follows an accepted record.
 #[inline]
 fn accepted_in_cbor(body: &[u8]) -> Option<&[u8]> {
     let mut has_number = false;
@@ -145,7 +145,7 @@ const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
 const MAP: u8 = 5;
 
-/// Reads the head of an array or a map and each of its entries; returns what follows it.
+/// Reads the head of an array or map and each entry. Returns what follows it.
 #[inline]
 fn entries<'a>(body: &'a [u8], major: u8, mut entry: impl FnMut(&'a [u8]) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
     const OPEN: u8 = 31;
@@ -214,14 +214,14 @@ mod tests {
                 let mut record = *usual;
                 record[position] = byte;
                 let fits = byte == usual[position] || usual[position] == b'0' && byte.is_ascii_digit();
-                let body = [&record[..], b"behind"].concat();
-                assert_eq!(behind_usual(usual, &body), fits.then_some(&b"behind"[..]), "{position} {byte:#x}");
+                let body = [&record[..], b"after"].concat();
+                assert_eq!(after_usual(usual, &body), fits.then_some(&b"after"[..]), "{position} {byte:#x}");
             }
-            assert_eq!(behind_usual(usual, &usual[1..]), None);
+            assert_eq!(after_usual(usual, &usual[1..]), None);
         }
         look_at(USUAL);
         look_at(USUAL_IN_CBOR);
-        assert_eq!(behind_usual(USUAL, RECORD.as_bytes()), Some(&[][..]));
+        assert_eq!(after_usual(USUAL, RECORD.as_bytes()), Some(&[][..]));
         assert!(accepted_in_cbor(USUAL_IN_CBOR).is_some_and(<[u8]>::is_empty));
     }
 

@@ -1,24 +1,25 @@
-//! A lenient reader of replies in CBOR (RFC 8949): lengths stated or open, texts in pieces, tags, nulls of both kinds.
+//! A lenient reader of CBOR replies (RFC 8949): definite and indefinite lengths, chunked texts, tags, null and
+//! undefined.
 
 use std::borrow::Cow;
 
 use minicbor::Decoder;
 use minicbor::data::Type;
 
-/// What a member of a map holds, as far as replies go.
+/// The value of a map's member, as far as replies need it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum Member<'a> {
-    /// Nothing: it is absent, null or undefined.
+    /// Absent, null or undefined.
     #[default]
     Nothing,
-    /// A text.
+    /// Text.
     Text(Cow<'a, str>),
-    /// Something else.
+    /// Anything else.
     Other,
 }
 
 impl<'a> Member<'a> {
-    /// Keeps the first of several that holds anything.
+    /// Keeps the first value that is not nothing.
     pub(super) fn take(&mut self, other: Member<'a>) {
         if *self == Member::Nothing {
             *self = other;
@@ -34,25 +35,25 @@ impl<'a> Member<'a> {
     }
 }
 
-/// What is left of a map or an array, whose length is stated at its start or marked by a break at its end.
+/// Iterates over a map or an array, whether its length is stated or it ends with a break.
 pub(super) struct Members {
     left: Option<u64>,
 }
 
 impl Members {
-    /// Those of the map that comes next.
+    /// Starts with the next item, a map.
     pub(super) fn of_map(decoder: &mut Decoder<'_>) -> Option<Self> {
         kind(decoder)?;
         Some(Members { left: decoder.map().ok()? })
     }
 
-    /// Those of the array that comes next.
+    /// Starts with the next item, an array.
     pub(super) fn of_array(decoder: &mut Decoder<'_>) -> Option<Self> {
         kind(decoder)?;
         Some(Members { left: decoder.array().ok()? })
     }
 
-    /// Whether another member follows; reads the mark of the end.
+    /// Whether another member follows. Consumes the break at the end.
     pub(super) fn next(&mut self, decoder: &mut Decoder<'_>) -> Option<bool> {
         match &mut self.left {
             Some(0) => Some(false),
@@ -77,7 +78,7 @@ pub(super) fn kind(decoder: &mut Decoder<'_>) -> Option<Type> {
     decoder.datatype().ok()
 }
 
-/// Reads the whole next item, whatever it is.
+/// Reads the next item, whatever it is.
 pub(super) fn member<'a>(decoder: &mut Decoder<'a>) -> Option<Member<'a>> {
     match kind(decoder)? {
         Type::String => decoder.str().ok().map(|text| Member::Text(text.into())),
@@ -92,12 +93,12 @@ pub(super) fn member<'a>(decoder: &mut Decoder<'a>) -> Option<Member<'a>> {
     }
 }
 
-/// The key of a member; empty when it is no text, as that of no member is.
+/// The key of a member; empty if it is not text.
 pub(super) fn key<'a>(decoder: &mut Decoder<'a>) -> Option<Cow<'a, str>> {
     Some(member(decoder)?.text().unwrap_or_default())
 }
 
-/// A count; `None` within when it is something else.
+/// A count; `Some(None)` if the item is something else.
 pub(super) fn count(decoder: &mut Decoder<'_>) -> Option<Option<u64>> {
     match kind(decoder)? {
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => decoder.u64().ok().map(Some),
@@ -105,7 +106,7 @@ pub(super) fn count(decoder: &mut Decoder<'_>) -> Option<Option<u64>> {
     }
 }
 
-/// Whether `body` is a map of CBOR, tagged or not. JSON and XML begin with other bytes.
+/// Whether `body` is a CBOR map, tagged or not. JSON and XML begin with other bytes.
 pub(super) fn is_map(body: &[u8]) -> bool {
     body.first().is_some_and(|first| (0xa0..=0xdb).contains(first))
 }

@@ -1,14 +1,14 @@
-//! What a validation message is about.
+//! What a validation message complains about.
 //!
-//! Such a message quotes the offending value, and whoever writes log lines can choose that value, as a partition key. Only
-//! the words from the last path on are certainly the service's own.
+//! Such a message quotes the offending value, and whoever writes the logs can choose that value: a partition key.
+//! Only the words from the last path on are certain to be the service's own.
 
-/// What Kinesis does not accept, and where.
+/// What Kinesis refuses, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Complaint {
     /// The part of the request.
     pub place: Place,
-    /// The most bytes allowed there, when that is the complaint: of a record's data, or of the whole request.
+    /// The most bytes allowed, if size is the problem: of a record's data, or of the whole request.
     pub size_limit: Option<usize>,
 }
 
@@ -17,16 +17,16 @@ pub struct Complaint {
 pub enum Place {
     /// The stream's name or ARN.
     Stream,
-    /// The record with this index, which may be larger than the request had records.
+    /// The record with this index, which may be beyond the last.
     Record(usize),
-    /// The request as a whole, or a member that is neither of these.
+    /// The request as a whole, or another member of it.
     Request,
     /// The message does not say.
     Unknown,
 }
 
-/// What a message complains about. Of several complaints it is the last, the only one that no quoted value can imitate; the
-/// request without that culprit brings up the others.
+/// Parses the last complaint of a message, the only one that a quoted value cannot imitate. The request without that
+/// record will bring up the others.
 pub fn complaint(message: &str) -> Complaint {
     if let Some(megabytes) = between(message, "Records size exceeds ", " MB limit") {
         let size_limit = megabytes.parse().ok().and_then(|megabytes: usize| megabytes.checked_mul(1 << 20));
@@ -36,18 +36,18 @@ pub fn complaint(message: &str) -> Complaint {
         return Complaint { place: Place::Unknown, size_limit: None };
     };
     let place = place(path);
-    // Other members have a length too: a key's has characters, that of 'records' counts them.
+    // Other members have lengths too, but a key's counts characters and that of 'records' counts records.
     let is_of_bytes = matches!(place, Place::Record(_)) && path.ends_with(".data");
     Complaint { place, size_limit: longest(constraint).filter(|_| is_of_bytes) }
 }
 
-/// The constraint that the last complaint of a message is about, which is free of quoted values.
+/// The constraint in the last complaint of a message; it contains no quoted value.
 pub fn constraint(message: &str) -> Option<&str> {
     last_of(message).map(|(_, constraint)| constraint)
 }
 
-/// The path and the constraint of the last complaint: "Value 'k' at 'records.1.member.partitionKey' failed to satisfy
-/// constraint: Member must …". Secret values and absent ones are not quoted: "Value at 'records.1.member.data' …".
+/// The path and constraint of the last complaint: "Value 'k' at 'records.1.member.partitionKey' failed to satisfy
+/// constraint: Member must …". Secret and missing values are not quoted: "Value at 'records.2.member.data' …".
 fn last_of(message: &str) -> Option<(&str, &str)> {
     const STARTS: [&str; 2] = ["' at '", "Value at '"];
     let is_of_validation = message.starts_with("Value ")
@@ -64,7 +64,7 @@ fn place(path: &str) -> Place {
     let mut members = path.split('.');
     match (members.next(), members.next(), members.next()) {
         (Some("streamName" | "streamARN"), None, None) => Place::Stream,
-        // They count from one.
+        // Numbers start at one.
         (Some("records"), Some(number), Some("member")) => {
             number.parse::<usize>().ok().and_then(|number| number.checked_sub(1)).map_or(Place::Unknown, Place::Record)
         }
@@ -72,7 +72,7 @@ fn place(path: &str) -> Place {
     }
 }
 
-/// The greatest length that a constraint allows.
+/// The maximum length in a constraint.
 fn longest(constraint: &str) -> Option<usize> {
     let (_, number) = constraint.rsplit_once("length less than or equal to ")?;
     let digits = number.bytes().take_while(u8::is_ascii_digit).count();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     proptest! {
-        /// The value is whatever the writer of a log line likes, above all words of the service.
+        /// The value can be anything that a log's writer likes, including the service's own words.
         #[test]
         fn no_quoted_value_names_another_record_or_the_stream(
             words in proptest::collection::vec(

@@ -1,4 +1,4 @@
-//! What Kinesis answered, read with suspicion: proxies, load balancers and emulators answer in its place.
+//! Replies from Kinesis, read defensively: proxies, load balancers and emulators may answer in its place.
 
 mod accepted;
 mod cbor;
@@ -20,7 +20,7 @@ use crate::kinesis::reply::cbor::{Member, Members};
 
 pub use crate::kinesis::reply::service_error::ServiceError;
 
-/// An HTTP reply, complete.
+/// A complete HTTP reply.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// Its status.
@@ -31,7 +31,7 @@ pub struct Response {
     pub body: Bytes,
 }
 
-/// What became of one record.
+/// The result of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordReply {
     /// Kinesis has it.
@@ -40,7 +40,7 @@ pub enum RecordReply {
     Failed {
         /// `ErrorCode`, or why there is none: `NoSequenceNumber`, `UnreadableErrorCode`.
         code: String,
-        /// The number of the shard that `ErrorMessage` names, as that of a throttled record does.
+        /// The number of the shard named in `ErrorMessage`, as for throttled records.
         shard: Option<u64>,
     },
 }
@@ -55,8 +55,8 @@ struct RecordEntry<'a> {
 }
 
 impl Response {
-    /// Whether this is the reply to `count` records and accepts all of them, in the form of nearly every reply. `false`
-    /// is no answer: [`Response::records`] has it.
+    /// Whether this accepts all of `count` records, in the usual form. `false` means "unknown": use
+    /// [`Response::records`].
     pub fn accepts_all(&self, count: usize) -> bool {
         match self.is_cbor() {
             true => accepted::all_accepted_in_cbor(&self.body, count),
@@ -64,13 +64,13 @@ impl Response {
         }
     }
 
-    /// The reply to each of `count` records, in order; `None` when the body is not that, so that nobody can say which
-    /// records were accepted.
+    /// The result of each of `count` records, in order. Returns `None` if the body does not have exactly that; which
+    /// records were accepted is then unknown.
     pub fn records(&self, count: usize) -> Option<Vec<RecordReply>> {
         self.entries(count, |entry| entry.reply())
     }
 
-    /// The ids of the shards that each of `count` records went to, in order, empty for one that went nowhere.
+    /// The shard id of each of `count` records, in order; empty for one that was not stored.
     pub fn shard_ids(&self, count: usize) -> Option<Vec<Cow<'_, str>>> {
         self.entries(count, |entry| entry.shard_id.text().unwrap_or_default())
     }
@@ -80,18 +80,18 @@ impl Response {
         if self.is_cbor() {
             cbor_records(&self.body, |entry| records.push(read(entry)))?;
         } else {
-            // Serde would take an array for a structure.
+            // Serde would accept an array for a struct.
             let body = self.json().filter(|body| body.trim_start().starts_with('{'))?;
             records.extend(serde_json::from_str::<JsonReply<'r>>(body).ok()?.records.into_iter().map(read));
         }
         (records.len() == count).then_some(records)
     }
 
-    /// The reply's own count of records that were not accepted. The records themselves decide. Kinesis writes the count
-    /// before them, and no more than that is read.
+    /// The reply's own count of failed records; the entries themselves decide. Kinesis writes the count first, and
+    /// only that much is read.
     pub fn failed_record_count(&self) -> Option<u64> {
         if !self.is_cbor() {
-            // Not by `json`, which would look at each byte of every reply.
+            // Not through `json`, which would check every byte of the reply.
             return json_failed_record_count(self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body));
         }
         let mut decoder = Decoder::new(&self.body);
@@ -105,8 +105,8 @@ impl Response {
         None
     }
 
-    /// The error that the reply states, in JSON, CBOR or XML: front ends and proxies do not always answer in the caller's
-    /// wire, so the body decides.
+    /// The error stated in the reply, in JSON, CBOR or XML. The body's first byte decides: front ends and proxies do
+    /// not always use the request's format.
     pub fn error(&self) -> ServiceError {
         let mut error = ServiceError::read(&self.body);
         if error.code.is_empty()
@@ -121,23 +121,23 @@ impl Response {
         cbor::is_map(&self.body)
     }
 
-    /// The body without the mark that some put before JSON.
+    /// The body without a byte order mark.
     fn json(&self) -> Option<&str> {
         let text = std::str::from_utf8(&self.body).ok()?;
         Some(text.strip_prefix('\u{feff}').unwrap_or(text))
     }
 
-    /// The server's time of day.
+    /// The server's time.
     pub fn date(&self) -> Option<SystemTime> {
         Some(chrono::DateTime::parse_from_rfc2822(self.header(header::DATE.as_str())?).ok()?.into())
     }
 
-    /// How long the server asks to wait; dates, which the header allows too, are not used by any AWS service.
+    /// How long the server asks to wait. The header's date form is not used by any AWS service.
     pub fn retry_after(&self) -> Option<Duration> {
         Some(Duration::from_secs(self.header(header::RETRY_AFTER.as_str())?.trim().parse().ok()?))
     }
 
-    /// The id to name to AWS's support.
+    /// The request id for AWS's support.
     pub fn request_id(&self) -> Option<&str> {
         self.header("x-amzn-requestid")
     }
@@ -149,7 +149,7 @@ impl Response {
 
 const FAILED_RECORD_COUNT: &str = "FailedRecordCount";
 
-/// Records that are not there, or twice, are no reply.
+/// A missing or repeated list of records is an error.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct JsonReply<'a> {
@@ -182,7 +182,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for RecordEntry<'a> {
     }
 }
 
-/// A text, borrowed where it has no escapes; serde makes a copy for a `Cow` alone.
+/// Text, borrowed if it has no escapes; for a plain `Cow`, serde always copies.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -193,7 +193,7 @@ fn json_member(value: &RawValue) -> Member<'_> {
     }
 }
 
-/// The first number of this name; reading ends there, with an error.
+/// The first number of this name. Reading stops there, with an error.
 fn json_failed_record_count(body: &[u8]) -> Option<u64> {
     struct Reader<'r>(&'r mut Option<u64>);
     impl<'de> Visitor<'de> for Reader<'_> {
@@ -219,8 +219,8 @@ fn json_failed_record_count(body: &[u8]) -> Option<u64> {
     count
 }
 
-/// Reads a reply in CBOR and passes each record's entry to `tell`; `None` when it is something else, or has its records twice.
-fn cbor_records<'a>(body: &'a [u8], mut tell: impl FnMut(RecordEntry<'a>)) -> Option<()> {
+/// Reads a CBOR reply and passes each entry to `each`. Returns `None` if it is anything else or has two lists.
+fn cbor_records<'a>(body: &'a [u8], mut each: impl FnMut(RecordEntry<'a>)) -> Option<()> {
     let mut decoder = Decoder::new(body);
     let mut has_records = false;
     let mut members = Members::of_map(&mut decoder)?;
@@ -234,7 +234,7 @@ fn cbor_records<'a>(body: &'a [u8], mut tell: impl FnMut(RecordEntry<'a>)) -> Op
         }
         let mut entries = Members::of_array(&mut decoder)?;
         while entries.next(&mut decoder)? {
-            tell(cbor_entry(&mut decoder)?);
+            each(cbor_entry(&mut decoder)?);
         }
     }
     (has_records && decoder.position() == body.len()).then_some(())
@@ -278,7 +278,7 @@ impl<'a> RecordEntry<'a> {
     }
 }
 
-/// "Rate exceeded for shard shardId-000000000004 in stream …" names the fourth.
+/// "Rate exceeded for shard shardId-000000000004 in stream …" gives 4.
 fn named_shard(message: &str) -> Option<u64> {
     let (_, rest) = message.split_once("shardId-")?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();

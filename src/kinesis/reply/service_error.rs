@@ -1,7 +1,7 @@
 //! An error of the whole call, in any format, because proxies and other services write errors too.
 //!
-//! The first code that can be read counts, even if the rest of the body is torn or wrong: an expired token must not look
-//! like an operator's mistake.
+//! The first readable code counts, even if the rest of the body is truncated or invalid: an expired token must not be
+//! taken for an operator's mistake.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,17 +17,17 @@ use crate::redact::looks_secret;
 /// An error of the whole call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceError {
-    /// The error's type without namespace, such as `ValidationException`; empty when none can be read.
+    /// The error type without its namespace, such as `ValidationException`; empty if unreadable.
     pub code: String,
     /// The service's message, which may contain secrets or records.
     pub message: String,
 }
 
-/// The longest text that is taken for a code, in characters; Kinesis's codes have up to 40.
+/// The longest text accepted as a code, in characters; Kinesis's codes have up to 40.
 const MAX_CODE_CHARACTERS: usize = 64;
 
-/// `com.amazonaws.kinesis#ValidationException:http://…` is `ValidationException`. `None` for what is no name: codes are
-/// shown and counted, and anybody may have written this one.
+/// `com.amazonaws.kinesis#ValidationException:http://…` gives `ValidationException`. Returns `None` for anything that
+/// is not an identifier: codes are shown and counted, and anyone may have written this one.
 pub(super) fn code(text: &str) -> Option<&str> {
     let text = text.trim();
     let name = text.rsplit_once('#').map_or(text, |(_, name)| name);
@@ -39,14 +39,14 @@ pub(super) fn code(text: &str) -> Option<&str> {
 }
 
 impl ServiceError {
-    /// Reads the body of a reply, in the format that its first byte shows.
+    /// Reads the body of a reply. Its first byte shows the format.
     pub(super) fn read(body: &[u8]) -> ServiceError {
         let mut error = ServiceError::default();
         if cbor::is_map(body) {
             let _ = error.read_cbor(&mut Decoder::new(body), true);
             return error;
         }
-        // What a message quotes may be anything.
+        // What a message quotes may be any bytes.
         let text = String::from_utf8_lossy(body);
         let text = text.trim_start_matches('\u{feff}').trim_start();
         match text.as_bytes().first() {
@@ -71,8 +71,8 @@ impl ServiceError {
         }
     }
 
-    /// Reads members one by one, so that what precedes a mistake counts. `nested` is whether an error within is
-    /// looked at, as STS wraps its own.
+    /// Reads members one by one, so that those before a syntax error count. `nested`: also look inside an `Error`
+    /// member, as STS has one.
     fn read_json(&mut self, text: &str, nested: bool) {
         struct Reader<'a>(&'a mut ServiceError, bool);
         impl<'de> Visitor<'de> for Reader<'_> {
@@ -116,8 +116,8 @@ impl ServiceError {
         Some(())
     }
 
-    /// Elements and attributes by their local names, in whatever namespace. A document without a code may be named by it,
-    /// as in `<UnknownOperationException/>`.
+    /// Reads elements and attributes by local name, in any namespace. Without a code, the root element may name the
+    /// error, as in `<UnknownOperationException/>`.
     fn read_xml(&mut self, text: &str) {
         let mut root = None;
         let mut element = "";
@@ -154,7 +154,7 @@ fn is_error(key: &str) -> bool {
     matches!(key, "Error" | "error")
 }
 
-/// HTML has an element `code`.
+/// HTML has a `code` element too.
 fn is_of_xml(name: &str) -> bool {
     matches!(name, "Code" | "Message")
 }

@@ -1,4 +1,4 @@
-//! A `PutRecords` body in CBOR. Maps and arrays whose lengths are known last have an open end (RFC 8949, 3.2.2).
+//! A `PutRecords` body in CBOR. Maps and arrays whose length is known last have indefinite length (RFC 8949, 3.2.2).
 
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::kinesis::request::wire::{Protocol, Wire, between};
@@ -7,7 +7,7 @@ use crate::kinesis::stream::Stream;
 const STREAM_ARN: &[u8] = b"\xbf\x69StreamARN";
 const STREAM_NAME: &[u8] = b"\xbf\x6aStreamName";
 const RECORDS: &[u8] = b"\x67Records\x9f";
-/// A map of two, and the first key; the value is a byte string with a length of four bytes.
+/// A map of two, and the first key. The value is a byte string with a four-byte length.
 const DATA: &[u8] = b"\xa2\x64Data\x5a\0\0\0\0";
 const PARTITION_KEY: &[u8] = b"\x6cPartitionKey";
 /// The first byte of an entry with an explicit hash key: a map of three.
@@ -52,7 +52,7 @@ impl Wire for Cbor {
         let length = self.data(body, head).len();
         let end = head + DATA.len();
         if let Some(place) = body.get_mut(end - 4..end) {
-            // Kinesis takes 10 MiB, Fluent Bit's chunks have 2 MB.
+            // Kinesis takes 10 MiB, and Fluent Bit's chunks have 2 MB.
             place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         }
         body.extend_from_slice(PARTITION_KEY);
@@ -90,7 +90,7 @@ impl Wire for Cbor {
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    // Keys and names have 1 KiB at most, and a Vec takes everything.
+    // Keys and names have at most 1 KiB, and writing to a Vec cannot fail.
     match u16::try_from(text.len()).map(u16::to_be_bytes) {
         Ok([0, length @ 0..=23]) => out.push(SHORT_TEXT | length),
         Ok([0, length]) => out.extend_from_slice(&[0x78, length]),

@@ -17,7 +17,7 @@ const END: &[u8] = b"]}";
 /// Writes JSON.
 #[derive(Debug, Default)]
 pub struct Json {
-    /// The data of the open entry, before it is written as base64.
+    /// The data of the open entry, before base64.
     data: Vec<u8>,
 }
 

@@ -1,6 +1,6 @@
-//! The body of a `PutRecords` request, written as the records come.
+//! Builds the body of a `PutRecords` request, record by record.
 //!
-//! A body is kept until Kinesis has taken all of it. What failed is cut out of it and sent again ([`Batch::only`]), so
+//! A body is kept until Kinesis has accepted all of it. What failed is cut out and sent again ([`Batch::only`]), so
 //! no record is encoded twice.
 
 mod cbor;
@@ -21,40 +21,40 @@ pub use cbor::Cbor;
 pub use json::Json;
 pub use wire::{Protocol, Wire};
 
-/// A batch that uses less than this part of its memory gives the rest back: a small request written into the body of a large
-/// one, or after it, would hold as much memory while it is in flight.
+/// A batch that uses less than this fraction of its memory returns the rest: a small request built in the memory of a
+/// large one would otherwise hold all of it while in flight.
 const LEAST_USE: usize = 4;
 
-/// One record of a batch.
+/// An entry of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Which record of the chunk this is: the index of its event. In a batch of groups, which group; [`Batch::records`]
-    /// answers in either case.
+    /// The index of the chunk's record. In a batch of groups, the index of the group. [`Batch::records`] handles
+    /// both.
     pub record: u32,
-    /// Data before base64 plus partition key, in bytes: what Kinesis counts.
+    /// What Kinesis counts, in bytes: data before base64 plus partition key.
     pub bytes: usize,
-    /// Whether the key was drawn at random, and so may be drawn again.
+    /// Whether the key is random and may be drawn again.
     pub random_key: bool,
-    /// The entry's place in the body, from its start up to its partition key.
+    /// From the entry's start in the body up to its partition key.
     head: Range<usize>,
-    /// The place of its partition key, a string of JSON or CBOR, and of its explicit hash key.
+    /// The partition key in the body, as a JSON or CBOR string, with the explicit hash key if any.
     key: Range<usize>,
 }
 
-/// Records of the chunk that share one of the batch.
+/// Records of the chunk that share one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
-    /// The records in it, by the index of their events, in order.
+    /// The indexes of the records in it, in order.
     pub records: Vec<u32>,
-    /// What becomes of them, together.
+    /// Their joint data.
     pub data: Vec<u8>,
     /// The partition key.
     pub key: String,
-    /// Whether the key was drawn at random.
+    /// Whether the key is random.
     pub random_key: bool,
-    /// Whether `data` is an aggregate that has the partition key inside.
+    /// Whether `data` is an aggregate that contains the partition key.
     pub holds_key: bool,
-    /// The shard that it is sent to by its explicit hash key, whatever the partition key.
+    /// The shard it is addressed to by explicit hash key, whatever the partition key.
     pub shard: Option<Rc<Shard>>,
 }
 
@@ -66,7 +66,7 @@ struct Grouped {
     shard: Option<Rc<Shard>>,
 }
 
-/// A batch that is being written, in the protocol `W`.
+/// A batch being written, in the protocol `W`.
 #[derive(Debug)]
 pub struct BatchBuilder<W> {
     wire: W,
@@ -80,7 +80,7 @@ pub struct BatchBuilder<W> {
 }
 
 impl<W: Wire> BatchBuilder<W> {
-    /// An empty batch for `stream`, whose body is written over `body`.
+    /// Creates an empty batch for `stream`, reusing the memory of `body`.
     pub fn new(stream: &Stream, mut body: Vec<u8>) -> Self {
         body.clear();
         W::begin(stream, &mut body);
@@ -93,18 +93,18 @@ impl<W: Wire> BatchBuilder<W> {
         BatchBuilder { wire, body: prefix, prefix_length: head, entries, groups, bytes: 0, head }
     }
 
-    /// Makes room for more records, and for more bytes of the body.
+    /// Reserves room for more records and more bytes of body.
     pub fn reserve(&mut self, records: usize, bytes: usize) {
         self.entries.reserve(records);
         self.body.reserve(bytes);
     }
 
-    /// How many records are in it.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether no record is in it.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -114,17 +114,17 @@ impl<W: Wire> BatchBuilder<W> {
         self.bytes
     }
 
-    /// Appends a record. Limits are the caller's ([`crate::pack`]).
+    /// Appends a record. The caller ([`crate::pack`]) enforces limits.
     pub fn push(&mut self, record: u32, data: &[u8], key: &str, random_key: bool) {
         self.open().extend_from_slice(data);
         self.close(record, key, random_key);
     }
 
-    /// Appends a record that several records of the chunk share; then all records of the batch have to be such. Returns
-    /// a buffer for the data of the next group.
+    /// Appends a group of the chunk's records; then all entries of the batch must be groups. Returns a buffer for the
+    /// next group's data.
     pub fn push_group(&mut self, group: Group) -> Vec<u8> {
         let Group { records, data, key, random_key, holds_key, shard } = group;
-        // A batch has 500 records at most.
+        // A batch has at most 500 records.
         let index = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
         let mut free = self.wire.open_with(data, &mut self.body, self.head);
         let data_bytes = self.wire.close_data(&mut self.body, self.head);
@@ -139,8 +139,8 @@ impl<W: Wire> BatchBuilder<W> {
         free
     }
 
-    /// Opens an entry and returns the buffer to append its data to. [`BatchBuilder::close`] makes it a record; an entry
-    /// that is not closed is overwritten by the next one.
+    /// Opens an entry and returns the buffer for its data. [`BatchBuilder::close`] completes it; an entry that is
+    /// never closed is overwritten by the next.
     #[inline]
     pub fn open(&mut self) -> &mut Vec<u8> {
         self.wire.open(&mut self.body, self.head)
@@ -152,7 +152,7 @@ impl<W: Wire> BatchBuilder<W> {
         self.wire.data(&self.body, self.head)
     }
 
-    /// Gives the open entry its key.
+    /// Completes the open entry with its key.
     pub fn close(&mut self, record: u32, key: &str, random_key: bool) {
         let data_bytes = self.wire.close_data(&mut self.body, self.head);
         let key_start = self.body.len();
@@ -160,7 +160,7 @@ impl<W: Wire> BatchBuilder<W> {
         self.end_entry(key_start, record, data_bytes + key.len(), random_key);
     }
 
-    /// The same with a key that needs no escapes.
+    /// Completes the open entry with a random key, which needs no escaping.
     #[inline]
     pub fn close_with_random_key(&mut self, record: u32, key: RandomKey) {
         let data_bytes = self.wire.close_data(&mut self.body, self.head);
@@ -178,7 +178,7 @@ impl<W: Wire> BatchBuilder<W> {
         self.head = self.body.len();
     }
 
-    /// Appends an entry of another batch as it is, or with `new_key` in place of its random key.
+    /// Copies an entry from another batch, with `new_key` in place of its random key if given.
     fn copy(&mut self, entry: &Entry, from: &Batch, new_key: Option<RandomKey>) {
         self.body.extend_from_slice(from.part(&entry.head));
         let key_start = self.body.len();
@@ -189,12 +189,12 @@ impl<W: Wire> BatchBuilder<W> {
         self.end_entry(key_start, entry.record, entry.bytes, entry.random_key);
     }
 
-    /// The memory of its body.
+    /// Returns the memory of the body.
     pub fn into_body(self) -> Vec<u8> {
         self.body
     }
 
-    /// The batch, complete.
+    /// Completes the batch.
     pub fn finish(mut self) -> Batch {
         self.body.truncate(self.head);
         W::end(&mut self.body);
@@ -211,25 +211,25 @@ fn shrink<T>(items: &mut Vec<T>) {
     }
 }
 
-/// Records on their way to Kinesis: a request's body and what is in it.
+/// Records to send: a request's body and what it contains.
 #[derive(Clone, Debug)]
 pub struct Batch {
     protocol: Protocol,
     body: Bytes,
     prefix_length: usize,
     entries: Vec<Entry>,
-    /// What the entries stand for, when they stand for several records of the chunk each.
+    /// The groups that the entries stand for, if they are groups.
     groups: Rc<[Grouped]>,
     bytes: usize,
 }
 
 impl Batch {
-    /// The records in it, in order.
+    /// The entries, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Which records of the chunk one of its entries stands for: the indexes of their events.
+    /// The indexes of the chunk's records in one of the entries.
     #[inline]
     pub fn records<'a>(&'a self, entry: &'a Entry) -> &'a [u32] {
         match self.groups.get(entry.record as usize) {
@@ -238,12 +238,12 @@ impl Batch {
         }
     }
 
-    /// The shard that one of its entries was made for, if for any.
+    /// The shard that one of the entries is addressed to, if any.
     pub fn shard(&self, entry: &Entry) -> Option<&Shard> {
         self.groups.get(entry.record as usize)?.shard.as_deref()
     }
 
-    /// How many records of the chunk are in it.
+    /// The number of the chunk's records in it.
     pub fn record_count(&self) -> usize {
         if self.groups.is_empty() {
             return self.entries.len();
@@ -256,21 +256,20 @@ impl Batch {
         self.bytes
     }
 
-    /// The request's body; cloning it copies nothing.
+    /// The request's body; cloning is free.
     pub fn body(&self) -> Bytes {
         self.body.clone()
     }
 
-    /// The memory of its body; `None` while a request or another batch still has it.
+    /// The memory of the body, or `None` while a request or another batch still uses it.
     pub fn into_body(self) -> Option<Vec<u8>> {
         let mut body = self.body.try_into_mut().ok()?;
-        // What is in it would be copied onto itself.
+        // Growing would otherwise copy the old content.
         body.clear();
         Some(body.into())
     }
 
-    /// A batch of those entries for which `keep` says so, by their index in this batch. `new_key` may give an entry
-    /// with a random key another one.
+    /// A batch of the entries for which `keep` is true, by index. `new_key` may replace the random key of an entry.
     pub fn only(&self, keep: impl FnMut(usize) -> bool, new_key: impl FnMut(usize) -> Option<RandomKey>) -> Batch {
         match self.protocol {
             Protocol::Json => self.only_in::<Json>(keep, new_key),

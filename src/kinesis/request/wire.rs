@@ -1,16 +1,16 @@
-//! What the two protocols have in common: the places of a `PutRecords` body that each writes in its own way.
+//! The parts of a `PutRecords` body that JSON and CBOR write differently.
 
 use crate::kinesis::random_key::RandomKey;
 use crate::kinesis::stream::Stream;
 
-/// How requests and replies are written.
+/// The wire format of requests and replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// JSON, with records in base64.
     #[default]
     Json,
-    /// CBOR, as AWS's SDK for Java speaks it to Kinesis by default
-    /// (<https://github.com/aws/aws-sdk-java-v2/pull/5670>, read 2026-11): records as they are.
+    /// CBOR, the default of AWS's SDK for Java for Kinesis
+    /// (<https://github.com/aws/aws-sdk-java-v2/pull/5670>, read 2026-11), with records as byte strings.
     Cbor,
 }
 
@@ -24,9 +24,9 @@ impl Protocol {
     }
 }
 
-/// Writes a body part by part. Callers are generic over it, so that the hot loop contains one protocol and no branch.
+/// Writes a body part by part. Callers are generic over it, so the hot loop has no branch on the protocol.
 ///
-/// An entry starts at `head` in the body: its data, its key, perhaps an explicit hash key.
+/// An entry starts at `head` in the body: data, key, and possibly an explicit hash key.
 pub trait Wire: Default {
     /// Which protocol this is.
     const PROTOCOL: Protocol;
@@ -34,26 +34,25 @@ pub trait Wire: Default {
     /// Writes everything before the first entry.
     fn begin(stream: &Stream, body: &mut Vec<u8>);
 
-    /// Opens an entry and returns the buffer to append its data to. It overwrites an
-    /// entry that was never closed.
+    /// Opens an entry and returns the buffer for its data. Overwrites an entry that was never closed.
     fn open<'b>(&'b mut self, body: &'b mut Vec<u8>, head: usize) -> &'b mut Vec<u8>;
 
     /// The data of the open entry.
     fn data<'b>(&'b self, body: &'b [u8], head: usize) -> &'b [u8];
 
-    /// Opens an entry with this data. Returns a buffer that is free.
+    /// Opens an entry with this data. Returns an unused buffer.
     fn open_with(&mut self, data: Vec<u8>, body: &mut Vec<u8>, head: usize) -> Vec<u8>;
 
-    /// Completes the data of the open entry, up to where its key begins. Returns its length in bytes.
+    /// Completes the data of the open entry, up to the start of its key. Returns its length in bytes.
     fn close_data(&mut self, body: &mut Vec<u8>, head: usize) -> usize;
 
     /// Writes a partition key.
     fn write_key(key: &str, body: &mut Vec<u8>);
 
-    /// Writes a partition key that needs no escapes.
+    /// Writes a partition key that needs no escaping.
     fn write_random_key(key: RandomKey, body: &mut Vec<u8>);
 
-    /// Gives the entry whose key the body ends with an explicit hash key, in decimal.
+    /// Adds an explicit hash key, in decimal, to the entry whose key ends the body.
     fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>, head: usize);
 
     /// Writes the end of an entry.
@@ -62,7 +61,7 @@ pub trait Wire: Default {
     /// Writes the end of the body, after its last entry.
     fn end(body: &mut Vec<u8>);
 
-    /// The data of an entry, read from what is written before its key.
+    /// Decodes the data of an entry from the bytes before its key.
     fn read_data(head: &[u8]) -> Vec<u8>;
 }
 

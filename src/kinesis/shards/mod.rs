@@ -1,4 +1,5 @@
-//! Which shard a record goes to. Kinesis hashes the partition key to 128 bits, and every open shard owns a range of them.
+//! Which shard a record goes to. Kinesis hashes the partition key to 128 bits; each open shard owns a range of
+//! hashes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,10 +21,10 @@ pub struct Shard {
     pub id: String,
     /// The first hash key of its range.
     pub start: u128,
-    /// The last hash key of its range.
+    /// The last hash key of its range, inclusive.
     pub end: u128,
-    /// An `ExplicitHashKey` for what has to go to this shard: the middle of its range, in decimal. It is always the
-    /// same, so that what follows one another stays together when the shard has been split meanwhile.
+    /// An `ExplicitHashKey` that addresses this shard: the middle of its range, in decimal. Being constant, it keeps
+    /// records together even if the shard has been split meanwhile.
     pub explicit_hash_key: String,
 }
 
@@ -32,7 +33,7 @@ impl Shard {
         Shard { id, start, end, explicit_hash_key: start.midpoint(end).to_string() }
     }
 
-    /// Its explicit hash key.
+    /// The shard's explicit hash key.
     fn middle(&self) -> u128 {
         self.start.midpoint(self.end)
     }
@@ -44,30 +45,30 @@ pub struct ShardMap {
     shards: Vec<Rc<Shard>>,
 }
 
-/// One reply of `ListShards`.
+/// One page of `ListShards`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The open shards in it.
+    /// The open shards on it.
     pub shards: Vec<Shard>,
-    /// With what to ask for the next page.
+    /// The token for the next page.
     pub next_token: Option<String>,
 }
 
 /// Why a reply does not show which shard owns which hash keys.
 #[derive(Debug)]
 pub enum ShardError {
-    /// The reply is not what `ListShards` answers.
+    /// The reply is not a `ListShards` reply.
     Unreadable(serde_json::Error),
-    /// A shard has no range of hash keys, but these two words.
+    /// A shard's range is not two numbers.
     NoRange {
         /// Its id.
         id: String,
-        /// Its first hash key, as the reply has it.
+        /// Its first hash key, as in the reply.
         start: String,
-        /// Its last hash key, as the reply has it.
+        /// Its last hash key, as in the reply.
         end: String,
     },
-    /// The ranges of the shards with these two ids overlap.
+    /// The ranges of the shards with these ids overlap.
     Overlap(String, String),
 }
 
@@ -84,12 +85,12 @@ impl fmt::Display for ShardError {
 impl std::error::Error for ShardError {}
 
 impl Page {
-    /// Reads the JSON of a reply (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read
-    /// 2026-11). A shard with a last sequence number is closed and left out.
+    /// Parses a JSON reply (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html>, read
+    /// 2026-11). Shards with an ending sequence number are closed and left out.
     ///
     /// # Errors
     ///
-    /// When it is no such reply, or an open shard in it has no range.
+    /// It is not such a reply, or an open shard has no range.
     pub fn parse(body: &[u8]) -> Result<Page, ShardError> {
         let reply: ListShardsReply<'_> = serde_json::from_slice(body).map_err(ShardError::Unreadable)?;
         let open = |shard: &ShardEntry<'_>| {
@@ -101,11 +102,11 @@ impl Page {
 }
 
 impl ShardMap {
-    /// A map of the shards of all pages, in any order. Ranges may leave gaps; no shard is known there.
+    /// Creates a map from the shards of all pages, in any order. Ranges may leave gaps, where no shard is known.
     ///
     /// # Errors
     ///
-    /// When ranges overlap: nobody could say where a record goes.
+    /// Ranges overlap, so a record's shard would be ambiguous.
     pub fn new(mut shards: Vec<Shard>) -> Result<ShardMap, ShardError> {
         shards.sort_by_key(|shard| shard.start);
         for (left, right) in shards.iter().zip(shards.iter().skip(1)) {
@@ -116,12 +117,12 @@ impl ShardMap {
         Ok(ShardMap { shards: shards.into_iter().map(Rc::new).collect() })
     }
 
-    /// How many shards are in it.
+    /// The number of shards.
     pub fn len(&self) -> usize {
         self.shards.len()
     }
 
-    /// Whether no shard is known.
+    /// Whether the map is empty.
     pub fn is_empty(&self) -> bool {
         self.shards.is_empty()
     }
@@ -132,14 +133,13 @@ impl ShardMap {
         self.shards.get(index).filter(|shard| shard.start <= hash_key)
     }
 
-    /// Whether `id` is an open shard of this map; a reply that names another one shows that the map is old.
+    /// Whether `id` is an open shard of this map. A reply with any other id shows that the map is outdated.
     pub fn holds(&self, id: &str) -> bool {
         self.shards.iter().any(|shard| shard.id == id)
     }
 
-    /// Whether a record that was made for `shard`, or for none in particular, may have gone to the one called `id`, as
-    /// far as this map knows. A shard never changes its range, but one of a stream that was created again may have the id of
-    /// an older one.
+    /// Whether a record made for `shard` (or for no particular one) may have gone to the shard `id`, as far as this
+    /// map knows. A shard never changes its range, but a stream that was deleted and created again may reuse ids.
     pub fn agrees(&self, shard: Option<&Shard>, id: &str) -> bool {
         match shard {
             None => self.holds(id),

@@ -5,7 +5,8 @@ use super::*;
 const LAST: u128 = u128::MAX;
 const HALF: u128 = 1 << 127;
 
-/// A shard as `ListShards` shows it; the last sequence number of a closed one as some stand-ins show that of an open one.
+/// A shard as `ListShards` shows it; the last sequence number of a closed one as some stand-ins show that of an open
+/// one.
 fn entry(id: u32, start: u128, end: u128, last: serde_json::Value) -> serde_json::Value {
     serde_json::json!({
         "ShardId": format!("shardId-{id:012}"),

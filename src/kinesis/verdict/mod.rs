@@ -1,6 +1,6 @@
 //! What a reply means: one pure decision.
 //!
-//! Nothing here sleeps, logs or sends. [`crate::deliver`] asks and acts.
+//! Nothing here sleeps, logs or sends; [`crate::deliver`] acts on the verdict.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,33 +20,33 @@ pub enum Verdict {
     Again {
         /// What happened, for the log.
         reason: String,
-        /// How long the server asked to wait.
+        /// How long the server asked us to wait.
         after: Option<Duration>,
-        /// The network failed, so one immediate retry may be all it takes.
+        /// A network failure, which one immediate retry may overcome.
         network: bool,
-        /// Kinesis may have taken the records, so that sending them again stores them twice.
+        /// Kinesis may have stored the records, so sending them again may store them twice.
         ambiguous: bool,
     },
-    /// The signature or the credentials were not accepted: get new ones and send the batch again.
+    /// The signature or the credentials were refused: get new ones and send the batch again.
     Unauthorized {
         /// What the service said.
         reason: String,
-        /// The server's time of day, by which to correct ours.
+        /// The server's time, to correct our clock.
         server_time: Option<SystemTime>,
     },
-    /// Only an operator can cure it. Keep everything.
+    /// Only an operator can fix this. Keep everything.
     Operator {
         /// What the service said.
         reason: String,
         /// What the operator can do about it.
         advice: &'static str,
     },
-    /// A record of the batch is not acceptable, or the batch as a whole is not.
+    /// A record of the batch, or the batch as a whole, is unacceptable.
     Refused(Refusal),
 }
 
 impl Verdict {
-    /// Whether Kinesis has any of the records.
+    /// Whether Kinesis accepted any of the records.
     pub fn accepts_any(&self) -> bool {
         match self {
             Verdict::Accepted => true,
@@ -56,16 +56,17 @@ impl Verdict {
     }
 }
 
-/// What was said of records that are not acceptable.
+/// Why records are unacceptable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// What the service said.
     pub reason: String,
-    /// Which record of the batch, when the service named it.
+    /// The index of the record in the batch, if the service named it.
     pub index: Option<usize>,
-    /// Whether it is a matter of size.
+    /// Whether size is the reason.
     pub too_large: bool,
-    /// How many bytes that record's data may have, or the request when none is named, where the service said so.
+    /// The most bytes allowed, if the service said so: of that record's data, or of the request if no record is
+    /// named.
     pub allowed_bytes: Option<usize>,
 }
 
@@ -78,17 +79,17 @@ pub enum RecordVerdict {
     Again {
         /// `ErrorCode`.
         code: String,
-        /// The number of the shard that was named.
+        /// The number of the shard, if named.
         shard: Option<u64>,
     },
-    /// Count and log it: no retry cures it.
+    /// Count and log it; retries do not help.
     Refused {
         /// `ErrorCode`.
         code: String,
     },
 }
 
-/// Judges the answer to a request of `count` records.
+/// Judges the answer to a request with `count` entries.
 pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdict {
     let response = match answer {
         Ok(response) => response,
@@ -124,7 +125,7 @@ fn judge_failure(error: &TransportError) -> Verdict {
 fn judge_record(reply: RecordReply) -> RecordVerdict {
     match reply {
         RecordReply::Accepted => RecordVerdict::Accepted,
-        // AWS never gives a single record these codes; emulators do, for records that no retry makes acceptable.
+        // AWS never gives these codes to a single record. Emulators do, for records that no retry makes acceptable.
         RecordReply::Failed { code, .. }
             if matches!(code.as_str(), "InvalidArgumentException" | "ValidationException") =>
         {
@@ -169,13 +170,13 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
     }
 }
 
-/// An error reply as a log line may show it.
+/// An error reply in a form that may be logged.
 pub fn describe(response: &Response) -> String {
     reason(response.status.as_u16(), &response.error())
 }
 
-/// An error as a log line may show it. Any proxy on the way may have written it, and it may quote records, so the message is
-/// shown only with codes whose messages never do.
+/// An error in a form that may be logged. Any proxy may have written it, and it may quote records, so the message is
+/// included only for codes whose messages never do.
 fn reason(status: u16, error: &ServiceError) -> String {
     match (error.code.as_str(), error.message.as_str()) {
         ("", _) => format!("HTTP {status} without an error that can be read"),
@@ -186,7 +187,7 @@ fn reason(status: u16, error: &ServiceError) -> String {
     }
 }
 
-/// Whether an error is about the caller, the stream or the service, by its code.
+/// Whether a code means an error of the caller, the stream or the service rather than of a record.
 fn speaks_of_no_record(code: &str) -> bool {
     let code = code.strip_suffix("Exception").unwrap_or(code);
     code.starts_with("KMS")
@@ -220,7 +221,8 @@ fn again(reason: String, response: &Response) -> Verdict {
     Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
 }
 
-/// The same for messages that quote records, which no log may: only the constraint is the service's own words.
+/// Like [`reason`], for messages that quote records and must not be logged: includes only the constraint, in the
+/// service's own words.
 fn without_content(status: u16, error: &ServiceError) -> String {
     match constraint(&error.message) {
         Some(constraint) => {
@@ -234,7 +236,7 @@ fn judge_complaint(status: u16, error: &ServiceError, count: usize) -> Verdict {
     let reason = without_content(status, error);
     let Complaint { place, size_limit } = complaint(&error.message);
     let index = match place {
-        // Not about any record.
+        // Not about a record.
         Place::Stream => return operator(reason, "correct stream"),
         Place::Record(index) => Some(index).filter(|&index| index < count),
         Place::Request | Place::Unknown => None,

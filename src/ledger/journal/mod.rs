@@ -1,7 +1,8 @@
-//! The file of a ledger. What is done is in it before anything else is sent.
+//! The file of a ledger. Progress is written to it before anything else is sent.
 //!
-//! Each note is appended by one `write`, without waiting for the disk: the system's cache outlives the process. At the start,
-//! at the end and when it has grown, the file is rewritten under another name and renamed; only the end waits for the disk.
+//! Each note is appended by one `write`, without syncing: the system's cache outlives the process. At startup, at
+//! shutdown and when it has grown, the file is rewritten under another name and renamed. Only the rewrite at shutdown
+//! is synced to disk.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,22 +21,22 @@ use super::known::Known;
 use crate::log::{Level, Logger};
 use crate::record_set::RecordSet;
 
-/// How far a file may grow beyond twice its size at the last rewrite.
+/// How far a file may grow beyond twice its size at the last rewrite, in bytes.
 const GROWTH: u64 = 1 << 20;
 
-/// A larger file is not one of ours.
+/// A larger file cannot be one of ours.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// The pause after a failed write.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How often to open a file that another process keeps replacing.
+/// How many times to try opening a file that another process keeps replacing.
 const OPENINGS: usize = 5;
 
 /// A ledger's file.
 pub(super) struct Journal {
     path: PathBuf,
-    /// Where it is rewritten. The name contains the seed, so that it cannot be another ledger's file.
+    /// Where it is rewritten. The name contains the seed, so it cannot be another ledger's file.
     temporary: PathBuf,
     /// Where the records go, so that the file is not used for another stream.
     destination: String,
@@ -45,27 +46,27 @@ pub(super) struct Journal {
 }
 
 struct State {
-    /// Locked for as long as it is open.
+    /// Locked while open.
     file: File,
     length: u64,
-    /// When it is longer than this, it is rewritten.
+    /// Rewritten when longer than this, in bytes.
     bound: u64,
-    /// The chunks that count, by id.
+    /// The chunks that still count, by id.
     live: BTreeMap<u64, Rc<Known>>,
     last_id: u64,
-    /// Set while the file is empty because a write failed: when to try again.
+    /// When to try again after a failed write. The file is empty until then.
     retry_at: Option<Instant>,
-    /// What is written next; its memory is used again.
+    /// The frames to write next.
     frames: Vec<u8>,
 }
 
 impl Journal {
-    /// Opens or creates the file, locks and rewrites it. Also returns the chunks that it knows, the oldest first. A new file
-    /// gets `new_seed`.
+    /// Opens or creates the file, locks and rewrites it. Also returns the chunks in it, oldest first. `new_seed` is
+    /// for a new file.
     ///
     /// # Errors
     ///
-    /// The path cannot be used; the text is for whoever configured it.
+    /// The path cannot be used; the text is for the person who configured it.
     pub(super) fn open(
         path: PathBuf,
         destination: String,
@@ -93,7 +94,7 @@ impl Journal {
         let chunks = read.chunks.into_iter().map(chunk).collect();
         let written = journal.rewrite(&mut journal.state.borrow_mut(), false);
         match written {
-            // A full disk is no mistake in the configuration.
+            // A full disk is not a configuration error.
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 journal.failed(&mut journal.state.borrow_mut(), &error);
             }
@@ -103,12 +104,12 @@ impl Journal {
         Ok((journal, chunks))
     }
 
-    /// The highest id that a chunk ever had.
+    /// The highest id that any chunk has had.
     pub(super) fn last_id(&self) -> u64 {
         self.state.borrow().last_id
     }
 
-    /// Begins to keep a chunk of which nothing is known.
+    /// Starts tracking a chunk of which nothing is known.
     pub(super) fn chunk(&self, id: u64, key: Key) -> Rc<Known> {
         self.add(Known::new(id, key))
     }
@@ -121,17 +122,17 @@ impl Journal {
         known
     }
 
-    /// Notes records that `known` says are done.
+    /// Notes records that `known` marks as done.
     pub(super) fn note_done(&self, known: &Known, records: &RecordSet) {
         self.append(known, &Note::Done { id: known.id, records });
     }
 
-    /// Notes records that `known` says were refused alone.
+    /// Notes records that `known` marks as refused alone.
     pub(super) fn note_refused_alone(&self, known: &Known, records: &RecordSet) {
         self.append(known, &Note::RefusedAlone { id: known.id, records });
     }
 
-    /// Notes that nothing of a chunk counts any more.
+    /// Notes that a chunk is forgotten.
     pub(super) fn note_gone(&self, known: &Known) {
         self.state.borrow_mut().live.remove(&known.id);
         if known.is_named_in_file.get() {
@@ -162,22 +163,22 @@ impl Journal {
         }
     }
 
-    /// Rewrites the file at the end, and waits until it is on the disk.
+    /// Rewrites the file at shutdown and syncs it to disk.
     ///
     /// # Errors
     ///
-    /// It cannot be written; the text is a line for the log.
+    /// The file cannot be written; the text is a log line.
     pub(super) fn save(&self) -> Result<(), String> {
         let state = &mut *self.state.borrow_mut();
         let saved = match self.rewrite(state, true) {
-            // What was appended is there all the same.
+            // What was appended is still there.
             Err(_) if state.retry_at.is_none() => state.file.sync_all(),
             saved => saved,
         };
         saved.map_err(|error| self.cannot_be_written(&error, ""))
     }
 
-    /// Replaces the file by one that has what counts; `lasting` waits until that is on the disk.
+    /// Replaces the file by one with only what still counts; `lasting` syncs it to disk.
     fn rewrite(&self, state: &mut State, lasting: bool) -> io::Result<()> {
         state.frames.clear();
         state.length = 0;
@@ -200,7 +201,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Empties the file and warns. Left as it is, it would not say which chunks are done from here on.
+    /// Empties the file and warns. Otherwise it would miss chunks that are done from now on.
     fn failed(&self, state: &mut State, error: &io::Error) {
         state.retry_at = Some(Instant::now() + PAUSE);
         let emptied = state.file.set_len(0).or_else(|_| fs::remove_file(&self.path));
@@ -217,14 +218,14 @@ impl Journal {
 }
 
 impl State {
-    /// Adds a frame to those that are written next.
+    /// Adds a frame to those to write next.
     fn push(&mut self, seed: u64, note: &Note<'_>) {
         let place = self.length + self.frames.len() as u64;
         frame::write_frame(&mut self.frames, seed, place, note);
     }
 }
 
-/// Reads the file's content, and logs what of it cannot be used.
+/// Reads the file's content and logs what cannot be used.
 fn read(bytes: &[u8], path: &Path, destination: &str, new_seed: u64, log: &Logger) -> Result<Read, String> {
     let new = || Read { seed: new_seed, ..Read::default() };
     let path = path.display();
@@ -283,7 +284,7 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
     Err("is used by another output: each needs its own".to_owned())
 }
 
-/// Replaces the file at `path`, atomically, and returns the new one, locked.
+/// Replaces the file at `path` atomically. Returns the new file, locked.
 fn replace(path: &Path, temporary: &Path, bytes: &[u8], lasting: bool) -> io::Result<File> {
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -291,7 +292,7 @@ fn replace(path: &Path, temporary: &Path, bytes: &[u8], lasting: bool) -> io::Re
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
     let written = file.write_all(bytes).and_then(|()| if lasting { file.sync_all() } else { Ok(()) });
-    // Where there are no locks, the log said so when the file was opened.
+    // If locking is unsupported, the log already said so when the file was opened.
     drop(file.try_lock());
     if let Err(error) = written.and_then(|()| fs::rename(temporary, path)) {
         drop(fs::remove_file(temporary));

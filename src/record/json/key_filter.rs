@@ -1,9 +1,9 @@
-//! A cheap test whether a map's keys differ.
+//! A cheap test for repeated keys in a map.
 
 use crate::msgpack::ShortString;
 
-/// Remembers keys as bits. What it calls new is new; what is new it nearly always calls so. Comparing each key with those
-/// before it instead takes 17,371 instructions for a nested record of 425 bytes, not 7,047.
+/// A bit filter of keys. A key it reports as new is new; a new key is nearly always reported as such. Comparing every
+/// pair of keys instead costs 17,371 instructions rather than 7,047 for a nested record of 425 bytes.
 #[derive(Default)]
 pub(super) struct KeyFilter {
     pub(super) bits: [u64; 4],
@@ -21,7 +21,7 @@ impl KeyFilter {
     }
 }
 
-/// The first and the last eight bytes of a key as numbers; of one that is shorter, twice what it has.
+/// The first and last eight bytes of a key as numbers. Shorter keys are repeated to fill them.
 #[inline]
 pub(super) fn edges(key: &[u8]) -> (u64, u64) {
     match (key.first_chunk(), key.last_chunk()) {
@@ -33,7 +33,7 @@ pub(super) fn edges(key: &[u8]) -> (u64, u64) {
     }
 }
 
-/// The same of a short key, out of the block that was read: 188 instructions less for a nested record.
+/// The same for a short key, from the block already read; saves 188 instructions for a nested record.
 #[inline]
 pub(super) fn short_edges(key: ShortString<'_>) -> (u64, u64) {
     let (head, _) = key.block.split_first_chunk().unwrap_or((&[0; 8], &[]));

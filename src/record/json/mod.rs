@@ -1,8 +1,8 @@
-//! A msgpack value as JSON.
+//! Writes a msgpack value as JSON.
 //!
-//! The output is always valid JSON, whatever the input: a byte that is not UTF-8 becomes U+FFFD, NaN and the
-//! infinities become null, a key that is no string becomes its text, an extension becomes base64 text, and of several
-//! equal keys the last one counts and keeps its place.
+//! The output is always valid JSON: bytes that are not UTF-8 become U+FFFD, NaN and infinities become null, keys that
+//! are not strings become their text, and extensions become base64 text. If a key repeats, the last value wins, in
+//! its own place.
 
 mod key_filter;
 mod repeats;
@@ -14,32 +14,33 @@ use crate::record::refusal::{KEY_LEVELS, MAX_DEPTH, Refusal, deeper};
 use key_filter::{KeyFilter, edges, short_edges};
 use repeats::Repeats;
 
-/// Most bytes of the text of a map or an array that is a key: as much as a record has, as a rule. Backslashes are doubled
-/// with each level of keys in keys, so that 2 MB of quotes would become a hundred.
+/// Most bytes of text for a key that is a map or an array; about as much as a whole record usually has. Each level of
+/// keys within keys doubles the backslashes, so 2 MB of quotes could otherwise become 100 MB.
 const MOST_KEY_BYTES: usize = limits::DEFAULT_RECORD_BYTES;
 
-/// Maps with more entries than this are searched for equal keys by [`Repeats`] instead of the filter.
+/// Maps with more entries than this use [`Repeats`] instead of the filter.
 const FILTER_MAX_ENTRIES: u32 = 64;
 
-/// Budget for re-reading a value in search of equal keys, as a multiple of its length. When spent, [`Repeats`] takes over.
+/// Budget for re-reading a value while checking for equal keys, as a multiple of its length. When spent, [`Repeats`]
+/// is used.
 const REREADS: usize = 16;
 
-/// The same budget, in bytes, where the length of the value is not known yet.
+/// The same budget in bytes, for when the length of the value is not yet known.
 const REREADS_IN_ONE_PASS: usize = 16 * 1024;
 
-/// Appends the next value to `out` as JSON and passes over it, if that can be done in one pass, which is nearly always so.
-/// `None` leaves `reader` and `out` unspecified.
+/// Appends the next value to `out` as JSON and consumes it, if one pass is enough, as it usually is. If it returns
+/// `None`, `reader` and `out` are unspecified.
 #[inline]
 pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
     write_all(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }).ok()
 }
 
-/// Appends `value`, one complete msgpack value, to `out` as JSON. On an error `out` may hold a part of it.
+/// Appends `value`, one complete msgpack value, to `out` as JSON. On an error, `out` may hold part of it.
 pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     let mut filter = Keys::Filter { rereads: REREADS * value.len() };
     let written = match write_all(&mut Reader::new(value), out, &mut filter) {
-        // Once for the whole value: restarting each map by itself would double the time with each level.
+        // Restart once for the whole value; restarting per map would double the time with each level.
         Err(Stop::Undecided) => {
             out.truncate(start);
             let repeats = Repeats::of_value(Reader::new(value), MAX_DEPTH, read_key)?;
@@ -49,23 +50,23 @@ pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     };
     written.map_err(|stop| match stop {
         Stop::Refused(refusal) => refusal,
-        // Impossible: all repeats are known.
+        // Unreachable: all repeats are known.
         Stop::Undecided => Refusal::TooDeep,
     })
 }
 
 /// How equal keys of a map are found.
 enum Keys<'r> {
-    /// In one pass, as long as keys are strings and no two of them are equal.
+    /// In one pass, while all keys are different strings.
     Filter {
-        /// Bytes that may be read again to see whether two keys are equal or only look so to the filter.
+        /// Bytes that may still be re-read to tell equal keys from false positives of the filter.
         rereads: usize,
     },
-    /// They were, of any kind and in any number.
+    /// All repeats were found beforehand, for keys of any type and maps of any size.
     Known(&'r Repeats),
 }
 
-/// Why writing ends early.
+/// Why writing stopped early.
 enum Stop {
     Refused(Refusal),
     /// [`Keys::Filter`] is not enough for this value.
@@ -84,7 +85,7 @@ impl From<Refusal> for Stop {
     }
 }
 
-/// Writes the next value, with a fast path for the map that every event is: 80 instructions less for each.
+/// Writes the next value, with a fast path for the map that every event is; saves 80 instructions per event.
 #[inline]
 fn write_all(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>) -> Result<(), Stop> {
     match reader.map() {
@@ -115,7 +116,7 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, 
     }
 }
 
-/// Writes what has no entries; not in [`write_value`], whose place on the stack is needed once for each level.
+/// Writes a value without entries. Kept out of [`write_value`] to keep the recursive stack frame small.
 fn write_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
     match *token {
         Token::String(bytes) | Token::Binary(bytes) => string::write(bytes, out),
@@ -168,7 +169,7 @@ fn write_map(
     write_map_of_new_keys(entries, reader, out, keys, depth)
 }
 
-/// Writes a map in one pass as long as its keys are different strings, which is nearly always.
+/// Writes a map in one pass, as long as its keys are different strings; they usually are.
 fn write_map_of_new_keys(
     entries: u32,
     reader: &mut Reader<'_>,
@@ -204,7 +205,7 @@ fn write_map_of_new_keys(
     Ok(())
 }
 
-/// Writes a map of any keys, but only the last entry of each.
+/// Writes a map with any keys, keeping only the last entry of each.
 #[cold]
 #[inline(never)]
 fn write_map_of_any_keys(
@@ -250,10 +251,10 @@ fn write_map_without(
     Ok(())
 }
 
-/// Writes a key of any kind as a JSON string: strings as they are, everything else as its JSON text.
+/// Writes any key as a JSON string: strings as they are, anything else as its JSON text.
 fn write_key(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, depth: u32) -> Result<(), Stop> {
-    let mut behind = *reader;
-    match behind.token()? {
+    let mut after = *reader;
+    match after.token()? {
         Token::Map(_) | Token::Array(_) => {
             let mut text = Vec::new();
             write_value(reader, &mut text, keys, deeper(depth, KEY_LEVELS)?)?;
@@ -264,18 +265,18 @@ fn write_key(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, de
             return Ok(());
         }
         key @ (Token::String(_) | Token::Binary(_) | Token::Extension(..)) => write_scalar(&key, out),
-        // Nothing in the text of a number or a word is escaped.
+        // The text of numbers and literals needs no escaping.
         scalar => {
             out.push(b'"');
             write_scalar(&scalar, out);
             out.push(b'"');
         }
     }
-    *reader = behind;
+    *reader = after;
     Ok(())
 }
 
-/// Reads the text of the key that comes next, as [`Repeats`] need it; `false` when it is too deep or too large to be written.
+/// Reads the text of the next key for [`Repeats`]. Returns `false` if it is too deep or too large to write.
 fn read_key(mut key: Reader<'_>, repeats: &Repeats, depth: u32, text: &mut Vec<u8>) -> Result<bool, Malformed> {
     text.clear();
     match write_key(&mut key, text, &mut Keys::Known(repeats), depth) {
@@ -286,8 +287,9 @@ fn read_key(mut key: Reader<'_>, repeats: &Repeats, depth: u32, text: &mut Vec<u
 }
 
 impl Keys<'_> {
-    /// Whether the key at `position` is not among the keys of a map from the start of its `contents` up to there. Of maps with
-    /// 16 different keys two in five have a pair that looks equal to the filter: without this they would be written twice.
+    /// Whether the key at `position` does not occur between the start of the map's `contents` and there. Two in five
+    /// maps with 16 distinct keys have a false positive in the filter; without this check they would be written
+    /// twice.
     #[cold]
     #[inline(never)]
     fn is_missing(&mut self, mut contents: Reader<'_>, mut position: Reader<'_>) -> Result<bool, Stop> {

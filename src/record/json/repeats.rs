@@ -1,35 +1,35 @@
-//! Which entries of a value's maps do not count, because an equal key follows.
+//! Finds map entries that a later equal key overrides.
 //!
-//! One walk over the value, however its maps are nested, and a sort of each map's keys: hostile input costs
-//! eight bytes for each entry of the maps it is inside of, and n log n in time. Keys are sorted by a hash that
-//! nobody outside can foresee, and only those whose hashes are equal are compared.
+//! One walk over the value, however nested, and one sort of each map's keys. Hostile input costs eight bytes per
+//! entry of the open maps and O(n log n) time. Keys are sorted by a hash with a random seed; only keys with equal
+//! hashes are compared.
 
 use std::hash::{BuildHasher, RandomState};
 
 use crate::msgpack::{Malformed, Reader, Token};
 use crate::record::refusal::KEY_LEVELS;
 
-/// Writes the text of a key over the last argument, without the entries of its maps that do not count; `depth` levels are
-/// left. `false` when it has no text. Passed in, because whoever writes keys also asks for repeats.
+/// Overwrites the last argument with the text of a key, without overridden entries; `depth` levels are left. Returns
+/// `false` if the key has no text. Passed in because writing a key in turn needs [`Repeats`].
 pub(super) type ReadKey = fn(Reader<'_>, &Repeats, depth: u32, &mut Vec<u8>) -> Result<bool, Malformed>;
 
-/// The entries that do not count, by where their keys begin.
+/// The overridden entries, by the position of their keys.
 pub(super) struct Repeats {
-    /// Bytes that were left to read at the place that positions are counted from.
+    /// Bytes left to read at position 0.
     origin: usize,
-    /// A bit for each position.
+    /// One bit per position.
     places: Vec<u64>,
 }
 
 impl Repeats {
-    /// Those of the next value, all maps in it included; `depth` levels may be nested.
+    /// Searches the next value and all maps in it, down to `depth` levels.
     pub(super) fn of_value(mut value: Reader<'_>, depth: u32, read_key: ReadKey) -> Result<Repeats, Malformed> {
         let mut search = Search::new(value, read_key);
         search.value(&mut value, depth)?;
         Ok(search.found)
     }
 
-    /// Those of a map whose entries come next, all maps in it included.
+    /// Searches the map whose entries come next, and all maps in it.
     pub(super) fn of_map(
         entries: u32,
         mut contents: Reader<'_>,
@@ -41,7 +41,7 @@ impl Repeats {
         Ok(search.found)
     }
 
-    /// Whether the entry that comes next is one of them.
+    /// Whether the next entry is overridden.
     pub(super) fn contain(&self, entry: &Reader<'_>) -> bool {
         let position = self.origin.wrapping_sub(entry.rest().len());
         self.places.get(position / 64).is_some_and(|bits| bits >> (position % 64) & 1 == 1)
@@ -61,10 +61,10 @@ impl Repeats {
 struct Search<'v> {
     start: Reader<'v>,
     read_key: ReadKey,
-    /// Of each key of the maps that are open half its text's hash and, in the lower half, its position.
+    /// For each key of the open maps: half of its text's hash, then its position in the lower half.
     keys: Vec<u64>,
     hashes: RandomState,
-    /// The key that is looked at, as JSON.
+    /// The current key, as JSON.
     text: Vec<u8>,
     found: Repeats,
 }
@@ -75,7 +75,7 @@ impl<'v> Search<'v> {
         Search { start, read_key, keys: Vec::new(), hashes: RandomState::new(), text: Vec::new(), found }
     }
 
-    /// Passes over the next value. What is nested too deep is refused when it is written, if ever.
+    /// Searches the next value. Too deep nesting is refused when the value is written.
     fn value(&mut self, reader: &mut Reader<'v>, depth: u32) -> Result<(), Malformed> {
         let before = *reader;
         match (reader.token()?, depth.checked_sub(1)) {
@@ -97,7 +97,7 @@ impl<'v> Search<'v> {
             if self.read_text(key, depth)? {
                 let hash = self.hashes.hash_one(self.text.as_slice());
                 let position = self.found.origin - key.rest().len();
-                // Fluent Bit's chunks have 2 MB; in one of more than 4 GiB keys are not compared.
+                // Fluent Bit's chunks have about 2 MB; beyond 4 GiB, keys are not compared.
                 if let Ok(position) = u32::try_from(position) {
                     self.keys.push((hash & !u64::from(u32::MAX)) | u64::from(position));
                 }
@@ -107,7 +107,7 @@ impl<'v> Search<'v> {
         self.close(first, depth)
     }
 
-    /// Passes over a key. The maps in it are searched first, because its text is made without what does not count.
+    /// Searches a key. The maps in it come first, because its text omits their overridden entries.
     fn maps_of_key(&mut self, reader: &mut Reader<'v>, depth: u32) -> Result<(), Malformed> {
         match depth.checked_sub(KEY_LEVELS) {
             Some(depth) => self.value(reader, depth),
@@ -115,19 +115,19 @@ impl<'v> Search<'v> {
         }
     }
 
-    /// Reads the text of the key that comes next, if it has one.
+    /// Reads the text of the next key, if it has one.
     fn read_text(&mut self, key: Reader<'v>, depth: u32) -> Result<bool, Malformed> {
         (self.read_key)(key, &self.found, depth, &mut self.text)
     }
 
-    /// Ends a map, whose keys are those from `first` on.
+    /// Ends a map whose keys start at `first`.
     fn close(&mut self, first: usize, depth: u32) -> Result<(), Malformed> {
         let mut keys = std::mem::take(&mut self.keys);
         let own = keys.get_mut(first..).unwrap_or_default();
         own.sort_unstable();
         let have_same_hash = |one: &u64, other: &u64| one >> 32 == other >> 32;
         for alike in own.chunk_by(have_same_hash).filter(|alike| alike.len() > 1) {
-            // As a rule they are one text, whose last entry counts.
+            // Equal hashes nearly always mean one text, whose last entry counts.
             let mut counted: Vec<Vec<u8>> = Vec::new();
             for position in alike.iter().rev().map(|key| *key as u32 as usize) {
                 let Some(key) = self.start.rest().get(position..) else { continue };

@@ -1,11 +1,11 @@
-//! Strings in JSON: in quotes, escaped, valid whatever their bytes.
+//! Strings in JSON: quoted, escaped, valid whatever the bytes.
 
 use crate::msgpack::{Reader, ShortString};
 
 /// Strings are escaped in pieces of this many bytes, because the escaper reserves six times its input.
 const ESCAPE_PIECE: usize = 64 * 1024;
 
-/// Writes a JSON string, quotes included.
+/// Writes a JSON string, including quotes.
 #[inline]
 pub(super) fn write(bytes: &[u8], out: &mut Vec<u8>) {
     match simdutf8::basic::from_utf8(bytes) {
@@ -19,8 +19,8 @@ pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     if text.len() <= ESCAPE_PIECE { json_escape_simd::escape_into(text, out) } else { write_long_string(text, out) }
 }
 
-/// Reads the next string if it has at most 32 bytes and needs no escaping, as most keys and most values of nested records:
-/// calling vector code would cost more than it saves.
+/// Reads the next string if it is at most 32 bytes and needs no escaping, like most keys and short values; calling
+/// SIMD code would cost more than it saves.
 #[inline]
 pub(super) fn short_and_plain<'a>(reader: &mut Reader<'a>) -> Option<ShortString<'a>> {
     let mut ahead = *reader;
@@ -29,8 +29,8 @@ pub(super) fn short_and_plain<'a>(reader: &mut Reader<'a>) -> Option<ShortString
     Some(string)
 }
 
-/// Whether a string has no control character, quote or backslash, and nothing beyond ASCII. All of the block is looked at,
-/// without a branch, which compilers make a few vector instructions of.
+/// Whether a string is ASCII without control characters, quotes and backslashes. Branch-free over the whole block, so
+/// that the compiler vectorizes it.
 #[inline]
 fn is_plain(string: &ShortString<'_>) -> bool {
     let escaped = |byte: u8| byte.cast_signed() < 0x20 || byte == b'"' || byte == b'\\';
@@ -43,10 +43,10 @@ fn is_plain(string: &ShortString<'_>) -> bool {
 pub(super) fn write_short<const N: usize>(string: ShortString<'_>, end: &[u8; N], out: &mut Vec<u8>) {
     out.reserve(1 + string.block.len() + end.len());
     out.push(b'"');
-    let behind = out.len() + string.length;
-    // The whole block, whose size is known, and back: a copy of any length would be a call.
+    let written = out.len() + string.length;
+    // Copy the whole block, whose size is constant, then truncate; a copy of variable length would be a call.
     out.extend_from_slice(string.block);
-    out.truncate(behind);
+    out.truncate(written);
     out.extend_from_slice(end);
 }
 
@@ -59,7 +59,7 @@ fn write_long_string(text: &str, out: &mut Vec<u8>) {
         let (piece, after) = rest.split_at(rest.floor_char_boundary(ESCAPE_PIECE));
         escaped.clear();
         json_escape_simd::escape_into(piece, &mut escaped);
-        // Without the quotes that the escaper writes.
+        // Strip the quotes that the escaper adds.
         if let [_, content @ .., _] = escaped.as_slice() {
             out.extend_from_slice(content);
         }
@@ -68,7 +68,7 @@ fn write_long_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Each byte that is not UTF-8 becomes one U+FFFD, as the plugins this one replaces do it.
+/// Each invalid byte becomes one U+FFFD, as in the plugins that this one replaces.
 #[cold]
 #[inline(never)]
 fn replace_bad_bytes(bytes: &[u8]) -> String {

@@ -271,12 +271,12 @@ fn ends_within_seconds(claim: impl FnOnce() + Send + 'static) {
     assert_eq!(end.recv_timeout(std::time::Duration::from_secs(20)), Ok(()));
 }
 
-/// Each level was written, found to have an odd key behind, and written again: twice the time for each level.
+/// Each level was written, found to have an odd key after, and written again: twice the time for each level.
 #[test]
-fn odd_keys_behind_nested_maps_do_not_double_the_time_at_each_level() {
-    for behind in [&b"\xa1a\xc0\x01\xc0"[..], b"\xa1a\xc0\xa1a\xc0"] {
+fn odd_keys_after_nested_maps_do_not_double_the_time_at_each_level() {
+    for after in [&b"\xa1a\xc0\x01\xc0"[..], b"\xa1a\xc0\xa1a\xc0"] {
         let levels = MAX_DEPTH as usize;
-        let value = [&b"\x83\xa1k".repeat(levels)[..], b"\xc0", &behind.repeat(levels)].concat();
+        let value = [&b"\x83\xa1k".repeat(levels)[..], b"\xc0", &after.repeat(levels)].concat();
         ends_within_seconds(move || {
             let json = json_of_bytes(&value).unwrap();
             assert!(json.ends_with('}') && json.len() < 40 * levels);
@@ -300,11 +300,11 @@ fn keys_that_look_alike_to_the_filter_are_not_searched_without_end() {
         }
     }
     assert_eq!(look_alikes.len(), 64);
-    let behind: Vec<u8> = look_alikes[1..].iter().flat_map(|key| [key, &b"\xc0"[..]].concat()).collect();
+    let after: Vec<u8> = look_alikes[1..].iter().flat_map(|key| [key, &b"\xc0"[..]].concat()).collect();
     let levels = 300;
     let innermost = [&b"\xdd\x00\x01\x00\x00"[..], &[0; 0x10000]].concat();
     let before = [&b"\xde\x00\x40"[..], &look_alikes[0]].concat();
-    let value = [before.repeat(levels), innermost, behind.repeat(levels)].concat();
+    let value = [before.repeat(levels), innermost, after.repeat(levels)].concat();
     ends_within_seconds(move || {
         json_of_bytes(&value).unwrap();
     });
@@ -369,14 +369,14 @@ fn texts_with_each_byte_everywhere() -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[test]
-fn a_short_string_is_written_as_any_other_whatever_it_holds_and_whatever_stands_behind_it() {
+fn a_short_string_is_written_as_any_other_whatever_it_holds_and_whatever_follows_it() {
     for text in texts_with_each_byte_everywhere() {
         let valid: String = text.iter().map(|&byte| if byte < 0x80 { byte as char } else { '\u{fffd}' }).collect();
         let expected = serde_json::to_string(&valid).unwrap();
-        for behind in [&b""[..], b"\"", &[b'"'; 40], &[b'z'; 40]] {
-            let value = [&b"\x92"[..], &string_of(&text), &string_of(behind)].concat();
-            let behind = serde_json::to_string(std::str::from_utf8(behind).unwrap()).unwrap();
-            assert_eq!(json_of_bytes(&value).unwrap(), format!("[{expected},{behind}]"), "{text:?}");
+        for after in [&b""[..], b"\"", &[b'"'; 40], &[b'z'; 40]] {
+            let value = [&b"\x92"[..], &string_of(&text), &string_of(after)].concat();
+            let after = serde_json::to_string(std::str::from_utf8(after).unwrap()).unwrap();
+            assert_eq!(json_of_bytes(&value).unwrap(), format!("[{expected},{after}]"), "{text:?}");
         }
     }
 }
