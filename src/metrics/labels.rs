@@ -1,16 +1,16 @@
-//! Typed values of the metrics' labels: few, and known beforehand, because each is a series in every output.
+//! Typed label values. All are known in advance and few, because each is a time series in every output.
 
 use super::metric::Metric;
 
-/// A label of one metric. Its type says which metric that is, so that no other can be counted by it.
+/// A label of one metric. The type ties it to that metric.
 pub(crate) trait Label: Copy {
-    /// The metric that it divides.
+    /// The metric it belongs to.
     const METRIC: Metric;
-    /// Its place among the values of the label.
+    /// Its index among the values of the label.
     fn place(self) -> usize;
 }
 
-/// An enum of label values with their names.
+/// Defines an enum of label values with their names.
 macro_rules! label {
     ($(#[$about:meta])* $label:ident of $metric:ident { $($value:ident = $name:literal,)+ }) => {
         $(#[$about])*
@@ -20,12 +20,12 @@ macro_rules! label {
         }
 
         impl $label {
-            /// All values, in the order in which their series are shown.
+            /// All values, in the order of their series.
             pub const ALL: &[$label] = &[$($label::$value),+];
             /// Their names, in the same order.
             pub const NAMES: &[&str] = &[$($name),+];
 
-            /// Its name, as metrics and log lines show it.
+            /// The name shown in metrics and log lines.
             pub fn name(self) -> &'static str {
                 match self { $($label::$value => $name,)+ }
             }
@@ -42,7 +42,8 @@ macro_rules! label {
 }
 
 label! {
-    /// How a `PutRecords` request ended: what Kinesis did, the error code of a whole request, or what came in its place.
+    /// How a `PutRecords` request ended: the result, the error code of the whole request, or what came instead of a
+    /// reply.
     RequestOutcome of Requests {
         Ok = "ok",
         Partial = "partial",

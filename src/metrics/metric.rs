@@ -1,6 +1,6 @@
 //! The metrics, by name.
 
-/// A metric, by its place in [`super::TABLE`].
+/// A metric, by its index in [`super::TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table explains each")]
 pub enum Metric {

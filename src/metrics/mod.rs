@@ -1,7 +1,7 @@
 //! The metrics of an output.
 //!
-//! They are plain cells on the delivery thread, so that counting is an addition without a lock. Where the host has an
-//! endpoint for metrics, an [`Exporter`] shows those that changed: four times a second during a flush, and at its end.
+//! They are plain cells on the delivery thread, so counting is an addition without a lock. If the host has a metrics
+//! endpoint, an [`Exporter`] publishes what changed: four times a second during a flush, and at its end.
 
 mod labels;
 mod metric;
@@ -19,7 +19,7 @@ pub use labels::{RefusalReason, RequestOutcome};
 pub use metric::Metric;
 pub use table::{BOUNDS, Family, Kind, PREFIX, SERIES, TABLE, series};
 
-/// Where the host shows metrics. A series is identified by its place in [`series`].
+/// Where the host shows metrics. A series is identified by its index in [`series`].
 pub trait Exporter: Send {
     /// Shows the value of a counter or gauge.
     fn set(&self, series: usize, value: u64);
@@ -27,16 +27,16 @@ pub trait Exporter: Send {
     fn set_histogram(&self, series: usize, buckets: &[u64; BOUNDS.len() + 1], sum: f64);
 }
 
-/// Most shards with a count of their own.
+/// Most shards counted separately.
 const MAX_SHARDS: usize = 64;
 
-/// The metrics of one output. A clone is another handle to the same cells.
+/// The metrics of one output. Clones share the same cells.
 #[derive(Clone)]
 pub struct Metrics(Rc<Inner>);
 
 struct Inner {
     values: [Cell<u64>; SERIES],
-    /// The values that the exporter shows.
+    /// The last published values.
     shown: [Cell<u64>; SERIES],
     request_time: Histogram,
     flush_time: Histogram,
@@ -50,7 +50,7 @@ struct Histogram {
     sum: Cell<f64>,
 }
 
-/// Throttled records by shard, and those whose shard is unknown or beyond [`MAX_SHARDS`].
+/// Throttled records by shard, plus those whose shard is unknown or beyond [`MAX_SHARDS`].
 #[derive(Default)]
 struct Throttled {
     shards: BTreeMap<u64, u64>,
@@ -64,7 +64,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All zero, shown by `exporter` if the host has an endpoint for metrics.
+    /// Creates metrics that are all zero, published by `exporter` if the host has a metrics endpoint.
     pub fn new(exporter: Option<Box<dyn Exporter>>) -> Self {
         Metrics(Rc::new(Inner {
             values: [const { Cell::new(0) }; SERIES],
@@ -81,7 +81,7 @@ impl Metrics {
         self.add_at(metric, 0, amount);
     }
 
-    /// Adds to the counter that has this label.
+    /// Adds to the counter with this label.
     pub(crate) fn add_by<L: Label>(&self, label: L, amount: u64) {
         self.add_at(L::METRIC, label.place(), amount);
     }
@@ -97,13 +97,13 @@ impl Metrics {
         self.cell(metric, 0).iter().for_each(|value| value.set(amount));
     }
 
-    /// Sets a gauge to a time; 0 is none.
+    /// Sets a gauge to a time; `None` is 0.
     pub(crate) fn set_time(&self, metric: Metric, time: Option<SystemTime>) {
         let seconds = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         self.set(metric, seconds.map_or(0, |time| time.as_secs()));
     }
 
-    /// Adds a time to a histogram.
+    /// Adds a duration to a histogram.
     pub(crate) fn observe(&self, metric: Metric, time: Duration) {
         let Some(histogram) = self.histogram(metric) else { return };
         let seconds = time.as_secs_f64();
@@ -112,11 +112,11 @@ impl Metrics {
             *bucket += u64::from(seconds <= bound);
         }
         histogram.sum.set(histogram.sum.get() + seconds);
-        // The cell of a histogram is its number of observations, which tells whether it changed.
+        // A histogram's cell is its number of observations, which shows whether it changed.
         self.add(metric, 1);
     }
 
-    /// Counts throttled records, by the number of their shard if the service named it.
+    /// Counts throttled records, by shard number if the service named it.
     pub(crate) fn throttled(&self, shard: Option<u64>, records: u64) {
         self.add(Metric::RecordsThrottled, records);
         let Throttled { shards, others } = &mut *self.0.throttled.borrow_mut();
@@ -130,19 +130,19 @@ impl Metrics {
         self.set(Metric::ThrottledShards, shards);
     }
 
-    /// The value of a counter or gauge, over all values of its label.
+    /// The value of a counter or gauge, summed over its labels.
     pub fn get(&self, metric: Metric) -> u64 {
         let places = TABLE.get(metric as usize).map_or(0, Family::series);
         (0..places).filter_map(|place| self.cell(metric, place)).map(Cell::get).sum()
     }
 
-    /// The value of the counter that has this label.
+    /// The value of the counter with this label.
     #[cfg(test)]
     pub(crate) fn get_by<L: Label>(&self, label: L) -> u64 {
         self.cell(L::METRIC, label.place()).map_or(0, Cell::get)
     }
 
-    /// Shows what changed since the last call.
+    /// Publishes what changed since the last call.
     pub(crate) fn publish(&self) {
         let Some(exporter) = &self.0.exporter else { return };
         for (place, (value, shown)) in self.0.values.iter().zip(&self.0.shown).enumerate() {
@@ -159,7 +159,7 @@ impl Metrics {
         }
     }
 
-    /// All values that are not zero, on one line.
+    /// All non-zero values, on one line.
     pub(crate) fn line(&self) -> String {
         let mut line = "counts:".to_owned();
         for (place, (family, label)) in series().enumerate() {
@@ -176,7 +176,7 @@ impl Metrics {
         if shards.is_empty() { line.trim_end_matches(',').to_owned() } else { format!("{line} throttled by {shards}") }
     }
 
-    /// The shards that throttled most, with their records; empty when none did.
+    /// The shards that throttled most, with their number of records; empty if none did.
     pub(crate) fn shards(&self) -> String {
         const NAMED: usize = 8;
         let throttled = self.0.throttled.borrow();

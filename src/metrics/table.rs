@@ -1,39 +1,39 @@
-//! The one table of metrics. It feeds the host's endpoint, the log line with all counts, and docs/metrics.md.
+//! The table of metrics: the source of the host's endpoint, the log line with all counters, and docs/metrics.md.
 
 use super::labels::{RefusalReason, RequestOutcome};
 use super::metric::Metric;
 
-/// Prefix of each name.
+/// The prefix of all names.
 pub const PREFIX: &str = "fluentbit_output_kinesis_";
 
-/// How a metric behaves.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// Only grows.
     Counter,
-    /// It goes up and down.
+    /// Goes up and down.
     Gauge,
-    /// Times in seconds, counted by [`BOUNDS`].
+    /// Durations in seconds, in buckets of [`BOUNDS`].
     Histogram,
 }
 
-/// One metric, as it is shown.
+/// A metric as shown.
 #[derive(Debug)]
 pub struct Family {
-    /// Which one.
+    /// Which metric.
     pub metric: Metric,
-    /// Its name after [`PREFIX`].
+    /// The name after [`PREFIX`].
     pub name: &'static str,
-    /// How it behaves.
+    /// The type.
     pub kind: Kind,
-    /// Its label in addition to the output's name and the stream, and all values of that label.
+    /// Its label, besides the output's name and the stream, with all values of the label.
     pub label: Option<(&'static str, &'static [&'static str])>,
-    /// What it counts, in a sentence.
+    /// The help text, a sentence.
     pub help: &'static str,
 }
 
 impl Family {
-    /// How many series it has in each output.
+    /// The number of series in each output.
     pub const fn series(&self) -> usize {
         match self.label {
             Some((_, values)) => values.len(),
@@ -66,7 +66,7 @@ pub const TABLE: &[Family] = &[
     counter(
         Metric::RecordsReceived,
         "records_received_total",
-        "Records of the chunks that Fluent Bit brought, counted again with each of its retries.",
+        "Records in chunks received from Fluent Bit, counted again on each of its retries.",
     ),
     counter(Metric::RecordsDelivered, "records_delivered_total", "Records that Kinesis accepted."),
     by(
@@ -75,20 +75,20 @@ pub const TABLE: &[Family] = &[
         counter(
             Metric::RecordsRefused,
             "records_refused_total",
-            "Records that are lost, because they can never be sent or Kinesis refused them for good.",
+            "Records lost because they can never be sent or Kinesis permanently refused them.",
         ),
     ),
-    counter(Metric::RecordsLeft, "records_left_total", "Records left to Fluent Bit's retry."),
+    counter(Metric::RecordsLeft, "records_left_total", "Records left for Fluent Bit to retry."),
     counter(
         Metric::RecordsDeduplicated,
         "records_deduplicated_total",
-        "Records not sent again in Fluent Bit's retry, because the ledger knew that they are done.",
+        "Records not sent again when Fluent Bit retried, because the ledger had them as done.",
     ),
     counter(Metric::RecordsRetried, "records_retried_total", "Records sent again within a flush, counted each time."),
     counter(
         Metric::RecordsAmbiguous,
         "records_ambiguous_total",
-        "Records in requests without a reply that can be read: sent again, they may be stored twice.",
+        "Records in requests without a readable reply; they are sent again and may be stored twice.",
     ),
     counter(
         Metric::RecordsThrottled,
@@ -98,59 +98,59 @@ pub const TABLE: &[Family] = &[
     gauge(
         Metric::ThrottledShards,
         "throttled_shards",
-        "Shards that have throttled records since the start, 64 at most; the log names them.",
+        "Shards that have throttled records since startup, at most 64; the log names them.",
     ),
     counter(
         Metric::RecordsTruncated,
         "records_truncated_total",
-        "Records cut to max_record_size, counted each time they are encoded.",
+        "Records truncated to max_record_size, counted each time they are encoded.",
     ),
     counter(
         Metric::RecordsKeyedAtRandom,
         "records_keyed_at_random_total",
-        "Records without a value under partition_key, which get a random key; counted each time they are encoded.",
+        "Records that got a random key for lack of a partition_key value, counted each time they are encoded.",
     ),
     counter(
         Metric::BytesReceived,
         "bytes_received_total",
-        "Bytes of the chunks that Fluent Bit brought, as msgpack, counted again with each of its retries.",
+        "Bytes (msgpack) of chunks received from Fluent Bit, counted again on each of its retries.",
     ),
-    counter(Metric::BytesSent, "bytes_sent_total", "Bytes of request bodies, retries included."),
+    counter(Metric::BytesSent, "bytes_sent_total", "Bytes of request bodies, including retries."),
     by(
         "outcome",
         RequestOutcome::NAMES,
-        counter(Metric::Requests, "requests_total", "PutRecords requests by their outcome."),
+        counter(Metric::Requests, "requests_total", "PutRecords requests by outcome."),
     ),
     histogram(
         Metric::RequestTime,
         "request_duration_seconds",
-        "Time of a request, from the signature to the whole reply.",
+        "Duration of a request, from signing to the end of the reply.",
     ),
     gauge(Metric::RequestsInFlight, "requests_in_flight", "Requests in flight."),
     histogram(
         Metric::FlushTime,
         "flush_duration_seconds",
-        "Time of a flush, from Fluent Bit's call to the answer, retries within it included.",
+        "Duration of a flush, from Fluent Bit's call to the answer, including its retries.",
     ),
-    counter(Metric::SlowFlushes, "slow_flushes_total", "Flushes that lasted longer than slow_flush_log_threshold."),
+    counter(Metric::SlowFlushes, "slow_flushes_total", "Flushes that took longer than slow_flush_log_threshold."),
     gauge(
         Metric::CredentialsFetched,
         "credentials_fetched_timestamp_seconds",
-        "When the credentials in use were fetched, as Unix time; 0 while there are none.",
+        "When the current credentials were fetched, as Unix time; 0 if there are none.",
     ),
     gauge(
         Metric::CredentialsExpiry,
         "credentials_expiry_timestamp_seconds",
-        "When the credentials in use expire, as Unix time; 0 when they do not, or while there are none.",
+        "When the current credentials expire, as Unix time; 0 if they do not or there are none.",
     ),
-    counter(Metric::CredentialsFailures, "credentials_failures_total", "Attempts to fetch credentials that failed."),
-    gauge(Metric::LedgerChunks, "ledger_chunks", "Chunks in retry that the ledger remembers."),
+    counter(Metric::CredentialsFailures, "credentials_failures_total", "Failed attempts to fetch credentials."),
+    gauge(Metric::LedgerChunks, "ledger_chunks", "Chunks awaiting retry that the ledger remembers."),
     gauge(Metric::LedgerBytes, "ledger_bytes", "Approximate memory of the ledger, in bytes."),
 ];
 
 const METRICS: usize = TABLE.len();
 
-/// The first series of each metric, and at the end the number of series.
+/// The first series of each metric, and finally the total.
 #[expect(clippy::indexing_slicing, reason = "evaluated while compiling")]
 const BEGINNINGS: [usize; METRICS + 1] = {
     let mut beginnings = [0; METRICS + 1];
@@ -162,7 +162,7 @@ const BEGINNINGS: [usize; METRICS + 1] = {
     beginnings
 };
 
-/// How many series an output has.
+/// The number of series in an output.
 pub const SERIES: usize = BEGINNINGS[METRICS];
 
 /// The first series of a metric.
