@@ -1,7 +1,7 @@
 //! The functions that Fluent Bit finds by name, in the order in which it calls them.
 //!
-//! Each is one `guard(fallback, || ...)`: a panic becomes the fallback. include/kinesis_plugin.h is made of this file
-//! by cbindgen.
+//! Each is one `guard(fallback, || ...)`: a panic becomes the fallback. cbindgen generates include/kinesis_plugin.h
+//! from this file.
 
 #![allow(non_snake_case, reason = "the names are the host's")]
 
@@ -12,15 +12,15 @@ use crate::host::bindings::{FLB_ERROR, FLB_OK, FLB_RETRY, flb_plugin_proxy_def, 
 use crate::host::guard::{guard, keep_panics_quiet};
 use crate::outcome::Outcome;
 
-/// What [`FLBPluginInit`] answers when the instance cannot start: Fluent Bit stops.
+/// The answer of [`FLBPluginInit`] if the instance cannot start: Fluent Bit stops.
 const REFUSED: c_int = 0;
-/// What [`FLBPluginInit`] answers when the instance runs.
+/// The answer of [`FLBPluginInit`] if the instance runs.
 const STARTED: c_int = 1;
 
-/// Called before the registration (since Fluent Bit 2.2), with 1 when the host reloads its configuration. Answers 0.
+/// Called before the registration (since Fluent Bit 2.2), with 1 when the host reloads its configuration. Returns 0.
 ///
 /// # Safety
-/// None is needed; the host's interface makes it a C function.
+/// None; the host's interface makes it a C function.
 #[unsafe(no_mangle)]
 #[allow(unused_variables, reason = "named for the header")]
 pub unsafe extern "C" fn FLBPluginPreRegister(hot_reloading: c_int) -> c_int {
@@ -30,10 +30,10 @@ pub unsafe extern "C" fn FLBPluginPreRegister(hot_reloading: c_int) -> c_int {
     })
 }
 
-/// Fills the definition of the plugin. Answers 0, or -1 when there is none to fill.
+/// Fills in the definition of the plugin. Returns 0, or -1 if there is none to fill in.
 ///
 /// # Safety
-/// `def` is NULL or comes from the host's `malloc` and holds the first 32 bytes of the structure at least.
+/// `def` is NULL, or comes from the host's `malloc` and holds at least the first 32 bytes of the structure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginRegister(def: *mut flb_plugin_proxy_def) -> c_int {
     guard(-1, || {
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn FLBPluginRegister(def: *mut flb_plugin_proxy_def) -> c_
     })
 }
 
-/// Starts one configured output. Answers 1, or 0 when its configuration has mistakes, which are then in the log.
+/// Starts one configured output. Returns 1, or 0 if its configuration has issues, which are then in the log.
 ///
 /// # Safety
 /// `plugin` is NULL or the host's structure of this output.
@@ -53,10 +53,10 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut flbgo_output_plugin) -> c_in
     guard(REFUSED, || if unsafe { instances::start(plugin) } { STARTED } else { REFUSED })
 }
 
-/// Called when all plugins are initialized (since Fluent Bit 2.2), with 1 when hot reload is enabled. Answers FLB_OK.
+/// Called when all plugins are initialized (since Fluent Bit 2.2), with 1 if hot reload is enabled. Returns FLB_OK.
 ///
 /// # Safety
-/// None is needed; the host's interface makes it a C function.
+/// None; the host's interface makes it a C function.
 #[unsafe(no_mangle)]
 #[allow(unused_variables, reason = "named for the header")]
 pub unsafe extern "C" fn FLBPluginOutputPreRun(hot_reload: c_int) -> c_int {
@@ -73,8 +73,8 @@ pub unsafe extern "C" fn FLBPluginFlush(data: *const c_void, length: usize, tag:
     guard(FLB_RETRY, || answer(unsafe { instances::flush(instances::only(), data, length, tag) }))
 }
 
-/// Delivers a chunk. Answers FLB_OK when it is done, FLB_RETRY when the host shall bring it again, and FLB_ERROR when
-/// nothing of it can ever be delivered. Any number of threads may call this with the same context.
+/// Delivers a chunk. Returns FLB_OK when it is done, FLB_RETRY if the host should retry it, and FLB_ERROR if nothing
+/// in it can ever be delivered. Any number of threads may call this with the same context.
 ///
 /// # Safety
 /// `context` is NULL or was set by [`FLBPluginInit`] and has not exited; `data` is NULL or holds `length` bytes;
@@ -93,17 +93,17 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
 /// Called before the exit (since Fluent Bit 2.2), with 1 when the host reloads its configuration.
 ///
 /// # Safety
-/// None is needed; the host's interface makes it a C function.
+/// None; the host's interface makes it a C function.
 #[unsafe(no_mangle)]
 #[allow(unused_variables, reason = "named for the header")]
 pub unsafe extern "C" fn FLBPluginOutputPreExit(hot_reload: c_int) {
     guard((), || ())
 }
 
-/// Stops one instance; none of its threads runs afterwards. A context that is not running is ignored. Answers FLB_OK.
+/// Stops one instance; none of its threads runs afterwards. A context that is not running is ignored. Returns FLB_OK.
 ///
 /// # Safety
-/// No flush of this context is under way.
+/// No flush of this context is in progress.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
     guard(FLB_OK, || {
@@ -112,10 +112,10 @@ pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
     })
 }
 
-/// Stops all instances. Hosts that find [`FLBPluginExitCtx`] never call this. Answers FLB_OK.
+/// Stops all instances. Hosts that find [`FLBPluginExitCtx`] never call this. Returns FLB_OK.
 ///
 /// # Safety
-/// No flush is under way.
+/// No flush is in progress.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginExit() -> c_int {
     guard(FLB_OK, || {
@@ -124,10 +124,10 @@ pub unsafe extern "C" fn FLBPluginExit() -> c_int {
     })
 }
 
-/// Stops what is left of the instances registered with `def`. The host unloads the library next.
+/// Stops the remaining instances registered with `def`. The host unloads the library next.
 ///
 /// # Safety
-/// No flush of these instances is under way. `def` is only compared.
+/// No flush of these instances is in progress. `def` is only compared.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginUnregister(def: *mut flb_plugin_proxy_def) {
     guard((), || instances::leave_registration(def))
@@ -143,7 +143,7 @@ fn answer(outcome: Outcome) -> c_int {
 
 #[cfg(test)]
 mod tests {
-    /// Whoever adds a function and forgets the guard learns it here: a panic in it would end Fluent Bit.
+    /// Catches a new function without the guard: a panic in it would abort Fluent Bit.
     #[test]
     fn every_exported_function_is_one_guard_and_nothing_else() {
         let (code, _) = include_str!("exports.rs").split_once("#[cfg(test)]").unwrap();

@@ -1,8 +1,8 @@
 //! The configured outputs, from Init to Exit.
 //!
-//! The host holds a plain pointer to each instance. The list here owns them, so that leaving twice, or with a pointer
-//! that was never ours, is harmless: Fluent Bit 1.9 calls exit once for all instances, with the last one's pointer, and
-//! when several are configured it does so again after freeing its own part.
+//! The host holds a plain pointer to each instance. The list here owns them, so that exiting twice, or with a foreign
+//! pointer, is harmless: Fluent Bit 1.9 calls exit once for all instances, with the last one's pointer, and if
+//! several are configured, calls it again after freeing its own part.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -26,20 +26,20 @@ use crate::plugin::Plugin;
 pub(super) struct Instance {
     plugin: Plugin,
     engine: Arc<Engine>,
-    /// Guards what the host owns of it.
+    /// Guards the host's structures of it.
     presence: Arc<Presence>,
-    /// The address of the definition it was registered with, only compared.
+    /// The address of the definition it was registered with; only compared.
     registration: usize,
 }
 
 static INSTANCES: Mutex<Vec<Arc<Instance>>> = Mutex::new(Vec::new());
 
-/// The definition of the last registration: the instances that follow belong to it. On hot reload the new configuration
-/// registers while the old one still runs, and is initialized after the old one has exited.
+/// The definition of the last registration, to which the following instances belong. On hot reload the new
+/// configuration registers while the old one still runs, and is initialized after the old one has exited.
 static REGISTRATION: AtomicUsize = AtomicUsize::new(0);
 
-/// After a failed start, Fluent Bit 1.9 ends without waiting for the thread that writes its log: without this pause, the
-/// error lines are missing in every tenth run, and more often on a busy machine.
+/// After a failed start, Fluent Bit 1.9 exits without waiting for the thread that writes its log: without this pause,
+/// one in ten runs loses the error lines, and more on a busy machine.
 const LOG_DELAY: Duration = Duration::from_millis(100);
 
 /// Notes that the following instances belong to `def`.
@@ -47,8 +47,8 @@ pub(super) fn registered(def: *const flb_plugin_proxy_def) {
     REGISTRATION.store(def.addr(), Ordering::Relaxed);
 }
 
-/// Reads the configuration, starts an instance and gives the host its context. Returns whether that succeeded; if not, every
-/// issue is in the log.
+/// Reads the configuration, starts an instance and gives the host its context. Returns whether that succeeded; if
+/// not, all issues are in the log.
 ///
 /// # Safety
 /// `plugin` is NULL or what the host passes to `FLBPluginInit`.
@@ -100,8 +100,8 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
 /// Flushes through the instance of `context`. Every chunk takes this path: no lock is taken.
 ///
 /// # Safety
-/// `context` is NULL or was given by [`start`] and has not exited; `data` is NULL or holds `length` bytes; `tag` is NULL
-/// or NUL-terminated.
+/// `context` is NULL or was given by [`start`] and has not exited; `data` is NULL or holds `length` bytes; `tag` is
+/// NULL or NUL-terminated.
 pub(super) unsafe fn flush(context: *const c_void, data: *const c_void, length: usize, tag: *const c_char) -> Outcome {
     // SAFETY: by this function's contract, and the list keeps the instance alive until it exits.
     let Some(instance) = (unsafe { context.cast::<Instance>().as_ref() }) else {
@@ -144,7 +144,7 @@ pub(super) fn leave_all() {
 }
 
 fn stop(leaves: impl Fn(&Arc<Instance>) -> bool) {
-    // Removed first: stopping waits for a thread, and the list must not be locked while it does.
+    // Remove them first: stopping waits for a thread, and the list must not stay locked meanwhile.
     let leaving = instances().extract_if(.., |instance| leaves(instance)).collect::<Vec<_>>();
     for instance in leaving {
         guard((), || instance.plugin.stop());

@@ -1,4 +1,4 @@
-//! What the host learns about the plugin before it reads a configuration: name, description and options.
+//! Tells the host about the plugin before it reads a configuration: name, description and options.
 
 use std::ffi::{CStr, CString, c_void};
 use std::mem::offset_of;
@@ -16,11 +16,11 @@ use crate::log::Level;
 /// Fills in the host's definition of the plugin. Returns whether there was one.
 ///
 /// The texts are static: hosts up to 2.1 keep the name by pointer, all keep the description and the option table, and
-/// none frees them. build.rs links the library so that `dlclose` leaves it mapped, so the host may read them for as
-/// long as it lives.
+/// none frees them. build.rs links the library so that `dlclose` leaves it mapped, so the host may read them as long
+/// as it lives.
 ///
 /// # Safety
-/// `def` is NULL or comes from the host's `malloc` and holds the first 32 bytes of `flb_plugin_proxy_def` at least.
+/// `def` is NULL, or comes from the host's `malloc` and holds at least the first 32 bytes of `flb_plugin_proxy_def`.
 pub(super) unsafe fn fill(def: *mut flb_plugin_proxy_def) -> bool {
     if def.is_null() {
         log::report(Level::Error, &["registration without a definition"]);
@@ -68,7 +68,7 @@ fn option_table() -> *const flb_config_map {
 
 struct Table {
     entries: Vec<flb_config_map>,
-    /// What the entries point to.
+    /// The texts that the entries point to.
     _texts: Vec<CString>,
 }
 
@@ -90,7 +90,7 @@ impl Table {
                         texts.push(text);
                         pointer
                     }
-                    // Does not happen with our table: a test checks every entry.
+                    // Cannot happen with our table: a test checks every entry.
                     Err(_) => ptr::null(),
                 };
                 entries.push(flb_config_map {

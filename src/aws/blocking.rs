@@ -1,8 +1,8 @@
 //! System calls that may never return: names are looked up and files are read on threads of our own.
 //!
-//! The delivery thread waits for a result for a limited time and then continues without it; a hanging thread delays nothing
-//! else. One thread is started with the output, so that a later shortage of threads does no harm. tokio's pool would start
-//! one per call, panic if it cannot, and make calls wait for one another.
+//! The delivery thread waits for a result for a limited time and then continues without it; a hanging thread delays
+//! nothing else. One thread is started with the output, so that a later shortage of threads does no harm. tokio's
+//! pool would start one per call, panic if it cannot, and make calls wait for one another.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -28,8 +28,8 @@ const STACK_BYTES: usize = 1 << 20;
 /// All threads but the first end after this long without work.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// How long the exit waits for hanging calls. A thread that hangs longer uses nothing of ours but code, which stays mapped
-/// (build.rs).
+/// How long the exit waits for hanging calls. A thread that hangs longer uses nothing of ours but code, which stays
+/// mapped (build.rs).
 const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 type Job = Box<dyn FnOnce() + Send>;

@@ -20,18 +20,18 @@ pub struct Endpoint {
 /// Why there is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EndpointError {
-    /// The URL in AWS's shared configuration is none.
+    /// The URL in AWS's shared configuration is invalid.
     InvalidUrl {
-        /// The URL, as a log line may show it.
+        /// The URL, in a form that may be logged.
         url: String,
         /// What an endpoint may be.
         allowed: String,
     },
     /// The region's name is not part of a valid host name.
     NoHost(Region),
-    /// FIPS is asked for, and so is this endpoint.
+    /// FIPS is requested together with this endpoint.
     NotFips(Endpoint),
-    /// Dual stack is asked for, and so is this endpoint.
+    /// Dual stack is requested together with this endpoint.
     NotDualStack(Endpoint),
 }
 
@@ -58,11 +58,11 @@ impl Endpoint {
         Self::from_parts(Scheme::HTTPS, region.host(kind).parse().ok()?)
     }
 
-    /// The endpoint that the options name, else AWS's shared configuration's, else the region's.
+    /// The endpoint of the options, else of AWS's shared configuration, else of the region.
     ///
     /// # Errors
-    /// When there is none, or when a named endpoint and a kind of the region's endpoint are both asked for: a FIPS endpoint
-    /// that was asked for and silently not used would be worse than none.
+    /// There is none, or both an endpoint and a kind of regional endpoint are configured: a FIPS endpoint that was
+    /// requested but silently not used would be worse than an error.
     pub(crate) fn choose(
         configured: Option<Endpoint>,
         use_fips: Option<bool>,
@@ -160,7 +160,7 @@ impl fmt::Display for Endpoint {
 mod tests {
     use super::*;
 
-    /// That these are AWS's, tests/real/network/ asks botocore.
+    /// tests/real/network/ checks against botocore that these are AWS's.
     #[test]
     fn the_endpoint_of_a_region_is_under_its_partitions_domain() {
         for (region, hosts) in [

@@ -20,7 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Why a file was not read.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// There is no such file, or it may not be read. Folders count as absent: container engines create one for a missing file.
+    /// There is no such file, or it may not be read. Folders count as absent: container engines create one for a
+    /// missing file.
     Absent(String, io::Error),
     /// It is not a file of limited size, or its file system does not respond.
     Unusable(String),

@@ -44,8 +44,8 @@ pub(crate) enum NetworkError {
 }
 
 impl Network {
-    /// The endpoint, and what opens connections to it. What is unset comes from AWS's shared configuration (`profile`) and
-    /// the environment. Reads files on threads of `blocking`; connects to nothing.
+    /// The endpoint, and what opens connections to it. What is unset comes from AWS's shared configuration
+    /// (`profile`) and the environment. Reads files on threads of `blocking`; connects to nothing.
     ///
     /// # Errors
     /// When the settings contradict each other, or name a proxy or certificates that cannot be used.

@@ -23,8 +23,8 @@ pub(crate) struct SharedFiles {
 }
 
 impl SharedFiles {
-    /// Reads both, from the paths in `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE` or from the home directory. As in
-    /// AWS's libraries, one that does not exist or may not be read counts as empty.
+    /// Reads both, from the paths in `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE` or from the home directory.
+    /// As in AWS's libraries, one that does not exist or may not be read counts as empty.
     ///
     /// # Errors
     /// Why one of them cannot be used, with its name.
@@ -73,8 +73,8 @@ fn at_home(path: &Path) -> PathBuf {
 /// Settings that apply unless the output's options differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SharedConfig {
-    /// `AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, or the profile's `endpoint_url`; `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`
-    /// hides them.
+    /// `AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, or the profile's `endpoint_url`;
+    /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` hides them.
     pub(crate) endpoint_url: Option<String>,
     /// `AWS_USE_FIPS_ENDPOINT`, or the profile's `use_fips_endpoint`.
     pub(crate) use_fips_endpoint: bool,

@@ -1,7 +1,7 @@
 //! The signature of a request.
 //!
-//! Key and signature are computed by AWS's library. What it would do anew for each request, although every one has the same
-//! method, path and headers, is done here once: the form of what is signed, and the day's key
+//! AWS's library computes key and signature. What it would redo for each request, although method, path and headers
+//! never change, is done here once: the canonical form and the day's key
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>, read 2026-11).
 
 use std::cell::RefCell;
@@ -17,21 +17,21 @@ use crate::aws::region::Region;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Signs the requests of one client: `POST /` to the same host each time.
+/// Signs the requests of one client: always `POST /` to the same host.
 pub(crate) struct Signer {
     region: Region,
     host: String,
     key: RefCell<Option<DaysKey>>,
 }
 
-/// The key of one day and one secret.
+/// The key for one day and one secret.
 struct DaysKey {
     day: String,
     credentials: Credentials,
     key: Vec<u8>,
 }
 
-/// The headers that make a request a signed one.
+/// The headers that sign a request.
 #[derive(Debug)]
 pub(crate) struct Signature {
     /// `x-amz-date`.
@@ -41,12 +41,12 @@ pub(crate) struct Signature {
 }
 
 impl Signer {
-    /// A signer of requests to `host`.
+    /// Creates a signer for requests to `host`.
     pub(crate) fn new(region: Region, host: String) -> Signer {
         Signer { region, host, key: RefCell::default() }
     }
 
-    /// Signs a request for `target` with `body`, in the form of `content_type`, at `time`. A session token goes along as
+    /// Signs a request for `target` with `body`, of the type `content_type`, at `time`. A session token is signed as
     /// `x-amz-security-token`.
     pub(crate) fn sign(
         &self,
@@ -96,9 +96,9 @@ impl Signer {
     }
 }
 
-/// Appends the SHA-256 of `bytes` in hexadecimal digits; aws-lc uses the processor's own instructions for it.
+/// Appends the SHA-256 of `bytes` in hexadecimal; aws-lc uses the processor's instructions for it.
 fn write_hash(bytes: &[u8], out: &mut String) {
-    // In two halves rather than byte by byte: a call of the formatter takes longer than a digit.
+    // In two halves rather than byte by byte, because calling the formatter costs more than a digit.
     let digest = digest(&SHA256, bytes);
     let (halves, _) = digest.as_ref().as_chunks::<16>();
     for half in halves {
@@ -118,7 +118,7 @@ mod tests {
     const TARGET: &str = "Kinesis_20131202.PutRecords";
     const JSON: &str = "application/x-amz-json-1.1";
 
-    /// The date and the authorization that AWS's library gives such a request.
+    /// The date and authorization that AWS's library computes for the same request.
     fn as_aws_signs(
         host: &str,
         region: &str,

@@ -1,9 +1,9 @@
 //! Lets the host's thread continue while a flush waits.
 //!
-//! Fluent Bit runs each flush on a coroutine, and its own outputs switch back to the thread's event loop whenever they
-//! wait. A plugin like this one is expected to block instead, which stops all other flushes of that thread, and
-//! without `workers` the whole engine. But the functions to wait as the host's own outputs do are exported, and the same in
-//! every version from 1.9.0 to 5.1.1: see include/fluent_bit_proxy.h.
+//! Fluent Bit runs each flush on a coroutine, and its own outputs switch back to the thread's event loop while they
+//! wait. A plugin like this one is expected to block instead, which stops all other flushes of that thread and,
+//! without `workers`, the whole engine. But the functions that the host's own outputs use to wait are exported, and
+//! the same in every version from 1.9.0 to 5.1.1: see include/fluent_bit_proxy.h.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -40,13 +40,14 @@ pub(crate) enum BlockReason {
     NoDescriptor,
 }
 
-/// The coroutine that a flush runs on, with an event in its thread's event loop. Boxed, because the loop keeps its address.
+/// The coroutine that a flush runs on, with an event in its thread's event loop. Boxed, because the loop keeps its
+/// address.
 #[repr(C)]
 pub(super) struct Coroutine {
     /// First, because the event loop calls [`resume`] with its address.
     event: UnsafeCell<mk_event>,
-    /// A timer (`timerfd_create(2)`) that expires every [`TICK`], and immediately on a wake. Closed when the coroutine has left,
-    /// or will never be resumed.
+    /// A timer (`timerfd_create(2)`) that expires every [`TICK`], and immediately on a wake. Closed when the
+    /// coroutine has finished or will never be resumed.
     timer: Mutex<Option<OwnedFd>>,
     host: &'static Host,
     event_loop: NonNull<c_void>,
@@ -59,8 +60,8 @@ pub(super) struct Coroutine {
 
 // SAFETY: another thread only drops it after its own has released it, and then it is in no event loop.
 unsafe impl Send for Coroutine {}
-// SAFETY: other threads only call `wake`, which uses the timer alone, under its lock, and `abandon`, which does nothing unless
-// the thread is that of the event loop.
+// SAFETY: other threads only call `wake`, which uses the timer alone, under its lock, and `abandon`, which does
+// nothing unless the thread is that of the event loop.
 unsafe impl Sync for Coroutine {}
 
 impl Coroutine {
@@ -91,8 +92,8 @@ impl Coroutine {
             parking: Parking::default(),
         });
         let event = this.event.get();
-        // SAFETY: loop and event are this thread's, and the event stays in place until it is removed, below or by `leave` or
-        // `abandon`.
+        // SAFETY: loop and event are this thread's, and the event stays in place until it is removed, below or by
+        // `leave` or `abandon`.
         let added = unsafe {
             (host.add_event)(event_loop.as_ptr(), fd, MK_EVENT_CUSTOM, MK_EVENT_READ as c_uint, event.cast())
         };
@@ -112,8 +113,8 @@ impl Coroutine {
     /// Takes the coroutine out of the thread's event loop, at the end of the flush.
     pub(super) fn leave(&self) {
         if self.in_loop.replace(false) {
-            // SAFETY: it was added to that loop, which is this thread's: only the lender, which runs on the coroutine, and
-            // `abandon` call this.
+            // SAFETY: it was added to that loop, which is this thread's: only the lender, which runs on the
+            // coroutine, and `abandon` call this.
             unsafe { (self.host.delete_event)(self.event_loop.as_ptr(), self.event.get()) };
         }
         self.timer().take();
@@ -142,8 +143,8 @@ impl Coroutine {
 
 impl Waiter for Box<Coroutine> {
     fn wait(&self) {
-        // SAFETY: `with_chunk` found this coroutine running and calls this before it returns, so its caller is the thread's
-        // event loop.
+        // SAFETY: `with_chunk` found this coroutine running and calls this before it returns, so its caller is the
+        // thread's event loop.
         self.parking.park(|| unsafe { self.host.switch_to(self.contexts.as_ref().caller) });
         self.acknowledge();
     }
@@ -155,8 +156,9 @@ impl Waiter for Box<Coroutine> {
     }
 }
 
-/// What the loop gets. If the host's structure has another member before `priority`, the host writes the priority elsewhere,
-/// which [`has_known_layout`] notices. Events of this kind do not use `data`; it equals `handler` in case the two are swapped.
+/// What the loop gets. If the host's structure has another member before `priority`, the host writes the priority
+/// elsewhere, which [`has_known_layout`] notices. Events of this kind do not use `data`; it equals `handler` in case
+/// the two are swapped.
 const UNUSED_EVENT: mk_event = mk_event {
     fd: -1,
     type_: 0,
@@ -170,7 +172,7 @@ const UNUSED_EVENT: mk_event = mk_event {
     room: [0; 8],
 };
 
-/// Whether the host has filled an event as the structure says.
+/// Whether the host filled in an event as our structure says.
 fn has_known_layout(event: &mk_event, fd: c_int) -> bool {
     let filled = mk_event {
         fd,
@@ -190,7 +192,7 @@ fn has_known_layout(event: &mk_event, fd: c_int) -> bool {
     members(event) == members(&filled)
 }
 
-/// `None` when there is no free descriptor.
+/// Returns `None` if there is no free descriptor.
 fn new_timer() -> Option<OwnedFd> {
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok()?;
     set(&timer, EVERY_TICK);
@@ -202,7 +204,7 @@ const EVERY_TICK: Timespec = Timespec { tv_sec: TICK.as_secs().cast_signed(), tv
 /// Zero would disarm the timer.
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1 };
 
-/// Lets the timer expire after `first`, and then every [`TICK`].
+/// Sets the timer to expire after `first`, then every [`TICK`].
 fn set(timer: &OwnedFd, first: Timespec) {
     let times = Itimerspec { it_interval: EVERY_TICK, it_value: first };
     // Cannot fail: it is a timer, and the times are valid.
@@ -261,17 +263,17 @@ impl Host {
 
     /// Switches to another stack, and returns when something switches back to this one.
     ///
-    /// On this architecture the host's function does not preserve the vector registers v8 to v15, although a function must
-    /// (<https://github.com/fluent/fluent-bit/blob/master/lib/flb_libco/aarch64.c>, read 2026-11). Declared as clobbered, they
-    /// are saved on this stack: our callers' in a flush, and the event loop's in [`resume`].
+    /// On this architecture the host's function does not preserve the vector registers v8 to v15, although a function
+    /// must (<https://github.com/fluent/fluent-bit/blob/master/lib/flb_libco/aarch64.c>, read 2026-11). Declared as
+    /// clobbered, they are saved on this stack: our callers' in a flush, and the event loop's in [`resume`].
     ///
     /// # Safety
     /// `context` is that of a suspended coroutine of this thread, or of its event loop.
     #[cfg(target_arch = "aarch64")]
     #[inline(never)]
     unsafe fn switch_to(&self, context: *mut c_void) {
-        // SAFETY: by this function's contract; a call by the C convention, with the stack aligned as always, and every register
-        // declared that it may change.
+        // SAFETY: by this function's contract; a call by the C convention, with the stack aligned as always, and
+        // every register declared that it may change.
         unsafe {
             std::arch::asm!(
                 "blr {switch}",
@@ -284,8 +286,8 @@ impl Host {
         }
     }
 
-    /// Where `coroutine`, which is running, has its two contexts. Its own must be the active one: otherwise this is not a
-    /// coroutine as described.
+    /// Where the running `coroutine` keeps its two contexts. Its own must be the active one; otherwise it is not laid
+    /// out as expected.
     fn contexts_of(&self, coroutine: NonNull<c_void>) -> Option<NonNull<flb_coro>> {
         // SAFETY: takes nothing, and answers what runs on this thread.
         let active = unsafe { (self.active_context)() };
@@ -299,7 +301,7 @@ impl Host {
         })
     }
 
-    /// All of them or none.
+    /// Looks up all of them, or none.
     fn get() -> Option<&'static Host> {
         static HOST: OnceLock<Option<Host>> = OnceLock::new();
         HOST.get_or_init(|| {

@@ -1,9 +1,9 @@
 //! Whether the host is shutting down.
 //!
-//! It does not notify plugins: it first waits for the flushes of its outputs. It records a signal in a variable of its
-//! executable, but the end of an input, `flb_stop` and a reload only in its configuration. That can be reached from each
-//! flush's coroutine, through structures that have been the same from 1.9.0 to 5.1.1. They are read through the kernel, so
-//! that a wrong address is an error and not a crash, and used only if their content is as expected.
+//! It does not notify plugins: it first waits for the flushes of its outputs. It records a signal in a variable of
+//! its executable, but the end of an input, `flb_stop` and a reload only in its configuration. That can be reached
+//! from each flush's coroutine, through structures that have been the same from 1.9.0 to 5.1.1. They are read through
+//! the kernel, so that a wrong address is an error and not a crash, and used only if their content is as expected.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
@@ -30,7 +30,7 @@ impl Engine {
         Engine { presence, instance, config: OnceLock::new() }
     }
 
-    /// Looks for the engine's configuration, once. To be called in a flush.
+    /// Finds the engine's configuration, once. Call this in a flush.
     pub(crate) fn locate(&self) {
         self.config.get_or_init(|| find_config(self.instance));
     }
@@ -43,8 +43,8 @@ impl Engine {
 
     fn is_shutting_down(&self, config: NonNull<flb_config>) -> bool {
         let Some(_held) = self.presence.hold() else { return true };
-        // SAFETY: `find_config` made sure that it is the configuration, which outlives its outputs; the host writes the member
-        // in one piece.
+        // SAFETY: `find_config` made sure that it is the configuration, which outlives its outputs; the host writes
+        // the member in one piece.
         unsafe { (&raw const (*config.as_ptr()).is_shutting_down).read_volatile() != 0 }
     }
 }
@@ -77,7 +77,7 @@ const CHANNEL: c_int = 0;
 mod tests {
     use super::*;
 
-    /// As Fluent Bit 1.9.10 and 5.1.1 have it while they run.
+    /// As in Fluent Bit 1.9.10 and 5.1.1 while they run.
     const RUNNING: flb_config = flb_config {
         channel_fd: 7,
         channel_type: 0,

@@ -1,8 +1,8 @@
 //! A panic becomes a return value for the host and a line in its log; it never unwinds into the host.
 //!
-//! The hook of the standard library prints a backtrace to stderr. Here that would bypass the host's log, and overflow a
-//! coroutine's stack. The hook installed by [`keep_panics_quiet`] only notes message and
-//! place for the line that [`guard`] writes.
+//! The standard panic hook prints a backtrace to stderr, which would bypass the host's log and overflow a coroutine's
+//! stack. The hook installed by [`keep_panics_quiet`] only notes message and location for the line that [`guard`]
+//! writes.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ pub fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
 
 /// Runs `body`. A panic is returned as its message, with its location if [`keep_panics_quiet`] was called before.
 fn catch<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    // Nothing that the body may have left half done is used again: callers abandon what it worked on.
+    // Nothing that the body left half done is used again: callers abandon it.
     panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
         let noted = LAST_PANIC.try_with(|last| last.borrow_mut().take()).ok().flatten();
         noted.unwrap_or_else(|| text(payload.as_ref()).to_owned())
@@ -46,7 +46,7 @@ fn note(info: &PanicHookInfo<'_>) {
         Some(place) => format!("{message} ({}:{})", place.file(), place.line()),
         None => message.to_owned(),
     };
-    // Fails only while the thread ends, when nobody reads it any more.
+    // Fails only while the thread is ending, when nobody reads it any more.
     LAST_PANIC.try_with(|last| last.replace(Some(noted))).ok();
 }
 

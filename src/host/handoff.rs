@@ -1,7 +1,7 @@
 //! The handoff between a thread that lends a chunk and waits, and the thread that uses it in the meantime.
 //!
-//! It has no unsafe code and knows nothing of the host: tests/it/handoff.rs includes this file and runs all interleavings
-//! with loom.
+//! It has no unsafe code and knows nothing of the host: tests/it/handoff.rs includes this file and runs all
+//! interleavings with loom.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::log::{Line, LineQueue};
 use crate::outcome::Outcome;
 
-/// How often a waiting lender checks whether to keep waiting.
+/// The interval at which a waiting lender checks whether to keep waiting.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// What waits instead of a lender's thread.
@@ -34,9 +34,9 @@ pub(super) struct Handoff<W> {
 struct State {
     lines: LineQueue,
     outcome: Option<Outcome>,
-    /// The borrower is reading the chunk.
+    /// Whether the borrower is reading the chunk.
     is_read: bool,
-    /// The borrower must not read it any more.
+    /// Whether the borrower must no longer read it.
     is_reclaimed: bool,
     returned: bool,
 }
@@ -86,7 +86,7 @@ impl<W: Waiter> Handoff<W> {
         })
     }
 
-    /// The right to read the chunk, for as long as the result lives; `None` if the chunk was reclaimed. There is one at a
+    /// The right to read the chunk, while the result lives; `None` if the chunk was reclaimed. Only one exists at a
     /// time.
     pub(super) fn access(&self) -> Option<Access<'_, W>> {
         let mut state = self.lock();
@@ -94,7 +94,7 @@ impl<W: Waiter> Handoff<W> {
         state.is_read.then(|| Access { handoff: self })
     }
 
-    /// The borrower is done with the chunk.
+    /// Returns the chunk to the lender.
     pub(super) fn return_chunk(&self) {
         self.change(|state| state.returned = true);
     }

@@ -12,9 +12,9 @@ use crate::log::{Level, LogSink};
 
 /// The log of one output instance: `[output:kinesis:NAME] line`.
 ///
-/// The level is the instance's `log_level` if the host can be asked for it (since 2.0). 1.9 keeps it in a structure whose
-/// layout depends on the build; there the level of the `[SERVICE]` section applies, as for the host's own lines. Without
-/// `flb_log_print`, lines go to stderr.
+/// The level is the instance's `log_level` if the host can be asked for it (since 2.0). 1.9 keeps it in a structure
+/// whose layout depends on the build; there the level of the `[SERVICE]` section applies, as for the host's own
+/// lines. Without `flb_log_print`, lines go to stderr.
 #[derive(Debug)]
 pub(crate) struct HostLog {
     instance: *mut c_void,
@@ -76,8 +76,8 @@ pub(crate) fn report(level: Level, parts: &[&str]) {
 
 const PREFIX: &str = "[output:kinesis] ";
 
-/// The level of the `[SERVICE]` section as this thread sees it. On threads that are not the host's, the host logs "info" and
-/// above, and so do we.
+/// The level of the `[SERVICE]` section as this thread sees it. On threads that are not the host's, the host logs
+/// "info" and above, and so do we.
 fn service_level() -> c_int {
     let functions = functions();
     let (Some(worker_get), Some(worker_log_level)) = (functions.worker_get, functions.worker_log_level) else {
@@ -89,8 +89,8 @@ fn service_level() -> c_int {
     if worker.is_null() { FLB_LOG_INFO } else { unsafe { worker_log_level(worker) } }
 }
 
-/// Joins the parts into one line for the host. This runs on coroutine stacks: the line is built on the heap and nothing is
-/// formatted.
+/// Joins the parts into one line for the host. This runs on coroutine stacks: the line is built on the heap and
+/// nothing is formatted.
 fn print(level: Level, parts: &[&str]) {
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
     let mut line = Vec::with_capacity(length + 1);

@@ -1,9 +1,9 @@
 //! The host's own metrics: ours are created among those of the output, and appear where the host shows them.
 //!
-//! The host's metrics library, cmetrics, is not thread-safe, so little is done here: all series are created on the host's
-//! thread while it initializes the output, before it reads them, because creating one changes a list that the host walks.
-//! Later only values are set, which are atomic, and each look-up walks lists that no longer change. The host frees them with
-//! the output, after the delivery thread has ended.
+//! The host's metrics library, cmetrics, is not thread-safe, so little is done here: all series are created on the
+//! host's thread while it initializes the output, before it reads them, because creating one changes a list that the
+//! host walks. Later only values are set, which are atomic, and each look-up walks lists that no longer change. The
+//! host frees them with the output, after the delivery thread has ended.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
@@ -43,8 +43,8 @@ struct Labels {
     pointers: Vec<*mut c_char>,
 }
 
-// SAFETY: the host's metrics live as long as its output is present, and are used only then; what is done with them on our
-// thread is atomic, and the texts are ours.
+// SAFETY: the host's metrics live as long as its output is present, and are used only then; what is done with them on
+// our thread is atomic, and the texts are ours.
 unsafe impl Send for HostMetrics {}
 
 #[derive(Clone, Copy)]
@@ -58,8 +58,8 @@ struct Functions {
     histogram_set: cmt_histogram_set_default_fn,
 }
 
-/// Creates all series of an output to `stream`, with value zero. `None` if the host has no metrics of outputs (before 2.0),
-/// or unknown functions for them.
+/// Creates all series of an output to `stream`, with value zero. `None` if the host has no metrics of outputs (before
+/// 2.0), or unknown functions for them.
 ///
 /// # Safety
 /// Called on the host's thread while it initializes its output `instance`, which is there as long as `presence` says.
@@ -134,8 +134,8 @@ fn create_metric(functions: Functions, registry: *mut c_void, family: &Family) -
     let keys = keys.pointers.as_mut_ptr();
     let (namespace, subsystem) = (NAMESPACE.as_ptr().cast_mut(), SUBSYSTEM.as_ptr().cast_mut());
     let (metric, help) = (metric.as_ptr().cast_mut(), help.as_ptr().cast_mut());
-    // SAFETY: the host's functions copy all texts and change none; the registry is the output's own, and only this thread
-    // uses it yet. A histogram owns its buckets.
+    // SAFETY: the host's functions copy all texts and change none; the registry is the output's own, and only this
+    // thread uses it yet. A histogram owns its buckets.
     let created = unsafe {
         match family.kind {
             Kind::Counter => (functions.counter_create?)(registry, namespace, subsystem, metric, help, count, keys),
@@ -165,7 +165,8 @@ impl Functions {
     fn set(self, series: &Series, value: u64) {
         let (metric, labels) = (series.metric, &series.labels.pointers);
         let (count, labels) = (labels.len() as c_int, labels.as_ptr().cast_mut());
-        // SAFETY: the metric is of this kind and lives (see HostMetrics); the labels are NUL-terminated and not changed.
+        // SAFETY: the metric is of this kind and lives (see HostMetrics); the labels are NUL-terminated and not
+        // changed.
         unsafe {
             match (series.kind, self.counter_set, self.gauge_set) {
                 (Kind::Counter, Some(set), _) | (Kind::Gauge, _, Some(set)) => {
@@ -200,7 +201,7 @@ impl Exporter for HostMetrics {
     }
 }
 
-/// The time of a value, in nanoseconds.
+/// The time for a value, in nanoseconds.
 fn now() -> u64 {
     let now = SystemClock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! What we call of Fluent Bit: its functions, found by name, its log, its metrics, its coroutines; and the handoff of a
-//! chunk from one of its threads to ours.
+//! Calls into Fluent Bit: its functions, found by name, its log, metrics and coroutines; and the handoff of a chunk
+//! from one of its threads to ours.
 //!
 //! Flushes run on coroutine stacks of 24 KiB without a guard page, so nothing here formats, parses or allocates much:
 //! pointers are checked, panics are caught ([`guard`]), and the work is handed over (`borrowed_chunk`).

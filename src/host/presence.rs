@@ -12,13 +12,13 @@ impl Presence {
         Presence(Mutex::new(true))
     }
 
-    /// Keeps them in existence for as long as the result lives, which must be short; `None` if they are gone.
+    /// Keeps them in existence while the result lives, which must be short. Returns `None` if they are gone.
     pub(crate) fn hold(&self) -> Option<Held<'_>> {
         let there = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         there.then_some(Held { _locked: there })
     }
 
-    /// Waits for all holders, and lets nobody hold them any more.
+    /// Waits for all holders and admits no new ones.
     pub(crate) fn end(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }

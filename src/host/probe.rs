@@ -17,8 +17,8 @@ unsafe impl Plain for super::bindings::flb_output_flush {}
 // SAFETY: numbers.
 unsafe impl Plain for super::bindings::flb_config {}
 
-/// A copy of what is at `address`; `None` if no memory is there. The kernel copies it into a pipe: for the kernel a wrong
-/// address is an error, whereas reading it here would end the process.
+/// A copy of what is at `address`; `None` if no memory is there. The kernel copies it into a pipe: for the kernel a
+/// wrong address is an error, whereas reading it here would end the process.
 pub(super) fn read<T: Plain>(address: NonNull<c_void>) -> Option<T> {
     let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
     // SAFETY: the kernel checks the address itself. (rustix would take a slice, which must not be made of it.)

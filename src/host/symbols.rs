@@ -1,7 +1,7 @@
 //! The host's functions, found by symbol name.
 //!
-//! Fluent Bit's executable exports its functions, and each version has different ones. So none is linked against: they are
-//! looked up once, and each may be missing.
+//! Fluent Bit's executable exports its functions, and each version has different ones. So none is linked against:
+//! they are looked up once, and each may be missing.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::mem;
@@ -33,21 +33,21 @@ pub(crate) unsafe fn usable_size(address: *mut c_void) -> Option<usize> {
     functions().malloc_usable_size.map(|usable_size| unsafe { usable_size(address) })
 }
 
-/// Whether the host has received SIGTERM or SIGINT. It records the signal in a variable of its executable; the plugin is
-/// called only later, when all flushes have ended. Always false where there is no such variable.
+/// Whether the host has received SIGTERM or SIGINT. It records the signal in a variable of its executable; the plugin
+/// is called only later, when all flushes have ended. Always false where there is no such variable.
 pub(crate) fn was_signalled() -> bool {
     // SAFETY: the host's own variable, which is never moved; its signal handler writes it, in one piece.
     functions().exit_signal.is_some_and(|signal| unsafe { signal.as_ptr().read_volatile() } != 0)
 }
 
-/// Whether the host, when its grace period is over, frees its inputs and their chunks before its outputs, as it did up to
-/// 2.1.7.
+/// Whether the host, when its grace period is over, frees its inputs and their chunks before its outputs, as versions
+/// up to 2.1.7 do.
 pub(crate) fn frees_chunks_in_use() -> bool {
     !functions().is_2_2
 }
 
-/// Whether the structures of the host's version are known. It does not report its version, but its metrics library does:
-/// cmetrics 2.2.1 is in Fluent Bit 5.1.1, 1.0.5 in 4.2.0, 0.3.7 in 1.9.10.
+/// Whether the structures of the host's version are known. It does not report its version, but its metrics library
+/// does: cmetrics 2.2.1 is in Fluent Bit 5.1.1, 1.0.5 in 4.2.0, 0.3.7 in 1.9.10.
 pub(crate) fn is_known_version() -> bool {
     functions().is_known_version
 }
@@ -80,7 +80,7 @@ pub(super) struct Functions {
     malloc_usable_size: malloc_usable_size_fn,
     /// `volatile sig_atomic_t exit_signal` of fluent-bit.c.
     exit_signal: Option<NonNull<c_int>>,
-    /// It is 2.2 or newer.
+    /// Whether it is 2.2 or newer.
     is_2_2: bool,
     is_known_version: bool,
 }
@@ -108,7 +108,7 @@ pub(super) fn functions() -> &'static Functions {
                 malloc_usable_size: if one_allocator { find(c"malloc_usable_size") } else { None },
                 exit_signal: NonNull::new(address(c"exit_signal").cast::<c_int>())
                     .filter(|_| is_hosts_own(c"exit_signal")),
-                // It was flb_proxy_cb_init before.
+                // Before 2.2 it was flb_proxy_cb_init.
                 is_2_2: !address(c"flb_proxy_output_cb_init").is_null(),
                 is_known_version: cmetrics_is_known(),
             }
@@ -126,7 +126,7 @@ pub(crate) unsafe fn find<F: Copy>(name: &CStr) -> F {
     unsafe { mem::transmute_copy::<*mut c_void, F>(&address(name)) }
 }
 
-/// As [`find`], but `None` when the function is not the host's.
+/// Like [`find`], but `None` if the function is not the host's.
 ///
 /// # Safety
 /// As of [`find`].
@@ -146,7 +146,7 @@ pub(crate) fn is_hosts_own(name: &CStr) -> bool {
     home(name).is_some() && home(name) == home(c"flb_log_print")
 }
 
-/// The executable or library that the symbol `name` comes from, or `None` when there is no such symbol.
+/// The executable or library that defines the symbol `name`, or `None` if there is none.
 fn home(name: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: the structure is plain pointers, for which zero is a value.
     let mut info: libc::Dl_info = unsafe { mem::zeroed() };

@@ -1,4 +1,4 @@
-//! The delivery thread's sign of life.
+//! Shows whether the delivery thread is still responding.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(super) struct Heartbeat {
     beats: AtomicU64,
-    /// The count seen last, and since when it has not changed.
+    /// The last count seen, and since when it has not changed.
     seen: Mutex<Option<(u64, Instant)>>,
 }
 
@@ -19,7 +19,7 @@ impl Heartbeat {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How long there has been no beat, as far as anybody looked.
+    /// How long there has been no beat, as far as observed.
     pub(super) fn silence(&self) -> Duration {
         let (beats, now) = (self.beats.load(Ordering::Relaxed), Instant::now());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
 //! One configured output: its start, its flushes and its stop.
 //!
-//! Fluent Bit calls on small coroutine stacks and on several threads. None of its threads delivers: they hand their chunk to
-//! the instance's one delivery thread, which owns all mutable state, and wait. While they wait they write the lines that the
-//! delivery thread logs.
+//! Fluent Bit calls on small coroutine stacks and on several threads. None of its threads delivers: they hand their
+//! chunk to the instance's one delivery thread, which owns all mutable state, and wait. While they wait they write
+//! the lines that the delivery thread logs.
 
 mod heartbeat;
 mod log_relay;
@@ -37,22 +37,22 @@ use thread::DeliveryThread;
 pub use shutdown_watch::HostStops;
 pub use thread::STACK_BYTES;
 
-/// How long the delivery thread may be silent. What it waits for has shorter limits of its own; beyond these it is stuck in
-/// a file or a library, which have none.
+/// How long the delivery thread may be unresponsive. Everything it waits for has shorter limits; beyond these, it is
+/// stuck in a file or a library, which have none.
 #[derive(Clone, Copy)]
 struct Timeouts {
-    /// At the start.
+    /// At startup.
     start: Duration,
     /// During a flush, once the host is shutting down.
     flush: Duration,
-    /// At the stop.
+    /// At shutdown.
     stop: Duration,
 }
 
 const TIMEOUTS: Timeouts =
     Timeouts { start: Duration::from_secs(20), flush: Duration::from_secs(10), stop: Duration::from_secs(10) };
 
-/// One instance of the plugin, as the host configured it.
+/// One configured output.
 pub struct Plugin {
     log: Arc<dyn LogSink>,
     thread: DeliveryThread,
@@ -60,19 +60,19 @@ pub struct Plugin {
     heartbeat: Arc<Heartbeat>,
     host_stops: HostStops,
     timeouts: Timeouts,
-    /// The engine's thread, until a warning about a flush on it is logged.
+    /// The engine's thread, until the warning about blocking it has been logged.
     engine: Mutex<Option<ThreadId>>,
-    /// Whether the log says that the host is not known.
+    /// Whether the warning about an unknown host has been logged.
     is_warned: AtomicBool,
 }
 
 impl Plugin {
-    /// Reads the configuration through `property`, which returns the value of an option by its name, or `None` if it is
-    /// unset, and starts the delivery thread. `exporter` makes what shows the metrics of an output to a stream, where the
-    /// host has a place for them. Takes at most 20 seconds, and usually no longer than fetching credentials may.
+    /// Reads the configuration through `property`, which returns an option's value by name or `None` if it is unset,
+    /// and starts the delivery thread. `exporter` creates the exporter of an output's metrics, given its stream, if
+    /// the host has a place for them. Takes at most 20 seconds, and usually no longer than fetching credentials may.
     ///
     /// # Errors
-    /// All issues with the configuration at once, or why the delivery thread cannot start.
+    /// All issues with the configuration, or why the delivery thread cannot start.
     pub fn start(
         property: &dyn Fn(&str) -> Option<String>,
         log: Arc<dyn LogSink>,
@@ -87,7 +87,7 @@ impl Plugin {
         })
     }
 
-    /// Starts a delivery thread around what `open` makes there.
+    /// Starts a delivery thread with what `open` creates on it.
     fn start_with<T: Transport, F>(
         log: Arc<dyn LogSink>,
         coroutines: Coroutines,
@@ -125,15 +125,15 @@ impl Plugin {
                 plugin.stop();
                 Err(cannot_start("the delivery thread ended"))
             }
-            // If the thread ever continues, nobody listens and it ends. It holds nothing of the host's.
+            // If the thread ever continues, nobody is listening and it ends. It holds nothing of the host's.
             Err(RecvTimeoutError::Timeout) => {
                 Err(cannot_start(format!("a file or a library has not responded for {}", duration(timeouts.start))))
             }
         }
     }
 
-    /// Hands the chunk to the delivery thread and waits for the outcome, writing the lines it logs in the meantime. On a
-    /// coroutine of the host, the host's thread does other work while this waits.
+    /// Hands the chunk to the delivery thread and waits for the outcome, writing the lines it logs in the meantime.
+    /// On a coroutine of the host, the host's thread does other work while this waits.
     pub fn flush(&self, chunk: &[u8], tag: &[u8]) -> Outcome {
         let outcome = with_chunk(
             &self.callers,
@@ -172,8 +172,8 @@ impl Plugin {
         }
     }
 
-    /// Stops the delivery thread and waits until it has ended. What is not yet confirmed, and every later flush, is answered
-    /// [`Outcome::Retry`].
+    /// Stops the delivery thread and waits until it has ended. Unconfirmed chunks, and every later flush, are
+    /// answered [`Outcome::Retry`].
     pub fn stop(&self) {
         let Some(running) = self.thread.stop() else { return };
         match running.ended.recv_timeout(self.timeouts.stop) {
@@ -188,14 +188,15 @@ impl Plugin {
             Err(RecvTimeoutError::Timeout) => {
                 let text = "the delivery thread is stuck in a file or a library: Fluent Bit continues without it";
                 self.log.write(Level::Error, text);
-                // It holds nothing of the host's any more, and its code stays mapped (build.rs). But wait for a thread that is
-                // stuck while it reads a chunk: the host would free the chunk.
+                // It holds nothing of the host's any more, and its code stays mapped (build.rs). But if it is stuck
+                // while reading a chunk, wait: the host would free the chunk.
                 while !self.callers.reclaim() {
                     std::thread::sleep(Duration::from_millis(10));
                 }
             }
         }
-        // Every chunk has been returned, so blocked callers are about to return; wait for them before the host unloads us.
+        // Every chunk has been returned, so blocked callers are about to return; wait for them before the host
+        // unloads us.
         let deadline = Instant::now() + self.timeouts.stop;
         while self.callers.any_blocked() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));

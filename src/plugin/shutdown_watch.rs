@@ -6,15 +6,15 @@ use std::time::Duration;
 /// Returns whether the host is shutting down. May be called on any thread.
 pub type HostStops = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// How long flushes may wait for Kinesis to accept anything once the host is shutting down, and for replies at the stop.
-/// Fluent Bit's own `grace` is 5 s by default.
+/// How long flushes may wait for Kinesis to accept anything once the host is shutting down, and for replies at the
+/// stop. Fluent Bit's own `grace` is 5 s by default.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// How often flushes under way are checked.
+/// How often flushes in progress are checked.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The progress of Kinesis since the host began to shut down. A flush that outlasts the host's `grace` delays its exit for
-/// as long as it lasts.
+/// Watches the progress of Kinesis since the host began to shut down. A flush that outlasts the host's `grace` delays
+/// its exit.
 #[derive(Default)]
 pub(super) struct ShutdownWatch {
     progress: u64,
@@ -24,8 +24,8 @@ pub(super) struct ShutdownWatch {
 }
 
 impl ShutdownWatch {
-    /// To be called every [`CHECK_INTERVAL`] while flushes are under way and the host is shutting down. Returns true once:
-    /// when Kinesis has accepted nothing for [`SHUTDOWN_GRACE`].
+    /// Call this every [`CHECK_INTERVAL`] while flushes are in progress and the host is shutting down. Returns true
+    /// once: when Kinesis has accepted nothing for [`SHUTDOWN_GRACE`].
     pub(super) fn check(&mut self, progress: u64) -> bool {
         if self.progress != progress {
             self.progress = progress;
@@ -46,7 +46,7 @@ mod tests {
     fn it_gives_up_once_when_there_was_no_progress_for_the_grace_period() {
         let mut watch = ShutdownWatch::default();
         let checks = SHUTDOWN_GRACE.div_duration_f64(CHECK_INTERVAL) as usize;
-        // The first sight of progress and each new one start the period again.
+        // The first progress seen and each further one restart the period.
         for progress in [3, 4] {
             assert!((0..checks).all(|_| !watch.check(progress)), "{progress}");
         }

@@ -1,4 +1,4 @@
-//! Connects a configuration to Kinesis: everything that an output is made of comes together here.
+//! Connects a configuration to Kinesis: the composition root of an output.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 /// The environment variable that decides when the option is not set.
 const COROUTINES: &str = "KINESIS_COROUTINES";
 
-/// Whether flushes wait on coroutines: by the option, else the environment, else as by default.
+/// Whether flushes wait on coroutines: by the option, else the environment, else the default.
 pub(super) fn coroutines(
     option: Option<Coroutines>,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -42,12 +42,12 @@ pub(super) fn coroutines(
     }
 }
 
-/// An error that no option is to blame for.
+/// An error that is not about an option.
 pub(super) fn cannot_start(reason: impl AsRef<str>) -> ConfigError {
     ConfigIssue::new("plugin", format!("cannot start: {}", reason.as_ref())).into()
 }
 
-/// What delivers for `config`. Missing credentials are no error: they may become available.
+/// Creates the delivery for `config`. Missing credentials are not an error: they may become available.
 pub(super) async fn open(
     config: Config,
     clock: Arc<dyn Clock>,
@@ -88,7 +88,7 @@ pub(super) async fn open(
     Ok(Delivery::new(deps, destination, config.requests, config.delivery))
 }
 
-/// The configured region, or that of the environment, the profile or the instance.
+/// The region of the configuration, else that of the environment, the profile or the instance.
 async fn region(
     configured: Option<Region>,
     identity: &Identity,
@@ -120,7 +120,7 @@ fn issue(error: NetworkError) -> ConfigIssue {
     ConfigIssue::new(option, error.to_string())
 }
 
-/// Logs where records go and how, and what to be warned of.
+/// Logs where and how records are sent, and any warnings.
 fn announce(
     log: &Logger,
     destination: &str,
@@ -141,7 +141,7 @@ fn announce(
     }
 }
 
-/// The ledger, with what the last run left in its file.
+/// Opens the ledger with what the last run left in its file.
 fn load_ledger(
     settings: LedgerSettings,
     destination: &str,

@@ -25,20 +25,20 @@ use crate::outcome::Outcome;
 /// Stack of the delivery thread, in bytes.
 pub const STACK_BYTES: usize = 2 << 20;
 
-/// The thread, as the host's threads see it.
+/// The thread, as seen by the host's threads.
 pub(super) struct DeliveryThread {
     jobs: UnboundedSender<Job>,
     running: Mutex<Option<Running>>,
 }
 
-/// What is left of it after the request to stop.
+/// What remains of it after the request to stop.
 pub(super) struct Running {
     pub(super) handle: JoinHandle<()>,
-    /// At the end, the lines that no thread of the host has written.
+    /// At the end, receives the lines that no thread of the host has written.
     pub(super) ended: mpsc::Receiver<LineQueue>,
 }
 
-/// Whether the thread could start: the lines that it logged, or why not.
+/// Whether the thread started: the lines it logged, or the error.
 type Started = Result<LineQueue, ConfigError>;
 
 enum Job {
@@ -47,7 +47,7 @@ enum Job {
 }
 
 impl DeliveryThread {
-    /// Starts a thread that delivers with what `open` makes there.
+    /// Starts a thread that delivers with what `open` creates on it.
     pub(super) fn spawn<T: Transport, F>(
         open: impl FnOnce(Logger) -> F + Send + 'static,
         host_stops: HostStops,
@@ -68,12 +68,12 @@ impl DeliveryThread {
         Ok((DeliveryThread { jobs, running }, started))
     }
 
-    /// Hands a chunk over. When the thread has ended, the chunk is dropped, which returns it.
+    /// Hands over a chunk. If the thread has ended, the chunk is dropped, which returns it.
     pub(super) fn flush(&self, chunk: BorrowedChunk) {
         drop(self.jobs.send(Job::Flush(chunk)));
     }
 
-    /// Tells the thread to stop; `None` if it was told before.
+    /// Asks the thread to stop; `None` if it was already asked.
     pub(super) fn stop(&self) -> Option<Running> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         drop(self.jobs.send(Job::Stop));
@@ -81,7 +81,7 @@ impl DeliveryThread {
     }
 }
 
-/// The thread's body. Returns the lines that nobody was there to write.
+/// The body of the thread. Returns the lines that no thread of the host has written.
 fn run<T: Transport, F>(
     open: impl FnOnce(Logger) -> F,
     host_stops: &HostStops,
@@ -118,7 +118,7 @@ where
     relay.take()
 }
 
-/// Delivers what is handed over, several flushes concurrently, until told to stop.
+/// Delivers the chunks handed over, several concurrently, until asked to stop.
 async fn serve<T: Transport>(
     delivery: Rc<Delivery<T>>,
     host_stops: &HostStops,
@@ -159,12 +159,12 @@ async fn serve<T: Transport>(
     }
     let deadline = Instant::now() + SHUTDOWN_GRACE;
     delivery.leave(deadline);
-    // A little longer than the requests may take, so that each flush can report what it got done.
+    // Slightly longer than requests may take, so that each flush can report what it got done.
     let all_done = async { while flushes.join_next().await.is_some() {} };
     drop(tokio::time::timeout_at(deadline + SHUTDOWN_GRACE, all_done).await);
 }
 
-/// Ends with the next tick, or never when there is none.
+/// Waits for the next tick, or forever if there is no interval.
 async fn tick(interval: &mut Option<Interval>) {
     match interval {
         Some(interval) => drop(interval.tick().await),
@@ -175,7 +175,7 @@ async fn tick(interval: &mut Option<Interval>) {
 /// Delivers one chunk and returns it.
 async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, chunk: BorrowedChunk, _listening: Listening, log: Logger) {
     let chunk = Rc::new(chunk);
-    // A task of its own, so that a panic in it ends here.
+    // A separate task, so that a panic in it ends here.
     let delivered =
         tokio::task::spawn_local(chunk.read(async move |chunk: &[u8], tag: &[u8]| delivery.deliver(chunk, tag).await));
     chunk.set_outcome(delivered.await.unwrap_or_else(|error| {
@@ -184,7 +184,7 @@ async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, chunk: BorrowedChunk, _l
     }));
 }
 
-/// Logs what was done, and saves what the next start needs.
+/// Logs a summary and saves what the next start needs.
 fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
     let count = |metric| delivery.metrics().get(metric);
     log.write(Level::Info, || {

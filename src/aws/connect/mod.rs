@@ -59,8 +59,8 @@ pub(crate) fn pool(connector: Connector) -> Pool {
         .build(connector)
 }
 
-/// Opens connections. A name with several addresses is tried side by side (RFC 8305), so that IPv6 without a route costs
-/// 300 ms.
+/// Opens connections. A name with several addresses is tried side by side (RFC 8305), so that IPv6 without a route
+/// costs 300 ms.
 #[derive(Clone)]
 pub struct Connector {
     tcp: HttpConnector<Resolver>,
@@ -102,7 +102,8 @@ impl Connector {
         self.proxies.proxy_for(to)
     }
 
-    /// The value of `Proxy-Authorization` in requests to a URL: none over TLS, where it is sent when the tunnel is opened.
+    /// The value of `Proxy-Authorization` in requests to a URL: none over TLS, where it is sent when the tunnel is
+    /// opened.
     pub(crate) fn proxy_authorization(&self, to: &Uri) -> Option<HeaderValue> {
         let proxy = self.proxy(to).filter(|_| to.scheme() == Some(&Scheme::HTTP))?;
         proxy.authorization().cloned()

@@ -1,8 +1,8 @@
 //! Which proxy a connection uses, if any.
 //!
-//! The rules are those of curl and of Go's libraries. hyper-util's matcher applies them, except for two forms of `NO_PROXY`
-//! entries that it does not know and that are therefore read here: `host:port`, and `*.example.com`. Metadata services and
-//! loopback always bypass the proxy: on the other side they would be another machine's.
+//! The rules are those of curl and of Go's libraries. hyper-util's matcher applies them, except for two forms of
+//! `NO_PROXY` entries that it does not know and that are therefore read here: `host:port`, and `*.example.com`.
+//! Metadata services and loopback always bypass the proxy: on the other side they would be another machine's.
 
 use std::error::Error;
 use std::fmt;
@@ -89,8 +89,8 @@ impl fmt::Display for InvalidProxyVariable {
 impl Error for InvalidProxyVariable {}
 
 impl Proxies {
-    /// The proxy of the option, else those of `HTTPS_PROXY` and `HTTP_PROXY`; what `NO_PROXY` lists bypasses either. The
-    /// variables may be in lower case too.
+    /// The proxy of the option, else those of `HTTPS_PROXY` and `HTTP_PROXY`; what `NO_PROXY` lists bypasses either.
+    /// The variables may be in lower case too.
     ///
     /// # Errors
     /// When a variable that is used is not valid.

@@ -1,7 +1,7 @@
 //! Looks up host names as other programs on the machine do: through the C library, with its files and caches.
 //!
-//! Callers that ask for the same name share one look-up, so an unresponsive name server takes one thread per name, not per
-//! request.
+//! Callers that ask for the same name share one look-up, so an unresponsive name server takes one thread per name,
+//! not per request.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -23,8 +23,8 @@ use tower_service::Service;
 use crate::aws::blocking::{Blocking, Unanswered};
 use crate::aws::shortage::{self, explained};
 
-/// Longest wait for a name: a little less than for a connection, so that the log shows which of them it was. The C library
-/// asks a second server after five seconds.
+/// Longest wait for a name: a little less than for a connection, so that the log shows which of them it was. The C
+/// library asks a second server after five seconds.
 const LIMIT: Duration = Duration::from_secs(9);
 
 type Answer = Result<Vec<SocketAddr>, Unresolved>;

@@ -28,8 +28,8 @@ const NAMES_SHOWN: usize = 5;
 /// Largest file of certificates, in bytes. All authorities of a system together take a quarter of a MiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// Trusts the system's certificates (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those of the PEM file `ca_bundle`.
-/// Reads files on the calling thread, which a file system that does not respond blocks.
+/// Trusts the system's certificates (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those of the PEM file
+/// `ca_bundle`. Reads files on the calling thread, which a file system that does not respond blocks.
 ///
 /// # Errors
 /// When `ca_bundle` cannot be read or holds no certificate, and, if `needed`, when there is nothing to trust.
@@ -108,8 +108,8 @@ pub fn provider() -> CryptoProvider {
     provider
 }
 
-/// Whether AES can be done on 256 bits at once and not on 512. AWS-LC uses wide AES instructions with AVX-512 alone, ring
-/// with AVX2 too: 7.9 instead of 2.7 GB/s (measured 2026-11).
+/// Whether AES can be done on 256 bits at once and not on 512. AWS-LC uses wide AES instructions with AVX-512 alone,
+/// ring with AVX2 too: 7.9 instead of 2.7 GB/s (measured 2026-11).
 fn has_wide_aes_but_no_avx512() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("vaes")
@@ -137,8 +137,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|error| unread(&error))
 }
 
-/// rustls's own verifier, except that self-signed certificates get an error of their own: they too have an unknown issuer,
-/// but the remedy differs.
+/// rustls's own verifier, except that self-signed certificates get an error of their own: they too have an unknown
+/// issuer, but the remedy differs.
 #[derive(Debug)]
 struct Verifier(Arc<WebPkiServerVerifier>);
 

@@ -18,15 +18,16 @@ use crate::aws::region::Region;
 use crate::aws::sdk_http::http_client;
 use crate::aws::shared_config::SharedFiles;
 
-/// The region of the environment, the profile or the instance, in this order; `None` if none of them has answered within
-/// `timeout`.
+/// The region of the environment, the profile or the instance, in this order; `None` if none of them has answered
+/// within `timeout`.
 pub(crate) async fn default_region(
     identity: &Identity,
     files: &SharedFiles,
     blocking: &Blocking,
     timeout: Duration,
 ) -> Option<Region> {
-    // The instance's metadata is served without TLS and without a proxy, and aws-config brings no HTTP client of its own.
+    // The instance's metadata is served without TLS and without a proxy, and aws-config brings no HTTP client of its
+    // own.
     let connector = Connector::new(tls::nobody().ok()?, Proxies::default(), Resolver::new(blocking.clone()));
     let provider = ProviderConfig::default().with_http_client(http_client(connector));
     let mut profile = ProfileFileRegionProvider::builder().profile_files(files.contents());

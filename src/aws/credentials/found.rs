@@ -37,7 +37,8 @@ impl Attempts {
         }
     }
 
-    /// The place being asked had credentials, or another fetch begins. Returns each place that had none, with its reason.
+    /// The place being asked had credentials, or another fetch begins. Returns each place that had none, with its
+    /// reason.
     pub fn clear(&self) -> Option<String> {
         self.trying.replace(None);
         Some(self.failed.take().join("; ")).filter(|reasons| !reasons.is_empty())

@@ -1,8 +1,8 @@
 //! The credentials that requests are signed with.
 //!
-//! [`provider`] fetches them; this file caches them. They are renewed in the background, well before they expire, so that no
-//! flush waits for it. If they cannot be renewed, they are used until they expire. If Kinesis refuses them, they are dropped,
-//! at most once a minute.
+//! [`provider`] fetches them; this file caches them. They are renewed in the background, well before they expire, so
+//! that no flush waits for it. If they cannot be renewed, they are used until they expire. If Kinesis refuses them,
+//! they are dropped, at most once a minute.
 
 pub(crate) mod default_region;
 pub mod found;
@@ -41,12 +41,12 @@ use provider::Settings;
 /// Longest wait of a flush for credentials, and of the start for region and credentials together.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time limit of a fetch; the user's process is killed then. Long, because that process may talk to several servers, or to a
-/// person.
+/// Time limit of a fetch; the user's process is killed then. Long, because that process may talk to several servers,
+/// or to a person.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long before expiry credentials are renewed, as in AWS's SDK for Python. Instances and containers offer new credentials
-/// at least five minutes before the old ones expire.
+/// How long before expiry credentials are renewed, as in AWS's SDK for Python. Instances and containers offer new
+/// credentials at least five minutes before the old ones expire.
 const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(900);
 
 /// Credentials that live for less than an hour are renewed when this fraction of their life is left.
@@ -68,8 +68,8 @@ const MIN_TRUST: Duration = Duration::from_secs(60);
 /// Fetches credentials and notes what it tried: [`provider::Settings`], or a test's script.
 pub type Fetch = Box<dyn Fn(Rc<Attempts>) -> Pin<Box<dyn Future<Output = Result<Found, String>>>>>;
 
-/// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first needed,
-/// and keeps them fresh from then on.
+/// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first
+/// needed, and keeps them fresh from then on.
 pub struct CredentialsCache {
     shared: Rc<Shared>,
     task: AbortHandle,
@@ -157,8 +157,8 @@ impl CredentialsCache {
         CredentialsCache { shared, task }
     }
 
-    /// Usable credentials. Returns immediately if there are some; otherwise waits up to [`FETCH_TIMEOUT`] for a fetch, which
-    /// all callers share.
+    /// Usable credentials. Returns immediately if there are some; otherwise waits up to [`FETCH_TIMEOUT`] for a
+    /// fetch, which all callers share.
     ///
     /// # Errors
     /// What was tried, for the log.
@@ -190,8 +190,8 @@ impl CredentialsCache {
         }
     }
 
-    /// Drops credentials that Kinesis refused, at most once a minute. Returns whether there will be others than those used at
-    /// `used_at`.
+    /// Drops credentials that Kinesis refused, at most once a minute. Returns whether there will be others than those
+    /// used at `used_at`.
     pub(crate) fn forget(&self, used_at: Instant) -> bool {
         let dropped_at = self.shared.dropped_at.get();
         let renewed_at = self.shared.current.borrow().as_ref().map(|current| current.fetched_at);

@@ -1,8 +1,8 @@
 //! A program of the user's that prints credentials
 //! (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>).
 //!
-//! AWS's library can run one too, but it can neither kill it nor limit its output, and lets it inherit every file of the
-//! host.
+//! AWS's library can run one too, but it can neither kill it nor limit its output, and lets it inherit every file of
+//! the host.
 
 use std::io;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};

@@ -1,7 +1,7 @@
 //! Where a profile gets its credentials: which files AWS's library will read for it, and which program to run.
 //!
-//! The rules are those of `aws_config::profile::credentials`, which applies them too, but reads files without a limit and
-//! cannot kill a program.
+//! The rules are those of `aws_config::profile::credentials`, which applies them too, but reads files without a limit
+//! and cannot kill a program.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,9 @@
 //! The places where credentials are sought.
 //!
-//! Nearly every place is AWS's own code; what may hang in it is done here first, or instead. We walk through the places
-//! ourselves, so that the log can name the one that had credentials or, if none had, each with its reason. All providers are
-//! rebuilt for each fetch: AWS's remember the files and addresses that they read once, and would miss a correction on disk.
+//! Nearly every place is AWS's own code; what may hang in it is done here first, or instead. We walk through the
+//! places ourselves, so that the log can name the one that had credentials or, if none had, each with its reason. All
+//! providers are rebuilt for each fetch: AWS's remember the files and addresses that they read once, and would miss a
+//! correction on disk.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -171,8 +172,8 @@ impl Settings {
         ask(&place, &provider.build(), attempts).await
     }
 
-    /// Reads a file that AWS's library is about to read, and fails if that might take forever. The library itself reports a
-    /// missing file.
+    /// Reads a file that AWS's library is about to read, and fails if that might take forever. The library itself
+    /// reports a missing file.
     async fn check(&self, file: PathBuf, attempts: &Attempts) -> Result<(), Failed> {
         match files::read(&self.blocking, file).await {
             Err(Unread::Unusable(reason)) => {
@@ -203,8 +204,8 @@ impl Settings {
         }
     }
 
-    /// The role that the log router of EKS on Fargate assumes with the machine's credentials, as in Fluent Bit and AWS's Go
-    /// plugin.
+    /// The role that the log router of EKS on Fargate assumes with the machine's credentials, as in Fluent Bit and
+    /// AWS's Go plugin.
     fn pod_role(&self) -> Option<Role> {
         let from_machine = matches!(self.source, Source::DefaultChain);
         let arn = variable("EKS_POD_EXECUTION_ROLE").filter(|_| from_machine)?;

@@ -1,7 +1,7 @@
 //! Roles, assumed at AWS's Security Token Service.
 //!
-//! By AWS's client rather than its ready-made providers: those hide the session's ARN, which the log shows, and the one for
-//! web identity takes no endpoint.
+//! By AWS's client rather than its ready-made providers: those hide the session's ARN, which the log shows, and the
+//! one for web identity takes no endpoint.
 
 use std::time::Duration;
 
@@ -60,7 +60,8 @@ impl Sts<'_> {
         Ok(Found { credentials, name, passed_over: base.passed_over.clone() })
     }
 
-    /// Exchanges the token of a web identity, such as that of a Kubernetes service account, for the credentials of a role.
+    /// Exchanges the token of a web identity, such as that of a Kubernetes service account, for the credentials of a
+    /// role.
     pub(super) async fn assume_role_with_web_identity(
         self,
         role_arn: &str,

@@ -1,8 +1,8 @@
 //! Lends a chunk to another thread without copying it.
 //!
-//! The lending thread waits until the chunk is returned, and writes the log lines that arrive in the meantime. That wait is
-//! what makes it sound, so lending and waiting are one function. On a coroutine of the host, the host's thread does other
-//! work while this one waits. From hosts that free chunks in use, a copy is lent.
+//! The lending thread waits until the chunk is returned, and writes the log lines that arrive in the meantime. That
+//! wait is what makes it sound, so lending and waiting are one function. On a coroutine of the host, the host's
+//! thread does other work while this one waits. From hosts that free chunks in use, a copy is lent.
 
 use std::mem::ManuallyDrop;
 use std::ops::AsyncFnOnce;
@@ -34,7 +34,8 @@ enum Lent {
     Copied(Box<[u8]>),
 }
 
-// SAFETY: what is borrowed is only read, and only while `access` is held, which `with_chunk` and `Callers::reclaim` respect.
+// SAFETY: what is borrowed is only read, and only while `access` is held, which `with_chunk` and `Callers::reclaim`
+// respect.
 unsafe impl Send for BorrowedChunk {}
 
 /// Sends log lines to a thread that waits for its chunk.
@@ -51,7 +52,7 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    /// None yet; `wanted` says whether they wait on coroutines.
+    /// No calls yet; `wanted` says whether they wait on coroutines.
     pub(crate) fn new(wanted: Coroutines) -> Callers {
         Callers { wanted, ..Callers::default() }
     }
@@ -61,15 +62,15 @@ impl Callers {
         self.waiting().iter().any(|handoff| handoff.waiter().is_none())
     }
 
-    /// Takes all chunks back from a borrower that no longer responds. Returns whether that succeeded: it does not while the
-    /// borrower is reading a chunk, unless that is a copy.
+    /// Takes all chunks back from a borrower that no longer responds. Returns whether that succeeded: it does not
+    /// while the borrower is reading a chunk, unless that is a copy.
     pub(crate) fn reclaim(&self) -> bool {
         let still_read = self.waiting().iter().filter(|handoff| !handoff.reclaim()).count();
         still_read == 0 || symbols::frees_chunks_in_use()
     }
 
-    /// Releases what belongs to coroutines that the host never resumes. To be called when all chunks are returned, and the
-    /// host has ended the output.
+    /// Releases what belongs to coroutines that the host never resumes. Call this after all chunks are returned and
+    /// the host has ended the output.
     pub(crate) fn abandon_coroutines(&self) {
         let waiting = std::mem::take(&mut *self.waiting());
         waiting.iter().filter_map(|handoff| handoff.waiter()).for_each(|coroutine| coroutine.abandon());
@@ -89,9 +90,9 @@ impl Callers {
     }
 }
 
-/// Lends `chunk` and `tag` to `borrower`, waits until they are returned, and returns the outcome that was set, if any. In
-/// the meantime `write` gets the lines that are sent. About every second `gives_up` is asked whether the borrower has
-/// stopped responding; if so, the chunk is reclaimed.
+/// Lends `chunk` and `tag` to `borrower` and waits until they are returned. Returns the outcome set by the borrower,
+/// if any. Meanwhile, `write` gets the lines sent by the borrower. About once a second, `gives_up` is asked whether
+/// the borrower has stopped responding; if so, the chunk is reclaimed.
 pub(crate) fn with_chunk(
     callers: &Callers,
     chunk: &[u8],
@@ -151,16 +152,16 @@ impl Lent {
 }
 
 impl BorrowedChunk {
-    /// Runs `read` with the chunk and the tag. The future is polled and dropped only while they are in place; if they are
-    /// reclaimed before it has ended, it never ends.
+    /// Runs `read` with the chunk and the tag. The future is polled and dropped only while they are in place. If they
+    /// are reclaimed before it ends, it never completes.
     pub(crate) fn read<R>(self: &Rc<Self>, read: R) -> impl Future<Output = Outcome> + use<R>
     where
         R: AsyncFnOnce(&[u8], &[u8]) -> Outcome + 'static,
     {
         let lent = Rc::clone(self);
         let read = async move {
-            // SAFETY: `Reading` runs this with access; while that is held, `with_chunk` does not return and the host has not
-            // ended the output. Nothing that `read` makes of them outlives it.
+            // SAFETY: `Reading` runs this with access; while that is held, `with_chunk` does not return and the host
+            // has not ended the output. Nothing that `read` makes of them outlives it.
             let (chunk, tag) = unsafe { (lent.chunk.bytes(), lent.tag.bytes()) };
             read(chunk, tag).await
         };
