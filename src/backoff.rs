@@ -7,11 +7,11 @@ use rand::rngs::SmallRng;
 
 const BASE: Duration = Duration::from_millis(100);
 const CAP: Duration = Duration::from_secs(5);
-/// A server that asks for more than this gets this: a flush has to end.
+/// The longest wait that a server may ask for; a flush must end.
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
-/// Exponential backoff with full jitter: each pause is drawn evenly from zero to a bound that doubles, so that many
-/// plugins which failed together do not come back together
+/// Exponential backoff with full jitter: each pause is random between zero and a bound that doubles, so that plugins
+/// that failed together do not retry together
 /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 #[derive(Clone, Debug, Default)]
 pub struct Backoff {
@@ -19,14 +19,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The pause after one more failure; not shorter than what the server asked for, up to half a minute.
+    /// The pause after another failure, but at least what the server asked for (up to half a minute).
     pub fn next(&mut self, random: &mut SmallRng, server_asked: Option<Duration>) -> Duration {
         let bound = BASE.saturating_mul(2_u32.saturating_pow(self.failures)).min(CAP);
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(random.random::<f64>()).max(server_asked.unwrap_or_default().min(LONGEST_ASKED))
     }
 
-    /// Starts over, because something succeeded.
+    /// Starts over after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

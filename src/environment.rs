@@ -1,4 +1,4 @@
-//! The environment's variables, passed in so that tests have their own.
+//! Environment variables, passed in so that tests can supply their own.
 
 /// The value of a variable, trimmed; `None` if it is unset, empty or not text.
 pub(crate) fn variable(name: &str) -> Option<String> {

@@ -1,10 +1,10 @@
-//! Errors that a person reads.
+//! Errors for people to read.
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-/// One thing that is wrong with the configuration.
+/// One problem with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigIssue {
     /// The option as the user would write it.
@@ -13,15 +13,15 @@ pub struct ConfigIssue {
     pub text: String,
 }
 
-/// Everything that is wrong with the configuration, in one error.
+/// All problems with the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The issues, in the order of the option table; never empty in an error that is returned.
+    /// The issues, in the order of the option table. Never empty in a returned error.
     pub issues: Vec<ConfigIssue>,
 }
 
 impl ConfigIssue {
-    /// An issue with `option`.
+    /// Creates an issue with `option`.
     pub(crate) fn new(option: impl Into<Cow<'static, str>>, text: impl Into<String>) -> ConfigIssue {
         ConfigIssue { option: option.into(), text: text.into() }
     }

@@ -44,8 +44,8 @@ pub struct Line {
     pub text: Cow<'static, str>,
 }
 
-/// Lines waiting for a thread of the host to write them. If there are too many, the oldest are dropped, and a line says how
-/// many.
+/// Lines waiting for a thread of the host to write them. If there are too many, the oldest are dropped, and a line
+/// says how many.
 #[derive(Debug, Default)]
 pub struct LineQueue {
     lines: VecDeque<Line>,
@@ -105,7 +105,8 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// The first interval during which lines of one cause are folded into one. It doubles with each line while the cause lasts.
+/// The first interval during which lines of one cause are folded into one. It doubles with each line while the cause
+/// lasts.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// A cause that has not occurred for this long counts as new.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
@@ -129,14 +130,14 @@ struct Inner {
 
 struct Fold {
     written_at: Instant,
-    /// How long nothing more is written.
+    /// How long to suppress further lines.
     interval: Duration,
     occurred_at: Instant,
     left_out: u64,
 }
 
 impl Logger {
-    /// A log that asks `sink` which levels are enabled, and passes finished lines to `write`.
+    /// Creates a log that asks `sink` which levels are enabled and passes finished lines to `write`.
     pub fn new(sink: Arc<dyn LogSink>, write: impl Fn(Line) + 'static) -> Self {
         Logger { inner: Rc::new(Inner { sink, write: Box::new(write), folds: RefCell::default() }) }
     }
@@ -148,8 +149,9 @@ impl Logger {
         }
     }
 
-    /// Writes a line about something that may occur thousands of times: at first one line per `cause` in 30 seconds, then fewer
-    /// and fewer, down to one per hour, or per five minutes for errors. Each says how many were left out before it.
+    /// Writes a line about something that may occur thousands of times: at first one line per `cause` in 30 seconds,
+    /// then fewer and fewer, down to one per hour, or per five minutes for errors. Each says how many were left out
+    /// before it.
     pub fn folded(&self, level: Level, cause: &'static str, text: impl FnOnce() -> String) {
         let now = Instant::now();
         let mut folds = self.inner.folds.borrow_mut();
@@ -223,7 +225,7 @@ pub(crate) mod tests {
         );
     }
 
-    /// How many lines are written when something occurs every `period` seconds for 24 hours.
+    /// The number of lines written when something occurs every `period` seconds for 24 hours.
     async fn lines_of_a_day(level: Level, period: u64) -> usize {
         let log = TestLog::default();
         let logger = log.logger();

@@ -1,13 +1,13 @@
 //! The answer to a flush.
 
-/// What became of a chunk. There is no "delivered with failures": a chunk that still holds a record which Kinesis may
-/// yet take is [`Outcome::Retry`].
+/// What became of a chunk. There is no "delivered with failures": while Kinesis may still accept any record of a
+/// chunk, the outcome is [`Outcome::Retry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every record was accepted by Kinesis, or refused for a reason no retry can cure, counted and logged.
+    /// Every record was accepted by Kinesis, or permanently refused, counted and logged.
     Delivered,
-    /// Something of the chunk is still to be delivered: Fluent Bit keeps it and calls again.
+    /// Part of the chunk is not delivered yet: Fluent Bit keeps it and retries.
     Retry,
-    /// Nothing of the chunk can ever be delivered.
+    /// No part of the chunk can ever be delivered.
     Hopeless,
 }

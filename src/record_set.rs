@@ -1,16 +1,16 @@
-//! A set of a chunk's records, by their indexes.
+//! A set of record indexes in a chunk.
 
 use std::iter;
 use std::ops::Range;
 
-/// A set of record indexes, one bit for each.
+/// A set of record indexes, one bit each.
 #[derive(Clone, Debug, Default)]
 pub struct RecordSet {
     words: Vec<u64>,
 }
 
 impl RecordSet {
-    /// Adds a record; tells whether it was missing.
+    /// Adds a record. Returns whether it was missing.
     pub fn insert(&mut self, record: u32) -> bool {
         let (word, bit) = Self::place(record);
         if word >= self.words.len() {
@@ -22,7 +22,7 @@ impl RecordSet {
         is_new
     }
 
-    /// Takes a record out; tells whether it was there.
+    /// Removes a record. Returns whether it was present.
     pub fn remove(&mut self, record: u32) -> bool {
         let (word, bit) = Self::place(record);
         let Some(word) = self.words.get_mut(word) else { return false };
@@ -31,7 +31,7 @@ impl RecordSet {
         was_there
     }
 
-    /// Adds records that follow each other; tells whether any of them was missing.
+    /// Adds consecutive records. Returns whether any was missing.
     pub fn insert_run(&mut self, run: Range<u32>) -> bool {
         let end = run.end.div_ceil(64) as usize;
         if run.start < run.end && end > self.words.len() {
@@ -45,12 +45,12 @@ impl RecordSet {
         missing != 0
     }
 
-    /// Takes out records that follow each other.
+    /// Removes consecutive records.
     pub fn remove_run(&mut self, run: Range<u32>) {
         self.words_of(run).for_each(|(word, bits)| *word &= !bits);
     }
 
-    /// The words that hold any of the run, and its bits in each.
+    /// The words that overlap the run, and the run's bits in each.
     fn words_of(&mut self, run: Range<u32>) -> impl Iterator<Item = (&mut u64, u64)> {
         let first = run.start / 64;
         let words = self.words.iter_mut().skip(first as usize);
@@ -61,24 +61,24 @@ impl RecordSet {
         })
     }
 
-    /// Whether a record is in it.
+    /// Whether a record is in the set.
     #[inline]
     pub fn contains(&self, record: u32) -> bool {
         let (word, bit) = Self::place(record);
         self.words.get(word).is_some_and(|word| word & bit != 0)
     }
 
-    /// How many records are in it.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether no record is in it.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|&word| word == 0)
     }
 
-    /// Its records, in order.
+    /// The records, in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         (0..).step_by(64).zip(&self.words).flat_map(|(first, &word): (u32, _)| {
             let mut left = word;
@@ -90,7 +90,7 @@ impl RecordSet {
         })
     }
 
-    /// Its records as runs, in order, each as long as it can be.
+    /// The records as maximal runs, in order.
     pub fn runs(&self) -> impl Iterator<Item = Range<u32>> {
         let mut from = 0;
         iter::from_fn(move || {
@@ -100,7 +100,7 @@ impl RecordSet {
         })
     }
 
-    /// The first record from this one on that is in it, or is not; `None` when all of its words are passed.
+    /// The first record from `record` on that is in the set (or is not). Returns `None` after the last word.
     fn first_from(&self, record: u32, is_in: bool) -> Option<u32> {
         let first = record / 64;
         let mut wanted = u64::MAX << (record % 64);
@@ -114,7 +114,7 @@ impl RecordSet {
         None
     }
 
-    /// What it takes on the heap.
+    /// Memory on the heap, in bytes.
     pub fn bytes(&self) -> usize {
         8 * self.words.capacity()
     }
@@ -125,7 +125,7 @@ impl RecordSet {
     }
 }
 
-/// The same records, whatever was taken out.
+/// Sets are equal if they have the same records, whatever was removed.
 impl PartialEq for RecordSet {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
@@ -182,7 +182,7 @@ mod tests {
         assert!((10_000..25_000).contains(&bytes), "{bytes}");
     }
 
-    /// The runs of a set, found record by record.
+    /// Finds the runs of a set record by record.
     fn runs(records: &BTreeSet<u32>) -> Vec<Range<u32>> {
         let mut runs: Vec<Range<u32>> = Vec::new();
         for &record in records {

@@ -1,8 +1,8 @@
 //! Text from others, made safe for the log.
 //!
-//! A service that refuses a signature quotes the request, including the session token; a proxy may quote its body; a program
-//! that prints credentials may print them to stderr when it fails. All such text goes through here. Values that follow the
-//! name of a secret or of a record's content are masked, and so is anything that looks like a secret.
+//! A service that refuses a signature quotes the request, including the session token; a proxy may quote its body; a
+//! program that prints credentials may print them to stderr when it fails. All such text goes through here. Values
+//! that follow the name of a secret or of a record's content are masked, and so is anything that looks like a secret.
 
 use std::iter;
 
@@ -12,8 +12,8 @@ const MAX_CHARACTERS: usize = 500;
 /// How much of a text is examined, in bytes.
 const MAX_BYTES: usize = 16 << 10;
 
-/// A run of letters and digits of at least this length is taken for a key or a token if it mixes cases and digits, or is
-/// hexadecimal. AWS's secret access keys have 40 characters, key IDs 20, groups of a UUID at most 12.
+/// A run of letters and digits of at least this length is taken for a key or a token if it mixes cases and digits, or
+/// is hexadecimal. AWS's secret access keys have 40 characters, key IDs 20, groups of a UUID at most 12.
 const SECRET_CHARACTERS: usize = 32;
 
 /// Endings of the names of secrets, in lower case and without `-` and `_`.
@@ -34,13 +34,13 @@ const SECRET_NAMES: [&str; 14] = [
     "cookie",
 ];
 
-/// The members of a request that hold users' data, and names too short to be looked for as an ending.
+/// Request members that hold users' data, and names too short to be searched for as an ending.
 const WHOLE_NAMES: [&str; 5] = ["data", "partitionkey", "explicithashkey", "pass", "auth"];
 
-/// Beginnings of error codes, some of which end like names of secrets: `ExpiredToken: The …`.
+/// Beginnings of error codes; some codes end like names of secrets: `ExpiredToken: The …`.
 const STARTS_OF_CODES: [&str; 4] = ["Expired", "Incomplete", "Invalid", "Missing"];
 
-/// Schemes of the header `Authorization`, which precede a secret.
+/// Schemes of the `Authorization` header, which precede a secret.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "negotiate"];
 
 const HIDDEN: &str = "***";
@@ -54,7 +54,7 @@ pub(crate) fn one_line(text: &str) -> String {
     }
 }
 
-/// One line without control characters. A long text is cut at the end of a word, so that no secret is cut to a length at
+/// One line without control characters. A long text is cut between words, so that no secret is cut to a length at
 /// which it no longer looks like one.
 fn flat(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_BYTES);
@@ -88,8 +88,8 @@ fn without_userinfo(text: &str) -> String {
     shown
 }
 
-/// Masks the value after the name of a secret: `password=x`, `"SecretAccessKey": "x"`, `Authorization: Bearer x`,
-/// `<SessionToken>x<`, `--token x`; and what follows a scheme of authorization.
+/// Masks values after the name of a secret (`password=x`, `"SecretAccessKey": "x"`, `Authorization: Bearer x`,
+/// `<SessionToken>x<`, `--token x`) and after an authorization scheme.
 fn without_named(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -111,7 +111,7 @@ fn without_named(text: &str) -> String {
     shown
 }
 
-/// Where the secret that `name` announces begins in `after`; `before` ends with the name.
+/// Where the secret announced by `name` begins in `after`; `before` ends with the name.
 fn value_at(before: &str, name: &str, after: &str) -> Option<usize> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     if SCHEMES.contains(&plain.as_str()) {
@@ -131,7 +131,7 @@ fn value_at(before: &str, name: &str, after: &str) -> Option<usize> {
     let is_option = name.starts_with("--") && quotes == 0 && at > 0;
     match separator {
         _ if is_option && separator != '=' => return Some(at),
-        // A resource of AWS may be called so, and a file.
+        // An AWS resource or a file may have such a name.
         ':' if word.starts_with("arn:") || word.contains('/') => return None,
         ':' if at == 0 && after.starts_with(": ") && STARTS_OF_CODES.iter().any(|start| name.starts_with(start)) => {
             return None;
@@ -144,7 +144,7 @@ fn value_at(before: &str, name: &str, after: &str) -> Option<usize> {
     Some(after.len() - value.strip_prefix(['"', '\'']).unwrap_or(value).len())
 }
 
-/// How long the secret is that `value` begins with; a quote before it tells where it ends.
+/// The length of the secret at the start of `value`. A quote before it shows where it ends.
 fn value_length(separator: &str, value: &str) -> usize {
     if let Some(quote) = separator.chars().last().filter(|c| matches!(c, '"' | '\'')) {
         let is_escaped = separator.trim_end_matches(quote).ends_with('\\');
@@ -172,13 +172,13 @@ fn is_of_names(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
-/// Hides what looks like a secret.
+/// Masks what looks like a secret.
 fn without_tokens(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
         let (run, after) = rest.split_at(rest.find(|c| !is_of_secrets(c)).unwrap_or(rest.len()));
-        // AWS names the files of its cache by hashes.
+        // AWS names its cache files by hashes.
         let (folder, file) = run.rsplit_once('/').filter(|_| after.starts_with(".json")).unwrap_or((run, ""));
         if looks_secret(folder) {
             shown.push_str(HIDDEN);
@@ -206,12 +206,12 @@ fn is_of_secrets(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_')
 }
 
-/// Whether a run of base64's characters is no name.
+/// Whether a run of base64 characters is too random to be a name.
 pub(crate) fn looks_secret(run: &str) -> bool {
     run.split(['-', '_']).any(is_random) || is_random_with_dashes(run)
 }
 
-/// Names are long with `-` and `_` only.
+/// Long names contain `-` and `_`.
 fn is_random(run: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
     run.len() >= SECRET_CHARACTERS
@@ -220,8 +220,8 @@ fn is_random(run: &str) -> bool {
             || run.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// In names letters follow letters of their case, and digits digits; in random text nearly two of three characters are of
-/// another kind than the one before.
+/// In names, letters mostly follow letters of the same case, and digits digits. In random text, nearly two in three
+/// characters differ in kind from the one before.
 fn is_random_with_dashes(run: &str) -> bool {
     let kind = |byte: &u8| (byte.is_ascii_lowercase(), byte.is_ascii_uppercase(), byte.is_ascii_digit());
     let bytes = run.as_bytes();

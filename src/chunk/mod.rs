@@ -1,8 +1,8 @@
-//! A chunk of msgpack, seen as events.
+//! Iterates over the events of a msgpack chunk.
 //!
 //! Fluent Bit writes an event as `[time, body]` (up to 2.0) or `[[time, metadata], body]`, with array headers of any
-//! width. Group markers (OTLP and others) between them are not records. What cannot be read is reported
-//! once and costs no other event: the events before a torn tail are delivered.
+//! width. Group markers between them (OTLP and others) are not records. What is unreadable is reported once and costs
+//! no other event: events before a truncated tail are delivered.
 
 use std::fmt;
 
@@ -27,27 +27,27 @@ pub struct EventTime {
 /// One log event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// Its time; 1970 when the chunk has none that can be read.
+    /// Its time; 1970 if the chunk has no readable one.
     pub time: EventTime,
-    /// Its body: one complete msgpack map.
+    /// Its body, one complete msgpack map.
     pub body: &'a [u8],
 }
 
-/// Something in a chunk that is no event.
+/// Something in a chunk that is not an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAnEvent {
-    /// The chunk cannot be read from this byte on; the rest is lost.
+    /// The rest of the chunk is unreadable and lost.
     Unreadable {
-        /// Where the unreadable event starts, in bytes from the chunk's start.
+        /// Where the unreadable event starts, in bytes from the start of the chunk.
         offset: usize,
-        /// How many bytes are lost.
+        /// The number of bytes lost.
         length: usize,
         /// Why.
         reason: Malformed,
     },
-    /// A complete msgpack value that is not an event with a map for its body. Reading goes on after it.
+    /// A complete msgpack value that is not an event with a map as body. Reading continues after it.
     WrongShape {
-        /// Where it starts, in bytes from the chunk's start.
+        /// Where it starts, in bytes from the start of the chunk.
         offset: usize,
     },
 }
@@ -65,7 +65,7 @@ impl fmt::Display for NotAnEvent {
     }
 }
 
-/// The events of a chunk, in order.
+/// Iterates over the events of a chunk, in order.
 #[derive(Clone, Debug)]
 pub struct Events<'a> {
     reader: Reader<'a>,
@@ -73,13 +73,13 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// The events of `chunk`.
+    /// Creates an iterator over `chunk`.
     pub fn new(chunk: &'a [u8]) -> Self {
         Events { reader: Reader::new(chunk), chunk_length: chunk.len() }
     }
 
-    /// Passes over the next event by reading its body, a map whose end is not known yet: `read` has to read all of it.
-    /// `None` when that fails, or when something else than an event with the usual head comes; then nothing is passed over.
+    /// Consumes the next event through `read`, which must read its whole body, a map of yet unknown length. If `read`
+    /// fails or the next item is not an event with a usual head, returns `None` and consumes nothing.
     #[inline]
     pub fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
         let (time, body) = usual_head(self.reader.rest())?;
@@ -158,14 +158,14 @@ fn is_group_marker(time: EventTime) -> bool {
     matches!(time.seconds, GROUP_START | GROUP_END)
 }
 
-/// Whether it starts with one of the three forms of a map.
+/// Whether `bytes` starts with one of the three forms of a map.
 #[inline]
 fn begins_a_map(bytes: &[u8]) -> bool {
     matches!(bytes, [0x80..=0x8f | 0xde | 0xdf, ..])
 }
 
-/// The bytes before nearly every body: `[[time, {}], ` as Fluent Bit 5 and as 2.1 to 4.2 write it, and `[time, ` of older
-/// ones. Token by token it would be a seventh of the instructions of packing an access line.
+/// The bytes before nearly every body: `[[time, {}], ` as written by Fluent Bit 5 and by 2.1 to 4.2, and `[time, ` of
+/// older versions. Reading them token by token would be a seventh of the instructions for packing an access log line.
 #[inline]
 fn usual_head(bytes: &[u8]) -> Option<(EventTime, &[u8])> {
     let time_and_metadata =
@@ -180,7 +180,7 @@ fn usual_head(bytes: &[u8]) -> Option<(EventTime, &[u8])> {
     Some((read_time(Token::Extension(EVENT_TIME, time)), body))
 }
 
-/// The same in any form; `None` when it is no event's.
+/// Reads the head in any form. Returns `None` if it is not an event's.
 fn read_head(reader: &mut Reader<'_>) -> Result<Option<EventTime>, Malformed> {
     if reader.token()? != Token::Array(2) {
         return Ok(None);
@@ -202,7 +202,7 @@ fn read_head(reader: &mut Reader<'_>) -> Result<Option<EventTime>, Malformed> {
     Ok(Some(read_time(time)))
 }
 
-/// A map or an array where a time belongs is passed over with what is in it.
+/// Skips the contents of a map or array in place of a time.
 fn skip_contents(reader: &mut Reader<'_>, token: Token<'_>) -> Result<(), Malformed> {
     let values = match token {
         Token::Array(entries) => u64::from(entries),
@@ -222,7 +222,7 @@ fn read_time(token: Token<'_>) -> EventTime {
             let Some((seconds, nanoseconds)) = bytes.split_first_chunk::<4>() else { return EventTime::default() };
             let Ok(nanoseconds) = <[u8; 4]>::try_from(nanoseconds) else { return EventTime::default() };
             let seconds = u32::from_be_bytes(*seconds);
-            // Group markers are negative as i32; times are u32 and reach 2106.
+            // Group markers are negative as i32; times are u32 and last until 2106.
             let seconds = match seconds.cast_signed() {
                 -1 => GROUP_START,
                 -2 => GROUP_END,
@@ -242,8 +242,8 @@ fn read_time(token: Token<'_>) -> EventTime {
 }
 
 impl EventTime {
-    /// Fluent Bit 4.2.0's OpenTelemetry input writes nanoseconds of a billion and more, which cannot be right:
-    /// the second is kept, the fraction dropped.
+    /// Fluent Bit 4.2.0's OpenTelemetry input writes nanoseconds above 999,999,999, which cannot be right. Keeps the
+    /// second and drops the fraction.
     fn within_the_second(seconds: i64, nanoseconds: u32) -> Self {
         EventTime { seconds, nanoseconds: if nanoseconds < 1_000_000_000 { nanoseconds } else { 0 } }
     }

@@ -1,12 +1,11 @@
-//! Compresses records, and blocks of lines.
+//! Compresses records and blocks of lines.
 //!
-//! A shard is billed by the bytes of its records, and logs repeat themselves: compressed, they need a fraction of the
-//! shards. Kinesis knows nothing of it; consumers have to inflate.
+//! Shards are billed by bytes, and logs are repetitive: compressed, they need a fraction of the shards. Kinesis does
+//! not know about it; consumers must decompress.
 //!
-//! The limit of a record holds for its compressed bytes, and how many bytes of input make so many compressed ones is
-//! known only afterwards. [`Compressor::compress_to_fit`] and [`Compressor::compress_lines`] therefore guess a length,
-//! compress, and correct the guess along a straight line through what was measured: as input grows, so does the output,
-//! nearly in proportion.
+//! The record limit applies to the compressed bytes, and how much input fits is known only afterwards. So
+//! [`Compressor::compress_to_fit`] and [`Compressor::compress_lines`] guess a length, compress, and correct the guess
+//! along a straight line through the measurements: the output grows nearly in proportion to the input.
 
 mod fit;
 
@@ -18,64 +17,64 @@ use std::ops::RangeInclusive;
 use flate2::{Compress, FlushCompress, Status};
 use zstd::zstd_safe::{self, CParameter};
 
-/// The level of gzip and zlib when none is asked for: zlib's own default.
+/// The default level of gzip and zlib, as in zlib itself.
 const DEFLATE_LEVEL: i32 = 6;
-/// A deflate window is 32 KiB, the format's largest.
+/// A deflate window of 32 KiB, the largest possible.
 const DEFLATE_WINDOW_BITS: u8 = 15;
-/// From here on zstd would look back 8 to 128 MiB, and keep tables for that.
+/// From this level zstd would use windows of 8 to 128 MiB, and tables to match.
 const ZSTD_HIGH_LEVEL: i32 = 17;
-/// Instead it looks back 2 MiB, about as much as a chunk of Fluent Bit's holds.
+/// Use a window of 2 MiB instead, about the size of a chunk.
 const ZSTD_WINDOW_LOG: u32 = 21;
-/// Before the first block is known, input that does not shrink is expected: then it fits for sure.
+/// Before the first block, assume that the input does not shrink, so that it surely fits.
 pub const UNKNOWN_RATIO: f64 = 1.0;
-/// From this level on zstd would keep tables of 16 to 64 MiB for a chunk of Fluent Bit.
+/// From this level zstd would use tables of 16 to 64 MiB for a chunk.
 const ZSTD_LEVEL_OF_LARGE_TABLES: i32 = 10;
-/// Instead its tables have 2^20 places, 4 MiB each: the last half mebibyte at least is searched as thoroughly, and the
-/// output is larger by a thousandth or two.
+/// Use tables of 2^20 entries (4 MiB) instead: at least the last half mebibyte is searched as thoroughly, and the
+/// output is only 0.1 to 0.2 % larger.
 const ZSTD_TABLE_LOG: u32 = 20;
-/// Where the header of gzip has the effort that was made, and after it the system that it was made on.
+/// The offset of the effort in gzip's header; the operating system follows.
 const GZIP_EFFORT: usize = 8;
 
-/// How records are compressed.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RFC 1952, without a time in its header: the same input is the same output, at any time.
+    /// RFC 1952, without a timestamp, so that equal input yields equal output.
     Gzip,
     /// RFC 1950.
     Zlib,
-    /// RFC 8878, one frame with its content's size.
+    /// RFC 8878, one frame that states its content size.
     Zstd,
-    /// Snappy's raw block, not its framed format.
+    /// Snappy's raw format, not its framed one.
     Snappy,
 }
 
-/// Why something could not be compressed.
+/// Why data could not be compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompressError {
-    /// Nothing of the input fits: the suffix alone needs more than the limit.
+    /// Nothing fits: the suffix alone exceeds the limit.
     NoRoom {
         /// The limit, in bytes.
         limit: usize,
         /// What the suffix alone needs, in bytes.
         needed: usize,
     },
-    /// The encoder refused: no memory, or more input than its format can hold.
+    /// The encoder failed: out of memory, or more input than the format allows.
     Encoder {
-        /// Which one.
+        /// The format.
         kind: Kind,
-        /// Its own words.
+        /// The encoder's message.
         reason: String,
     },
 }
 
-/// An encoder with its memory, kept from record to record.
+/// An encoder with its memory, reused for every record.
 ///
-/// gzip and zlib hold about 300 KiB, snappy 32 KiB. What zstd holds grows with the largest input so far: to 2 MiB at level
-/// 3, and to 11 MiB at any (tests/real/memory.rs measures it).
+/// gzip and zlib use about 300 KiB, snappy 32 KiB. zstd's memory grows with the largest input so far: to 2 MiB at
+/// level 3, and to at most 11 MiB at any level (tests/real/memory.rs measures it).
 pub struct Compressor {
     kind: Kind,
     encoder: Encoder,
-    /// Bytes out for each byte in, of the last block of lines.
+    /// Compression ratio (output to input) of the last block of lines.
     ratio: f64,
     #[cfg(test)]
     work: u64,
@@ -87,25 +86,25 @@ enum Encoder {
     Snappy(Box<snap::raw::Encoder>),
 }
 
-/// One compressor for all who compress with the same settings, one at a time. Whoever compresses takes it and gives it back
-/// when there is nothing more to do for now, so that nobody waits while holding an encoder's memory.
+/// One compressor for all users of the same settings, one at a time. Each takes it and gives it back when idle, so
+/// that no encoder's memory is held while waiting.
 #[derive(Default)]
 pub struct SharedCompressor(RefCell<Option<Compressor>>);
 
 impl SharedCompressor {
-    /// The compressor, unless somebody uses it or there is none yet.
+    /// Takes the compressor, unless it is in use or does not exist yet.
     pub fn take(&self) -> Option<Compressor> {
         self.0.take()
     }
 
-    /// Takes it back. Of two, the later one stays.
+    /// Gives it back. If two are given back, the later one is kept.
     pub fn give_back(&self, compressor: Compressor) {
         self.0.replace(Some(compressor));
     }
 }
 
 impl Kind {
-    /// A kind by its name, in any case. The error lists what is allowed.
+    /// Parses a name, in any case. The error lists what is allowed.
     pub fn parse(text: &str) -> Result<Kind, String> {
         match text.to_ascii_lowercase().as_str() {
             "gzip" => Ok(Kind::Gzip),
@@ -116,18 +115,18 @@ impl Kind {
         }
     }
 
-    /// The levels it has, from the fastest to the smallest output; snappy has none. 0 stores with gzip and zlib, and
-    /// is the default with zstd.
+    /// The levels, from the fastest to the smallest output; snappy has none. Level 0 means "store" for gzip and zlib,
+    /// and "default" for zstd.
     pub fn levels(self) -> Option<RangeInclusive<i32>> {
         match self {
             Kind::Gzip | Kind::Zlib => Some(0..=9),
-            // Below -7 the output is hardly smaller than the input.
+            // Below -7 the output is barely smaller than the input.
             Kind::Zstd => Some(-7..=22),
             Kind::Snappy => None,
         }
     }
 
-    /// A level as text. The error lists what is allowed.
+    /// Parses a level. The error lists what is allowed.
     pub fn parse_level(self, text: &str) -> Result<i32, String> {
         let levels = self.levels().ok_or_else(|| format!("{self} has no levels"))?;
         match text.parse() {
@@ -162,8 +161,8 @@ impl fmt::Display for CompressError {
 impl std::error::Error for CompressError {}
 
 impl Compressor {
-    /// An encoder of this kind; without a level the library's own default (6 for gzip and zlib, 3 for zstd). A level
-    /// outside of [`Kind::levels`] becomes the nearest one.
+    /// Creates an encoder. Without a level, the library's default applies (6 for gzip and zlib, 3 for zstd). A level
+    /// outside [`Kind::levels`] is clamped.
     pub fn new(kind: Kind, level: Option<i32>) -> Result<Compressor, CompressError> {
         let level = kind.levels().map(|levels| {
             let default = if kind == Kind::Zstd { zstd::DEFAULT_COMPRESSION_LEVEL } else { DEFLATE_LEVEL };
@@ -186,23 +185,23 @@ impl Compressor {
         })
     }
 
-    /// Bytes out for each byte in, of the last block of lines.
+    /// Compression ratio (output to input) of the last block of lines.
     pub fn ratio(&self) -> f64 {
         self.ratio
     }
 
-    /// The same, to begin with.
+    /// Sets the initial ratio.
     pub fn with_ratio(self, ratio: f64) -> Self {
         Compressor { ratio, ..self }
     }
 
-    /// Bytes that went through the encoder since it was made, those of guesses that did not fit included.
+    /// Bytes passed through the encoder so far, including guesses that did not fit.
     #[cfg(test)]
     pub(crate) fn work(&self) -> u64 {
         self.work
     }
 
-    /// Appends `input`, compressed, to `out`. On an error `out` is as before.
+    /// Compresses `input` and appends it to `out`. On an error, `out` is unchanged.
     pub fn compress(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
         #[cfg(test)]
         {
@@ -222,7 +221,7 @@ impl Compressor {
         if self.kind == Kind::Gzip
             && let Some([effort, system]) = out.get_mut(start + GZIP_EFFORT..start + GZIP_EFFORT + 2)
         {
-            // As the C plugin writes them: unspecified, unknown.
+            // As the C plugin writes them: unspecified effort, unknown system.
             (*effort, *system) = (0, 0xff);
         }
         done.map_err(|reason| {
@@ -256,7 +255,7 @@ fn deflate(state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), 
         match state.compress_vec(rest, out, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => return Ok(()),
             Ok(Status::Ok) => {}
-            // It never asks for more room than it has; a loop without progress would be worse than an error.
+            // The output never needs more room than it has, but an endless loop would be worse than an error.
             Ok(Status::BufError) => return Err("no progress".to_owned()),
             Err(error) => return Err(error.to_string()),
         }

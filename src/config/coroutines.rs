@@ -5,12 +5,12 @@ use super::parse;
 /// Whether flushes wait on coroutines of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Coroutines {
-    /// In versions that are known.
+    /// In known versions.
     #[default]
     Auto,
-    /// In newer ones too.
+    /// In newer versions too.
     On,
-    /// Never: each flush keeps its thread.
+    /// Never: each flush blocks its thread.
     Off,
 }
 

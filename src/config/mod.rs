@@ -54,7 +54,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads all options through `property`, which returns the value of an option by its name, or `None` if it is unset.
+    /// Reads all options through `property`, which returns the value of an option by its name, or `None` if it is
+    /// unset.
     ///
     /// # Errors
     /// Every issue at once.

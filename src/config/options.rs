@@ -3,18 +3,18 @@
 //! It feeds the parser ([`super::Config::parse`]), the host's config map (so that `fluent-bit -o kinesis -h` prints
 //! help and unknown keys are refused where the host can) and the table in docs/options.md, which a test compares.
 
-/// One option as the user sees it.
+/// One option, as the user sees it.
 #[derive(Debug)]
 pub struct OptionSpec {
-    /// Its name; matched in any case.
+    /// The name, in any case.
     pub name: &'static str,
-    /// The names that the plugins replaced by this one use for it.
+    /// The names used by the plugins that this one replaces.
     pub aliases: &'static [&'static str],
-    /// The value when unset, parsed like a user's; `None` where being unset has a meaning of its own.
+    /// The default, parsed like a user's value; `None` if being unset has a meaning of its own.
     pub default: Option<&'static str>,
-    /// Whether no message may show its value.
+    /// Whether messages must not show the value.
     pub secret: bool,
-    /// A sentence or two for the help and docs/options.md.
+    /// Help text for the host and docs/options.md, a sentence or two.
     pub doc: &'static str,
 }
 
@@ -35,12 +35,12 @@ impl OptionSpec {
         OptionSpec { secret: true, ..self }
     }
 
-    /// Whether `name` is its name or one of its aliases.
+    /// Whether `name` is the name or an alias.
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.names().any(|own| own == name)
     }
 
-    /// Its name, then its aliases.
+    /// The name, then the aliases.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
@@ -79,7 +79,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "Encoding of requests: json, or cbor (as used by the AWS SDK for Java), which takes less CPU and a quarter fewer bytes.",
     )
     .default("json"),
-    // Secret, because a secret key may have been put in its place.
+    // Secret, because a secret key may have been put here by mistake.
     OptionSpec::new("aws_key_id", "Access key ID. Requires aws_sec_key.").secret(),
     OptionSpec::new("aws_sec_key", "Secret access key that belongs to aws_key_id.").secret(),
     OptionSpec::new("aws_ses_token", "Session token that belongs to aws_key_id, for temporary credentials.").secret(),
@@ -222,7 +222,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         .default("30"),
     OptionSpec::new(
         "flush_timeout",
-        "Time limit of a flush, in seconds or as in 500ms, 1.5s or 2m. 0 disables it. Records not delivered by then are left to Fluent Bit's retry.",
+        "Time limit of a flush, in seconds or as in 500ms, 1.5s or 2m. 0 disables it. Fluent Bit retries records not delivered by then.",
     )
     .default("300"),
     OptionSpec::new(

@@ -1,8 +1,8 @@
 //! Options that are set but that the plugin does not have.
 //!
-//! Before 5.1.1 Fluent Bit ignores them silently, and it never lists the options that are set: it only answers what the value
-//! of a name is. So it is asked for the names that the plugins replaced by this one have, and for every name that is one
-//! typing error away from one of ours.
+//! Before 5.1.1 Fluent Bit silently ignores unknown options, and it never lists those that are set; it only returns
+//! the value of a given name. So this asks for the options of the plugins that this one replaces, and for every name
+//! one typo away from ours.
 
 use super::options::{OPTIONS, OptionSpec};
 use crate::error::ConfigIssue;
@@ -28,7 +28,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("web_identity_credentials", "remove it: AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE are used automatically"),
 ];
 
-/// An issue for everything set through `property` that is known not to be an option.
+/// Returns an issue for everything set through `property` that is known not to be an option.
 pub(super) fn issues(property: &dyn Fn(&str) -> Option<String>) -> Vec<ConfigIssue> {
     let elsewhere = ELSEWHERE
         .iter()
@@ -55,9 +55,9 @@ fn is_known(name: &str) -> bool {
     names().any(|known| known == name) || ELSEWHERE.iter().any(|(known, _)| *known == name)
 }
 
-/// Calls `visit` with every name one edit away from `name` (a character inserted, removed, replaced or swapped with its
-/// neighbour), and with its `-` and unseparated spellings. All names together have 53,000 of them, built in one buffer; asking
-/// for them takes 3 to 7 ms in a host with ten properties set (measured 2026-11).
+/// Calls `visit` with every name one edit away from `name` (a character inserted, removed, replaced or swapped with
+/// its neighbour), and with its `-` and unseparated spellings. All options together have 53,000 of them, built in one
+/// buffer; asking for them takes 3 to 7 ms in a host with ten properties set (measured 2026-11).
 fn for_each_typo(name: &str, mut visit: impl FnMut(&str)) {
     const CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz_-";
     let mut typo = String::new();

@@ -1,31 +1,31 @@
-//! As much input as fits, compressed, into a limit.
+//! Compresses as much input as fits into a limit.
 
 use super::{CompressError, Compressor};
 
-/// What a search for a length is content with.
+/// When to stop searching for a length.
 struct Target {
-    /// The share of the limit that a guess aims at.
+    /// The fraction of the limit to aim for.
     aim: f64,
-    /// The share of the limit that is enough.
+    /// The fraction of the limit that is enough.
     enough: f64,
-    /// Compressions at most.
+    /// Most compressions.
     rounds: usize,
 }
 
-/// Cutting a record is rare, and what is cut away is lost: it may cost a few compressions.
+/// Cutting is rare and loses data, so it may cost several compressions.
 const TRUNCATION: Target = Target { aim: 0.985, enough: 0.97, rounds: 8 };
-/// What is left out of a block is the beginning of the next: a block less full costs less than another compression.
+/// What does not fit starts the next block, so a less full block costs less than another compression.
 const BLOCK: Target = Target { aim: 0.96, enough: 0.85, rounds: 5 };
 
 /// A guess is at most this many times as long as what was measured.
 const MOST_GROWTH: usize = 4;
 
 impl Compressor {
-    /// Appends `input`, compressed into at most `limit` bytes, to `out`; answers how many bytes of `input` it holds.
+    /// Compresses `input` into at most `limit` bytes and appends it to `out`. Returns how many bytes of `input` fit.
     ///
-    /// When the whole does not fit, it is the longest prefix that was found to fit together with `suffix`. `cut(n)` is
-    /// the longest permitted prefix of at most `n` bytes, 0 always being one. At most 10 compressions; those of text
-    /// of a few KiB and more end up 97 % full. On an error `out` is as before.
+    /// If not all of it fits, takes the longest prefix found to fit together with `suffix`. `cut(n)` returns the
+    /// longest permitted prefix of at most `n` bytes; 0 is always permitted. Makes at most 10 compressions; text of a
+    /// few KiB or more fills at least 97 % of the limit. On an error, `out` is unchanged.
     pub fn compress_to_fit(
         &mut self,
         input: &[u8],
@@ -52,12 +52,13 @@ impl Compressor {
         self.search(search.guess(), search, start, out)
     }
 
-    /// Appends as many whole lines as fit into `limit` bytes, compressed together, to `out`; answers how many lines
-    /// these are: 0, and `out` as before, when not even the first one fits.
+    /// Compresses as many whole lines together as fit into `limit` bytes and appends them to `out`. Returns the
+    /// number of lines; if it is 0, not even the first line fits and `out` is unchanged.
     ///
-    /// The lines of `text` end where `ends` says. The first guess is made with the ratio of the block before; a block that comes out too large or less than 85 % full is made again, four times at most. While
-    /// lines are alike this compresses each byte about once, and twice in the first block; where each block has lines of
-    /// different natures, up to four times. Lines that would fit as they are, are compressed once.
+    /// The lines of `text` end at `ends`. The first guess uses the ratio of the previous block; a block that is too
+    /// large or less than 85 % full is made again, at most four times. While lines are alike, each byte is compressed
+    /// about once (twice in the first block); with very different lines in each block, up to four times. Lines that
+    /// surely fit are compressed once.
     pub fn compress_lines(
         &mut self,
         text: &[u8],
@@ -74,7 +75,7 @@ impl Compressor {
         if input.is_empty() {
             return Ok(0);
         }
-        // One line at least is tried, however long it is.
+        // Try at least one line, however long.
         let cut = |length: usize| end_of(lines_within(length).max(1));
         let first = (limit as f64 * BLOCK.aim / self.ratio) as usize;
         let (start, target) = (out.len(), &BLOCK);
@@ -85,14 +86,14 @@ impl Compressor {
         }
         // A few short lines are mostly header.
         if length >= limit / 4 {
-            // A guess that is too long costs more than one that is too short: trust in smaller output grows slowly.
+            // Too long a guess costs more than too short a one, so the ratio falls only slowly.
             self.ratio = ((out.len() - start) as f64 / length as f64).max(self.ratio / 2.0);
         }
         Ok(lines_within(length))
     }
 
-    /// Compresses prefixes of the input until one is good enough, beginning with `guess`. The best so far is in
-    /// `out` from `start` on, each attempt after it.
+    /// Compresses prefixes of the input, starting with `guess`, until one is good enough. The best one is kept in
+    /// `out` from `start`, and each attempt is made after it.
     fn search(
         &mut self,
         mut guess: usize,
@@ -127,23 +128,23 @@ impl Compressor {
     }
 }
 
-/// The search for the longest prefix of `input` that compresses, together with `suffix`, into `limit` bytes.
+/// A search for the longest prefix of `input` that, together with `suffix`, compresses into `limit` bytes.
 struct Search<'a> {
     input: &'a [u8],
     suffix: &'a [u8],
     limit: usize,
     cut: &'a dyn Fn(usize) -> usize,
     target: &'a Target,
-    /// The longest prefix that was found to fit, and its compressed size.
+    /// The longest prefix found to fit, and its compressed size.
     fits: (usize, usize),
-    /// The shortest that was found not to fit.
+    /// The shortest prefix found not to fit, and its compressed size.
     over: Option<(usize, usize)>,
-    /// How many of the last attempts fitted or, below zero, did not.
+    /// How many of the last attempts fitted in a row; negative if they did not.
     in_a_row: i32,
 }
 
 impl Search<'_> {
-    /// Takes note of what an attempt came to; whether it fits.
+    /// Records the result of an attempt. Returns whether it fits.
     fn learn(&mut self, length: usize, size: usize) -> bool {
         let fits = size <= self.limit;
         if fits {
@@ -161,12 +162,12 @@ impl Search<'_> {
         length == self.input.len() || size as f64 >= self.limit as f64 * self.target.enough
     }
 
-    /// The length to try next: where a straight line through what was measured reaches the aim.
+    /// The length to try next: where a straight line through the measurements reaches the aim.
     fn guess(&self) -> usize {
         let aim = self.limit as f64 * self.target.aim;
         let (length, size) = (self.fits.0 as f64, self.fits.1 as f64);
         match self.over {
-            // Where the input changes its nature, a line errs to the same side again and again.
+            // If the input changes its nature, a line keeps erring on the same side, so bisect.
             Some((over, _)) if self.in_a_row.abs() > 1 => self.fits.0.midpoint(over),
             Some((over, over_size)) => {
                 let slope = (over as f64 - length) / (over_size as f64 - size);
@@ -176,9 +177,9 @@ impl Search<'_> {
         }
     }
 
-    /// The permitted length at `guess` or, where that is none to be tried, one not far above.
+    /// The permitted length at `guess` or, if that is not worth trying, one slightly above.
     fn permitted(&self, guess: usize) -> Option<usize> {
-        // The whole input may be tried as long as it is not known to be too much.
+        // The whole input may be tried unless it is known not to fit.
         let largest = self.over.map_or(self.input.len(), |(length, _)| length.saturating_sub(1));
         let (mut guess, mut step) = (guess.min(largest), 1);
         loop {
@@ -195,8 +196,8 @@ impl Search<'_> {
     }
 }
 
-/// The longest input that fits even when it does not shrink at all: snappy, the most wasteful, needs 32 bytes and 7/6
-/// of such input.
+/// The longest input that fits even if incompressible. Snappy, the most wasteful format, needs 32 bytes plus 7/6 of
+/// the input.
 fn surely_fits(limit: usize) -> usize {
     limit.saturating_sub(64) / 7 * 6
 }
