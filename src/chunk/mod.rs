@@ -56,10 +56,10 @@ impl fmt::Display for NotAnEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotAnEvent::Unreadable { offset, length, reason } => {
-                write!(f, "its last {length} bytes, from byte {offset} on, cannot be read ({reason})")
+                write!(f, "its last {length} bytes, from byte {offset}, are unreadable: {reason}")
             }
             NotAnEvent::WrongShape { offset } => {
-                write!(f, "what stands at byte {offset} is no event: [time, map] or [[time, metadata], map]")
+                write!(f, "the value at byte {offset} is not an event: [time, map] or [[time, metadata], map]")
             }
         }
     }

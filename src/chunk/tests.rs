@@ -172,7 +172,7 @@ fn the_events_before_a_torn_tail_are_kept_and_the_rest_is_told_once() {
     assert_eq!(events.len(), 2);
     let (offset, length) = (2 * event.len(), event.len() - 2);
     assert_eq!(problems, [NotAnEvent::Unreadable { offset, length, reason: Malformed::Truncated }]);
-    assert_eq!(problems[0].to_string(), "its last 5 bytes, from byte 14 on, cannot be read (it ends inside a value)");
+    assert_eq!(problems[0].to_string(), "its last 5 bytes, from byte 14, are unreadable: it ends inside a value");
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl fmt::Display for CompressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CompressError::NoRoom { limit, needed } => {
-                write!(f, "no room for the mark of truncation: it needs {needed} bytes of {limit}")
+                write!(f, "no room for the truncation mark: it needs {needed} of {limit} bytes")
             }
             CompressError::Encoder { kind, reason } => write!(f, "{kind}: {reason}"),
         }

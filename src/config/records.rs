@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(
             issues(&[("time_key", "t"), ("time_key_format", "%Q")]),
             [
-                "time_key_format: '%Q' is not valid: '%Q' is none of strftime's conversions: use those, or %3N, %6N, %9N, %L, %f for fractions"
+                "time_key_format: '%Q' is not valid: '%Q' is not a strftime conversion: use those, or %3N, %6N, %9N, %L, %f for fractions"
             ]
         );
         assert_eq!(

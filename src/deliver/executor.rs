@@ -122,11 +122,11 @@ impl<T: Transport> Executor<T> {
         let log = &self.sender.reporter.log;
         if *cause == Cause::Unauthorized {
             log.folded(Level::Warn, "renewed", || {
-                format!("{reason}: trying again with new credentials and the server's time")
+                format!("{reason}: retrying with new credentials and the server's time")
             });
             return Attempt { renewed: true, ..attempt };
         }
-        log.write(Level::Debug, || format!("{reason}: trying again at once"));
+        log.write(Level::Debug, || format!("{reason}: retrying immediately"));
         Attempt { retried_at_once: true, ..attempt }
     }
 
@@ -144,7 +144,7 @@ impl<T: Transport> Executor<T> {
         }
         attempt.tries.retries += 1;
         self.limiter.failed();
-        self.sender.reporter.log.folded(Level::Warn, cause.name(), || format!("{reason}: sending again after a pause"));
+        self.sender.reporter.log.folded(Level::Warn, cause.name(), || format!("{reason}: retrying after a pause"));
         *permit = None;
         let Some(_parked) = self.limiter.park(attempt.batch.body().len()) else {
             postpone(&attempt, flush);
@@ -163,7 +163,7 @@ impl<T: Transport> Executor<T> {
         }
         let retries = attempt.tries.retries;
         self.sender.reporter.log.folded(Level::Warn, "left to Fluent Bit", || {
-            format!("{reason}: after {retries} retries the rest is left to Fluent Bit's retry")
+            format!("{reason}: gave up after {retries} retries; Fluent Bit will retry the rest")
         });
         flush.stop();
     }

@@ -157,7 +157,7 @@ impl Flush {
     pub(super) async fn reply_deadline(&self) -> &'static str {
         let shutdown = async { until(self.shutdown.begun().await).await };
         tokio::select! {
-            () = shutdown => "Fluent Bit is leaving",
+            () = shutdown => "Fluent Bit is shutting down",
             () = until(self.deadline) => "the flush took longer than flush_timeout",
         }
     }

@@ -55,7 +55,7 @@ impl Incidents {
         self.log.folded(Level::Info, "throttling has ended", || {
             let lasted = duration(last.duration_since(since));
             let shards = self.metrics.shards();
-            let shards = if shards.is_empty() { shards } else { format!("; since the start by {shards}") };
+            let shards = if shards.is_empty() { shards } else { format!("; since startup by {shards}") };
             format!("throttling has ended: {records} records were throttled in {lasted}{shards}")
         });
     }
@@ -69,7 +69,7 @@ impl Incidents {
     pub(super) fn reply(&self) {
         if let Some(since) = self.silent_since.take() {
             self.log.folded(Level::Info, "answers again", || {
-                format!("Kinesis answers again, after {}", duration(since.elapsed()))
+                format!("Kinesis is answering again after {}", duration(since.elapsed()))
             });
         }
     }

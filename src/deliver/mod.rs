@@ -203,7 +203,7 @@ impl<T: Transport> Delivery<T> {
         if let Err(error) = ended {
             flush.stop();
             let log = &self.reporter.log;
-            log.folded(Level::Error, "bug", || format!("a request ended with a bug in this plugin: {error}"));
+            log.folded(Level::Error, "bug", || format!("a request failed because of a bug in this plugin: {error}"));
         }
     }
 

@@ -121,7 +121,7 @@ impl Refusals {
         let refusals = flush.refusals.borrow();
         let done = flush.progress.done();
         if flush.to_split.borrow().is_some() || refusals.refused_at.keys().any(|&record| !done.contains(record)) {
-            let advice = "nothing was accepted since, so the records may not be at fault";
+            let advice = "nothing has been accepted since, so the records may not be at fault";
             self.reporter.needs_operator(&refusals.reason, advice);
         }
     }

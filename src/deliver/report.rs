@@ -35,10 +35,10 @@ impl Reporter {
                     Refusal::NoLogKey => (RefusalReason::NoLogKey, "record without log_key"),
                     Refusal::Malformed(_) => (RefusalReason::NotAnEvent, "record malformed"),
                 };
-                self.lost(record, reason, cause, flush, || format!("a record is not sent: {refusal}"));
+                self.lost(record, reason, cause, flush, || format!("a record cannot be sent: {refusal}"));
             }
             RecordIssue::NotAnEvent(event) => {
-                let text = || format!("a part of a chunk is not sent: {event}");
+                let text = || format!("part of a chunk cannot be sent: {event}");
                 self.lost(record, RefusalReason::NotAnEvent, "not an event", flush, text);
             }
             RecordIssue::Altered(alterations) => self.altered(alterations),
@@ -50,20 +50,20 @@ impl Reporter {
         if let Some(bytes) = cut_from {
             self.metrics.add(Metric::RecordsTruncated, 1);
             self.log.folded(Level::Warn, "truncated", || {
-                format!("a record of {bytes} bytes is cut to max_record_size, {}", self.max_record_bytes)
+                format!("a record of {bytes} bytes was truncated to max_record_size, {}", self.max_record_bytes)
             });
         }
         if no_partition_key {
             self.metrics.add(Metric::RecordsKeyedAtRandom, 1);
             self.log.folded(Level::Warn, "random key", || {
-                "a record has no text, number or boolean under partition_key: it gets a random key".to_owned()
+                "a record has no text, number or boolean under partition_key and gets a random key".to_owned()
             });
         }
     }
 
     /// Reports a record that Kinesis permanently refuses.
     pub(super) fn refused_by_kinesis(&self, record: u32, reason: &str, flush: &Flush) {
-        let text = || format!("a record is refused by Kinesis: {reason}");
+        let text = || format!("Kinesis refused a record: {reason}");
         self.lost(record, RefusalReason::ByKinesis, "refused by Kinesis", flush, text);
     }
 
@@ -94,7 +94,7 @@ impl Reporter {
     /// Reports that requests or groups will be smaller from now on.
     pub(super) fn smaller(&self, what: &'static str, bytes: usize) {
         self.log.folded(Level::Warn, what, || {
-            format!("{what} are too large for the stream or a proxy: from now on they have at most {bytes} bytes")
+            format!("{what} are too large for the stream or a proxy: limiting them to {bytes} bytes from now on")
         });
     }
 
@@ -108,7 +108,7 @@ impl Reporter {
         let seconds = |time: &Cell<Duration>| time.get().as_secs_f64();
         self.log.folded(Level::Warn, "slow flush", || {
             format!(
-                "a flush took {:.1} s: {:.1} s making requests, {:.1} s waiting for one of {limit} to be free, {:.1} s in {} requests, {:.1} s in pauses between them",
+                "a flush took {:.1} s: {:.1} s packing, {:.1} s waiting for one of {limit} permits, {:.1} s in {} requests, {:.1} s in pauses before retries",
                 took.as_secs_f64(),
                 seconds(&times.packing),
                 seconds(&times.waiting),
@@ -123,7 +123,7 @@ impl Reporter {
     pub(super) fn flush_timeout(&self, took: Duration) {
         self.log.folded(Level::Warn, "flush_timeout", || {
             format!(
-                "a flush took longer than flush_timeout: after {} the rest is left to Fluent Bit's retry",
+                "a flush took longer than flush_timeout: stopped after {}; Fluent Bit will retry the rest",
                 duration(took)
             )
         });

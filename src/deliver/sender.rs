@@ -111,7 +111,7 @@ impl<T: Transport> Sender<T> {
         let stated = response.failed_record_count();
         if let Some(stated) = stated.filter(|&stated| stated != failed as u64) {
             self.reporter.log.folded(Level::Warn, "failed record count", || {
-                format!("a reply counts {stated} failed records but lists {failed}: the list decides")
+                format!("a reply counts {stated} failed records but lists {failed}: using the list")
             });
         }
     }
@@ -268,7 +268,7 @@ mod tests {
         let is_about_counts = |line: &&String| line.contains("counts");
         assert_eq!(
             bench.log.lines().iter().filter(is_about_counts).collect::<Vec<_>>(),
-            ["Warn a reply counts 3 failed records but lists 0: the list decides"]
+            ["Warn a reply counts 3 failed records but lists 0: using the list"]
         );
     }
 

@@ -137,9 +137,9 @@ impl<T: Transport> ShardWatcher<T> {
                 let level = if failures.get() == 0 { Level::Warn } else { Level::Debug };
                 failures.set(failures.get().saturating_add(1));
                 log.write(level, || {
-                    let then = if known.borrow().is_some() { "goes on with those it knew" } else { "keeps keys apart" };
+                    let then = if known.borrow().is_some() { "uses the last known shards" } else { "keeps keys apart" };
                     format!(
-                        "cannot list the shards of {destination}: {reason}; shard_map needs the permission kinesis:ListShards on it and {then} until they are known"
+                        "cannot list the shards of {destination}: {reason}; shard_map requires the permission kinesis:ListShards and {then} until they are known"
                     )
                 });
             }

@@ -182,7 +182,7 @@ impl Plugin {
                 drop(running.handle.join());
             }
             Err(RecvTimeoutError::Disconnected) => {
-                self.log.write(Level::Error, "the delivery thread ended with a bug in this plugin");
+                self.log.write(Level::Error, "the delivery thread failed because of a bug in this plugin");
                 drop(running.handle.join());
             }
             Err(RecvTimeoutError::Timeout) => {

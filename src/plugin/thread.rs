@@ -149,7 +149,7 @@ async fn serve<T: Transport>(
                 delivery.metrics().publish();
                 if host_stops() && shutdown_watch.check(delivery.progress()) {
                     log.write(Level::Warn, || {
-                        "Fluent Bit is shutting down and Kinesis accepts nothing: chunks on disk are left for the next start"
+                        "Fluent Bit is shutting down and Kinesis accepts nothing: chunks on disk are kept for the next start"
                     });
                     delivery.leave(Instant::now());
                 }
@@ -179,7 +179,7 @@ async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, chunk: BorrowedChunk, _l
     let delivered =
         tokio::task::spawn_local(chunk.read(async move |chunk: &[u8], tag: &[u8]| delivery.deliver(chunk, tag).await));
     chunk.set_outcome(delivered.await.unwrap_or_else(|error| {
-        log.write(Level::Error, || format!("a flush ended with a bug in this plugin: {error}"));
+        log.write(Level::Error, || format!("a flush failed because of a bug in this plugin: {error}"));
         Outcome::Retry
     }));
 }
@@ -189,7 +189,7 @@ fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
     let count = |metric| delivery.metrics().get(metric);
     log.write(Level::Info, || {
         format!(
-            "stopped: {} records accepted, {} refused, {} left to retries ({} of them saved from being sent twice), {} possibly sent twice",
+            "stopped: {} records accepted, {} refused, {} left for Fluent Bit to retry, {} kept from being sent twice, {} possibly sent twice",
             count(Metric::RecordsDelivered),
             count(Metric::RecordsRefused),
             count(Metric::RecordsLeft),

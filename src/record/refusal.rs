@@ -52,7 +52,7 @@ impl fmt::Display for Refusal {
             Refusal::TooLarge => f.write_str("it is larger than max_record_size"),
             Refusal::Compression => f.write_str("it cannot be compressed"),
             Refusal::NoLogKey => f.write_str("it has no value under log_key"),
-            Refusal::Malformed(reason) => write!(f, "its msgpack cannot be read: {reason}"),
+            Refusal::Malformed(reason) => write!(f, "its msgpack is invalid: {reason}"),
         }
     }
 }

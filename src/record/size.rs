@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn cut(data: &str, room: usize, newline: bool, holds_json: bool) -> String {
-        let mut out = [b"what comes before", data.as_bytes()].concat();
+        let mut out = [b"the preceding part", data.as_bytes()].concat();
         truncate(&mut out, 18, room, newline, holds_json).unwrap();
         String::from_utf8(out.split_off(18)).unwrap()
     }

@@ -49,7 +49,7 @@ impl TimeFormat {
                 }
                 None => {
                     return Err(format!(
-                        "'%{conversion}' is none of strftime's conversions: use those, or %3N, %6N, %9N, %L, %f for fractions"
+                        "'%{conversion}' is not a strftime conversion: use those, or %3N, %6N, %9N, %L, %f for fractions"
                     ));
                 }
             }
@@ -231,7 +231,10 @@ mod tests {
             ("%5Y", "%5Y"),
         ] {
             let mistake = TimeFormat::parse(format).unwrap_err();
-            assert!(mistake.starts_with(&format!("'{conversion}' is none of strftime's")), "{format}: {mistake}");
+            assert!(
+                mistake.starts_with(&format!("'{conversion}' is not a strftime conversion")),
+                "{format}: {mistake}"
+            );
         }
     }
 

@@ -87,7 +87,7 @@ fn what_is_logged_meanwhile_is_written_by_the_flush() {
     server.close();
     host.run_until(|| flush.answer().is_some());
     let lines = log::take();
-    assert!(lines.iter().any(|(_, line)| line.contains("left to Fluent Bit's retry")), "{lines:?}");
+    assert!(lines.iter().any(|(_, line)| line.contains("Fluent Bit will retry the rest")), "{lines:?}");
     output.exit(&host.library);
     host.stop();
 }

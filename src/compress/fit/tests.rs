@@ -42,7 +42,7 @@ fn the_go_plugins_limits_are_met() {
     assert!(size >= 150 && kept > 100, "{size} bytes hold {kept}");
     let error = truncated(&mut new(Kind::Gzip), &input, 20).unwrap_err();
     assert_eq!(error, CompressError::NoRoom { limit: 20, needed: 34 });
-    assert_eq!(error.to_string(), "no room for the mark of truncation: it needs 34 bytes of 20");
+    assert_eq!(error.to_string(), "no room for the truncation mark: it needs 34 of 20 bytes");
     assert!(truncated(&mut new(Kind::Gzip), b"", 5).is_err());
     assert_eq!(truncated(&mut new(Kind::Gzip), b"", 20), Ok((20, 0)));
 }

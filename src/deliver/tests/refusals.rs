@@ -57,7 +57,7 @@ async fn two_records_at_fault_end_after_the_next_try_of_an_output_that_delivers(
     assert_eq!(refused(&bench), 2);
     assert!(bench.delivery.ledger().is_empty());
     let lines = bench.log.lines();
-    assert!(lines[0].contains("nothing was accepted since, so the records may not be at fault"), "{lines:?}");
+    assert!(lines[0].contains("nothing has been accepted since, so the records may not be at fault"), "{lines:?}");
 }
 
 /// What was sent before the refusal and accepted after it proves nothing.
@@ -129,7 +129,7 @@ async fn a_stream_that_refuses_each_record_by_itself_is_given_up_after_few_reque
     assert_eq!(bench.flush(400).await, Outcome::Retry);
     assert_eq!((bench.sizes(), refused(&bench)), (vec![4; refusals::MAX_IN_A_ROW], 0));
     let lines = bench.log.lines();
-    assert!(lines[0].contains("stream logs: InvalidArgumentException; nothing was accepted since"), "{lines:?}");
+    assert!(lines[0].contains("stream logs: InvalidArgumentException; nothing has been accepted since"), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

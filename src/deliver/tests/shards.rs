@@ -356,7 +356,7 @@ async fn without_the_permission_keys_stay_apart_with_one_warning_and_one_line_wh
         .await;
     bench.assert_all_consumed(50);
     let reason = "HTTP 400 AccessDeniedException: not authorized to perform: kinesis:ListShards";
-    let needs = "shard_map needs the permission kinesis:ListShards on it";
+    let needs = "shard_map requires the permission kinesis:ListShards";
     assert_eq!(
         bench.log.lines(),
         [
@@ -365,7 +365,7 @@ async fn without_the_permission_keys_stay_apart_with_one_warning_and_one_line_wh
             ),
             "Info the shards of stream logs are known: 4 are open".to_owned(),
             format!(
-                "Warn cannot list the shards of stream logs: {reason}; {needs} and goes on with those it knew until they are known"
+                "Warn cannot list the shards of stream logs: {reason}; {needs} and uses the last known shards until they are known"
             ),
         ]
     );

@@ -158,7 +158,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         "AccessDeniedException" | "AccessDenied" => operator(reason, "grant kinesis:PutRecords on the stream"),
         "KMSAccessDeniedException" => operator(reason, "grant kms:GenerateDataKey on the stream's key"),
         "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException" | "KMSOptInRequired" => {
-            operator(reason, "see to the KMS key of the stream")
+            operator(reason, "check the stream's KMS key")
         }
         "ValidationException" | "InvalidArgumentException" | "SerializationException" => {
             judge_complaint(status, &error, count)
@@ -166,7 +166,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         _ if status == 413 => Verdict::Refused(Refusal { reason, too_large: true, ..Refusal::default() }),
         _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
         // Unknown: keep the records and leave it to the operator.
-        _ => operator(reason, "see whether the endpoint is that of Kinesis"),
+        _ => operator(reason, "check that the endpoint is Kinesis"),
     }
 }
 
@@ -179,7 +179,7 @@ pub fn describe(response: &Response) -> String {
 /// included only for codes whose messages never do.
 fn reason(status: u16, error: &ServiceError) -> String {
     match (error.code.as_str(), error.message.as_str()) {
-        ("", _) => format!("HTTP {status} without an error that can be read"),
+        ("", _) => format!("HTTP {status} without a readable error"),
         (code, message) if !message.is_empty() && speaks_of_no_record(code) => {
             one_line(&format!("HTTP {status} {code}: {message}"))
         }

@@ -72,8 +72,8 @@ fn what_an_operator_should_do_depends_on_the_error() {
         ("ResourceNotFoundException", "create the stream, or correct stream and region"),
         ("AccessDeniedException", "grant kinesis:PutRecords on the stream"),
         ("KMSAccessDeniedException", "grant kms:GenerateDataKey on the stream's key"),
-        ("KMSDisabledException", "see to the KMS key of the stream"),
-        ("SomethingNewException", "see whether the endpoint is that of Kinesis"),
+        ("KMSDisabledException", "check the stream's KMS key"),
+        ("SomethingNewException", "check that the endpoint is Kinesis"),
     ] {
         let judged = judge(400, &format!(r#"{{"__type":"{code}"}}"#));
         assert!(matches!(judged, Verdict::Operator { advice, .. } if advice == expected), "{code}: {judged:?}");
@@ -82,7 +82,7 @@ fn what_an_operator_should_do_depends_on_the_error() {
 
 #[test]
 fn a_body_that_is_too_large_for_a_proxy_is_refused_for_its_size() {
-    let reason = "HTTP 413 without an error that can be read".to_owned();
+    let reason = "HTTP 413 without a readable error".to_owned();
     assert_eq!(describe(&reply(413)), reason);
     let refusal = Refusal { reason, too_large: true, ..Refusal::default() };
     assert_eq!(verdict(&Ok(reply(413)), 3), Verdict::Refused(refusal));

@@ -212,7 +212,7 @@ impl Journal {
     fn cannot_be_written(&self, error: &io::Error, also: &str) -> String {
         let path = self.path.display();
         format!(
-            "the ledger file {path} cannot be written: {error}{also}; chunks are sent whole if Fluent Bit ends before it is written"
+            "the ledger file {path} cannot be written: {error}{also}; chunks will be sent whole if Fluent Bit ends before it can be written"
         )
     }
 }
@@ -236,10 +236,10 @@ fn read(bytes: &[u8], path: &Path, destination: &str, new_seed: u64, log: &Logge
     let read = match content {
         Content::Ledger(read) => read,
         Content::Empty => new(),
-        Content::Foreign => return Err(format!("{path} is not a ledger, and is left as it is")),
+        Content::Foreign => return Err(format!("{path} is not a ledger and was left unchanged")),
         Content::Unusable(why) => {
             log.write(Level::Warn, || {
-                format!("the ledger file {path} is not used: {why}; chunks that were in retry are sent whole")
+                format!("the ledger file {path} is ignored: {why}; chunks awaiting retry will be sent whole")
             });
             new()
         }
@@ -247,7 +247,7 @@ fn read(bytes: &[u8], path: &Path, destination: &str, new_seed: u64, log: &Logge
     if read.torn > 0 {
         let torn = read.torn;
         log.write(Level::Info, || {
-            format!("the last note in the ledger file {path} is cut off after {torn} bytes, as after a crash; all before it is used")
+            format!("the last note in the ledger file {path} is truncated after {torn} bytes, as after a crash; everything before it is used")
         });
     }
     Ok(read)
@@ -267,7 +267,9 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
         }
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err("is used by another output: each needs its own".to_owned()),
+            Err(TryLockError::WouldBlock) => {
+                return Err("is in use by another output: each output needs its own".to_owned());
+            }
             Err(TryLockError::Error(error)) => log.write(Level::Warn, || {
                 format!("the ledger file {} cannot be locked: {error}; no other output may use it", path.display())
             }),
@@ -281,7 +283,7 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
             return Ok((file, bytes));
         }
     }
-    Err("is used by another output: each needs its own".to_owned())
+    Err("is in use by another output: each output needs its own".to_owned())
 }
 
 /// Replaces the file at `path` atomically. Returns the new file, locked.

@@ -155,7 +155,7 @@ fn two_ledgers_cannot_have_one_file() {
     let (_folder, path) = folder();
     let refused = |path: &Path| {
         let refused = open_with(path, "logs", &TestLog::default()).unwrap_err();
-        assert_eq!(refused, format!("{} is used by another output: each needs its own", path.display()));
+        assert_eq!(refused, format!("{} is in use by another output: each output needs its own", path.display()));
     };
     let first = open(&path);
     refused(&path);
@@ -214,7 +214,7 @@ fn what_is_no_ledger_is_refused_and_left_as_it_is() {
     for content in ["notes of the operator\n", "x", "fluent-bit-kinesis.conf"] {
         fs::write(&path, content).unwrap();
         let refused = open_with(&path, "logs", &TestLog::default()).unwrap_err();
-        assert_eq!(refused, format!("{} is not a ledger, and is left as it is", path.display()));
+        assert_eq!(refused, format!("{} is not a ledger and was left unchanged", path.display()));
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
     let refused = |path: &Path| open_with(path, "logs", &TestLog::default()).unwrap_err();
@@ -239,14 +239,14 @@ fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
     let log = TestLog::default();
     assert!(open_with(&path, "others", &log).unwrap().is_empty());
     let expected = format!(
-        "Warn the ledger file {} is not used: it belongs to logs; chunks that were in retry are sent whole",
+        "Warn the ledger file {} is ignored: it belongs to logs; chunks awaiting retry will be sent whole",
         path.display()
     );
     assert_eq!(log.lines(), [expected]);
     let log = TestLog::default();
     fs::write(&path, b"fluent-bit-kinesis ledger 1\n0123").unwrap();
     assert!(open_with(&path, "logs", &log).unwrap().is_empty());
-    assert!(log.lines()[0].contains(" is not used: it is from another version of this plugin; "), "{:?}", log.lines());
+    assert!(log.lines()[0].contains(" is ignored: it is from another version of this plugin; "), "{:?}", log.lines());
     fs::write(&path, [0; 9999]).unwrap();
     assert!(open(&path).is_empty(), "a file that a power failure filled with zeros is an empty one");
 }
@@ -264,7 +264,7 @@ fn a_note_that_a_crash_cut_off_is_said_and_all_before_it_is_used() {
     let log = TestLog::default();
     let ledger = open_with(&path, "logs", &log).unwrap();
     assert_eq!(known(&ledger, b"chunk").0, set(&[1]));
-    assert!(log.lines()[0].contains(" bytes, as after a crash; all before it is used"), "{:?}", log.lines());
+    assert!(log.lines()[0].contains(" bytes, as after a crash; everything before it is used"), "{:?}", log.lines());
 }
 
 #[test]
@@ -302,7 +302,7 @@ async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_
         open.progress().mark_done([record]);
     }
     let full = format!(
-        "Warn the ledger file {} cannot be written: No space left on device (os error 28); chunks are sent whole if Fluent Bit ends before it is written",
+        "Warn the ledger file {} cannot be written: No space left on device (os error 28); chunks will be sent whole if Fluent Bit ends before it can be written",
         path.display()
     );
     assert_eq!(log.lines(), [full]);

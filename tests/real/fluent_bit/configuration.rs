@@ -58,7 +58,7 @@ fn one_ledger_file(binary: &Binary) -> Result<(), Failed> {
     let output = ["stream logs", "region eu-west-1", &format!("ledger_path ledger{second}")];
     let log = refused(binary, &output)?;
     let expected =
-        "[error] [output:kinesis:kinesis.1] ledger_path: ledger is used by another output: each needs its own";
+        "[error] [output:kinesis:kinesis.1] ledger_path: ledger is in use by another output: each output needs its own";
     match log.contains(expected) {
         true => Ok(()),
         false => Err(log.into()),

@@ -86,7 +86,7 @@ fn throttled_for_a_time(binary: &Binary) -> Result<(), Failed> {
     home.append_lines(0..LINES)?;
     home.write("main.conf", &tail_to(&kinesis, &SHORT_RETRIES, &[], &ENDLESS))?;
     let mut fluent_bit = home.start("main.conf")?;
-    let handed_back = "the rest is left to Fluent Bit's retry";
+    let handed_back = "Fluent Bit will retry the rest";
     fluent_bit.wait_until("a flush is left to the retry", || home.log().contains(handed_back))?;
     kinesis.set_faults(Faults { throttle_records: 0.3, seed: 7, ..Faults::default() });
     fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;

@@ -169,7 +169,8 @@ fn ends_within(home: &Home, grace: u64, configuration: &str) -> Result<(), Faile
         return Err(fluent_bit.failure(&format!("it took {time:?}")));
     }
     // The exit says what became of the flush.
-    match home.log().contains("is shutting down and Kinesis accepts nothing") || home.log().contains("left to retries")
+    match home.log().contains("is shutting down and Kinesis accepts nothing")
+        || home.log().contains("left for Fluent Bit to retry")
     {
         true => Ok(()),
         false => Err(fluent_bit.failure("nothing was under way")),

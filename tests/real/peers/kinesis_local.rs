@@ -112,7 +112,7 @@ fn a_record_over_the_limit_is_cut_or_discarded_alone(server: &KinesisLocal) -> R
     const LIMIT: usize = 1024 * 1024;
     // The partition key counts too: six bytes when it is random.
     for (oversize, expected, complaint) in [
-        ("truncate", &[7, 7, 7, LIMIT - 256, LIMIT - 6][..], "is cut to max_record_size"),
+        ("truncate", &[7, 7, 7, LIMIT - 256, LIMIT - 6][..], "was truncated to max_record_size"),
         ("discard", &[7, 7, 7, LIMIT - 256], "larger than max_record_size"),
     ] {
         boto3.create_stream(oversize, 1)?;
