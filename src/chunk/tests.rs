@@ -1,4 +1,4 @@
-//! Chunks of every shape that Fluent Bit writes, real ones among them.
+//! Chunks of every shape that Fluent Bit writes, including real ones.
 
 use proptest::prelude::*;
 use rmpv::Value;
@@ -63,7 +63,7 @@ fn times_of_every_kind_are_read() {
         (Value::Nil, at(0, 0)),
         ("yesterday".into(), at(0, 0)),
         (Value::Ext(0, vec![1, 2, 3]), at(0, 0)),
-        // Fluent Bit 4.2.0's OpenTelemetry input wrote more than a second of nanoseconds.
+        // Fluent Bit 4.2.0's OpenTelemetry input wrote more than a second's worth of nanoseconds.
         (event_time(1_600_000_000, 2_157_821_205), at(1_600_000_000, 0)),
     ] {
         for head in [time.clone(), Value::Array(vec![time.clone(), Value::Map(vec![])])] {
@@ -77,7 +77,7 @@ fn times_of_every_kind_are_read() {
     assert_eq!(all(&chunk).0[0].time, at(1_600_000_000, 7));
 }
 
-/// These have a way of their own.
+/// These take the fast path.
 #[test]
 fn the_heads_that_hosts_write_are_read_as_any_other() {
     let time = b"\x68\xe7\x78\x00\x1d\xcd\x65\x00";
@@ -95,14 +95,14 @@ fn the_heads_that_hosts_write_are_read_as_any_other() {
         let by_token = read_head(&mut reader).unwrap().unwrap();
         assert_eq!(usual_head(&bytes), Some((by_token, reader.rest())), "{head:02x?}");
         assert_eq!(by_token, at(0x68e7_7800, 500_000_000));
-        // What is cut is left to the other way, which tells it.
+        // The fast path leaves truncated events to the other, which reports them.
         for end in 0..head.len() {
             assert_eq!(usual_head(&head[..end]), None, "{head:02x?} up to {end}");
         }
     }
 }
 
-/// A head that is not on the short way costs a tenth of the speed: the hosts' own chunks are the measure.
+/// A head off the fast path costs a tenth of the speed; real chunks show which heads matter.
 #[test]
 fn the_hosts_heads_take_the_short_way() {
     for (name, chunk) in real_chunks() {

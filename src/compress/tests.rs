@@ -17,7 +17,7 @@ pub(super) fn compressed(kind: Kind, input: &[u8]) -> Vec<u8> {
     out
 }
 
-/// By decoders that share nothing with the encoders' side; they check lengths and checksums.
+/// Decoders that share no code with the encoders; they check lengths and checksums.
 pub(super) fn inflated(kind: Kind, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     match kind {
@@ -33,7 +33,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Lines of a web server's log, `length` bytes or a few more.
+/// About `length` bytes of a web server's log lines.
 pub(super) fn access_log(length: usize, random: &mut SmallRng) -> Vec<u8> {
     let mut log = Vec::new();
     while log.len() < length {
@@ -115,7 +115,7 @@ fn a_higher_level_is_smaller_and_the_default_is_the_librarys() {
     }
 }
 
-/// zstd's own window at level 22 is 128 MiB, with tables to match: on a node with little memory that is the end of it.
+/// zstd's own window at level 22 is 128 MiB, with tables to match: too much for a small node.
 #[test]
 fn the_highest_levels_of_zstd_look_back_two_mebibytes() {
     for level in 17..=22 {
@@ -154,7 +154,7 @@ fn levels_have_bounds_that_the_message_tells() {
     }
 }
 
-/// The C plugin's own vectors (tests/internal/aws_compress.c). What is between header and trailer is the encoder's.
+/// The C plugin's own vectors (tests/internal/aws_compress.c), as far as header and trailer go.
 #[test]
 fn the_c_plugins_vectors_have_our_headers_and_inflate() {
     let gzip = compressed(Kind::Gzip, HELLO);
@@ -182,7 +182,7 @@ fn the_c_plugins_vectors_have_our_headers_and_inflate() {
     assert_eq!(hex(&line[..10]) + &hex(&line[line.len() - 8..]), "1f8b08000000000000ff0088590b18000000");
 }
 
-/// What Fluentd's plugin sends (its test_kinesis.rb); gzip has no time here, so the same input is the same output.
+/// What Fluentd's plugin sends (its test_kinesis.rb). Our gzip has no timestamp, so equal input gives equal output.
 #[test]
 fn zlib_of_foo_is_rubys_and_gzip_is_reproducible() {
     assert_eq!(hex(&compressed(Kind::Zlib, b"foo")), "789c4bcbcf070002820145");

@@ -15,7 +15,7 @@ fn ledger(max_bytes: usize) -> Rc<Ledger> {
     Rc::new(Ledger::new(max_bytes))
 }
 
-/// What is known of a chunk; it stays in the ledger.
+/// What is known of a chunk, which stays in the ledger.
 fn known(ledger: &Rc<Ledger>, tag: &[u8], chunk: &[u8]) -> RecordSet {
     ledger.begin(tag, chunk).progress().done().clone()
 }
@@ -154,7 +154,7 @@ fn what_a_request_still_learns_after_its_flush_was_dropped_counts() {
     assert_eq!(known(&ledger, b"app", b"chunk"), set(&[1, 2]));
 }
 
-/// The longest that Fluent Bit's scheduler lets a chunk wait: `FLB_SCHED_CAP` and a second, then up to the next frame.
+/// The longest wait that Fluent Bit's scheduler allows: `FLB_SCHED_CAP` plus a second, then up to the next frame.
 const LONGEST_WAIT: Duration = Duration::from_secs(2000 + 1 + 10);
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The hand-over, over transports that misbehave.
+//! The handoff, with transports that misbehave.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -73,12 +73,12 @@ fn start(behaviour: Behaviour) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId
     start_in(behaviour, || false)
 }
 
-/// As [`start`], in a host that is shutting down when `host_stops` says so.
+/// Like [`start`], in a host that is shutting down if `host_stops` says so.
 fn start_in(behaviour: Behaviour, host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<thread::ThreadId>) {
     start_shown(behaviour, host_stops, None)
 }
 
-/// As [`start_in`], with metrics that are shown.
+/// Like [`start_in`], with published metrics.
 fn start_shown(
     behaviour: Behaviour,
     host_stops: fn() -> bool,
@@ -210,7 +210,7 @@ fn a_host_that_is_shutting_down_is_not_held_up_by_an_unreachable_kinesis() {
     let (plugin, lines, sent) = start_in(Behaviour::Hang, || STOPS.load(Ordering::Relaxed));
     let began = thread::scope(|scope| {
         let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
-        // The host begins to shut down while the flush is under way.
+        // The host begins to shut down during the flush.
         sent.recv().unwrap();
         STOPS.store(true, Ordering::Relaxed);
         let began = std::time::Instant::now();
@@ -219,7 +219,7 @@ fn a_host_that_is_shutting_down_is_not_held_up_by_an_unreachable_kinesis() {
     });
     let first = began.elapsed();
     assert!(first >= SHUTDOWN_GRACE && first < 2 * SHUTDOWN_GRACE, "{first:?}");
-    // What the host has in its queue.
+    // The host's queue.
     (0..100).for_each(|_| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
     assert!(began.elapsed() - first < Duration::from_secs(1));
     let count = lines.texts().iter().filter(|line| line.contains("is shutting down")).count();
@@ -239,7 +239,7 @@ fn a_host_that_is_shutting_down_still_delivers() {
 const SHORT: Timeouts =
     Timeouts { start: Duration::from_millis(300), flush: Duration::from_millis(300), stop: Duration::from_millis(300) };
 
-/// A transport that holds the delivery thread until it is released, as a file on a dead mount would.
+/// A transport that blocks the delivery thread until released, like a file on a dead mount.
 struct Stuck {
     sending: Sender<()>,
     released: Mutex<Receiver<()>>,

@@ -4,14 +4,14 @@ const OPEN_ARRAY: u8 = 0x9f;
 const OPEN_MAP: u8 = 0xbf;
 const END: u8 = 0xff;
 
-/// The body of a reply in JSON, without a space.
+/// The body of a JSON reply, without blanks.
 pub fn json(records: usize) -> Vec<u8> {
     let record = |index| format!("{{\"SequenceNumber\":\"{}\",\"ShardId\":\"{}\"}}", number(index), shard(index));
     let records = (0..records).map(record).collect::<Vec<_>>().join(",");
     format!("{{\"FailedRecordCount\":0,\"Records\":[{records}]}}").into_bytes()
 }
 
-/// The same in CBOR; maps and arrays do not state their length, as Java's generator writes them.
+/// The same in CBOR, with maps and arrays of indefinite length, as Java's generator writes them.
 pub fn cbor(records: usize) -> Vec<u8> {
     let mut body = vec![OPEN_MAP];
     write_text("FailedRecordCount", &mut body);

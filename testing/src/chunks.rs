@@ -1,4 +1,4 @@
-//! Chunks as Fluent Bit hands them to an output: Forward v2 events one after the other, `[[time, metadata], body]`.
+//! Chunks as Fluent Bit hands them to an output: consecutive Forward v2 events, `[[time, metadata], body]`.
 
 use rmpv::Value;
 
@@ -10,7 +10,7 @@ pub fn chunk(bodies: &[Value]) -> Vec<u8> {
     bodies.iter().flat_map(|body| event(SOME_TIME, body)).collect()
 }
 
-/// One event; `time` is seconds and nanoseconds, written as Fluent Bit's EventTime (ext type 0, 8 bytes).
+/// One event. `time` is seconds and nanoseconds, encoded as Fluent Bit's EventTime (ext type 0, 8 bytes).
 pub fn event((seconds, nanoseconds): (u32, u32), body: &Value) -> Vec<u8> {
     let time = [seconds.to_be_bytes(), nanoseconds.to_be_bytes()].concat();
     let header = Value::Array(vec![Value::Ext(0, time), Value::Map(Vec::new())]);
@@ -20,7 +20,7 @@ pub fn event((seconds, nanoseconds): (u32, u32), body: &Value) -> Vec<u8> {
     bytes
 }
 
-/// A map with text keys, in the order given.
+/// A map with text keys, in this order.
 pub fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Map(fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect())
 }

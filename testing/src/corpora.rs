@@ -1,4 +1,4 @@
-//! What is measured with: log lines that are the same on every machine.
+//! The corpora for measurements: log lines that are the same on every machine.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 pub enum Corpus {
     /// Lines of an access log, 134 bytes each; an event has one under `log`.
     Access,
-    /// Nested JSON of 425 bytes a line, as an application in Kubernetes writes it; an event is what the line says.
+    /// Nested JSON, 425 bytes per line, as from an application in Kubernetes; the event is the parsed line.
     Nested,
 }
 
@@ -27,7 +27,7 @@ impl Corpus {
         found.ok_or_else(|| format!("corpus {name}: there are access and nested"))
     }
 
-    /// How many records are measured.
+    /// The number of records to measure.
     pub fn records(self) -> u64 {
         match self {
             Corpus::Access => 1_000_000,
@@ -35,7 +35,7 @@ impl Corpus {
         }
     }
 
-    /// Bytes of a line, without the newline.
+    /// Bytes per line, without the newline.
     pub fn line_bytes(self) -> usize {
         match self {
             Corpus::Access => 134,
@@ -43,7 +43,7 @@ impl Corpus {
         }
     }
 
-    /// Its lines, without end.
+    /// An endless iterator over the lines.
     pub fn lines(self) -> impl Iterator<Item = String> {
         let mut random = SmallRng::seed_from_u64(1);
         (0u32..).map(move |number| match self {
@@ -52,26 +52,26 @@ impl Corpus {
         })
     }
 
-    /// Appends the event of a line as Fluent Bit 5 brings it: `[[time, {}], body]`.
+    /// Appends the event of a line as Fluent Bit 5 writes it: `[[time, {}], body]`.
     pub fn write_event(self, line: &str, chunk: &mut Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
         let body = match self {
             Corpus::Access => serde_json::json!({ "log": line }),
             Corpus::Nested => serde_json::from_str(line)?,
         };
         chunk.extend_from_slice(b"\x92\x92\xd7\x00\x68\xe7\x78\x00\x1d\xcd\x65\x00\xdf\0\0\0\0");
-        // Maps of events have heads of five bytes there, of however few entries.
+        // There, the maps of events always have five-byte heads.
         let entries = body.as_object().map_or(0, serde_json::Map::len);
         chunk.push(0xdf);
         chunk.extend_from_slice(&u32::try_from(entries)?.to_be_bytes());
         let head = chunk.len();
         rmp_serde::encode::write(chunk, &body)?;
-        // The one that was written, of one byte.
+        // Remove the one-byte head that was written.
         chunk.remove(head);
         Ok(())
     }
 }
 
-/// The line with `$` replaced by as many of `filler`'s characters as make it `bytes` long.
+/// The line with `$` replaced by enough of `filler` to make it `bytes` long.
 fn filled(line: &str, filler: &str, bytes: usize) -> String {
     let missing = (bytes + 1).saturating_sub(line.len());
     line.replacen('$', &filler.chars().cycle().take(missing).collect::<String>(), 1)

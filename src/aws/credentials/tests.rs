@@ -1,4 +1,4 @@
-//! The cache, in virtual time, over a script of answers.
+//! The credentials cache, in virtual time, with scripted answers.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::log::tests::TestLog;
 use crate::metrics::Metrics;
 
-/// The time of day, which runs with tokio's.
+/// A clock that follows tokio's.
 struct RunningClock(Instant);
 
 impl Clock for RunningClock {
@@ -19,7 +19,7 @@ impl Clock for RunningClock {
     }
 }
 
-/// One answer of the script.
+/// One scripted answer.
 #[derive(Clone, Copy)]
 enum Answer {
     /// Credentials that expire at this second.
@@ -27,7 +27,7 @@ enum Answer {
     /// Credentials that never expire.
     ForEver,
     Fails,
-    /// Takes so many seconds and fails.
+    /// Takes this many seconds and fails.
     FailsAfter(u64),
     Panics,
 }
@@ -164,7 +164,7 @@ async fn while_renewal_fails_the_old_ones_are_used_until_they_expire_and_the_log
         let lines = log.lines();
         assert_eq!(lines[0], "Info signing with access key …PLE1 from script, valid for 1 h");
         assert!(lines[1].starts_with("Warn no credentials: script: it is away; the current ones remain"), "{lines:?}");
-        // Nobody asks, so nobody is bothered.
+        // Without a caller, nothing is fetched.
         sleep(Duration::from_secs(7200)).await;
         assert!(script.fetches() <= tries + 1);
         script.answers.borrow_mut().push_back(Until(90_000));
@@ -220,7 +220,7 @@ async fn refused_credentials_are_dropped_at_most_once_a_minute() {
     .await;
 }
 
-/// A reply about expired credentials may come when they were renewed meanwhile.
+/// A reply about expired credentials may arrive after they were renewed.
 #[tokio::test(start_paused = true)]
 async fn credentials_that_were_renewed_since_the_refused_request_are_not_dropped() {
     with_cache(&[Until(3600), ForEver], async |cache, script, _| {

@@ -7,7 +7,7 @@ use super::*;
 
 const SUFFIX: &[u8] = b"[Truncated...]";
 
-/// Truncates where any byte is permitted; the output's size, and how many bytes of the input are in it.
+/// Truncates where a cut is permitted at any byte. Returns the output's size and how many bytes of input it holds.
 fn truncated(compressor: &mut Compressor, input: &[u8], limit: usize) -> Result<(usize, usize), CompressError> {
     let mut out = b"before".to_vec();
     let kept = compressor.compress_to_fit(input, limit, &|length| length, SUFFIX, &mut out);
@@ -22,7 +22,7 @@ fn truncated(compressor: &mut Compressor, input: &[u8], limit: usize) -> Result<
     Ok((data.len(), kept))
 }
 
-/// The C plugin's tests of data that fits (aws_compress.c): its limits are those of base64, 40 characters.
+/// The C plugin's tests of data that fits (aws_compress.c). Its limit is for base64, 40 characters.
 #[test]
 fn what_fits_exactly_is_not_truncated() {
     for kind in KINDS {
@@ -63,7 +63,7 @@ fn truncated_records_fill_their_limit() {
                 let before = compressor.work();
                 let (size, kept) = truncated(&mut compressor, &input, limit).unwrap();
                 let work = compressor.work() - before;
-                // Snappy gives up and tries again, so its output grows in jumps.
+                // Snappy skips ahead in incompressible input, so its output grows in jumps.
                 let least = if kind == Kind::Snappy { least.min(90) } else { least };
                 assert!(size * 100 >= limit * least, "{kind}: {size} of {limit}, {kept} of {} bytes", input.len());
                 assert!(work <= 10 * (input.len() + SUFFIX.len()) as u64);
@@ -86,9 +86,9 @@ fn truncation_cuts_where_it_may() {
             let kept = new(kind).compress_to_fit(text.as_bytes(), 8000, &cut, SUFFIX, &mut out).unwrap();
             assert!(out.len() <= 8000 && kept.is_multiple_of(4 * step), "{kind} {step}");
             assert_eq!(inflated(kind, &out), [&text.as_bytes()[..kept], SUFFIX].concat());
-            // 19,999 characters do not fit: nothing but the suffix does.
+            // 19,999 characters do not fit, only the suffix does.
             assert_eq!(kept == 0, step == 19_999, "{kind}: {kept}");
-            // No step more would have fitted.
+            // Not one more would have fitted.
             let more = [&text.as_bytes()[..kept + 4 * step], SUFFIX].concat();
             assert!(step < 1000 || compressed(kind, &more).len() > 8000, "{kind} {step}: {kept}");
         }
@@ -125,7 +125,7 @@ fn random_inputs_and_limits_are_truncated_right() {
     }
 }
 
-/// Joins lines into blocks; the blocks' sizes, and the bytes compressed for each byte of the lines.
+/// Joins lines into blocks. Returns the blocks' sizes and the bytes compressed per byte of input.
 fn blocks(compressor: &mut Compressor, text: &[u8], limit: usize) -> (Vec<usize>, f64) {
     let ends: Vec<usize> = (1..=text.len()).filter(|&end| text[end - 1] == b'\n').collect();
     let (mut from, mut rest, mut sizes) = (0, ends.as_slice(), Vec::new());
@@ -156,7 +156,7 @@ fn blocks_of_lines_are_full_and_each_byte_is_compressed_about_once() {
             let full = &sizes[..sizes.len() - 1];
             assert!(full.iter().all(|size| size * 100 >= limit * 85), "{kind} {limit}: {sizes:?}");
             assert!(full.iter().sum::<usize>() * 100 >= full.len() * limit * 93, "{kind} {limit}: {sizes:?}");
-            // Of the first block nothing is known.
+            // Nothing is known yet for the first block.
             assert!(work < 1.0 + 3.0 / sizes.len() as f64, "{kind} {limit}: {work}");
         }
     }
@@ -175,7 +175,7 @@ fn lines_that_fit_together_are_compressed_once() {
     }
 }
 
-/// Sixteen bytes in gzip are thirty-six: what follows does not.
+/// Sixteen bytes become 36 in gzip, so nothing more fits.
 #[test]
 fn a_short_block_does_not_spoil_the_next_guess() {
     let text = access_log(100_000, &mut SmallRng::seed_from_u64(13));
@@ -188,7 +188,7 @@ fn a_short_block_does_not_spoil_the_next_guess() {
     }
 }
 
-/// Behind noise that does not fit stand blanks that hardly count: wherever a guess lies among these, it is too long.
+/// Noise that does not fit, followed by blanks that cost almost nothing: any guess among the blanks is too long.
 #[test]
 fn a_block_is_found_where_every_guess_is_misled() {
     let mut random = SmallRng::seed_from_u64(14);
@@ -198,7 +198,7 @@ fn a_block_is_found_where_every_guess_is_misled() {
     (0..5000).for_each(|_| text.extend(&blanks));
     for kind in KINDS {
         let mut compressor = new(kind);
-        // Until it expects nothing but blanks.
+        // Until it expects only blanks.
         (0..10).for_each(|_| drop(blocks(&mut compressor, &blanks.repeat(1000), 1000)));
         let ends: Vec<usize> = (1..=text.len() / 1000).map(|line| line * 1000).collect();
         let mut out = Vec::new();
@@ -208,7 +208,7 @@ fn a_block_is_found_where_every_guess_is_misled() {
     }
 }
 
-/// As above, and the first line is long: it fits although its length says that it might not.
+/// As above, with a long first line that fits although its length suggests otherwise.
 #[test]
 fn a_long_first_line_is_a_block_where_every_guess_is_misled() {
     let mut random = SmallRng::seed_from_u64(15);
@@ -227,7 +227,7 @@ fn a_long_first_line_is_a_block_where_every_guess_is_misled() {
     }
 }
 
-/// Images in base64 and the same complaint again and again among the lines of an access log.
+/// Base64 images and one repeated complaint among the lines of an access log.
 #[test]
 fn lines_that_change_their_nature_fill_their_blocks_too() {
     let mut random = SmallRng::seed_from_u64(11);
@@ -272,7 +272,7 @@ fn a_line_that_does_not_fit_alone_is_nobodys_block() {
     }
 }
 
-/// 20,000 blanks in a line of a few compressed bytes: their raw length says nothing.
+/// 20,000 blanks in a line that compresses to a few bytes: the raw length says nothing.
 #[test]
 fn a_long_line_that_shrinks_enough_is_a_block() {
     let text = [vec![b' '; 20_000], b"\nshort\n".to_vec()].concat();

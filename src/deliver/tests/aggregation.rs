@@ -1,4 +1,4 @@
-//! Records that share a Kinesis record are still delivered, refused, left and remembered one by one.
+//! Records that share a Kinesis record are still delivered, refused, left and remembered individually.
 
 use super::scripted::{Answer, Bench, ids};
 use crate::deliver::*;
@@ -16,7 +16,7 @@ fn bench(script: Vec<Answer>, retries: usize) -> Bench {
     })
 }
 
-/// The records that Kinesis took.
+/// The records that Kinesis accepted.
 fn accepted(bench: &Bench) -> Vec<String> {
     let mut records: Vec<String> = bench.accepted().concat().lines().map(str::to_owned).collect();
     records.sort();

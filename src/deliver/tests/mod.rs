@@ -192,7 +192,7 @@ async fn what_can_never_be_sent_is_counted_and_the_rest_is_delivered() {
     assert_eq!(bench.flush_chunk(b"").await, Outcome::Delivered);
 }
 
-/// The host frees a chunk when it is done, so one that is begun should be done soon.
+/// The host can free a chunk when it is done, so finish chunks one after another.
 #[tokio::test(start_paused = true)]
 async fn the_first_chunk_is_sent_before_the_second() {
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 2);
@@ -459,7 +459,7 @@ async fn each_number_is_that_of_the_requests() {
     }
 }
 
-/// A chunk waited 101 seconds for 100 throttled ones, because requests that paused held all permits.
+/// Regression: a chunk waited 101 seconds for 100 throttled ones, because pausing requests held all permits.
 #[tokio::test(start_paused = true)]
 async fn what_can_be_delivered_does_not_wait_for_what_is_throttled() {
     let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
@@ -486,7 +486,7 @@ fn chunk_of_text(text: &str, bytes: usize, records: usize) -> Vec<u8> {
     rmp_serde::to_vec(&(1, serde_json::json!({ "text": text, "log": "x".repeat(bytes) }))).unwrap().repeat(records)
 }
 
-/// Bodies that pause have a limit too; beyond it they are built again, and nothing is lost or sent twice by that.
+/// Bodies of pausing requests have a limit too. Beyond it they are built again, losing or repeating nothing.
 #[tokio::test(start_paused = true)]
 async fn throttled_bodies_that_there_is_no_room_for_are_packed_again() {
     let bench = Bench::with(vec![], |settings, requests| {
@@ -519,7 +519,7 @@ async fn throttled_bodies_that_there_is_no_room_for_are_packed_again() {
     assert_eq!(bench.delivery.metrics().get(Metric::RecordsDelivered), 120);
 }
 
-/// Takes all room for bodies that pause.
+/// Uses up all room for bodies of pausing requests.
 fn no_room(bench: &Bench) -> impl Drop {
     bench.delivery.executor.limiter.park(16 << 20).unwrap()
 }
@@ -586,8 +586,8 @@ async fn a_flush_ends_when_its_time_is_over_and_keeps_what_it_got_done() {
     assert_eq!(bench.accepted(), ids(0..12));
 }
 
-/// Flushes that waited for the packing lock went on packing, so that the entries they had taken were gone when time
-/// was up.
+/// Regression: flushes that waited for the packing lock went on packing, so that the ledger entries they had taken
+/// were gone when time was up.
 #[tokio::test(start_paused = true)]
 async fn no_flush_begins_after_the_host_began_to_leave_and_all_entries_stay() {
     let bench = Bench::with(vec![], |settings, _| (settings.retries, settings.concurrency) = (0, 4));

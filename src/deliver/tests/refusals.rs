@@ -1,4 +1,4 @@
-//! Which records are given up, and which are not, when Kinesis or a proxy refuses requests.
+//! Which records are given up when Kinesis or a proxy refuses requests, and which are kept.
 
 use super::scripted::{Answer, Bench, ids};
 use crate::deliver::*;
@@ -8,13 +8,13 @@ fn refused(bench: &Bench) -> u64 {
     bench.delivery.metrics().get(Metric::RecordsRefused)
 }
 
-/// A chunk of these records alone.
+/// A chunk of only these records.
 fn chunk_of(ids: &[u32]) -> Vec<u8> {
     let one = |&id: &u32| rmp_serde::to_vec(&(1, serde_json::json!({ "i": id }))).unwrap();
     ids.iter().flat_map(one).collect()
 }
 
-/// A proxy refused one record for a moment; it was thrown away because others had been accepted before.
+/// Regression: a proxy refused one record briefly, and it was dropped because others had been accepted before.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_passes_costs_a_lone_record_nothing() {
     for answer in [|| Answer::Status(413, ""), || Answer::Status(400, "SerializationException")] {
@@ -27,7 +27,8 @@ async fn a_refusal_that_passes_costs_a_lone_record_nothing() {
     }
 }
 
-/// The first request was accepted, then the proxy refused everything: 1,996 of 2,000 records were thrown away.
+/// Regression: the first request was accepted, then a proxy refused everything, and 1,996 of 2,000 records were
+/// dropped.
 #[tokio::test(start_paused = true)]
 async fn an_outage_in_the_middle_of_a_flush_costs_nothing() {
     for requests_before in 1..4 {
@@ -44,7 +45,7 @@ async fn an_outage_in_the_middle_of_a_flush_costs_nothing() {
     }
 }
 
-/// With nothing accepted in between, they were tried forever.
+/// Regression: with nothing accepted in between, they were retried forever.
 #[tokio::test(start_paused = true)]
 async fn two_records_at_fault_end_after_the_next_try_of_an_output_that_delivers() {
     let bench = Bench::new(vec![]);
@@ -60,7 +61,7 @@ async fn two_records_at_fault_end_after_the_next_try_of_an_output_that_delivers(
     assert!(lines[0].contains("nothing has been accepted since, so the records may not be at fault"), "{lines:?}");
 }
 
-/// What was sent before the refusal and accepted after it proves nothing.
+/// An acceptance after the refusal proves nothing if its request was sent before.
 #[tokio::test(start_paused = true)]
 async fn the_last_record_of_a_chunk_is_refused_for_good_after_a_later_request() {
     let bench = Bench::with(vec![], |_, requests| requests.max_records = 500);
@@ -153,13 +154,13 @@ async fn a_flush_that_is_stopped_packs_nothing_more() {
 
 const MEGABYTE: usize = 1_000_000;
 
-/// Lines that do not compress well, 100 bytes each.
+/// Lines of 100 bytes that do not compress well.
 fn lines(count: usize) -> Vec<u8> {
     let line = |id: usize| serde_json::json!({ "i": id, "log": format!("{:080}", id * 7919) });
     (0..count).flat_map(|id| rmp_serde::to_vec(&(1, line(id))).unwrap()).collect()
 }
 
-/// The lines that Kinesis took, whatever they were joined to.
+/// The lines that Kinesis accepted, however they were joined.
 fn stored(bench: &Bench) -> Vec<u64> {
     let accepted = bench.accepted().concat();
     let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["i"].as_u64().unwrap();
@@ -173,7 +174,7 @@ fn joined(bench_settings: &mut RequestSettings) {
     bench_settings.record.newline = true;
 }
 
-/// 14,137 of 20,000 ordinary lines were refused behind a proxy that takes bodies of a megabyte.
+/// Regression: a proxy with a body limit of one megabyte made us drop 14,137 of 20,000 ordinary lines.
 #[tokio::test(start_paused = true)]
 async fn a_limit_of_bodies_on_the_way_costs_no_line_and_is_remembered() {
     for aggregated in [true, false] {
@@ -183,7 +184,7 @@ async fn a_limit_of_bodies_on_the_way_costs_no_line_and_is_remembered() {
             if aggregated {
                 joined(requests);
             } else {
-                // So that 500 records have more than a megabyte.
+                // So that 500 records exceed a megabyte.
                 requests.record.max_bytes = 10 << 20;
             }
         });
@@ -272,7 +273,7 @@ async fn a_single_record_that_is_too_large_for_the_stream_is_refused_and_no_othe
     }
 }
 
-/// A proxy that takes no body at all is not offered ever smaller ones until each line has been sent alone.
+/// If a proxy accepts no body at all, requests must not shrink until each line has been sent alone.
 #[tokio::test(start_paused = true)]
 async fn a_way_that_takes_nothing_is_given_up_after_few_requests() {
     for (status, code) in [(413, ""), (400, "SerializationException")] {

@@ -1,9 +1,9 @@
-//! Thousands of random schedules of faults in virtual time, each checked for the promise: nothing lost, nothing twice.
+//! Thousands of random fault schedules in virtual time, each checked for the promise: nothing lost, nothing twice.
 //!
-//! A simulated Kinesis throttles, fails, breaks connections before and after it stored the records, and answers
-//! nonsense. For a while something on the way refuses every request, and some records are at fault for good. A
-//! simulated Fluent Bit flushes several chunks at a time, retries those that are answered "retry", and restarts. A
-//! failing schedule prints the command that repeats it.
+//! A simulated Kinesis throttles, fails, drops connections before and after storing the records, and sends garbage.
+//! For a while a proxy refuses every request, and some records are permanently at fault. A simulated Fluent Bit
+//! flushes several chunks concurrently, retries on "retry", and restarts. A failing schedule prints the command that
+//! repeats it.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -32,15 +32,15 @@ struct FaultRates {
     reset_after: f64,
     mismatch: f64,
     expired: f64,
-    /// From when until when every request is refused, and how.
+    /// When every request is refused (from, until), and with which status.
     outage: Option<(Duration, Duration, u16)>,
-    /// One in this many records is refused for good.
+    /// One in this many records is refused permanently.
     at_fault: Option<u32>,
 }
 
 impl FaultRates {
     fn draw(random: &mut SmallRng) -> Self {
-        // Each fault is absent in half of the schedules, so that they are met alone and together.
+        // Each fault is absent from half of the schedules, so that faults occur both alone and combined.
         let outage = random.random_bool(0.3).then(|| {
             let start = random.random_range(0..20_000);
             let end = start + random.random_range(0..20_000);
@@ -69,7 +69,7 @@ struct Kinesis {
     start: Instant,
     rates: FaultRates,
     stored: HashMap<String, u32>,
-    /// How often a record was stored without the plugin being told.
+    /// How many times each record was stored without the plugin getting the reply.
     untold: HashMap<String, u32>,
 }
 
@@ -94,8 +94,8 @@ impl Transport for Simulated {
     }
 }
 
-/// What a consumer finds in a Kinesis record. It drops an aggregate whose records have other keys than it was sent
-/// under, as they may be of another shard.
+/// What a consumer finds in a Kinesis record. It drops an aggregate whose records have keys other than the one it was
+/// sent under, as they may belong to another shard.
 fn user_records(data: &[u8], key: &str) -> Vec<String> {
     let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
     if !data.starts_with(&kpl::MAGIC) {
@@ -166,7 +166,7 @@ impl Kinesis {
     }
 }
 
-/// Whether Kinesis never takes a record, which is `{"id":number}`.
+/// Whether Kinesis never accepts the record `{"id":number}`.
 fn is_at_fault(record: &str, rates: &FaultRates) -> bool {
     let id = record.trim_start_matches("{\"id\":").trim_end_matches('}').parse::<u32>().unwrap();
     rates.at_fault.is_some_and(|every| id.is_multiple_of(every))
@@ -177,7 +177,7 @@ fn reply(status: u16, body: String) -> Result<Response, TransportError> {
     Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
 }
 
-/// A chunk as Fluent Bit keeps it: bytes, tag, and whether it was answered OK.
+/// A chunk in Fluent Bit: bytes, tag, and whether it was answered OK.
 struct Chunk {
     tag: &'static [u8],
     bytes: Vec<u8>,
@@ -205,10 +205,10 @@ fn chunk(tag: &'static [u8], ids: &[u32]) -> Chunk {
     Chunk { tag, bytes, records, delivered: Cell::new(false) }
 }
 
-/// No number up to 20 divides it.
+/// Not divisible by any number up to 20.
 const NEVER_AT_FAULT: u32 = 232_792_561;
 
-/// None in a third of the lives, so that a chunk may be retried with another than it was sent with.
+/// `None` in a third of the lives, so that a chunk may be retried with another aggregation than before.
 fn aggregation(random: &mut SmallRng) -> Option<Aggregation> {
     match random.random_range(0..3) {
         0 => None,
@@ -225,7 +225,7 @@ const MOST_LIVES: usize = 300;
 
 const LEDGER_BYTES: usize = 64 << 10;
 
-/// Plays one schedule; the error is the broken promise.
+/// Runs one schedule. The error is the broken promise.
 async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     let mut random = SmallRng::seed_from_u64(seed);
     let rates = FaultRates::draw(&mut random);
@@ -279,7 +279,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     Ok(())
 }
 
-/// One life of the plugin: two workers flush and retry until all is delivered or the host leaves.
+/// One life of the plugin: two workers flush and retry until everything is delivered or the host shuts down.
 async fn live(
     delivery: &Rc<Delivery<Simulated>>,
     chunks: &[Rc<Chunk>],
@@ -293,7 +293,7 @@ async fn live(
         let (delivery, kinesis) = (Rc::clone(delivery), kinesis.clone());
         let mine: Vec<Rc<Chunk>> = chunks.iter().skip(worker).step_by(2).cloned().collect();
         let mut random = SmallRng::seed_from_u64(random.random());
-        // Records at fault are known by others that are accepted after them.
+        // To prove records at fault, others must be accepted after them.
         let other = chunk(b"app", &[NEVER_AT_FAULT]);
         workers.spawn_local(async move {
             while Instant::now() < end && mine.iter().any(|chunk| !chunk.delivered.get()) {
@@ -342,7 +342,7 @@ async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simu
     }
 }
 
-/// `SCHEDULES` says how many (2000), `SEED` plays one alone.
+/// `SCHEDULES` sets their number (2000); `SEED` runs a single one.
 #[test]
 fn in_every_schedule_nothing_is_lost_and_nothing_is_stored_twice_but_what_was_ambiguous() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());

@@ -1,4 +1,4 @@
-//! A Kinesis that answers by a script, and a delivery to it.
+//! A Kinesis with scripted answers, and a delivery to it.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -13,25 +13,25 @@ use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
 use crate::metrics::Metrics;
 
-/// What the scripted Kinesis does with a request.
+/// The answer to a request.
 pub(crate) enum Answer {
-    /// Accepts all records but those whose index in the request is named, which get the error code.
+    /// Accepts all records except those with these indexes, which get the error code.
     Fail(&'static [usize], &'static str),
-    /// Refuses the call.
+    /// Refuses the request.
     Status(u16, &'static str),
-    /// Refuses a call in which one of these records is, with a message.
+    /// Refuses a request that contains one of these records, with a message.
     Poison(&'static [&'static str], &'static str),
-    /// As `Poison`, naming the record.
+    /// Like `Poison`, naming the record.
     NamedPoison(&'static str),
-    /// Refuses a call in which a record has this text inside; names it, or not.
+    /// Refuses a request in which a record contains this text; names the record, or not.
     PoisonInside(&'static str, bool),
-    /// Answers each record with its code; accepts those with an empty one.
+    /// Answers each record with its code; an empty code accepts it.
     Codes(&'static [&'static str]),
-    /// Refuses the records that have this text inside, each by itself.
+    /// Refuses individually the records that contain this text.
     FailInside(&'static str, &'static str),
-    /// Has no room for a body of more bytes (413), as a proxy may.
+    /// Refuses larger bodies (413), as a proxy may.
     BodyLimit(usize),
-    /// Has no room for data of more bytes, and names the first that has.
+    /// Refuses larger data, naming the first such record.
     DataLimit(usize),
     Broken(TransportError),
     /// Answers with one entry too few.
@@ -46,7 +46,7 @@ pub(crate) enum Answer {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) script: VecDeque<Answer>,
-    /// What to do when the script is over; `None` accepts everything.
+    /// The answers after the end of the script; `None` accepts everything.
     pub(crate) otherwise: Option<fn() -> Answer>,
     pub(crate) accepted: Vec<String>,
     pub(crate) requests: Vec<Vec<(String, String)>>,
@@ -158,7 +158,7 @@ impl Scripted {
     }
 }
 
-/// Data, as text, and partition key of each record of a request.
+/// Data as text, and partition key, of each record in a request.
 fn records(body: &Bytes) -> Vec<(String, String)> {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap();
     let text = |record: &serde_json::Value| {
@@ -181,7 +181,7 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// Delivery to the stream "logs" over a simulated Kinesis.
+/// Delivery to the stream "logs" on a simulated Kinesis.
 pub(crate) fn delivery<T: Transport>(
     transport: T,
     requests: RequestSettings,
@@ -246,7 +246,7 @@ pub(crate) fn chunk(records: usize) -> Vec<u8> {
     chunk
 }
 
-/// The records of a chunk, by their ids.
+/// The records of a chunk by their ids.
 pub(crate) fn ids(ids: impl IntoIterator<Item = usize>) -> Vec<String> {
     ids.into_iter().map(|id| format!(r#"{{"i":{id}}}"#)).collect()
 }

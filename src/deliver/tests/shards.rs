@@ -1,4 +1,4 @@
-//! Records are aggregated by the shards that the stream has, and the stream is asked for them now and then.
+//! Records are aggregated by the stream's shards, which are listed periodically.
 
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ use crate::log::tests::TestLog;
 use crate::pack::Aggregation;
 use crate::record::partition_key::PartitionKey;
 
-/// A stream whose shards split and merge. A shard is its range; its number is its place.
+/// A stream whose shards split and merge. A shard is a range; its number is its index.
 #[derive(Default)]
 struct Kinesis {
     shards: Vec<(u128, u128)>,
@@ -26,15 +26,15 @@ struct Kinesis {
     page: usize,
     denied: bool,
     expired: bool,
-    /// The bodies of the calls of `ListShards`, and when they came.
+    /// The `ListShards` calls: when, and with which body.
     lists: Vec<(Duration, Value)>,
     puts: usize,
-    /// Every Kinesis record: its shard, partition key, explicit hash key, data.
+    /// All Kinesis records: shard, partition key, explicit hash key, data.
     stored: Vec<(usize, String, Option<u128>, Vec<u8>)>,
 }
 
 impl Kinesis {
-    /// Shards of equal size.
+    /// Creates shards of equal size.
     fn new(shards: u128) -> Kinesis {
         let width = u128::MAX / shards;
         let end = |n| if n == shards - 1 { u128::MAX } else { (n + 1) * width - 1 };
@@ -112,8 +112,8 @@ impl Kinesis {
         (200, json!({ "FailedRecordCount": 0, "Records": entries }))
     }
 
-    /// What a consumer finds: key and data of each user record. As the Kinesis Client Library does, it drops a whole
-    /// aggregate when the explicit hash key of one of its records, or the MD5 of its key, is not in the shard's range.
+    /// What a consumer finds: key and data of each user record. Like the Kinesis Client Library, it drops a whole
+    /// aggregate if the explicit hash key of one of its records, or the MD5 of its key, is outside the shard's range.
     fn consumed(&self) -> Vec<(String, String)> {
         let mut consumed = Vec::new();
         for (shard, key, _, data) in &self.stored {
@@ -185,7 +185,7 @@ impl Bench {
         Bench { kinesis: Rc::clone(kinesis), delivery, log, sent: Cell::new(0) }
     }
 
-    /// Runs `work` while the map is kept.
+    /// Runs `work` while the map is kept current.
     async fn run(&self, work: impl Future<Output = ()>) {
         let keeper = Rc::clone(&self.delivery);
         let local = LocalSet::new();
@@ -205,7 +205,7 @@ impl Bench {
         assert_eq!(self.delivery.deliver(&chunk, b"app").await, Outcome::Delivered);
     }
 
-    /// Every record once, under its own key, those of a chunk in order.
+    /// Every record exists once, under its own key, in order within its chunk.
     fn assert_all_consumed(&self, keys: usize) {
         let mut consumed = self.kinesis.borrow().consumed();
         let expected = (0..self.sent.get()).map(|id| (format!("key {}", id % keys), id));
@@ -314,7 +314,7 @@ async fn a_reply_that_names_another_shard_brings_a_new_map_within_a_minute_and_a
     assert_eq!(kinesis.stored.len(), 4 + 8);
 }
 
-/// Its ids start over, so that an id says nothing about a range.
+/// Its ids start over, so an id says nothing about a range.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_made_anew_is_asked_for_its_shards_though_their_ids_are_known() {
     let bench = Bench::new(Kinesis::new(4), true);
@@ -347,7 +347,7 @@ async fn without_the_permission_keys_stay_apart_with_one_warning_and_one_line_wh
             seconds(900).await;
             bench.flush(100, 50).await;
             assert_eq!(bench.kinesis.borrow().stored.len(), 304);
-            // What is known stays of use.
+            // What is known remains in use.
             bench.kinesis.borrow_mut().denied = true;
             seconds(3600).await;
             bench.flush(100, 50).await;
@@ -408,8 +408,8 @@ async fn a_service_that_never_comes_to_an_end_is_not_followed() {
     );
 }
 
-/// They start at once, see the same shards split for minutes at once, and then lose the permission at once. A fleet of
-/// 10,000 may do as much as 1,000 calls a second; this is a tenth of it.
+/// All start together, see the same shards split for minutes, and then lose the permission together. A fleet of
+/// 10,000 may make 1,000 calls a second; this is a tenth of it.
 #[tokio::test(start_paused = true)]
 async fn a_fleet_calls_less_than_half_as_often_as_it_may_whatever_happens() {
     let kinesis = Rc::new(RefCell::new(Kinesis::new(4)));
@@ -441,7 +441,7 @@ async fn a_fleet_calls_less_than_half_as_often_as_it_may_whatever_happens() {
     for (time, _) in &kinesis.borrow().lists {
         *per_second.entry(time.as_secs()).or_insert(0) += 1;
     }
-    // 33 on average while all of them ask within 30 seconds; chance makes it more now and then.
+    // 33 on average while all call within 30 seconds; sometimes more by chance.
     let (most, seconds) = (per_second.values().max().copied().unwrap(), per_second.len());
     assert!(most < 60, "{most} calls in one of {seconds} seconds");
 }

@@ -1,4 +1,4 @@
-//! Lending between threads, without a host.
+//! Lends between threads, without a host.
 
 use std::sync::mpsc;
 use std::thread;
@@ -16,7 +16,7 @@ fn lend_to(borrower: impl FnOnce(BorrowedChunk)) -> (Option<Outcome>, Vec<Line>)
     (outcome, lines)
 }
 
-/// Runs a future to its end that needs no runtime.
+/// Runs a future that needs no runtime to its end.
 fn run(future: impl Future<Output = Outcome>) -> Poll<Outcome> {
     std::pin::pin!(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
@@ -64,7 +64,7 @@ fn a_line_for_a_lender_that_has_returned_comes_back() {
     assert_eq!(sender.unwrap().send(line("late")), Err(line("late")));
 }
 
-/// Reads a chunk, and notes when it is polled or dropped.
+/// Reads a chunk and notes when it is polled or dropped.
 struct Watched(mpsc::Sender<&'static str>);
 
 impl Drop for Watched {
@@ -87,7 +87,7 @@ fn a_reclaimed_chunk_is_not_read_any_more() {
         }));
         let mut context = Context::from_waker(std::task::Waker::noop());
         assert!(reading.as_mut().poll(&mut context).is_pending());
-        // A file that does not respond.
+        // As if a file did not respond.
         wait.recv().unwrap();
         assert!(reading.as_mut().poll(&mut context).is_pending());
         drop(reading);

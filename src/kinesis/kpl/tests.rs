@@ -3,7 +3,7 @@ use prost::Message;
 
 use super::*;
 
-/// The container's messages as their author declares them (aggregation-format.md), decoded and encoded by prost.
+/// The container's messages as specified by Amazon (aggregation-format.md), decoded and encoded by prost.
 #[derive(Clone, PartialEq, prost::Message)]
 struct AggregatedRecord {
     #[prost(string, repeated, tag = "1")]
@@ -34,7 +34,7 @@ struct Tag {
     value: Option<String>,
 }
 
-/// What is between magic and MD5, both checked.
+/// The message between magic and MD5, both checked.
 fn message(container: &[u8]) -> AggregatedRecord {
     let message = container.strip_prefix(&MAGIC).unwrap();
     let (message, md5) = message.split_at(message.len() - MD5_LENGTH);
@@ -74,7 +74,7 @@ fn one_key_is_the_go_plugins_container_byte_for_byte() {
     assert_eq!(container(&[("key", b"foo"), ("key", b"bar")]), bytes(go));
 }
 
-/// Fluentd's plugin puts an `a` that no record uses in front of the key; without it, its container is ours.
+/// Fluentd's plugin puts an unused key `a` first; without it, its container equals ours.
 #[test]
 fn fluentds_container_differs_by_its_unused_key_alone() {
     let ruby = bytes("f3899ac20a01610a036b65791a0708011a03666f6f1a0708011a0362617260d7044d96db922f4db12f940751dab5");
@@ -92,7 +92,7 @@ fn fluentds_container_differs_by_its_unused_key_alone() {
     assert_eq!(out, ruby);
 }
 
-/// The sizes that Fluentd's plugin counts with, less the three bytes of its unused key.
+/// The sizes that Fluentd's plugin assumes, minus the three bytes of its unused key.
 #[test]
 fn the_container_costs_what_fluentds_plugin_counts() {
     let key = "key";
@@ -131,7 +131,7 @@ fn explicit_hash_keys_have_a_table_of_their_own() {
     );
 }
 
-/// As the producer library does (kinesis_record_test.cc): one user record is sent raw.
+/// As in the producer library (kinesis_record_test.cc), a single user record is sent raw.
 #[test]
 fn the_only_record_can_be_had_as_it_is() {
     let mut aggregate = Aggregate::default();
@@ -184,7 +184,7 @@ struct Input {
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
-    // Indexes and lengths pass 127, where varints grow.
+    // Indexes and lengths above 127, where varints grow.
     let key = prop_oneof![(0..200_u32).prop_map(|n| n.to_string()), "\\PC{0,256}"];
     let data = prop_oneof![
         9 => prop::collection::vec(any::<u8>(), 0..200),
@@ -213,7 +213,7 @@ proptest! {
         aggregate.finish(&mut out);
         prop_assert_eq!(out.len(), size);
         prop_assert_eq!(user_records(&out), expected);
-        // Another encoder writes the same bytes.
+        // Another encoder produces the same bytes.
         prop_assert_eq!(message(&out).encode_to_vec(), &out[4..out.len() - 16]);
     }
 }

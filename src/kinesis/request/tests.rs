@@ -40,7 +40,7 @@ struct Record {
     partition_key: String,
 }
 
-/// What another library reads in a CBOR body: data and keys.
+/// What another library reads from a CBOR body: data and keys.
 fn cbor(batch: &Batch) -> Vec<(Vec<u8>, String)> {
     let request: Request = ciborium::from_reader(&batch.body()[..]).unwrap();
     assert_eq!(request.stream_name, "logs");
@@ -123,7 +123,7 @@ fn only_random_keys_are_drawn_anew() {
     }
 }
 
-/// A group for the middle of all hash keys.
+/// A group for the middle of the hash key range.
 fn group(key: &str, shard: bool) -> Group {
     let page = br#"{"Shards":[{"ShardId":"s","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"99"}}]}"#;
     let shard = shard.then(|| Rc::new(crate::kinesis::shards::Page::parse(page).unwrap().shards.remove(0)));

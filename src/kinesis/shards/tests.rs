@@ -5,8 +5,8 @@ use super::*;
 const LAST: u128 = u128::MAX;
 const HALF: u128 = 1 << 127;
 
-/// A shard as `ListShards` shows it; the last sequence number of a closed one as some stand-ins show that of an open
-/// one.
+/// A shard as `ListShards` shows it. The last sequence number marks a closed shard; some stand-ins also include the
+/// member for open ones.
 fn entry(id: u32, start: u128, end: u128, last: serde_json::Value) -> serde_json::Value {
     serde_json::json!({
         "ShardId": format!("shardId-{id:012}"),
@@ -18,7 +18,7 @@ fn entry(id: u32, start: u128, end: u128, last: serde_json::Value) -> serde_json
 
 #[test]
 fn open_shards_are_read_from_the_pages_of_a_reply() {
-    // From the API reference; an open shard has no member at all for its last sequence number.
+    // From the API reference; an open shard has no member for its last sequence number.
     let page = Page::parse(
         br#"{"Shards":[{"ShardId":"shardId-000000000001","ParentShardId":"shardId-000000000000","HashKeyRange":
             {"EndingHashKey":"68056473384187692692674921486353642280","StartingHashKey":
@@ -77,7 +77,7 @@ fn replies_that_make_no_sense_are_refused_with_the_reason() {
     assert_eq!(error, "the ranges of the shards shardId-000000000000 and shardId-000000000001 overlap");
 }
 
-/// A map of ranges, named by their place in the list.
+/// A map of ranges, named by their index.
 fn map(ranges: &[(u128, u128)]) -> ShardMap {
     let entries: Vec<_> = (0..).zip(ranges).map(|(id, (start, end))| entry(id, *start, *end, ().into())).collect();
     let body = serde_json::json!({ "Shards": entries });

@@ -157,7 +157,7 @@ fn messages_that_quote_a_record_are_not_repeated() {
     );
 }
 
-/// Any reply of a service, or of somebody in its place, whatever the verdict.
+/// Any reply, from the service or something in its place, and whatever the verdict.
 #[test]
 fn neither_a_token_nor_a_record_is_in_any_reason() {
     const SECRETS: [&str; 4] = ["hunter2", "FwoGZXIvYXdzEBYaDKLEXAMPLETOKEN0123", "dXNlciBib2I", "user bob"];

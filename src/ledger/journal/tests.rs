@@ -22,7 +22,7 @@ fn open_with(path: &Path, destination: &str, log: &TestLog) -> Result<Rc<Ledger>
     Ledger::open(1 << 20, path.to_owned(), destination.to_owned(), 7, log.logger()).map(Rc::new)
 }
 
-/// Opens a ledger about which nothing needs to be said.
+/// Opens a ledger without anything to log.
 fn open(path: &Path) -> Rc<Ledger> {
     let log = TestLog::default();
     let ledger = open_with(path, "logs", &log).unwrap();
@@ -34,13 +34,13 @@ fn journal(ledger: &Ledger) -> &Journal {
     ledger.journal.as_ref().unwrap()
 }
 
-/// What is known of a chunk; it stays in the ledger.
+/// What is known of a chunk, which stays in the ledger.
 fn known(ledger: &Rc<Ledger>, chunk: &[u8]) -> (RecordSet, RecordSet) {
     let open = ledger.begin(b"app", chunk);
     (open.progress().done().clone(), open.progress().refused_alone().records.clone())
 }
 
-/// The file as a process that starts now would find it.
+/// The file as a process starting now would find it.
 fn after_a_kill(path: &Path) -> (TempDir, Rc<Ledger>) {
     let (folder, copy) = folder();
     fs::copy(path, &copy).unwrap();
@@ -186,7 +186,7 @@ fn files_of_similar_names_do_not_destroy_each_other() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
 }
 
-/// A write that ends half way leaves the old file as it was.
+/// A write that fails half way leaves the old file unchanged.
 #[test]
 fn a_file_is_replaced_whole_or_not_at_all() {
     let (folder, path) = folder();
@@ -195,7 +195,7 @@ fn a_file_is_replaced_whole_or_not_at_all() {
     let before = fs::read(&path).unwrap();
     let journal = journal(&ledger);
     let inode = fs::metadata(&path).unwrap().ino();
-    // What stands where it is rewritten cannot be removed, so that the writing fails.
+    // What is at the temporary path cannot be removed, so writing fails.
     fs::create_dir(&journal.temporary).unwrap();
     assert!(journal.rewrite(&mut journal.state.borrow_mut(), true).is_err());
     assert_eq!(fs::read(&path).unwrap(), before);
@@ -225,7 +225,7 @@ fn what_is_no_ledger_is_refused_and_left_as_it_is() {
         format!("{} cannot be used: No such file or directory (os error 2)", nowhere.display())
     );
     assert_eq!(refused(Path::new("/dev/null")), "/dev/null cannot be used: it is not a file");
-    // Not even root may make a file there.
+    // Not even root can create a file there.
     assert!(refused(Path::new("/sys/ledger")).starts_with("/sys/ledger cannot be used: "));
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -276,7 +276,7 @@ fn a_file_that_grew_is_rewritten() {
     let mut longest = 0;
     for round in 0..40_u32 {
         let open = ledger.begin(b"app", &chunk);
-        // Every other one: the longest way to write it.
+        // Every other one: the longest encoding.
         (0..30).for_each(|part| open.progress().mark_done((0..1000).map(|n| part * 2000 + round % 2 + 2 * n)));
         longest = longest.max(fs::metadata(&path).unwrap().len());
         open.done();
@@ -285,7 +285,7 @@ fn a_file_that_grew_is_rewritten() {
     assert_eq!(after_a_kill(&path).1.len(), 1);
 }
 
-/// `/dev/full` takes nothing, as a disk without room.
+/// `/dev/full` accepts nothing, like a full disk.
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_room() {
     let (_folder, path) = folder();
@@ -294,7 +294,7 @@ async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_
     let done = ledger.begin(b"app", b"done");
     done.progress().mark_done([1]);
     journal(&ledger).state.borrow_mut().file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    // It cannot be noted that this one is done: so nothing may be left in the file.
+    // That this one is done cannot be noted, so nothing may remain in the file.
     done.done();
     assert!(!path.exists());
     let open = ledger.begin(b"app", b"chunk");
@@ -359,7 +359,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// For each chunk, what is done and what was refused alone.
 type Model = [(RecordSet, RecordSet); CHUNKS];
 
-/// Plays the steps. Returns the file, what it must contain at which length, and its name.
+/// Runs the steps. Returns the file, what it must contain at each length, and its name.
 fn play(path: &Path, steps: Vec<Step>) -> (Vec<u8>, Vec<(usize, Model)>) {
     let chunks: Vec<Vec<u8>> = (0..CHUNKS).map(|number| vec![number as u8; 200]).collect();
     let ledger = open(path);
@@ -442,7 +442,7 @@ proptest! {
             let (_, expected) = history.iter().rfind(|(length, _)| *length <= end).unwrap();
             prop_assert_eq!(state_in(&bytes[..end]), Some(expected.clone()), "cut at {}", end);
         }
-        // After a power failure at most half of a file that was rewritten and renamed is there.
+        // After a power failure, a file that was being rewritten and renamed may be there only in part.
         let is_part = |part: &RecordSet, whole: &RecordSet| part.iter().all(|record| whole.contains(record));
         for end in 0..smallest {
             for (chunk, whole) in state_in(&bytes[..end]).iter().flatten().zip(&history[0].1) {

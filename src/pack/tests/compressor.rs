@@ -1,4 +1,4 @@
-//! One compressor for all packers of an output.
+//! All packers of an output share one compressor.
 
 use rand::SeedableRng;
 
@@ -11,7 +11,7 @@ fn packers_that_work_in_turns_have_one_compressor_and_make_what_each_makes_alone
     let settings = RequestSettings { max_records: 1, ..compressed(lines(4000), Kind::Gzip) };
     let stream = Stream::parse("logs").unwrap();
     let alike = |number: u64| event("", &format!("{number} and the same again{}", " and again".repeat(20)));
-    // One shrinks to a tenth, the other hardly: what was learned of one would mislead in the other.
+    // One shrinks to a tenth, the other hardly at all: what was learned from one would mislead for the other.
     let chunks: [Vec<u8>; 2] =
         [(0..1000).flat_map(alike).collect(), (0..100).flat_map(|seed| event("", &noise(200, seed))).collect()];
     let packer = |chunk| Packer::new(chunk, b"app", &stream, &settings, RecordSet::default());

@@ -12,7 +12,7 @@ use crate::record::path::KeyPath;
 use crate::record::size::Oversize;
 use crate::record::{Alterations, Compression};
 
-/// An event `{"k":key,"v":value}`; without a key `{"v":value}`.
+/// An event `{"k":key,"v":value}`, or `{"v":value}` without a key.
 pub(super) fn event(key: &str, value: &str) -> Vec<u8> {
     let key = (!key.is_empty()).then(|| ("k".into(), key.into()));
     let body = rmpv::Value::Map(key.into_iter().chain([("v".into(), value.into())]).collect());
@@ -25,7 +25,7 @@ pub(super) fn json(key: &str, value: &str) -> String {
     if key.is_empty() { format!(r#"{{"v":"{value}"}}"#) } else { format!(r#"{{"k":"{key}","v":"{value}"}}"#) }
 }
 
-/// A Kinesis record: the records of the chunk in it, its data, its key.
+/// A Kinesis record: the chunk's records in it, its data and its key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sent {
     pub(super) records: Vec<u32>,
@@ -61,7 +61,7 @@ pub(super) fn sent(batch: &Batch) -> Vec<Sent> {
         .collect()
 }
 
-/// The batches of a chunk, what was remarked, and the packer at its end.
+/// The batches of a chunk, the reported issues, and the packer at the end.
 pub(super) fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, RecordIssue)>) {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, RecordSet::default());
@@ -102,7 +102,7 @@ fn inflated(data: &[u8]) -> String {
     String::from_utf8(zstd::decode_all(data).unwrap()).unwrap()
 }
 
-/// Texts that do not shrink.
+/// Incompressible texts.
 pub(super) fn noise(length: usize, seed: u64) -> String {
     let mut random = SmallRng::seed_from_u64(seed);
     let text: String =
@@ -144,7 +144,7 @@ fn different_keys_never_share_an_aggregate_and_each_keeps_its_order() {
     }
 }
 
-/// Records without a key are remarked, and sent.
+/// Records without a key are reported and sent.
 pub(super) fn all_sent_but_keyless(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
     let (batches, remarks) = pack(chunk, settings);
     let keyless = RecordIssue::Altered(Alterations { cut_from: None, no_partition_key: true });
@@ -186,7 +186,7 @@ fn an_aggregate_has_at_most_so_many_records_as_are_allowed() {
     assert_eq!(counts, [3, 3, 1]);
 }
 
-/// AWS's Go plugin sends it at once, before what came before it.
+/// AWS's Go plugin sends it immediately, before earlier records.
 #[test]
 fn a_record_too_large_for_an_aggregate_goes_alone_and_overtakes_nothing() {
     let large = "x".repeat(300);
@@ -229,7 +229,7 @@ fn an_aggregate_that_was_throttled_has_its_new_key_inside_too() {
         let key = RandomKey::draw(&mut SmallRng::seed_from_u64(7));
         for batch in batches {
             let again = batch.only(|_| true, |_| Some(key));
-            // Cutting again what was cut before changes nothing more.
+            // Cutting again what was cut before changes nothing.
             let again = again.only(|_| true, |_| None);
             assert_eq!(again.bytes(), batch.bytes());
             let body = again.body();
@@ -269,8 +269,8 @@ fn cbor(body: &[u8]) -> Vec<(Vec<u8>, String)> {
         .collect()
 }
 
-/// The C plugin's own vectors (tests/internal/aws_aggregation.c): of 100 bytes ten records of ten fit, the next does
-/// not.
+/// The C plugin's own vectors (tests/internal/aws_aggregation.c): ten records of ten bytes fit in 100 bytes, the next
+/// does not.
 #[test]
 fn a_block_is_filled_to_the_last_byte_as_the_c_plugins() {
     let chunk: Vec<u8> = (0..11).flat_map(|_| event("", "x")).collect();
@@ -296,7 +296,7 @@ fn a_block_is_its_lines_each_ended_by_a_newline() {
 
 #[test]
 fn the_limit_of_a_block_holds_after_compression() {
-    // 200 kB of text become about 2 kB.
+    // 200 kB of text compress to about 2 kB.
     let chunk: Vec<u8> = (0..2000).flat_map(|number| event("", &format!("{}{}", "x".repeat(80), number % 7))).collect();
     let sent = all_sent(&chunk, &compressed(lines(20_000), Kind::Zstd));
     assert_eq!(sent.len(), 1, "{:?}", sent.iter().map(|sent| sent.data.len()).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Aggregates by shard, and records that come alone.
+//! Aggregates by shard, and records that go alone.
 
 use rand::SeedableRng;
 
@@ -35,7 +35,7 @@ fn batch(chunk: &[u8], settings: &RequestSettings) -> Batch {
     batch
 }
 
-/// Of each Kinesis record the records in it, and its shard.
+/// For each Kinesis record, the chunk's records in it and its shard.
 fn shards_of(batch: &Batch) -> Vec<(Vec<u32>, Option<&str>)> {
     let entries = batch.entries().iter();
     entries.map(|entry| (batch.records(entry).to_vec(), batch.shard(entry).map(|shard| shard.id.as_str()))).collect()
@@ -45,7 +45,7 @@ fn owner(key: &str) -> String {
     shards().owner(hash_key(key)).unwrap().id.clone()
 }
 
-/// They would be spread over the shards, one aggregate for each, and stay on a shard that is throttled.
+/// They would otherwise be spread over the shards, one aggregate each, and stay on a throttled shard.
 #[test]
 fn records_without_a_key_share_one_aggregate_that_may_go_to_any_shard() {
     let chunk: Vec<u8> = (0..40).flat_map(|number| event("", &number.to_string())).collect();
@@ -67,7 +67,7 @@ fn a_record_that_is_alone_goes_to_its_shard_as_aggregates_do() {
     assert!(String::from_utf8(large.body().to_vec()).unwrap().contains("ExplicitHashKey"));
 }
 
-/// A container that somebody else made, in an event of ours: its keys are the user's data.
+/// An aggregate made by someone else inside one of our events: its keys are the user's data.
 #[test]
 fn a_record_alone_keeps_its_bytes_when_it_gets_another_key_whatever_they_are() {
     let mut container = Vec::new();

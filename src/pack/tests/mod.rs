@@ -34,7 +34,7 @@ fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<RecordIssu
     (batches, remarks)
 }
 
-/// Requests of so many records and bytes, records of so many bytes.
+/// Settings with these limits: records and bytes per request, bytes per record.
 fn limits(max_records: usize, max_bytes: usize, max_record_bytes: usize) -> RequestSettings {
     let record =
         RecordSettings { max_bytes: max_record_bytes, oversize: Oversize::Discard, ..RecordSettings::default() };

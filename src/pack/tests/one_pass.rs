@@ -1,5 +1,4 @@
-//! What is written in one pass beside the same written in two: a user's partition key that no event has makes the
-//! difference.
+//! Compares the one-pass encoder with the two-pass one, which is forced by a partition key that no event has.
 
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -43,13 +42,13 @@ fn body() -> BoxedStrategy<Vec<u8>> {
     entries.prop_map(|entries| bytes(&Value::Map(entries))).boxed()
 }
 
-/// Something that a chunk may have in it, and things that it should not.
+/// Anything that a chunk may contain, including what it should not.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => body().prop_map(|body| event(TIME, &body)),
         1 => body().prop_map(|body| [&b"\x92\xd7\0\x5f\x5e\x10\0\0\0\0\0"[..], &body].concat()),
         1 => body().prop_map(|body| [&b"\x92\x05"[..], &body].concat()),
-        // Markers of groups.
+        // Group markers.
         1 => (prop_oneof![Just(u32::MAX), Just(u32::MAX - 1)], body())
             .prop_map(|(seconds, body)| event(seconds, &body)),
         1 => Just(event(TIME, b"\x93\x01\x02\x03")),
@@ -64,7 +63,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 
 type Packed = (Vec<(Vec<u32>, String)>, Vec<(u32, RecordIssue)>);
 
-/// What is sent, with the records in it, and what is said about them.
+/// What is sent, with the records in it, and what is reported about them.
 fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, settled.clone());

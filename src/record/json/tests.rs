@@ -1,4 +1,4 @@
-//! JSON records against an oracle (rmp-serde → serde_json) and against what the rules promise.
+//! JSON records compared with an oracle (rmp-serde → serde_json) and with the documented rules.
 
 use proptest::prelude::*;
 use rmpv::Value;
@@ -72,8 +72,8 @@ proptest! {
     fn is_valid_json_without_repeated_keys_whatever_the_value(value in any_value()) {
         let json = json_of(&value);
         let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
-        // serde_json keeps the last of equal keys: were there any, printing it again would be shorter by more than
-        // escapes and number forms can explain.
+        // serde_json keeps the last of equal keys: if there were any, printing it again would be shorter than escapes
+        // and number forms can explain.
         prop_assert_eq!(count_keys(&json), count_keys(&parsed.to_string()));
     }
 
@@ -97,7 +97,7 @@ proptest! {
     }
 }
 
-/// A value as JSON by the rules alone: of equal texts of keys the last entry counts.
+/// A value as JSON by the rules alone: of keys with equal text, the last entry counts.
 fn model(value: &Value) -> String {
     match value {
         Value::Map(entries) => {
@@ -120,7 +120,7 @@ fn model_key(key: &Value) -> String {
     }
 }
 
-/// Values whose maps have few different keys, of any kind: most come again.
+/// Values whose maps have few different keys of any kind, so that most repeat.
 fn value_with_equal_keys() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         (0i64..4).prop_map(Value::from),
@@ -140,7 +140,7 @@ fn value_with_equal_keys() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Counts the members of all objects: colons outside strings.
+/// Counts the members of all objects (colons outside strings).
 fn count_keys(json: &str) -> usize {
     let (mut count, mut in_string, mut escaped) = (0, false, false);
     for c in json.chars() {
@@ -157,7 +157,7 @@ fn count_keys(json: &str) -> usize {
 
 #[test]
 fn values_measured_on_the_peers_become_this_json() {
-    // Name, msgpack of the body, our JSON. Where the peers disagree or write invalid JSON, ours is the valid form.
+    // Name, msgpack of the body, our JSON. Where peers disagree or write invalid JSON, ours is the valid form.
     let table = [
         ("str", "81a36c6f67a5706c61696e", r#"{"log":"plain"}"#),
         (
@@ -199,7 +199,7 @@ fn the_last_of_equal_keys_counts_and_stands_where_it_stood() {
     let pairs =
         |keys: &[(&str, i64)]| map(keys.iter().map(|&(key, value)| (Value::from(key), Value::from(value))).collect());
     assert_eq!(json_of(&pairs(&[("a", 1), ("b", 2), ("a", 3), ("c", 4)])), r#"{"b":2,"a":3,"c":4}"#);
-    // Equal after one became text: the number 1 and the string "1".
+    // Equal only as text: the number 1 and the string "1".
     let mixed = map(vec![(Value::from(1), Value::from("number")), (Value::from("1"), Value::from("text"))]);
     assert_eq!(json_of(&mixed), r#"{"1":"text"}"#);
 }
@@ -239,7 +239,7 @@ fn a_string_of_ten_megabytes_is_escaped_exactly_and_in_bounded_memory() {
     assert!(out.capacity() < 4 * bytes.len(), "{} for {}", out.capacity(), bytes.len());
 }
 
-/// Arrays or maps in each other, `levels` deep.
+/// Arrays or maps nested `levels` deep.
 fn nested(levels: usize, open: &[u8], innermost: &[u8]) -> Vec<u8> {
     [&open.repeat(levels), innermost].concat()
 }
@@ -258,7 +258,7 @@ fn nesting_is_written_down_to_the_bound_and_refused_beyond_it_on_a_small_stack()
     on_a_delivery_threads_stack.spawn(claims).unwrap().join().unwrap();
 }
 
-/// On a thread of its own, so that a failure is a failure and not a test that never ends.
+/// On a separate thread, so that a hang fails instead of never ending.
 fn ends_within_seconds(claim: impl FnOnce() + Send + 'static) {
     let (ended, end) = std::sync::mpsc::channel();
     std::thread::Builder::new()
@@ -271,7 +271,8 @@ fn ends_within_seconds(claim: impl FnOnce() + Send + 'static) {
     assert_eq!(end.recv_timeout(std::time::Duration::from_secs(20)), Ok(()));
 }
 
-/// Each level was written, found to have an odd key after, and written again: twice the time for each level.
+/// Regression: each level was written, found to have an odd key at its end, and written again, doubling the time per
+/// level.
 #[test]
 fn odd_keys_after_nested_maps_do_not_double_the_time_at_each_level() {
     for after in [&b"\xa1a\xc0\x01\xc0"[..], b"\xa1a\xc0\xa1a\xc0"] {
@@ -284,7 +285,7 @@ fn odd_keys_after_nested_maps_do_not_double_the_time_at_each_level() {
     }
 }
 
-/// Each key that looked like another to the filter had all entries before it read again, at every level.
+/// Regression: each false positive of the filter re-read all entries before it, at every level.
 #[test]
 fn keys_that_look_alike_to_the_filter_are_not_searched_without_end() {
     let mut look_alikes: Vec<Vec<u8>> = Vec::new();
@@ -310,7 +311,7 @@ fn keys_that_look_alike_to_the_filter_are_not_searched_without_end() {
     });
 }
 
-/// Each level of keys in keys doubled the quotes' escapes: 40 levels, 120 bytes, were a terabyte of text.
+/// Regression: each level of keys in keys doubled the escapes: 40 levels (120 bytes) became a terabyte of text.
 #[test]
 fn keys_in_keys_are_refused_before_their_escapes_grow_without_end() {
     let keys_in_keys = |levels: usize| [&b"\x81".repeat(levels)[..], b"\xa1k", &b"\xc0".repeat(levels)].concat();
@@ -321,7 +322,7 @@ fn keys_in_keys_are_refused_before_their_escapes_grow_without_end() {
     for levels in [deepest + 1, 40, 1000] {
         assert_eq!(json_of_bytes(&keys_in_keys(levels)), Err(Refusal::TooDeep), "{levels}");
     }
-    // Depth in a value is counted as ever.
+    // Depth within a value is counted as usual.
     assert!(json_of_bytes(&nested(100, b"\x81\x01", b"\xc0")).is_ok());
 }
 
@@ -329,14 +330,14 @@ fn keys_in_keys_are_refused_before_their_escapes_grow_without_end() {
 fn a_key_of_maps_whose_text_is_larger_than_a_record_is_refused_before_it_grows_further() {
     let quotes = |bytes: u32| [&b"\xdb"[..], &bytes.to_be_bytes(), &vec![b'"'; bytes as usize]].concat();
     let keys_in_keys = |bytes: u32| [&[0x81; 5][..], &quotes(bytes), &[0xc0; 5]].concat();
-    // Each level of keys doubles the quotes and escapes what it doubled.
+    // Each level of keys doubles the quotes, and escapes what it doubled.
     assert!(json_of_bytes(&keys_in_keys(50_000)).is_ok());
     let mut out = Vec::new();
     assert_eq!(write(&keys_in_keys(2_000_000), &mut out), Err(Refusal::TooLarge));
     assert!(out.capacity() < 20_000_000, "{}", out.capacity());
 }
 
-/// Each level had all entries within it read again, in search of equal keys: 1,000 times two megabytes of numbers.
+/// Regression: each level re-read all its entries in search of equal keys: 1,000 times two megabytes of numbers.
 #[test]
 fn maps_in_each_other_are_read_once_in_search_of_equal_keys() {
     let levels = 1000;
@@ -351,14 +352,14 @@ fn maps_in_each_other_are_read_once_in_search_of_equal_keys() {
     }
 }
 
-/// `text` as a msgpack string, in its shortest form.
+/// `text` as a msgpack string in its shortest form.
 fn string_of(text: &[u8]) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap();
     let head = if length < 32 { vec![0xa0 | length] } else { vec![0xd9, length] };
     [&head, text].concat()
 }
 
-/// Texts of up to 40 bytes: for each place in one, each byte there.
+/// Texts of up to 40 bytes, with every byte value at every position.
 fn texts_with_each_byte_everywhere() -> impl Iterator<Item = Vec<u8>> {
     let places = (0..=40).flat_map(|length: usize| (0..length.max(1)).map(move |place| (length, place)));
     places.flat_map(|place| (0..=255).map(move |byte| (place, byte))).map(|((length, place), byte)| {

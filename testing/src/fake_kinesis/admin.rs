@@ -1,4 +1,4 @@
-//! A look inside over HTTP, for the program: what arrived, and what shall go wrong.
+//! Inspection and control over HTTP: what arrived, and which faults to inject.
 
 use std::sync::Mutex;
 
@@ -59,7 +59,7 @@ struct Line<'a> {
     explicit_hash_key: Option<&'a str>,
     /// In base64.
     data: String,
-    /// When the data is UTF-8.
+    /// If the data is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
 }

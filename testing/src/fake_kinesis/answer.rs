@@ -1,9 +1,9 @@
-//! What is sent back, by the service or by what stands before it.
+//! Answers of the service and of proxies in front of it.
 
 use super::error::ServiceError;
 use super::wire::Wire;
 
-/// An answer before it is a reply on a connection.
+/// An answer before it is sent.
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
@@ -16,7 +16,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The service says no, in the caller's wire.
+    /// An error of the service, in the caller's format.
     pub fn refusal(wire: Wire, error: ServiceError) -> Answer {
         Answer {
             status: error.status,
@@ -26,7 +26,7 @@ impl Answer {
         }
     }
 
-    /// The service does not know such a content type.
+    /// The service does not know this content type.
     pub fn unknown_content_type() -> Answer {
         Answer {
             status: 404,
@@ -36,7 +36,7 @@ impl Answer {
         }
     }
 
-    /// The front end has no back end: JSON, whatever the caller's wire.
+    /// The front end has no back end: JSON, whatever the caller's format.
     pub fn unavailable() -> Answer {
         let body = r#"{"code":"ServiceUnavailable","message":"The request has failed due to a temporary failure of the server."}"#;
         Answer {
@@ -47,19 +47,19 @@ impl Answer {
         }
     }
 
-    /// A proxy reaches nobody.
+    /// A proxy cannot reach the service.
     pub fn bad_gateway() -> Answer {
         let body = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
                     <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
         Answer { status: 502, content_type: "text/html", body: body.into(), outcome: "html_502".to_owned() }
     }
 
-    /// The front end does not read so large a body.
+    /// The front end refuses to read such a large body.
     pub fn too_large() -> Answer {
         Answer { status: 413, ..Answer::none("too_large") }
     }
 
-    /// No answer: what it holds is not sent.
+    /// No answer: its content is not sent.
     pub fn none(outcome: &str) -> Answer {
         Answer { status: 200, content_type: "text/plain", body: Vec::new(), outcome: outcome.to_owned() }
     }

@@ -1,13 +1,13 @@
-//! The service's refusals, worded as AWS words them.
+//! The service's errors, in AWS's words.
 
 use std::borrow::Cow;
 
 use super::ACCOUNT;
 
-/// An answer other than 200: an HTTP status, an exception's name and, mostly, a message.
+/// An error answer: an HTTP status, an exception's name and usually a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceError {
-    /// The HTTP status: 400 for the caller's mistakes, 500 for the service's.
+    /// The HTTP status: 400 for the caller's errors, 500 for the service's.
     pub status: u16,
     /// The member `__type`.
     pub code: Cow<'static, str>,
@@ -16,12 +16,12 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// A mistake of the caller: status 400.
+    /// An error of the caller: status 400.
     pub fn client(code: &'static str, message: impl Into<String>) -> ServiceError {
         ServiceError { status: 400, code: Cow::Borrowed(code), message: Some(message.into()) }
     }
 
-    /// The body could not be read. A syntax error comes without a message.
+    /// The body could not be read. A syntax error has no message.
     pub fn serialization(message: Option<String>) -> ServiceError {
         ServiceError { status: 400, code: Cow::Borrowed("SerializationException"), message }
     }
@@ -57,7 +57,7 @@ impl ServiceError {
         }
     }
 
-    /// The name of the message's member: `SerializationException` alone spells it with a capital.
+    /// The name of the message's member: only `SerializationException` capitalizes it.
     pub fn message_member(&self) -> &'static str {
         match self.code.as_ref() {
             "SerializationException" => "Message",

@@ -1,15 +1,15 @@
-//! What goes wrong, on purpose: by probability, or by a script.
+//! Injected faults: by probability or by script.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Probabilities (0 to 1) per request or per record; with the same seed and the same requests the same things fail.
+/// Probabilities (0 to 1) per request or per record. The same seed and requests give the same faults.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Start of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
     /// A record is refused with `ProvisionedThroughputExceededException`.
     pub throttle_records: f64,
@@ -19,21 +19,21 @@ pub struct Faults {
     pub throttle_shards: Vec<u32>,
     /// The call is refused with status 400 and `ThrottlingException`.
     pub throttle_calls: f64,
-    /// Status 500 with `InternalFailure` in the caller's wire.
+    /// Status 500 with `InternalFailure`, in the caller's format.
     pub error_500: f64,
-    /// Status 503 as the front end answers it: plain JSON whatever the caller's wire.
+    /// Status 503 from the front end: plain JSON, whatever the caller's format.
     pub error_503: f64,
-    /// Status 502 with an HTML page, as a proxy answers it.
+    /// Status 502 with an HTML page, as from a proxy.
     pub html_502: f64,
     /// Status 413 with an empty body.
     pub too_large: f64,
-    /// The connection is reset before the body was read; nothing is stored.
+    /// The connection is reset before the body is read; nothing is stored.
     pub reset_before: f64,
-    /// The connection is reset after the records were stored, without a reply.
+    /// The connection is reset after the records are stored, without a reply.
     pub reset_after: f64,
-    /// The reply waits for `slow_ms` (after the records were stored).
+    /// The reply is delayed by `slow_ms`, after the records are stored.
     pub slow: f64,
-    /// Milliseconds that a slow reply waits.
+    /// Milliseconds by which a slow reply is delayed.
     pub slow_ms: u64,
     /// The reply comes in ten pieces, `trickle_ms` apart.
     pub trickle: f64,
@@ -41,21 +41,21 @@ pub struct Faults {
     pub trickle_ms: u64,
     /// The connection ends in the middle of the reply; the records are stored.
     pub truncate: f64,
-    /// The reply has one entry less than there were records; the records are stored.
+    /// The reply has one entry too few; the records are stored.
     pub count_mismatch: f64,
     /// The request is read and never answered; nothing is stored.
     pub hang: f64,
-    /// The connection ends, unannounced, 5 ms after the reply, as the service ends idle connections.
+    /// The connection closes 5 ms after the reply without notice, as the service closes idle connections.
     pub close: f64,
-    /// Milliseconds that every reply waits, as a network's round trip.
+    /// Milliseconds by which every reply is delayed, like a network's round trip.
     pub latency_ms: u64,
 }
 
-/// One thing that goes wrong with one request.
+/// One fault for one request.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// Nothing goes wrong.
+    /// No fault.
     Nothing,
     /// The records at these positions (from 0) are refused with `ProvisionedThroughputExceededException`.
     ThrottleRecords(Vec<usize>),
@@ -87,7 +87,7 @@ pub enum Fault {
     Hang,
     /// See [`Faults::close`].
     Close,
-    /// The call is refused with this status, exception and message, in the caller's wire.
+    /// The call is refused with this status, exception and message, in the caller's format.
     Refuse {
         /// HTTP status.
         status: u16,
@@ -98,18 +98,18 @@ pub enum Fault {
     },
 }
 
-/// What is decided for one request before it is read.
+/// The decision for one request, made before it is read.
 #[derive(Debug)]
 pub struct Plan {
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
-    /// It came from the script, so nothing else goes wrong.
+    /// Whether it came from the script, which excludes other faults.
     scripted: bool,
-    /// How long the reply waits.
+    /// By how much the reply is delayed.
     pub delay: Duration,
 }
 
-/// What goes wrong with one record.
+/// A fault of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFault {
     /// `ProvisionedThroughputExceededException`.
@@ -118,7 +118,7 @@ pub enum RecordFault {
     Failed,
 }
 
-/// The source of all decisions.
+/// Decides about all faults.
 pub struct FaultSource {
     faults: Faults,
     script: VecDeque<Fault>,
@@ -126,18 +126,18 @@ pub struct FaultSource {
 }
 
 impl FaultSource {
-    /// A source with an empty script.
+    /// Starts with an empty script.
     pub fn new(faults: Faults) -> FaultSource {
         FaultSource { random: Random(faults.seed), faults, script: VecDeque::new() }
     }
 
-    /// Other probabilities from now on.
+    /// Sets other probabilities.
     pub fn set(&mut self, faults: Faults) {
         self.random = Random(faults.seed);
         self.faults = faults;
     }
 
-    /// More faults at the end of the script.
+    /// Appends faults to the script.
     pub fn script(&mut self, faults: impl IntoIterator<Item = Fault>) {
         self.script.extend(faults);
     }
@@ -154,7 +154,7 @@ impl FaultSource {
         Plan { fault, scripted, delay: Duration::from_millis(self.faults.latency_ms + own) }
     }
 
-    /// For a request that nothing happens to.
+    /// For requests exempt from faults.
     pub fn calm() -> Plan {
         Plan { fault: Fault::Nothing, scripted: true, delay: Duration::ZERO }
     }
@@ -203,7 +203,7 @@ impl FaultSource {
     }
 }
 
-/// SplitMix64, a small generator with a known sequence per seed: <https://prng.di.unimi.it/splitmix64.c>.
+/// SplitMix64, a small generator with a fixed sequence per seed: <https://prng.di.unimi.it/splitmix64.c>.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! What one `PutRecords` call may hold.
+//! The limits of one `PutRecords` call.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html> and
 //! <https://docs.aws.amazon.com/streams/latest/dev/large-records.html>, read 2026-11.
@@ -8,21 +8,21 @@ use super::wire::{PutRecords, Record};
 
 /// Most records in one call.
 pub const MAX_RECORDS: usize = 500;
-/// Largest record of a stream nobody changed: data before base64, plus partition key, in bytes.
+/// Largest record by default: data before base64 plus partition key, in bytes.
 pub const DEFAULT_RECORD_SIZE: usize = 1024 * 1024;
-/// Largest sum of data and partition keys of one call that is safe everywhere, in bytes.
+/// Largest total of data and partition keys in a call that every endpoint accepts, in bytes.
 pub const DEFAULT_REQUEST_SIZE: usize = 5 * 1024 * 1024;
-/// The same since 2025-10, where it has arrived.
+/// The same since 2025-10, where it has been rolled out.
 pub const LARGE_REQUEST_SIZE: usize = 10 * 1024 * 1024;
 /// Longest partition key, in Unicode characters.
 pub const MAX_KEY_CHARACTERS: usize = 256;
-/// Largest HTTP body that is read at all; beyond it the front end answers 413.
+/// Largest HTTP body that is read; beyond it the front end answers 413.
 pub const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// The most violations that one message lists.
+/// Most violations listed in one message.
 const MAX_LISTED: usize = 10;
 
-/// Checks all that does not depend on the stream.
+/// Checks everything that does not depend on the stream.
 pub fn check_request(request: &PutRecords) -> Result<(), ServiceError> {
     let mut violations = Violations::default();
     match &request.records {
@@ -43,7 +43,7 @@ pub fn check_request(request: &PutRecords) -> Result<(), ServiceError> {
     violations.into_result()
 }
 
-/// Checks the sizes, which depend on the stream and the account.
+/// Checks sizes, which depend on the stream and the account.
 pub fn check_sizes(records: &[Record], max_record: usize, max_request: usize) -> Result<(), ServiceError> {
     let mut violations = Violations::default();
     let mut total = 0;
@@ -68,7 +68,7 @@ pub fn check_sizes(records: &[Record], max_record: usize, max_request: usize) ->
     Ok(())
 }
 
-/// The hash key as a number; it must lie below 2^128.
+/// The hash key as a number, which must be below 2^128.
 pub fn explicit_hash_key(text: &str) -> Result<u128, ServiceError> {
     text.parse().map_err(|_| {
         ServiceError::client(
@@ -88,7 +88,7 @@ fn check_record(number: usize, record: &Record, violations: &mut Violations) {
     match record.partition_key.as_deref() {
         None => violations.add(&key_path(), "Member must not be null"),
         Some("") => violations.add(&key_path(), "Member must have length greater than or equal to 1"),
-        // Counting characters is needed only when there are more bytes than characters allowed.
+        // Counting characters is needed only if there are more bytes than characters allowed.
         Some(key) if key.len() > MAX_KEY_CHARACTERS && key.chars().count() > MAX_KEY_CHARACTERS => {
             violations.add(&key_path(), "Member must have length less than or equal to 256");
         }
@@ -139,7 +139,7 @@ fn is_hash_key(text: &str) -> bool {
     digits && (text == "0" || !text.starts_with('0'))
 }
 
-/// The broken constraints of one request; AWS reports them together.
+/// The violated constraints of one request; AWS reports them together.
 #[derive(Default)]
 struct Violations(Vec<String>);
 

@@ -9,7 +9,7 @@ use super::ACCOUNT;
 use super::error::ServiceError;
 use super::shard::{Stream, sequence_number, shard_id};
 
-/// Shards of a reply when the request names no number.
+/// Shards per page unless the request sets a number.
 const DEFAULT_RESULTS: usize = 1000;
 
 /// The body of a request.
@@ -33,7 +33,7 @@ struct ShardFilter {
 }
 
 impl ListShards {
-    /// Reads a request, and the token of one that follows another, which stands for all that the first one said.
+    /// Reads a request. A continuation's token stands for everything in the first request.
     pub fn read(body: &[u8]) -> Result<(ListShards, usize), ServiceError> {
         let request: ListShards =
             serde_json::from_slice(body).map_err(|error| ServiceError::serialization(Some(error.to_string())))?;
@@ -50,7 +50,7 @@ impl ListShards {
         Ok((ListShards { max_results: request.max_results, ..first }, from))
     }
 
-    /// The page of shards that begins at `from`, of at most so many.
+    /// The page of at most this many shards that begins at `from`.
     pub fn answer(&self, stream: &Stream, from: usize, most: usize) -> Value {
         let open_only = self.shard_filter.as_ref().is_some_and(|filter| filter.r#type == "AT_LATEST");
         let listed: Vec<Value> = (0..)
@@ -83,7 +83,7 @@ impl ListShards {
     }
 }
 
-/// The service leaves out what is not there.
+/// The service omits absent members.
 fn without_nulls(mut object: Value) -> Value {
     if let Value::Object(members) = &mut object {
         members.retain(|_, member| !member.is_null());

@@ -1,8 +1,8 @@
 //! A Kinesis Data Streams service on loopback, for tests and demonstrations.
 //!
-//! It answers `PutRecords` and `ListShards` as the real service does, in JSON and CBOR, over TLS or plain HTTP/1.1, with the real limits
-//! and the real wording of errors, checks signatures, keeps what it accepted, and fails on request in every way a
-//! network and a service can. Read the rooms in the order in which a request meets them:
+//! It answers `PutRecords` and `ListShards` like the real service, in JSON and CBOR, over TLS or plain HTTP/1.1, with
+//! the real limits and the real wording of errors. It checks signatures, keeps what it accepted, and on request fails
+//! in every way that a network and a service can. The modules, in the order in which a request meets them:
 //!
 //! 1. [`tls`] and [`server`] — connections, routes, and the [`reply`] on its way back;
 //! 2. [`faults`] — what goes wrong with this request;
@@ -41,38 +41,38 @@ pub use store::{Keep, RequestLine, Stats, StoredRecord};
 
 use service::Service;
 
-/// The account that owns every stream of the stand-in.
+/// The account that owns all streams of the stand-in.
 pub const ACCOUNT: &str = "123456789012";
 
 /// How the stand-in starts. `Default` is a plain server with one stream `logs` of four shards, which accepts any
 /// signature and keeps every record.
 pub struct Settings {
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// Port on 127.0.0.1; 0 picks a free one.
     pub port: u16,
-    /// TLS with a certificate of an own authority; otherwise plain HTTP.
+    /// TLS with a certificate from our own authority; otherwise plain HTTP.
     pub tls: bool,
-    /// Where the authority's certificate is written (PEM); `None` is a temporary file.
+    /// Where the authority's certificate is written (PEM); `None` for a temporary file.
     pub ca_file: Option<PathBuf>,
     /// The streams that exist.
     pub streams: Vec<Stream>,
-    /// Who may call. Empty: an `Authorization` header must be there, but is not checked.
+    /// Who may call. If empty, an `Authorization` header is required but not checked.
     pub credentials: Vec<Credential>,
-    /// The only region a signature may be scoped to; `None` allows any.
+    /// The only region that a signature may be scoped to; `None` allows any.
     pub region: Option<String>,
     /// Seconds by which the service's clock is ahead of this machine's; negative is behind.
     pub clock_ahead: i64,
-    /// Largest sum of data and partition keys in one request, in bytes.
+    /// Largest total of data and partition keys in a request, in bytes.
     pub max_request_size: usize,
-    /// What goes wrong from the start.
+    /// The faults from the start.
     pub faults: Faults,
-    /// What is kept of the records.
+    /// What to keep of the records.
     pub keep: Keep,
-    /// Accepted records carry `"ErrorCode":null,"ErrorMessage":null`, as some implementations answer.
+    /// Accepted records carry `"ErrorCode":null,"ErrorMessage":null`, as in some implementations.
     pub null_error_codes: bool,
-    /// Replies name the stream's encryption, `NONE` or `KMS`; `None` leaves the member out.
+    /// Replies state the stream's encryption, `NONE` or `KMS`; `None` omits the member.
     pub encryption_type: Option<&'static str>,
-    /// CBOR replies with maps and arrays of stated length. The real service answers with open-ended ones: a captured
-    /// `PutRecord` reply of 104 bytes is exactly one byte longer than the same reply with stated lengths.
+    /// CBOR replies have maps and arrays of definite length. The real service uses indefinite length: a captured
+    /// `PutRecord` reply of 104 bytes is exactly one byte longer than with definite lengths.
     pub definite_cbor: bool,
     /// Nobody may call `ListShards`.
     pub denies_list_shards: bool,
@@ -102,7 +102,7 @@ impl Default for Settings {
     }
 }
 
-/// A running stand-in with its own thread; dropping it closes every connection and waits for the thread.
+/// A running stand-in with its own thread. Dropping it closes all connections and waits for the thread.
 pub struct FakeKinesis {
     address: SocketAddr,
     identity: Option<tls::Identity>,
@@ -115,7 +115,7 @@ impl FakeKinesis {
     /// Starts a stand-in for a test.
     ///
     /// # Panics
-    /// When it cannot start: the test could not go on.
+    /// It cannot start, so the test cannot continue.
     #[allow(clippy::panic, reason = "for tests")]
     pub fn start(settings: Settings) -> FakeKinesis {
         FakeKinesis::try_start(settings).unwrap_or_else(|error| panic!("the stand-in does not start: {error}"))
@@ -124,7 +124,7 @@ impl FakeKinesis {
     /// Starts a stand-in.
     ///
     /// # Errors
-    /// When the port is taken or the authority's certificate cannot be written.
+    /// The port is in use or the authority's certificate cannot be written.
     pub fn try_start(settings: Settings) -> io::Result<FakeKinesis> {
         let identity = match settings.tls {
             true => Some(tls::Identity::new(settings.ca_file.as_deref())?),
@@ -161,13 +161,13 @@ impl FakeKinesis {
     /// The PEM file with the authority that signed the server's certificate.
     ///
     /// # Panics
-    /// When the stand-in was started without TLS.
+    /// The stand-in was started without TLS.
     #[allow(clippy::expect_used, reason = "for tests")]
     pub fn ca_file(&self) -> &Path {
         self.identity.as_ref().expect("started without TLS").ca_file()
     }
 
-    /// Every record accepted so far, in order of arrival (so in order per shard too). Empty with [`Keep::Counts`].
+    /// All records accepted so far, in order of arrival (hence also per shard). Empty with [`Keep::Counts`].
     pub fn records(&self) -> Vec<StoredRecord> {
         self.service().store.records().to_vec()
     }
@@ -177,17 +177,17 @@ impl FakeKinesis {
         self.service().store.requests().to_vec()
     }
 
-    /// The counters so far.
+    /// The current counters.
     pub fn stats(&self) -> Stats {
         self.service().store.stats()
     }
 
-    /// Replaces the probabilities of faults and starts their random numbers anew; the script stays.
+    /// Replaces the fault probabilities and restarts their random numbers; the script stays.
     pub fn set_faults(&self, faults: Faults) {
         self.service().faults.set(faults);
     }
 
-    /// Appends faults for the next requests, one each; they go before the probabilities.
+    /// Appends faults for the next requests, one each. They take precedence over the probabilities.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.service().faults.script(faults);
     }
@@ -202,17 +202,17 @@ impl FakeKinesis {
         self.service().change_stream(stream, change);
     }
 
-    /// A stream as it is now, with all the shards that it ever had.
+    /// A stream in its current state, including closed shards.
     pub fn stream(&self, name: &str) -> Option<Stream> {
         self.service().stream(name)
     }
 
-    /// From now on nobody may call `ListShards`, or everybody.
+    /// Forbids or allows `ListShards`.
     pub fn deny_list_shards(&self, denied: bool) {
         self.service().settings.denies_list_shards = denied;
     }
 
-    /// From now on every request's token is expired, or no longer.
+    /// Makes every request's token expired, or valid again.
     pub fn expire_token(&self, expired: bool) {
         self.service().token_expired = expired;
     }
@@ -229,13 +229,13 @@ impl FakeKinesis {
 
 impl Drop for FakeKinesis {
     fn drop(&mut self) {
-        // The thread waits for this end of the channel to go.
+        // The thread waits for this end of the channel to be dropped.
         drop(self.stop.take());
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
 
-/// The same error with what it is about.
+/// The same error with its subject.
 fn about(subject: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{subject}: {error}"))
 }

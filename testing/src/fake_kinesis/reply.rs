@@ -1,4 +1,4 @@
-//! The body of a reply: at once, in pieces, or broken off.
+//! The body of a reply: whole, in pieces, or cut off.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 pub enum Hangup {
     /// By a reset (RST).
     Reset,
-    /// By its end (FIN), in the middle of a reply.
+    /// By its end (FIN) in the middle of a reply.
     Cut,
 }
 
@@ -44,7 +44,7 @@ pub struct ReplyBody {
     piece: usize,
     pause: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// What is left when the connection ends.
+    /// What remains when the connection ends.
     cut_at: Option<usize>,
 }
 
@@ -55,7 +55,7 @@ impl ReplyBody {
         let (piece, pause, cut_at) = match pace {
             Pace::AtOnce => (size, Duration::ZERO, None),
             Pace::Pieces(pause) => (size.div_ceil(10), pause, None),
-            // The pause lets the first half leave before the connection ends.
+            // The pause lets the first half go out before the connection ends.
             Pace::Half => (size.div_ceil(2), Duration::from_millis(5), Some(size / 2)),
         };
         ReplyBody { rest, piece: piece.max(1), pause, sleep: None, cut_at }

@@ -1,4 +1,4 @@
-//! Connections, and the way of a request through the stand-in.
+//! Connections, and the path of a request through the stand-in.
 
 use std::error::Error;
 use std::future;
@@ -27,7 +27,7 @@ use super::{admin, limits, lock};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const EXTENDED_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 
-/// Serves until `stopped` is told.
+/// Serves until `stopped` is signalled.
 pub async fn run(
     listener: StdListener,
     tls: Option<TlsAcceptor>,
@@ -47,13 +47,13 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Arc<Mu
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, tls.clone(), Arc::clone(&service)))),
-            // Out of descriptors, most likely: others may close theirs.
+            // Probably out of descriptors; others may close theirs.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-/// Errors of a connection are the caller's business: it sees them.
+/// Errors of a connection are left to the caller, which sees them.
 async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, service: Arc<Mutex<Service>>) {
     if tcp.set_nodelay(true).is_err() {
         return;
@@ -62,7 +62,7 @@ async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, service: Arc<Mutex
         None => serve(tcp, |tcp| tcp, service).await,
         Some(acceptor) => {
             if let Ok(mut stream) = acceptor.accept(tcp).await {
-                // Without a limit a reply is encrypted whole and leaves in one write.
+                // Without a limit, a reply is encrypted whole and sent in one write.
                 stream.get_mut().1.set_buffer_limit(None);
                 serve(stream, |stream| stream.get_ref().0, service).await;
             }
@@ -75,7 +75,7 @@ struct Caller {
     /// From 1, in order of arrival.
     number: u64,
     service: Arc<Mutex<Service>>,
-    /// Told when the connection shall end soon.
+    /// Signalled when the connection should end soon.
     close: Notify,
 }
 
@@ -98,12 +98,12 @@ where
     let cause = error.as_ref().and_then(Error::source);
     if cause.and_then(|cause| cause.downcast_ref()) == Some(&Hangup::Reset) {
         let io = connection.into_parts().io.into_inner();
-        // Closing with a zero linger sends RST and throws away what was not read.
+        // Closing with zero linger sends RST and discards unread data.
         drop(tcp_of(&io).set_zero_linger());
     }
 }
 
-/// The end of a connection a little after its reply has left.
+/// Ends the connection shortly after its reply was sent.
 async fn idle_end(close: &Notify) {
     close.notified().await;
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -125,7 +125,7 @@ async fn handle(request: Request<Incoming>, caller: Arc<Caller>) -> Result<Respo
     match plan.fault {
         Fault::ResetBefore => return Err(Hangup::Reset),
         Fault::Hang => future::pending().await,
-        // Even a sleep of no time takes up to a millisecond.
+        // Even a sleep of zero takes up to a millisecond.
         _ if plan.delay.is_zero() => {}
         _ => tokio::time::sleep(plan.delay).await,
     }
@@ -137,12 +137,12 @@ async fn handle(request: Request<Incoming>, caller: Arc<Caller>) -> Result<Respo
     Ok(response(answer, &plan, &mut lock(service)))
 }
 
-/// The whole body, or `None` when it is larger than the front end reads.
+/// The whole body, or `None` if it is larger than the front end reads.
 pub async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, Hangup> {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(expected.min(limits::MAX_BODY));
     while let Some(frame) = body.frame().await {
-        // The caller broke off.
+        // The caller closed the connection.
         let frame = frame.map_err(|_| Hangup::Cut)?;
         let Ok(data) = frame.into_data() else {
             continue;

@@ -1,4 +1,4 @@
-//! The operation `PutRecords`, and the way to the other one.
+//! The operation `PutRecords`, and the dispatch to `ListShards`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::store::{RequestLine, Store, StoredRecord};
 use super::wire::{Blob, Entry, Record, Reply, Wire};
 use super::{ACCOUNT, Settings, limits, signature};
 
-/// Everything the stand-in knows.
+/// The state of the stand-in.
 pub struct Service {
     pub settings: Settings,
     pub store: Store,
     pub faults: FaultSource,
-    /// Every token is expired.
+    /// Whether every token is expired.
     pub token_expired: bool,
     streams: HashMap<Arc<str>, Stream>,
     started: Instant,
@@ -31,9 +31,9 @@ pub struct Service {
 /// A request that was read.
 pub struct Call<'a> {
     pub head: &'a Parts,
-    /// `None` when it is larger than the front end reads.
+    /// `None` if larger than the front end reads.
     pub body: Option<&'a [u8]>,
-    /// Number of its connection.
+    /// The number of its connection.
     pub connection: u64,
 }
 
@@ -58,7 +58,7 @@ impl Service {
         self.streams.insert(Arc::clone(&stream.name), stream);
     }
 
-    /// The service's time of day.
+    /// The service's time.
     #[allow(clippy::disallowed_methods, reason = "a service has a clock of its own")]
     pub fn now(&self) -> DateTime<Utc> {
         DateTime::<Utc>::from(SystemTime::now()) + TimeDelta::seconds(self.settings.clock_ahead)
@@ -74,12 +74,12 @@ impl Service {
         self.streams.get_mut(name).map(change);
     }
 
-    /// What goes wrong with a request; faults are those of `PutRecords` alone.
+    /// The faults for a request; only `PutRecords` has any.
     pub fn plan(&mut self, head: &Parts) -> Plan {
         if lists_shards(head) { FaultSource::calm() } else { self.faults.plan() }
     }
 
-    /// Answers a call, stores its records, and writes down how it ended.
+    /// Answers a call, stores its records and logs the outcome.
     pub fn answer(&mut self, call: &Call<'_>, plan: &Plan) -> Answer {
         if lists_shards(call.head) {
             self.store.stats_mut().shard_lists += 1;
@@ -190,7 +190,7 @@ impl Service {
         }
     }
 
-    /// The name of the stream that the request means, which exists.
+    /// The name of the stream that the request refers to, if it exists.
     fn stream_name(&self, arn: Option<&str>, name: Option<&str>) -> Result<Arc<str>, ServiceError> {
         let (account, name) = match (arn.and_then(limits::stream_of_arn), name) {
             (Some((account, name)), _) => (account, name),
@@ -213,7 +213,7 @@ impl Service {
             return Err(ServiceError::no_such_stream(name));
         };
         limits::check_sizes(&records, stream.max_record_size, self.settings.max_request_size)?;
-        // All shards first: one bad hash key refuses the whole call, before anything is stored.
+        // Find all shards first: one bad hash key refuses the whole call before anything is stored.
         let shards: Vec<u32> = records.iter().map(|record| shard_of(stream, record)).collect::<Result<_, _>>()?;
         let mut entries = Vec::with_capacity(records.len());
         for (position, (record, shard)) in records.into_iter().zip(shards).enumerate() {

@@ -1,4 +1,4 @@
-//! Where a record goes: the stream's open shards divide the range of MD5, in equal parts at first.
+//! Where a record goes: the open shards divide the MD5 range, initially in equal parts.
 //!
 //! <https://docs.aws.amazon.com/streams/latest/dev/key-concepts.html#partition-key>
 
@@ -9,12 +9,12 @@ use md5::{Digest, Md5};
 
 use super::limits;
 
-/// A stream that exists.
+/// An existing stream.
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub(super) name: Arc<str>,
     pub(super) max_record_size: usize,
-    /// All that it ever had; a shard's number is its place.
+    /// All shards it ever had, by number.
     pub shards: Vec<Shard>,
 }
 
@@ -23,11 +23,11 @@ pub struct Stream {
 pub struct Shard {
     /// The hash keys that belong to it.
     pub range: RangeInclusive<u128>,
-    /// The shards that it was made of: one by a split, two by a merge.
+    /// The shards it came from: one for a split, two for a merge.
     pub parents: Vec<u32>,
-    /// A shard that was split or merged takes no more records.
+    /// Whether it was split or merged, and so takes no more records.
     pub closed: bool,
-    /// How many sequence numbers it has given out.
+    /// How many sequence numbers it has issued.
     pub sequences: u64,
 }
 
@@ -38,11 +38,11 @@ impl Shard {
 }
 
 impl Stream {
-    /// A stream of that many shards (at least one) with records of up to 1 MiB. Shard `n` of `count` begins at
-    /// `n * floor(2^128 / count)`; the last one takes the remainder too.
+    /// Creates a stream with this many shards (at least one) and records of up to 1 MiB. Shard `n` of `count` begins
+    /// at `n * floor(2^128 / count)`; the last one also takes the remainder.
     pub fn new(name: &str, shards: u32) -> Stream {
         let count = u128::from(shards.max(1));
-        // floor(2^128 / count), from 2^128 - 1, which is the largest number there is.
+        // floor(2^128 / count), computed from 2^128 - 1, the largest u128.
         let width = match u128::MAX % count == count - 1 {
             true if count == 1 => u128::MAX,
             true => u128::MAX / count + 1,
@@ -53,12 +53,12 @@ impl Stream {
         Stream { name: Arc::from(name), max_record_size: limits::DEFAULT_RECORD_SIZE, shards }
     }
 
-    /// The same stream with another limit on data plus partition key, in bytes, as `UpdateMaxRecordSize` sets it.
+    /// Sets the limit on data plus partition key, in bytes, like `UpdateMaxRecordSize`.
     pub fn with_max_record_size(self, bytes: usize) -> Stream {
         Stream { max_record_size: bytes, ..self }
     }
 
-    /// The open shard whose range holds `hash`.
+    /// The open shard whose range contains `hash`.
     pub fn shard_of(&self, hash: u128) -> u32 {
         let place = self.shards.iter().position(|shard| !shard.closed && shard.range.contains(&hash));
         place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
@@ -81,7 +81,7 @@ impl Stream {
         self.shards.push(Shard::new(middle + 1..=end, vec![number]));
     }
 
-    /// Merges an open shard with the one whose range follows.
+    /// Merges an open shard with the one after it.
     pub fn merge(&mut self, number: u32) {
         let open = self.open_shards();
         let Some([left, right]) = open.windows(2).find_map(|pair| pair.first_chunk().filter(|pair| pair[0] == number))
@@ -102,7 +102,7 @@ impl Stream {
         self.shards.push(Shard::new(range, vec![*left, *right]));
     }
 
-    /// The next sequence number of a shard: 56 digits, growing.
+    /// The next sequence number of a shard: 56 digits, increasing.
     pub(super) fn next_sequence(&mut self, shard: u32) -> String {
         let count = self.shards.get_mut(shard as usize).map_or(0, |shard| {
             shard.sequences += 1;

@@ -1,4 +1,4 @@
-//! Who sent a request: Signature Version 4, checked by signing the request once more.
+//! Who sent a request: Signature Version 4, checked by signing the request again.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
@@ -12,21 +12,21 @@ use http::request::Parts;
 
 use super::error::ServiceError;
 
-/// A caller that is known.
+/// A known caller.
 #[derive(Clone, Debug)]
 pub struct Credential {
     /// The access key's id.
     pub access_key: String,
     /// The secret.
     pub secret_key: String,
-    /// The token of temporary credentials; a request must carry exactly it.
+    /// The token of temporary credentials, which a request must carry exactly.
     pub session_token: Option<String>,
-    /// The token is known and no longer good.
+    /// The token is known but expired.
     pub expired: bool,
 }
 
 impl Credential {
-    /// A lasting key.
+    /// Creates a permanent key.
     pub fn new(access_key: &str, secret_key: &str) -> Credential {
         Credential {
             access_key: access_key.to_owned(),
@@ -42,7 +42,7 @@ impl Credential {
     }
 }
 
-/// How far a request's date may be off, in minutes.
+/// The tolerance for a request's date, in minutes.
 const TOLERANCE_MINUTES: i64 = 5;
 
 /// The header `Authorization`, which every request must have.
@@ -50,7 +50,7 @@ pub fn authorization(head: &Parts) -> Result<&str, ServiceError> {
     header(head, "authorization").ok_or_else(ServiceError::missing_token)
 }
 
-/// A request whose token is no longer good.
+/// A request whose token has expired.
 pub fn expired_token() -> ServiceError {
     ServiceError::client("ExpiredTokenException", "The security token included in the request is expired")
 }
@@ -145,7 +145,7 @@ impl<'a> Claim<'a> {
         Ok(())
     }
 
-    /// The signature that `known` would have made, or `None` when the request cannot have been signed.
+    /// The signature that `known` would have made, or `None` if the request cannot have been signed.
     fn expected_signature(
         &self,
         known: &Credential,
@@ -160,7 +160,7 @@ impl<'a> Claim<'a> {
             Credentials::new(&known.access_key, &known.secret_key, known.session_token.clone(), None, "fake-kinesis")
                 .into();
         let mut settings = SigningSettings::default();
-        // Exactly the headers that the caller signed, whatever they are.
+        // Exactly the headers that the caller signed.
         settings.excluded_headers = None;
         if !self.signed_headers.contains(&"x-amz-security-token") {
             settings.session_token_mode = SessionTokenMode::Exclude;

@@ -1,4 +1,4 @@
-//! What arrived: every record, or only counts of them.
+//! What arrived: every record, or only counts.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -8,19 +8,19 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use serde::Serialize;
 
-/// What is kept of accepted records.
+/// What to keep of accepted records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Every record, and one line per request.
     Records,
-    /// Counters only, with 16 bytes per distinct record to find duplicates: for millions of records.
+    /// Only counters, with 16 bytes per distinct record to detect duplicates: for millions of records.
     Counts,
 }
 
-/// A record as it was accepted.
+/// An accepted record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
-    /// Number of the `PutRecords` call that brought it, from 1; see [`RequestLine::number`].
+    /// The number of the `PutRecords` call that brought it, from 1; see [`RequestLine::number`].
     pub request: u64,
     /// The stream's name.
     pub stream: Arc<str>,

@@ -12,7 +12,7 @@ fn failed(code: &str) -> RecordReply {
     RecordReply::Failed { code: code.to_owned(), shard: None }
 }
 
-/// A reply in CBOR, its maps and arrays open-ended as Kinesis writes them, or not.
+/// A CBOR reply, with maps and arrays of indefinite length as Kinesis writes them, or not.
 fn cbor(records: &[&[(&str, Option<&str>)]], open: bool) -> Response {
     let mut body = Vec::new();
     let mut encoder = minicbor::Encoder::new(&mut body);
@@ -44,7 +44,7 @@ fn a_reply_in_cbor_says_the_same_as_one_in_json() {
     let throttled = [("ErrorCode", Some("ProvisionedThroughputExceededException")), ("ErrorMessage", Some("Rate"))];
     for open in [true, false] {
         let all = cbor(&[&accepted, &nulls, &accepted], open);
-        // With nulls, as kinesis-local writes them, it is for the patient reader.
+        // The nulls that kinesis-local writes need the full parser.
         assert!(!all.accepts_all(3));
         assert_eq!(all.records(3), Some(vec![RecordReply::Accepted; 3]));
         assert_eq!(all.records(2), None);

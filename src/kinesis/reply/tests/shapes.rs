@@ -1,4 +1,4 @@
-//! The same reply in all the forms that JSON and CBOR allow.
+//! The same reply in every form that JSON and CBOR allow.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -9,7 +9,7 @@ use crate::deliver::sender::outcome;
 use crate::kinesis::verdict::{RecordVerdict, Verdict, verdict};
 use crate::metrics::RequestOutcome;
 
-/// What a reply says, whatever it is written in.
+/// The meaning of a reply, however it is written.
 #[derive(Clone, Debug)]
 enum Node {
     Null,
@@ -23,7 +23,7 @@ fn text(text: &str) -> Node {
     Node::Text(text.to_owned())
 }
 
-/// Draws how a reply is written.
+/// Draws a way to write a reply.
 struct Writer<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
 
 impl Writer<'_> {
@@ -31,7 +31,7 @@ impl Writer<'_> {
         usize::from(*self.0.next().unwrap()) % choices
     }
 
-    /// Members that mean nothing, and another order.
+    /// Unknown members, and another order.
     fn vary(&mut self, node: Node, of_nothing: &[(&'static str, Node)]) -> Node {
         let Node::Map(mut members) = node else { panic!("{node:?}") };
         for member in of_nothing {
