@@ -4,8 +4,8 @@
 //! cargo run --release --example fake_kinesis -- --stream logs:4 --throttle-records 0.1
 //! ```
 //!
-//! It prints one line when it is ready, `GET /_/stats` and `GET /_/records?from=N&count=M` show what arrived,
-//! `POST /_/faults` and `POST /_/script` change what goes wrong, SIGTERM or SIGINT ends it with the closing statistics.
+//! It prints one line when it is ready. `GET /_/stats` and `GET /_/records?from=N&count=M` show what arrived, `POST
+//! /_/faults` and `POST /_/script` inject faults, and SIGTERM or SIGINT ends it with final statistics.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks")]
 
 use std::error::Error;
@@ -83,7 +83,7 @@ fn run(arguments: Parser) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The options, or `None` when help is asked for.
+/// The options, or `None` if help is requested.
 fn parse(mut parser: Parser) -> Result<Option<Options>, Box<dyn Error>> {
     let mut settings = Settings { tls: true, streams: Vec::new(), ..Settings::default() };
     let mut faults = Faults::default();

@@ -1,4 +1,4 @@
-//! Loads the plugin as Fluent Bit does and sends it log lines: a demonstration, a load generator and a debugging aid
+//! Loads the plugin like Fluent Bit and sends it log lines: a demonstration, a load generator and a debugging aid
 //! that needs no Fluent Bit.
 //!
 //! ```text
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     drive(Parser::from_env())
 }
 
-/// The program, given its arguments.
+/// Runs the program with its arguments.
 pub(crate) fn drive(arguments: Parser) -> ExitCode {
     let ended = match options(arguments) {
         Ok(Some(options)) => run(&options),
@@ -90,7 +90,7 @@ pub(crate) fn drive(arguments: Parser) -> ExitCode {
     }
 }
 
-/// The options, or `None` when help is asked for.
+/// The options, or `None` if help is requested.
 fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
     let mut plugin = None;
     let mut options = Options {
@@ -136,7 +136,7 @@ fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
     Ok(Some(options))
 }
 
-/// Drives the plugin from loading to unloading. Answers whether every chunk was delivered.
+/// Drives the plugin from loading to unloading. Returns whether every chunk was delivered.
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let lines = lines(options)?;
     let library = Library::open(&options.plugin)?;
@@ -157,7 +157,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         if options.progress {
             scope.spawn(move || progress::show(begin, &end));
         }
-        // Moved in, so that the progress ends when this does.
+        // Moved in, so that the progress display ends with this.
         let _ended = ended;
         flush_all(chunks, options, &library, &output, &tally)
     })?;
@@ -189,7 +189,7 @@ fn lines(options: &Options) -> Result<Lines, Box<dyn Error>> {
         None => Ok(Box::new(BufReader::new(io::stdin()).split(b'\n'))),
         Some(file) => {
             let open = |file: &str| File::open(file).map(|file| BufReader::new(file).split(b'\n'));
-            // Once ahead of time: a wrong name is a mistake on the command line.
+            // Open once in advance, so that a wrong name is a usage error.
             open(file).map_err(|error| format!("{file}: {error}"))?;
             let file = file.to_owned();
             Ok(Box::new((0..options.repeat).flat_map(move |_| -> Lines {
@@ -202,7 +202,7 @@ fn lines(options: &Options) -> Result<Lines, Box<dyn Error>> {
     }
 }
 
-/// Flushes the chunks on the worker threads, at most one chunk waiting for each.
+/// Flushes the chunks on the worker threads, with at most one chunk waiting for each.
 fn flush_all(
     chunks: impl Iterator<Item = io::Result<Chunk>>,
     options: &Options,
@@ -237,17 +237,18 @@ fn flush_all(
     })
 }
 
-/// The instance, as the worker threads share it.
+/// The instance, shared by the worker threads.
 struct Context<'a> {
     library: &'a Library,
     output: &'a Output,
 }
 
-// SAFETY: the plugin lets any number of threads flush one instance at once, and nothing else is done with it.
+// SAFETY: the plugin allows any number of threads to flush one instance concurrently, and nothing else is done with
+// it.
 unsafe impl Sync for Context<'_> {}
 
 impl Context<'_> {
-    /// Flushes a chunk, and again after a pause as long as the plugin asks for it.
+    /// Flushes a chunk, and again after a pause while the plugin asks for a retry.
     fn deliver(&self, chunk: &Chunk, options: &Options, tally: &Tally) {
         tally.chunks.fetch_add(1, Ordering::Relaxed);
         tally.records.fetch_add(chunk.records, Ordering::Relaxed);
@@ -303,7 +304,7 @@ impl Tally {
     }
 }
 
-/// The most memory that the process has held, as the kernel counts it: "12345 kB".
+/// The peak memory of the process, as the kernel reports it: "12345 kB".
 fn peak_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,5 +1,5 @@
-//! A thousand producers on one stream, in virtual time: what the stream takes while it throttles, and how the fleet comes
-//! back after an outage. `docs/fleet.md` holds the result.
+//! A thousand producers on one stream, in virtual time: the throughput under throttling, and how the fleet recovers
+//! from an outage. `docs/fleet.md` has the results.
 //!
 //! ```text
 //! cargo run --release --example fleet

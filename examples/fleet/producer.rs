@@ -1,4 +1,4 @@
-//! A node of the fleet: its log records, and Fluent Bit as far as it decides when a chunk is brought to the plugin.
+//! A node of the fleet: its log records, and the part of Fluent Bit that decides when a chunk is flushed.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -24,18 +24,18 @@ use tokio::time::{Instant, sleep};
 
 use super::service::Line;
 
-/// Seconds: `scheduler.base` and `scheduler.cap` of Fluent Bit.
+/// `scheduler.base` and `scheduler.cap` of Fluent Bit, in seconds.
 const RETRY_BASE: u64 = 5;
 const RETRY_CAP: u64 = 2000;
-/// Fluent Bit hands over what came in, once a second.
+/// Fluent Bit flushes once a second.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is sent again after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resend {
-    /// This plugin: the records that failed, within the flush and when Fluent Bit brings the chunk again.
+    /// This plugin: only the failed records, both within a flush and when Fluent Bit retries the chunk.
     Records,
-    /// The others: the chunk, when Fluent Bit brings it again.
+    /// Other plugins: the whole chunk, when Fluent Bit retries it.
     Chunk,
 }
 
@@ -48,24 +48,24 @@ impl fmt::Display for Resend {
     }
 }
 
-/// What the producers have in common.
+/// What all producers share.
 pub struct Fleet {
     pub resend: Resend,
-    /// How often the plugin sends failed records again within a flush.
+    /// How many times the plugin retries failed records within a flush.
     pub retries: usize,
-    /// Whether a request of which a record was accepted resets the backoff.
+    /// Whether an accepted record in a request resets the backoff.
     pub reset_backoff: bool,
     /// Log records per second and producer.
     pub rate: f64,
-    /// A producer with that many chunks reads no more logs until one is delivered.
+    /// A producer with this many chunks reads no more logs until one is delivered.
     pub most_chunks: usize,
-    /// Records that were made so far; their numbers are below.
+    /// The number of records made so far; their numbers are below it.
     pub records: Cell<u64>,
-    /// Chunks that are not delivered yet.
+    /// Chunks not yet delivered.
     pub undelivered: Cell<usize>,
 }
 
-/// Records with consecutive numbers. Its msgpack is made when it is needed: thousands of them wait at times.
+/// Records with consecutive numbers. The msgpack is made on demand, as thousands may be waiting.
 #[derive(Clone, Copy)]
 struct Chunk {
     first: u64,
@@ -73,7 +73,7 @@ struct Chunk {
     attempts: u32,
 }
 
-/// Makes log records until `end`, and delivers them. Never ends: that all is delivered, `fleet` tells.
+/// Makes and delivers log records until `end`. Never returns; `fleet` notices when everything is delivered.
 pub async fn produce(fleet: Rc<Fleet>, line: Line, seed: u64, end: Instant) {
     let mut random = SmallRng::seed_from_u64(seed);
     let output = Rc::new(Output::new(&fleet, line, seed));
@@ -125,14 +125,14 @@ pub async fn produce(fleet: Rc<Fleet>, line: Line, seed: u64, end: Instant) {
     }
 }
 
-/// How long Fluent Bit waits before it brings a chunk again
+/// How long Fluent Bit waits before it retries a chunk
 /// (<https://docs.fluentbit.io/manual/administration/scheduling-and-retries>).
 fn retry_pause(attempts: u32, random: &mut SmallRng) -> Duration {
     let bound = RETRY_BASE.saturating_mul(2_u64.saturating_pow(attempts)).min(RETRY_CAP);
     Duration::from_secs(random.random_range(RETRY_BASE..=bound) + 1)
 }
 
-/// Events with an id of 12 digits and a line of text: records of 76 bytes, and a partition key of 9.
+/// Events with a 12-digit id and a line of text: records of 76 bytes, with partition keys of 9.
 fn msgpack(chunk: Chunk) -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in chunk.first..chunk.first + chunk.records {
@@ -182,7 +182,7 @@ impl Output {
     }
 }
 
-/// Sends all records of a chunk once; when one of them fails, the chunk is to be brought again.
+/// Sends all records of a chunk once. If any fails, the chunk must be retried.
 async fn send_whole(chunk: &[u8], line: &Line, stream: &Stream, random: &RefCell<SmallRng>) -> Outcome {
     let requests = RequestSettings::default();
     let mut packer = Packer::new(chunk, b"app", stream, &requests, RecordSet::default());

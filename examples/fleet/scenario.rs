@@ -1,4 +1,4 @@
-//! What happens to the stream while the fleet sends, and what comes of it.
+//! What happens to the stream while the fleet sends, and the results.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,9 +19,9 @@ use super::service::{Line, Second, Service};
 pub struct Setup {
     pub producers: usize,
     pub shards: u32,
-    /// Records per second that a shard takes; 1,000 is what Kinesis gives.
+    /// Records per second and shard; Kinesis allows 1,000.
     pub shard_records: f64,
-    /// How long a scenario's trouble lasts, in seconds.
+    /// How long the disturbance lasts, in seconds.
     pub seconds: u64,
     pub seed: u64,
     pub resend: Resend,
@@ -33,13 +33,13 @@ pub struct Setup {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    /// The fleet offers half as much again as the stream takes.
+    /// The fleet offers 50 % more than the stream's capacity.
     Throttled,
-    /// Others take nine tenths of one shard.
+    /// Other producers use nine tenths of one shard.
     HotShard,
-    /// The fleet offers a fifth more than the stream takes, until every shard is split.
+    /// The fleet offers 20 % more than the capacity, until every shard is split.
     Resharding,
-    /// For a time nothing gets through.
+    /// For a while, no request gets through.
     Outage,
 }
 
@@ -56,48 +56,48 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// Seconds before the trouble, in which the fleet gets into its stride, and after it.
+/// Seconds before the disturbance, for the fleet to settle in, and after it.
 const CALM: u64 = 60;
-/// What is not delivered by then, after the end of the logs, never will be.
+/// What is not delivered this long after the end of the logs never will be.
 const PATIENCE: u64 = 3600;
-/// Requests are counted by seconds; how even they come is seen over this many.
+/// Requests are counted per second; their variation is measured over this many seconds.
 const WINDOW: usize = 30;
 
-/// What came of a scenario.
+/// The result of a scenario.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// Records that were made.
     pub made: u64,
-    /// Records that are nowhere, though their chunks were called delivered, or that are still waiting.
+    /// Records that are missing although their chunks were reported as delivered, or that are still waiting.
     pub missing: u64,
     pub duplicates: u64,
-    /// Records sent for each one that was stored.
+    /// Records sent per record stored.
     pub sent_per_stored: f64,
-    /// New records stored as a share of what the stream takes: while the fleet offers more than that (throttled), from
-    /// the event until the backlog is gone (resharding, outage), or all the time (hot shard).
+    /// New records stored, as a fraction of the stream's capacity: while the fleet offers more than that (throttled),
+    /// from the event until the backlog is gone (resharding, outage), or over the whole time (hot shard).
     pub goodput: f64,
-    /// From the event (the splits, the end of the outage, the end of the logs) until the backlog was no more than what
-    /// is on its way in good times. `None`: it never was.
+    /// The time from the event (the splits, the end of the outage, the end of the logs) until the backlog was no
+    /// larger than what is normally in flight. `None` if it never was.
     pub backlog_gone: Option<Duration>,
-    /// The most records that waited.
+    /// The largest number of waiting records.
     pub largest_backlog: u64,
-    /// Until the last chunk was called delivered, from the event. `None`: it never was.
+    /// The time from the event until the last chunk was reported as delivered. `None` if it never was.
     pub delivered: Option<Duration>,
     /// Requests per second over the measured time.
     pub requests_mean: f64,
     pub requests_peak: u64,
-    /// The largest standard deviation of requests per second in 30 seconds of that time, as a share of their mean.
+    /// The largest standard deviation of requests per second within 30 seconds, as a fraction of their mean.
     pub requests_variation: f64,
 }
 
 impl Scenario {
-    /// Plays it in virtual time.
+    /// Runs it in virtual time.
     pub fn play(self, setup: Setup) -> Result<Measured, std::io::Error> {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
         Ok(LocalSet::new().block_on(&runtime, self.run(setup)))
     }
 
-    /// What the fleet offers, as a share of what the stream takes from it.
+    /// What the fleet offers, as a fraction of the capacity available to it.
     pub fn load(self) -> f64 {
         match self {
             Scenario::Throttled => 1.5,
@@ -147,7 +147,7 @@ impl Scenario {
     }
 }
 
-/// Splits one shard a second from `at` on.
+/// Splits one shard per second, starting at `at`.
 async fn split_all(service: Rc<Service>, shards: u32, at: u64) {
     sleep(Duration::from_secs(at)).await;
     for shard in 0..shards as usize {
@@ -156,7 +156,7 @@ async fn split_all(service: Rc<Service>, shards: u32, at: u64) {
     }
 }
 
-/// `made` and the service's seconds are those since the start; in second `event` the trouble ends.
+/// `made` and the service's seconds count from the start; the disturbance ends in second `event`.
 fn measure(
     scenario: Scenario,
     service: &Service,
@@ -199,7 +199,7 @@ fn measure(
     }
 }
 
-/// Standard deviation over mean.
+/// Standard deviation divided by mean.
 fn variation(counts: &[u64]) -> f64 {
     let count = counts.len() as f64;
     let mean = counts.iter().sum::<u64>() as f64 / count;

@@ -1,4 +1,4 @@
-//! A stream of Kinesis in virtual time: shards with token buckets, which throttle single records, and outages.
+//! A Kinesis stream in virtual time: shards with token buckets that throttle single records, and outages.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -18,13 +18,13 @@ use tokio::time::{Instant, sleep};
 /// Bytes per second that a shard takes (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>,
 /// read 2026-11).
 const SHARD_BYTES: f64 = 1_048_576.0;
-/// How long records of a shard that was just split fail.
+/// How long records of a newly split shard fail.
 const SPLIT: Duration = Duration::from_secs(1);
 
 /// What happened in one second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Second {
-    /// Calls that reached the service, or would have.
+    /// Calls that reached the service, or should have.
     pub requests: u64,
     /// Records in them.
     pub sent: u64,
@@ -42,19 +42,19 @@ pub struct Service {
     outage: Cell<Option<Range<Duration>>>,
     random: RefCell<SmallRng>,
     seconds: RefCell<Vec<Second>>,
-    /// By the number of a record: how often it is stored.
+    /// How many times each record is stored, by its number.
     stored: RefCell<Vec<u8>>,
 }
 
 struct Shard {
-    /// The last hash that is its own.
+    /// The last hash key of its range.
     last_hash: u128,
     records: Bucket,
     bytes: Bucket,
     splitting_until: Option<Instant>,
 }
 
-/// Tokens that come evenly and are kept for one second.
+/// A token bucket that refills evenly and holds one second's worth.
 struct Bucket {
     per_second: f64,
     tokens: f64,
@@ -128,7 +128,7 @@ impl Service {
         })
     }
 
-    /// Other producers take that share of the first shard.
+    /// Lets other producers use this fraction of the first shard.
     pub fn take_from_first_shard(&self, share: f64) {
         for shard in self.shards.borrow_mut().iter_mut().take(1) {
             shard.records = Bucket::new(shard.records.per_second * (1.0 - share));
@@ -136,12 +136,12 @@ impl Service {
         }
     }
 
-    /// Between these times no call gets through: every second producer is refused the connection, the others get 503.
+    /// Blocks all calls between these times: half of the producers get their connection refused, the others a 503.
     pub fn fail_between(&self, times: Range<Duration>) {
         self.outage.set(Some(times));
     }
 
-    /// Splits the shard at `index` into two halves. Its records fail for a second.
+    /// Splits the shard at `index` in half. Its records fail for a second.
     pub fn split(&self, index: usize) {
         let mut shards = self.shards.borrow_mut();
         let first_hash = index.checked_sub(1).map_or(0, |before| shards[before].last_hash + 1);
@@ -153,12 +153,12 @@ impl Service {
         shards.insert(index, half);
     }
 
-    /// Records per second that the stream takes.
+    /// The stream's capacity in records per second.
     pub fn capacity(&self) -> f64 {
         self.shards.borrow().iter().map(|shard| shard.records.per_second).sum()
     }
 
-    /// What happened since the start, by seconds.
+    /// What happened in each second since the start.
     pub fn seconds(&self) -> Vec<Second> {
         self.seconds.borrow().clone()
     }
@@ -222,7 +222,7 @@ impl Service {
     }
 }
 
-/// Number, partition key and bytes of each record of a request. Finds them where the plugin writes them; reading JSON
+/// Number, partition key and bytes of each record in a request. Relies on the plugin's exact output; parsing JSON
 /// properly would take most of the simulation's time.
 fn records(body: &[u8]) -> Vec<(usize, &[u8], f64)> {
     let mut records = Vec::new();

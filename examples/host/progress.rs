@@ -1,4 +1,4 @@
-//! How far it is while it runs, from the metrics that the plugin shows its host.
+//! Shows progress while running, from the plugin's metrics.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use testing::host::metrics;
 
-/// Clears the line that the cursor is in.
+/// Clears the line of the cursor.
 const CLEAR: &str = "\x1b[2K";
 
-/// Shows the progress since `begin` until the other end of `end` is gone: on a terminal one line that is written anew, else
-/// a line now and then.
+/// Shows the progress since `begin` until the other end of `end` is dropped: on a terminal as one line that is
+/// rewritten, else as a line now and then.
 pub(crate) fn show(begin: Instant, end: &Receiver<()>) -> io::Result<()> {
     let mut stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
@@ -30,7 +30,7 @@ pub(crate) fn show(begin: Instant, end: &Receiver<()>) -> io::Result<()> {
             shown.total("records_retried_total"),
         );
         match is_terminal {
-            // The cursor stays at the beginning: a line of the log takes the place of this one.
+            // The cursor stays at the beginning of the line, so that a log line overwrites it.
             true => write!(stdout, "{CLEAR}{line}\r")?,
             false => writeln!(stdout, "{line}")?,
         }
@@ -39,7 +39,7 @@ pub(crate) fn show(begin: Instant, end: &Receiver<()>) -> io::Result<()> {
     if is_terminal { write!(stdout, "{CLEAR}") } else { Ok(()) }
 }
 
-/// The plugin's metrics at one time.
+/// The plugin's metrics at one moment.
 pub(crate) struct Shown(BTreeMap<String, f64>);
 
 impl Shown {
@@ -47,7 +47,7 @@ impl Shown {
         Shown(metrics::shown())
     }
 
-    /// The sum of all series of a metric, named without its prefix.
+    /// The sum over all series of a metric, named without its prefix.
     pub(crate) fn total(&self, name: &str) -> f64 {
         let begin = format!("{}{name}{{", kinesis::metrics::PREFIX);
         self.0.iter().filter(|(series, _)| series.starts_with(&begin)).map(|(_, value)| value).sum()

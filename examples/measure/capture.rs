@@ -1,4 +1,4 @@
-//! Request bodies in a file: the sink writes those it got, the floor sends the very same ones.
+//! Request bodies in a file: the sink records what it receives, and the floor sends exactly the same.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};

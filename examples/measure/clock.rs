@@ -1,9 +1,9 @@
-//! Processor time, of this process and of those it started.
+//! Processor time of this process and of its children.
 
 use std::io;
 use std::process::Child;
 
-/// Seconds of user and system time that this process has taken, all its threads together.
+/// User and system time of this process in seconds, over all threads.
 pub fn processor_seconds() -> io::Result<f64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure is written to, and nothing else.
@@ -13,9 +13,9 @@ pub fn processor_seconds() -> io::Result<f64> {
     }
 }
 
-/// How often this process's threads waited for something, and so were woken up.
+/// How many times this process's threads blocked (voluntary context switches).
 pub fn waits() -> io::Result<u64> {
-    // SAFETY: all zeros is a usage of nothing; it is written to, and nothing else.
+    // SAFETY: all zeros is a valid value; it is only written to.
     let (answer, usage) = unsafe {
         let mut usage = std::mem::zeroed::<libc::rusage>();
         (libc::getrusage(libc::RUSAGE_SELF, &mut usage), usage)
@@ -23,17 +23,17 @@ pub fn waits() -> io::Result<u64> {
     if answer == 0 { Ok(usage.ru_nvcsw as u64) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What a process took.
+/// What a process used.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     pub is_success: bool,
     /// User and system time.
     pub cpu_seconds: f64,
-    /// The most memory that was resident, in KiB.
+    /// Peak resident memory, in KiB.
     pub resident_kib: u64,
 }
 
-/// Waits for the end of a process.
+/// Waits for a process to end.
 #[allow(clippy::needless_pass_by_value, reason = "nobody can wait for it again")]
 pub fn wait(child: Child) -> io::Result<Usage> {
     let mut status = 0;

@@ -1,4 +1,4 @@
-//! The plugin without Fluent Bit, one flush at a time, beside the floor.
+//! The plugin without Fluent Bit, one flush at a time, compared with the floor.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ pub const HELP: &str = "\
     --brief            no runs with latency, no series of record counts
 ";
 
-/// Latencies of the sink, and which part of the records is enough to see them.
+/// Latencies of the sink, and the fraction of the records that is enough to see their effect.
 const LATENCIES: [(u32, u64); 2] = [(50, 4), (200, 8)];
 
-/// Numbers of records whose cost is shown, as parts of the corpus's own number.
+/// Numbers of records whose cost is shown, as fractions of the corpus's own number.
 const SERIES: [u64; 3] = [1_000, 100_000, 10_000_000];
 
 struct Options {
@@ -82,7 +82,7 @@ fn options(mut arguments: lexopt::Parser) -> Result<Options, Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    // A name without a slash would be looked for among the system's libraries.
+    // A name without a slash would be searched for among the system's libraries.
     options.plugin = plugin.map_or_else(built_plugin, Ok)?.canonicalize()?;
     Ok(options)
 }
@@ -113,7 +113,7 @@ fn megabytes_per_second(cost: &Cost, corpus: Corpus) -> f64 {
     cost.records as f64 * corpus.line_bytes() as f64 / cost.seconds / 1e6
 }
 
-/// Floor and plugin in turns, so that what else the machine does meets both.
+/// Alternates floor and plugin, so that other load on the machine affects both.
 fn beside_the_floor(options: &Options, home: &Path) -> Result<(), Box<dyn Error>> {
     println!("\nThe plugin beside the floor; medians of {} rounds, no latency", options.rounds);
     println!("CPU: user and system seconds per million records. Floor: SHA-256 and TLS of the very same bodies.");
@@ -163,7 +163,7 @@ fn beside_the_floor(options: &Options, home: &Path) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// Far endpoints: the same cost, and time is lost by waiting alone.
+/// Distant endpoints: the cost stays the same, and time is lost only by waiting.
 fn with_latency(options: &Options, home: &Path) -> Result<(), Box<dyn Error>> {
     println!("\nThe plugin with a distant sink; one flush at a time, one round\n");
     let mut table = Table::new(
@@ -206,7 +206,7 @@ fn with_latency(options: &Options, home: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Nothing grows with the number of records but their cost.
+/// Only the cost grows with the number of records.
 fn by_number(options: &Options, home: &Path) -> Result<(), Box<dyn Error>> {
     println!("\nThe same cost for every record: access lines, one round\n");
     let mut table = Table::new(1, ["protocol", "records", "CPU seconds", "microseconds each", "RSS MiB"]);

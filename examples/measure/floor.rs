@@ -1,4 +1,4 @@
-//! The least that sending the very same bodies can cost: hash, encrypt, write, read the reply, one after the other.
+//! The minimum cost of sending the same bodies: hash, encrypt, write, read the reply, one after another.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ pub const HELP: &str = "\
     --records N     how many records; the bodies come again and again (1000000)
 ";
 
-/// Sends and prints the [`Cost`] as JSON.
+/// Sends the bodies and prints the [`Cost`] as JSON.
 pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
     let (mut bodies, mut port, mut ca_file, mut records) = (PathBuf::new(), 0, PathBuf::new(), 1_000_000);
     while let Some(argument) = arguments.next()? {
@@ -75,7 +75,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
             if body.is_cbor { "cbor" } else { "json" },
             body.bytes.len()
         )?;
-        // Two slices, so that the body is not copied before it is encrypted.
+        // Two slices, so that the body is not copied before encryption.
         stream.conn.writer().write_all(&request)?;
         stream.write_all(&body.bytes)?;
         let reply = messages.next(&mut stream)?.ok_or("floor: the sink closed the connection")?;

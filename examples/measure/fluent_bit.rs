@@ -1,4 +1,5 @@
-//! The plugin in Fluent Bit, beside its own `kinesis_streams` and a Go plugin, each less what Fluent Bit costs alone.
+//! The plugin in Fluent Bit, compared with `kinesis_streams` and a Go plugin, each minus the cost of Fluent Bit
+//! alone.
 
 use std::error::Error;
 use std::fs::File;
@@ -28,7 +29,7 @@ pub const HELP: &str = "\
     --latency-ms N     every reply waits this long (0)
 ";
 
-/// What Fluent Bit writes to.
+/// The output that Fluent Bit writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
     Null,
@@ -61,7 +62,7 @@ struct Options {
     latency_ms: u32,
 }
 
-/// One run: what it cost and what arrived; nothing arrived when the round is void.
+/// One run: its cost and what arrived; `None` if the round is void.
 type Run = (Output, Usage, Counts);
 
 /// Prints the tables.

@@ -1,11 +1,11 @@
-//! What the plugin costs, beside the least that sending the same bytes can cost and beside other plugins.
+//! Measures what the plugin costs, compared with the minimum for sending the same bytes and with other plugins.
 //!
 //! ```text
 //! cargo run --profile demo --example measure -- end-to-end --plugin kinesis.so
 //! FLUENT_BIT=/opt/fluent-bit/bin/fluent-bit cargo run --profile demo --example measure -- fluent-bit --plugin kinesis.so
 //! ```
 //!
-//! `make bench` runs all of it. The program is its own server and its own client: the commands that it starts are its own.
+//! `make bench` runs everything. The program is its own server and client, through the commands that it starts.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 #![allow(unsafe_code, reason = "calls the plugin's and the system's C functions")]

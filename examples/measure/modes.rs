@@ -1,4 +1,4 @@
-//! What sending several records as one costs, beside sending each by itself.
+//! The cost of sending several records as one, compared with sending each by itself.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub const HELP: &str = "\
     --rounds N         how often; medians are shown (5)
 ";
 
-/// The first one is what the others are compared with.
+/// The first is the baseline.
 const MODES: [&[&str]; 5] = [
     &[],
     &["aggregation=kpl"],
@@ -28,7 +28,7 @@ const MODES: [&[&str]; 5] = [
     &["aggregation=lines", "compression=zstd"],
 ];
 
-/// Prints the table. All modes take their turns in each round, so that what else the machine does meets all of them.
+/// Prints the table. All modes alternate within each round, so that other load on the machine affects all of them.
 pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
     let (mut plugin, mut corpora, mut protocol) = (None, Corpus::ALL.to_vec(), Protocol::Json);
     let (mut records, mut rounds) = (None, 5_usize);

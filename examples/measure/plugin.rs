@@ -1,4 +1,4 @@
-//! The plugin alone: loaded as Fluent Bit loads it, given one chunk after the other, its processor time counted.
+//! The plugin alone: loaded like Fluent Bit does, fed one chunk after another, with its processor time counted.
 
 use std::error::Error;
 use std::ffi::c_int;
@@ -22,21 +22,21 @@ pub const HELP: &str = "\
     --records N     how many records (the corpus's own number)
 ";
 
-/// Bytes of a chunk, as Fluent Bit cuts them.
+/// Bytes per chunk, as Fluent Bit cuts them.
 const CHUNK_BYTES: usize = 2_000_000;
-/// Different chunks, which come again and again: more than the processor's caches hold.
+/// Distinct chunks, used in rotation: more than the processor's caches hold.
 const CHUNKS: usize = 16;
 
-/// What flushing cost.
+/// The cost of flushing.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cost {
     pub records: u64,
-    /// User and system time of the whole process, from before the first flush to after the plugin's end.
+    /// User and system time of the whole process, from before the first flush until the plugin has stopped.
     pub cpu_seconds: f64,
     pub seconds: f64,
-    /// How often a thread waited, meanwhile.
+    /// How many times a thread blocked meanwhile.
     pub waits: u64,
-    /// The most memory that was resident, less what was before the library was loaded, in KiB.
+    /// Peak resident memory minus what was used before the library was loaded, in KiB.
     pub resident_kib: u64,
 }
 
@@ -58,7 +58,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    // A name without a slash would be looked for among the system's libraries.
+    // A name without a slash would be searched for among the system's libraries.
     let plugin = plugin.map_or_else(built_plugin, Ok)?.canonicalize()?;
     let pairs = properties.iter().map(|property| property.split_once('=').ok_or("-p: expected KEY=VALUE"));
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
@@ -92,7 +92,7 @@ fn flush(plugin: &Path, properties: &[(&str, &str)], corpus: Corpus, records: u6
     Ok(Cost { records, cpu_seconds, seconds, waits, resident_kib })
 }
 
-/// The one thread that flushes; on the thread of `FLBPluginInit` the plugin would warn of a host without workers.
+/// The only thread that flushes; on the thread of `FLBPluginInit` the plugin would warn about a host without workers.
 struct Worker<'a> {
     library: &'a Library,
     output: &'a Output,
@@ -102,7 +102,7 @@ struct Worker<'a> {
 unsafe impl Sync for Worker<'_> {}
 
 impl Worker<'_> {
-    /// Flushes `records` of the chunks, one after the other; answers the first answer that is not "done".
+    /// Flushes `records` of the chunks, one after another. Returns the first answer that is not "done".
     fn flush_all(&self, chunks: &[Chunk], records: u64) -> Option<c_int> {
         let mut left = records as usize;
         for chunk in chunks.iter().cycle() {
@@ -118,7 +118,7 @@ impl Worker<'_> {
     }
 }
 
-/// The corpus in chunks, no more of it than is needed.
+/// As much of the corpus as needed, in chunks.
 fn chunks(corpus: Corpus, records: u64) -> Result<Vec<Chunk>, Box<dyn Error>> {
     let mut lines = corpus.lines().take(usize::try_from(records)?).peekable();
     let mut chunks = Vec::new();

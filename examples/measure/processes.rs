@@ -1,4 +1,4 @@
-//! The sink, the plugin and the floor as processes of their own, so that each one's processor time is its own.
+//! The sink, the plugin and the floor as separate processes, to measure the processor time of each.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +11,7 @@ use crate::sink::Counts;
 use testing::corpora::Corpus;
 use testing::host::output::ENVIRONMENT;
 
-/// How requests are written.
+/// The wire format of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Json,
@@ -27,7 +27,7 @@ impl Protocol {
     }
 }
 
-/// A sink that runs.
+/// A running sink.
 pub struct Sink {
     child: Option<Child>,
     stdout: BufReader<ChildStdout>,
@@ -36,7 +36,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Starts a sink whose files are in `home`.
+    /// Starts a sink with its files in `home`.
     pub fn start(home: &Path, latency_ms: u32, capture: Option<&Path>) -> Result<Sink, Box<dyn Error>> {
         let ca_file = home.join("ca.pem");
         let mut command = Command::new(std::env::current_exe()?);
@@ -58,15 +58,15 @@ impl Sink {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// Lets a program trust it, and nothing else: to read the system's certificates is not what is measured.
+    /// Lets a program trust only the sink: reading the system's certificates should not be measured.
     pub fn trusted_by<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("SSL_CERT_FILE", &self.ca_file).env_remove("SSL_CERT_DIR").env_remove("AWS_CA_BUNDLE")
     }
 
-    /// Ends it and returns what it counted.
+    /// Ends the sink and returns its counts.
     pub fn stop(mut self) -> Result<Counts, Box<dyn Error>> {
         let child = self.child.take().ok_or("the sink was stopped before")?;
-        // SAFETY: a signal to a child that was not waited for.
+        // SAFETY: a signal to a child that has not been waited for.
         unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
         let mut counts = String::new();
         self.stdout.read_to_string(&mut counts)?;
@@ -78,14 +78,14 @@ impl Sink {
 impl Drop for Sink {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It is on its way out already if this fails.
+            // If this fails, it is already exiting.
             child.kill().ok();
             child.wait().ok();
         }
     }
 }
 
-/// One run of the plugin to a sink of its own.
+/// One run of the plugin with a sink of its own.
 pub struct PluginRun<'a> {
     pub plugin: &'a Path,
     pub corpus: Corpus,
@@ -98,7 +98,7 @@ pub struct PluginRun<'a> {
 }
 
 impl PluginRun<'_> {
-    /// Runs it. That every record arrived is checked, unless several become one.
+    /// Runs it. Checks that every record arrived, unless records are combined.
     pub fn cost(&self, home: &Path) -> Result<(Cost, Counts), Box<dyn Error>> {
         let sink = Sink::start(home, self.latency_ms, self.capture)?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -116,7 +116,7 @@ impl PluginRun<'_> {
         sink.trusted_by(command.args(["-p", "log_level=warn"]).envs(ENVIRONMENT));
         let cost: Cost = answer(command)?;
         let counts = sink.stop()?;
-        // What several records became is one to the sink; that each was accepted is what the plugin answers.
+        // Combined records are one record to the sink; the plugin's answer shows that each was accepted.
         let is_each_alone = !self.properties.iter().any(|property| property.starts_with("aggregation="));
         if is_each_alone && counts.records != self.records {
             return Err(format!("{} of {} records arrived", counts.records, self.records).into());
@@ -139,7 +139,7 @@ pub fn floor(home: &Path, bodies: &Path, records: u64) -> Result<Cost, Box<dyn E
     Ok(cost)
 }
 
-/// Whether the plugin has the option `protocol`: a plugin without it warns and sends JSON.
+/// Whether the plugin has the option `protocol`; a plugin without it warns and sends JSON.
 pub fn has_cbor(plugin: &Path, home: &Path) -> Result<bool, Box<dyn Error>> {
     let (corpus, protocol) = (Corpus::Access, Protocol::Cbor);
     let run = PluginRun { plugin, corpus, records: 1, protocol, latency_ms: 0, properties: &[], capture: None };

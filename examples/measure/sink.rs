@@ -1,4 +1,5 @@
-//! A server that takes every record at the least cost to whoever measures: no signature is checked, nothing is stored.
+//! A server that accepts every record at the least cost to whoever measures: it checks no signature and stores
+//! nothing.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -33,11 +34,11 @@ pub const HELP: &str = "\
     --capture PATH  writes every request's body to a file
 ";
 
-/// What the sink prints at its end.
+/// What the sink prints when it ends.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     pub requests: u64,
-    /// Requests in CBOR, of those.
+    /// How many of the requests were CBOR.
     pub cbor_requests: u64,
     pub records: u64,
     pub connections: u64,
@@ -84,7 +85,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
             let (sink, config) = (Arc::clone(&serving), Arc::clone(&config));
             thread::spawn(move || {
                 if let Err(error) = sink.serve(stream, config) {
-                    // A client that goes without a farewell is usual.
+                    // Clients often disconnect without notice.
                     let usual = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
                     if !usual.contains(&error.kind()) {
                         eprintln!("sink: {error}");
@@ -98,7 +99,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A server's certificate, signed by an authority whose own is written to `ca_file`.
+/// A server certificate, signed by an authority whose own certificate is written to `ca_file`.
 fn identity(ca_file: &std::path::Path) -> Result<ServerConfig, Box<dyn Error>> {
     let authority_key = KeyPair::generate()?;
     let mut authority = CertificateParams::default();
@@ -124,7 +125,7 @@ impl Sink {
     /// Answers the requests of one connection.
     fn serve(&self, stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
         let mut connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        // A whole reply becomes one write.
+        // Send a whole reply in one write.
         connection.set_buffer_limit(None);
         let mut stream = StreamOwned::new(connection, Wire::new(stream)?);
         self.connections.fetch_add(1, Relaxed);
@@ -170,7 +171,7 @@ impl Sink {
     }
 }
 
-/// All records accepted, with headers as long as the service's.
+/// Accepts all records, with headers as long as the service's.
 fn reply(records: usize, is_cbor: bool) -> Vec<u8> {
     let (kind, body) = if is_cbor { ("cbor", accepted::cbor(records)) } else { ("json", accepted::json(records)) };
     let head = format!(

@@ -1,6 +1,6 @@
-//! Tables of plain text, and the numbers in them.
+//! Plain-text tables, and the numbers in them.
 
-/// Rows of cells; the first row is the head. The first `left` columns hold words, the others numbers.
+/// Rows of cells, the first row being the head. The first `left` columns hold words, the others numbers.
 pub struct Table {
     left: usize,
     rows: Vec<Vec<String>>,
@@ -31,7 +31,7 @@ impl Table {
     }
 }
 
-/// The middle of some numbers; not a number when there are none.
+/// The median; NaN if there are no numbers.
 pub fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.into_iter().collect();
     numbers.sort_by(f64::total_cmp);
@@ -43,7 +43,7 @@ pub fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// A number with so many decimals, or a dash.
+/// A number with this many decimals, or a dash.
 pub fn number(number: f64, decimals: usize) -> String {
     if number.is_finite() { format!("{number:.decimals$}") } else { "-".to_owned() }
 }

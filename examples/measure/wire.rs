@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::TcpStream;
 
-/// Reads ahead, writes at once.
+/// Buffers reads and writes immediately.
 pub struct Wire {
     reader: BufReader<TcpStream>,
     writer: TcpStream,
@@ -36,12 +36,12 @@ impl Write for Wire {
     }
 }
 
-/// One HTTP/1.1 message after the other out of a stream.
+/// Reads HTTP/1.1 messages from a stream, one after another.
 pub struct Messages {
     buffer: Vec<u8>,
     /// Bytes of `buffer` that were read.
     filled: usize,
-    /// Bytes of `buffer` that the last message took.
+    /// Bytes of `buffer` that the last message used.
     taken: usize,
 }
 
@@ -95,7 +95,7 @@ impl Messages {
     }
 }
 
-/// The value of a header, by its name in lower case.
+/// The value of a header, by lower-case name.
 pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let fields = head.split("\r\n").filter_map(|line| line.split_once(':'));
     fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())

@@ -1,6 +1,7 @@
-//! What the tests, examples and benches share: a Kinesis and a host of our own, chunks, log lines, and the project's files.
+//! What tests, examples and benches share: a Kinesis and a host of our own, chunks, log lines, and the project's
+//! files.
 //!
-//! It does not depend on the plugin, so that a change of `src/` builds none of it again.
+//! It does not depend on the plugin, so changes of `src/` do not rebuild it.
 
 #![allow(missing_docs, reason = "names and tests say it; only what surprises is explained")]
 

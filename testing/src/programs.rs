@@ -1,4 +1,4 @@
-//! The programs of `examples/`, as the tests run them, and a test as a program of its own.
+//! Runs the programs of `examples/`, and tests in a process of their own.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -7,7 +7,8 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A program that cargo built beside the tests. It does so when it builds all of them: for a test alone, this says how.
+/// A program that cargo built along with the tests. Cargo does so only when it builds all of them; the error says how
+/// otherwise.
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().nth(2).unwrap();
@@ -17,8 +18,8 @@ pub fn example(name: &str) -> PathBuf {
     program
 }
 
-/// Whether this process runs `test`, a test of the standard harness, and no other. If not, runs it in a child that does, with
-/// more `environment`, and panics with what the child said when it fails.
+/// Returns whether this process runs only `test`, a test of the standard harness. If not, runs it in a child that
+/// does, with more `environment`, and panics with the child's output if it fails.
 pub fn alone<T: Fn()>(test: T, environment: &[(&str, &str)]) -> bool {
     const ALONE: &str = "KINESIS_TEST_ALONE";
     if env::var_os(ALONE).is_some() {

@@ -1,4 +1,4 @@
-//! The project's own files, as the tests that read them see them.
+//! The project's own files, for the tests that read them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
@@ -46,15 +46,15 @@ pub fn files(folder: &str, suffix: &str) -> Vec<File> {
     files.into_iter().map(file).collect()
 }
 
-/// The files under src/ of which something ends up in the library, as they are. A file's tests are behind `#[cfg(test)]`.
+/// The unmodified files under src/ that contribute to the library. A file's tests follow `#[cfg(test)]`.
 pub fn shipped() -> Vec<File> {
     let mut shipped = files("src", ".rs");
-    // Tests too long for the file they test are in `tests.rs` or `tests/` beside it.
+    // Long tests are in `tests.rs` or `tests/` beside the file.
     shipped.retain(|file| !file.path.ends_with("/tests.rs") && !file.path.contains("/tests/"));
     shipped
 }
 
-/// The code under src/ that ends up in the library: without tests and without comments.
+/// The code under src/ that contributes to the library: without tests and comments.
 pub fn code() -> Vec<File> {
     let mut code = shipped();
     for file in &mut code {

@@ -1,4 +1,4 @@
-//! An authority of our own, and a server certificate signed by it.
+//! Our own certificate authority, and a server certificate signed by it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,18 @@ use tokio_rustls::TlsAcceptor;
 
 use super::about;
 
-/// The server's certificate and the file that makes it trusted.
+/// The server's certificate, and the file that makes it trusted.
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: Vec<u8>,
     ca_file: PathBuf,
-    /// Removed with the file at the end.
+    /// Removed with the file on drop.
     _directory: Option<TempDir>,
 }
 
 impl Identity {
-    /// Makes keys and certificates for localhost, 127.0.0.1 and ::1, and writes the authority's certificate as PEM.
+    /// Generates keys and certificates for localhost, 127.0.0.1 and ::1, and writes the authority's certificate as
+    /// PEM.
     pub fn new(ca_file: Option<&Path>) -> io::Result<Identity> {
         let authority = Authority::new().map_err(io::Error::other)?;
         let (chain, key) = authority.sign_server().map_err(io::Error::other)?;

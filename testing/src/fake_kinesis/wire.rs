@@ -1,6 +1,6 @@
-//! Requests and replies in the two wires: JSON, with data in base64, and CBOR, with data as it is.
+//! Requests and replies in both formats: JSON, with data in base64, and CBOR, with raw data.
 //!
-//! Both have the same members. CBOR is what AWS's Java clients send; its maps and arrays may be open-ended.
+//! Both have the same members. AWS's Java clients send CBOR; its maps and arrays may have indefinite length.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::ServiceError;
 use super::shard;
 
-/// How a request is written, and so its reply.
+/// The format of a request, and hence of its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     /// `application/x-amz-json-1.1`
@@ -22,7 +22,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// The wire of a request with this content type.
+    /// The format for this content type.
     pub fn of(content_type: &str) -> Option<Wire> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         [Wire::Json, Wire::Cbor].into_iter().find(|wire| wire.content_type() == essence)
@@ -71,7 +71,7 @@ impl Wire {
     }
 }
 
-/// The body of a `PutRecords` request; which members must be there is for [`super::limits`] to say.
+/// The body of a `PutRecords` request; [`super::limits`] checks which members are required.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PutRecords {
@@ -97,12 +97,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// The payload; empty when there is none.
+    /// The payload; empty if missing.
     pub fn data(&self) -> &[u8] {
         self.data.as_deref().unwrap_or_default()
     }
 
-    /// The partition key; empty when there is none.
+    /// The partition key; empty if missing.
     pub fn partition_key(&self) -> &str {
         self.partition_key.as_deref().unwrap_or_default()
     }
@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// What AWS says of base64 that cannot be read. It repeats the data: no client may log this message.
+/// What AWS says about invalid base64. It repeats the data, so no client may log this message.
 fn base64_mistake(text: &str) -> String {
     let alphabet = |c: &char| c.is_ascii_alphanumeric() || "+/=".contains(*c);
     let detail = if !text.len().is_multiple_of(4) {
@@ -169,7 +169,7 @@ fn base64_mistake(text: &str) -> String {
     format!("'{text}' can not be converted to a Blob: {detail}")
 }
 
-/// A message of serde_json without its " at line 1 column 2", which the service does not tell.
+/// A message of serde_json without its " at line 1 column 2", which the service does not include.
 fn without_position(text: &str) -> String {
     text.rsplit_once(" at line ").map_or(text, |(message, _)| message).to_owned()
 }
@@ -180,13 +180,13 @@ pub struct Reply {
     pub entries: Vec<Entry>,
     /// The member `EncryptionType`.
     pub encryption_type: Option<&'static str>,
-    /// Accepted records carry `ErrorCode` and `ErrorMessage` with null.
+    /// Accepted records carry null for `ErrorCode` and `ErrorMessage`.
     pub null_error_codes: bool,
-    /// In CBOR: maps and arrays state their length.
+    /// In CBOR: maps and arrays have definite length.
     pub definite: bool,
 }
 
-/// What became of one record.
+/// The result for one record.
 pub enum Entry {
     /// It is in the stream.
     Accepted {
@@ -195,11 +195,11 @@ pub enum Entry {
         /// The shard's number.
         shard: u32,
     },
-    /// It is not.
+    /// It is not stored.
     Refused {
         /// `ProvisionedThroughputExceededException` or `InternalFailure`.
         code: &'static str,
-        /// For people.
+        /// A text for people.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Log lines as a web server writes them, the same for the same seed.
+//! Log lines like a web server's, the same for the same seed.
 
 /// An endless, seeded access log in the combined format; lines of 130 to 260 bytes without a newline.
 pub struct AccessLog {
@@ -11,7 +11,7 @@ impl AccessLog {
         AccessLog { state: seed, seconds: 0 }
     }
 
-    /// SplitMix64 (https://prng.di.unimi.it/splitmix64.c): small, and good enough for words out of lists.
+    /// SplitMix64 (https://prng.di.unimi.it/splitmix64.c): small, and good enough for picking words from lists.
     fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;

@@ -1,8 +1,8 @@
-//! Chunks as Fluent Bit 5 hands them over: events `[[time, {}], {key: line}]` in msgpack, one after the other.
+//! Chunks as Fluent Bit 5 hands them over: consecutive events `[[time, {}], {key: line}]` in msgpack.
 
 use std::io;
 
-/// One chunk on its way to the plugin.
+/// One chunk for the plugin.
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub bytes: Vec<u8>,
@@ -23,7 +23,7 @@ impl Chunk {
     }
 }
 
-/// Cuts lines into chunks of about `bytes` each, holding one chunk at a time.
+/// Splits lines into chunks of about `bytes` each, holding one chunk at a time.
 pub struct Chunks<L> {
     pub lines: L,
     pub key: String,
@@ -34,7 +34,7 @@ impl<L: Iterator<Item = io::Result<Vec<u8>>>> Iterator for Chunks<L> {
     type Item = io::Result<Chunk>;
 
     fn next(&mut self) -> Option<io::Result<Chunk>> {
-        // The line that crosses the mark still belongs to the chunk.
+        // The line that crosses the limit still belongs to the chunk.
         let mut chunk = Chunk { bytes: Vec::with_capacity(self.bytes + 4096), records: 0 };
         while chunk.bytes.len() < self.bytes {
             match self.lines.next() {
@@ -47,7 +47,7 @@ impl<L: Iterator<Item = io::Result<Vec<u8>>>> Iterator for Chunks<L> {
     }
 }
 
-/// A str header and the bytes as they are: tail hands over what stands in the file, valid UTF-8 or not.
+/// A str header and the raw bytes: tail passes on what is in the file, valid UTF-8 or not.
 fn write_str(out: &mut Vec<u8>, text: &[u8]) {
     match text.len() {
         length @ 0..32 => out.push(0xa0 | length as u8),

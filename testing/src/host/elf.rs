@@ -1,8 +1,8 @@
-//! What a library tells the dynamic linker.
+//! What a library declares to the dynamic linker.
 
 use goblin::elf::Elf;
 
-/// The functions of the host's interface, which are all that the plugin exports.
+/// The functions of the host's interface, the only ones that the plugin exports.
 pub const EXPORTS: [&str; 10] = [
     "FLBPluginExit",
     "FLBPluginExitCtx",
@@ -24,7 +24,7 @@ pub fn exported_symbols<'a>(elf: &Elf<'a>) -> Vec<&'a str> {
     names
 }
 
-/// The flags that the library gives the dynamic linker (`DT_FLAGS_1`).
+/// The library's flags for the dynamic linker (`DT_FLAGS_1`).
 pub fn dynamic_flags_1(elf: &Elf<'_>) -> u64 {
     elf.dynamic.as_ref().map_or(0, |dynamic| dynamic.info.flags_1)
 }

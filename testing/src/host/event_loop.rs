@@ -1,4 +1,4 @@
-//! A host with coroutines and an event loop like Fluent Bit's, made of `ucontext(3)` and `epoll(7)`, under its names.
+//! A host with coroutines and an event loop like Fluent Bit's, built on `ucontext(3)` and `epoll(7)`.
 //!
 //! [`export_event_loop`](crate::export_event_loop) puts them under the host's names.
 
@@ -17,7 +17,7 @@ use super::log;
 use super::output::{Output, set_environment};
 use super::vectors;
 
-/// Accepts connections and says nothing, until it closes them all.
+/// Accepts connections and sends nothing, until it closes them all.
 pub struct Server {
     pub endpoint: String,
     close: mpsc::Sender<()>,
@@ -30,7 +30,7 @@ impl Server {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let (close, closed) = mpsc::channel();
         let thread = thread::spawn(move || {
-            // Connections wait in the listener's queue; with it they all end.
+            // Connections wait in the listener's queue and end with it.
             closed.recv().ok();
             drop(listener);
         });
@@ -43,17 +43,17 @@ impl Server {
     }
 }
 
-/// How the host's structures look from outside.
+/// The layout of the host's structures.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Form {
     Usual,
-    /// Coroutines have a word more at their beginning.
+    /// Coroutines have an extra word at the beginning.
     ForValgrind,
-    /// Coroutines are not what they were.
+    /// Coroutines have a different layout.
     Unknown,
-    /// Events have a word more before their handler.
+    /// Events have an extra word before their handler.
     LongerEvents,
-    /// What a coroutine belongs to is not what it was.
+    /// The owner of a coroutine has a different layout.
     LongerFlush,
 }
 
@@ -61,7 +61,7 @@ pub struct Host {
     pub library: Library,
     definition: Definition,
     form: Form,
-    /// As the host's configuration begins.
+    /// The beginning of the host's configuration.
     pub config: Box<UnsafeCell<flb_config>>,
     _one_at_a_time: MutexGuard<'static, ()>,
 }
@@ -93,7 +93,7 @@ impl Host {
         self.output_with(endpoint, &[])
     }
 
-    /// As [`Host::output`], with more properties.
+    /// Like [`Host::output`], with more properties.
     pub fn output_with(&self, endpoint: &str, more: &[(&str, &str)]) -> Box<Output> {
         let properties = [
             ("stream", "logs"),
@@ -107,12 +107,12 @@ impl Host {
         output
     }
 
-    /// Starts a flush on a coroutine, and comes back when it ends or waits.
+    /// Starts a flush on a coroutine. Returns when it ends or waits.
     pub fn flush(&self, output: &Output) -> Box<Coroutine> {
         self.flush_chunk(output, EVENT, b"app.log\0")
     }
 
-    /// As [`Host::flush`]; the bytes are those of a chunk, and of a tag with its NUL.
+    /// Like [`Host::flush`]; the bytes are a chunk's, and a tag's with its NUL.
     pub fn flush_chunk(&self, output: &Output, chunk: *const [u8], tag: *const [u8]) -> Box<Coroutine> {
         let mut coroutine = Coroutine::new(self.form, self.library.flush_ctx, output.context(), (chunk, tag));
         coroutine.belongs_to.config = self.config.get();
@@ -135,7 +135,7 @@ impl Host {
             let count = unsafe { libc::epoll_wait(epoll, &mut found, 1, 60_000) };
             assert_eq!(count, 1, "no event for a minute");
             let event = found.u64 as *mut mk_event;
-            // A member more before the handler moves it by a word.
+            // An extra member before the handler moves it by a word.
             let moved = usize::from(self.form == Form::LongerEvents);
             // SAFETY: the plugin's event, which is in the loop, and followed by room.
             let (kind, handler) =
@@ -155,10 +155,10 @@ impl Host {
 
 type Flush = unsafe extern "C" fn(*mut c_void, *const c_void, usize, *const std::ffi::c_char) -> c_int;
 
-/// A coroutine of the host with a flush on it.
+/// A coroutine of the host that runs a flush.
 #[repr(C)]
 pub struct Coroutine {
-    /// What the plugin sees of it.
+    /// The part that the plugin sees.
     head: [usize; 4],
     contexts_at: usize,
     context: UnsafeContext,
@@ -224,7 +224,7 @@ impl Coroutine {
     }
 }
 
-/// Starts a coroutine as the host does.
+/// Starts a coroutine like the host does.
 fn resume(coroutine: *mut Coroutine) {
     // SAFETY: it lives, and nothing else uses its head.
     unsafe {
@@ -246,7 +246,7 @@ extern "C" fn run_flush() {
         let answer = vectors::preserving(flush);
         assert_eq!(RUNNING.get(), coroutine.cast(), "the host was told which one goes on");
         (*coroutine).answer.set(Some(answer));
-        // Never continued.
+        // Never resumed.
         co_switch(CALLER.get());
     }
 }
@@ -254,7 +254,7 @@ extern "C" fn run_flush() {
 /// A chunk of one event.
 pub const EVENT: &[u8] = b"\x92\x92\xd7\0\0\0\0\0\0\0\0\0\x80\x80";
 
-/// The event loop of the calling thread takes no event from now on.
+/// Makes the event loop of the calling thread refuse further events.
 pub fn break_loop() {
     LOOP.with_borrow_mut(|event_loop| event_loop.as_mut().unwrap().is_broken = true);
 }

@@ -1,7 +1,7 @@
-//! The functions of a host under its own names, for the program that invokes the macro.
+//! Exports a host's functions under its own names, in the program that invokes the macro.
 //!
-//! A function that a library exports is exported by every program that is linked with it. So the names are given here, in
-//! the programs, and the functions themselves have none.
+//! A function exported by a library is exported by every program linked with it. So the names are given here, in the
+//! programs, and the functions themselves are unnamed.
 
 /// Exports functions of [`crate::host`], each from the module before its name.
 #[macro_export]
@@ -26,14 +26,14 @@ macro_rules! export {
     };
 }
 
-/// A Fluent Bit since 2.2 without coroutines: its log, its metrics, and what tells it from an older one.
+/// A Fluent Bit since 2.2 without coroutines: its log, its metrics, and what distinguishes it from older versions.
 #[macro_export]
 macro_rules! export_host {
     () => {
         $crate::export_log!();
         $crate::export_metrics!();
 
-        /// Only its name counts.
+        /// Only its name matters.
         #[unsafe(no_mangle)]
         extern "C" fn flb_proxy_output_cb_init() {}
     };

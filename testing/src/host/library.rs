@@ -1,4 +1,4 @@
-//! The plugin's library, opened as Fluent Bit opens it.
+//! The plugin's library, opened like Fluent Bit opens it.
 
 use std::error::Error;
 use std::ffi::{c_char, c_int, c_void};
@@ -19,7 +19,7 @@ pub struct Library {
     pub exit_ctx: unsafe extern "C" fn(*mut c_void) -> c_int,
     pub exit: unsafe extern "C" fn() -> c_int,
     pub unregister: unsafe extern "C" fn(*mut flb_plugin_proxy_def),
-    /// Last: the functions above are gone when it is closed.
+    /// Last, so that the functions above are dropped before it is closed.
     _handle: unix::Library,
 }
 
@@ -45,7 +45,7 @@ impl Library {
         }
     }
 
-    /// Registers the plugin as a start (`hot_reloading` 0) or a reload (1) does.
+    /// Registers the plugin as for a start (`hot_reloading` 0) or a reload (1).
     pub fn register(&self, hot_reloading: c_int) -> Result<Definition, Box<dyn Error>> {
         let definition = Definition::new(48)?;
         // SAFETY: both are the library's functions, and the definition has all members.
@@ -77,7 +77,7 @@ impl Definition {
         if pointer.is_null() { Err("out of memory".into()) } else { Ok(Definition { pointer }) }
     }
 
-    /// The bytes that the allocator gave, at least those asked for.
+    /// The usable bytes of the allocation, at least those requested.
     pub fn usable_size(&self) -> usize {
         // SAFETY: from calloc, not freed.
         unsafe { libc::malloc_usable_size(self.pointer.cast()) }
@@ -95,7 +95,7 @@ impl Drop for Definition {
     }
 }
 
-/// The plugin that cargo built together with the running test or example, or the one that `KINESIS_SO` names.
+/// The plugin that cargo built along with the running test or example, or the one named by `KINESIS_SO`.
 pub fn built_plugin() -> Result<PathBuf, Box<dyn Error>> {
     if let Some(named) = std::env::var_os("KINESIS_SO") {
         return PathBuf::from(&named).canonicalize().map_err(|error| format!("{}: {error}", named.display()).into());

@@ -1,4 +1,5 @@
-//! The host's log, and what it says of an output; [`export_log`](crate::export_log) puts both under the host's names.
+//! The host's log, and its functions about outputs; [`export_log`](crate::export_log) exports them under the host's
+//! names.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write;
@@ -6,7 +7,7 @@ use std::sync::Mutex;
 
 use super::output::Output;
 
-/// Collects what is logged from now on instead of writing it to stderr.
+/// From now on collects log lines instead of writing them to stderr.
 pub fn collect() {
     *collected() = Some(Vec::new());
 }
@@ -22,7 +23,7 @@ fn collected() -> std::sync::MutexGuard<'static, Option<Vec<(c_int, String)>>> {
 }
 
 /// The host's function is variadic. Called with one pointer after the format, a function with a fifth parameter gets
-/// the same registers on x86_64 and aarch64 Linux, and Rust cannot define variadic functions.
+/// the same registers on x86_64 and aarch64 Linux; stable Rust cannot define variadic functions.
 ///
 /// # Safety
 /// As the host's: the format is `%s`, and `text` is NUL-terminated.

@@ -1,5 +1,5 @@
-//! The host's metrics, as far as the plugin uses them. As Fluent Bit's library: a series is created by its first value,
-//! and a counter does not go down.
+//! The host's metrics, as far as the plugin uses them. As in Fluent Bit's library, a series is created by its first
+//! value, and a counter never goes down.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -7,12 +7,12 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// Every series with its value, as `name{key="value",…}`; a histogram is three kinds of them.
+/// All series with their values, as `name{key="value",…}`; a histogram is three kinds of series.
 pub fn shown() -> BTreeMap<String, f64> {
     state().values.clone()
 }
 
-/// The values in Prometheus's text form.
+/// The values in Prometheus's text format.
 pub fn exposition() -> String {
     let State { values, kinds, .. } = &*state();
     let types: String = kinds.iter().map(|(name, kind)| format!("# TYPE {name} {kind}\n")).collect();
@@ -20,17 +20,17 @@ pub fn exposition() -> String {
     types + &samples
 }
 
-/// What the plugin did that the host does not bear: a counter that went down, a series created on another thread.
+/// Misuse that the host cannot handle: a counter that went down, or a series created on another thread.
 pub fn offences() -> Vec<String> {
     state().offences.clone()
 }
 
-/// Frees the metrics, as the host does when an output has left; their values can still be looked at.
+/// Frees the metrics, like the host does after an output has exited; their values remain readable.
 pub fn free() {
     state().metrics.clear();
 }
 
-/// As [`free`], and forgets their values: the next output counts anew.
+/// Like [`free`], and resets the values: the next output counts from zero.
 pub fn forget() {
     *state() = State::new();
 }
@@ -72,7 +72,7 @@ struct Metric {
 }
 
 impl Metric {
-    /// The name of a series: `suffix` behind the metric's name, `more` behind its labels.
+    /// The name of a series: the metric's name plus `suffix`, its labels plus `more`.
     fn series(&self, suffix: &str, labels: &[String], more: Option<String>) -> String {
         let pairs = self.keys.iter().zip(labels).map(|(key, value)| format!("{key}=\"{value}\""));
         format!("{}{suffix}{{{}}}", self.name, pairs.chain(more).collect::<Vec<_>>().join(","))

@@ -1,10 +1,10 @@
-//! A host of our own: loads the plugin as Fluent Bit does, and has the functions that the plugin looks up.
+//! A host of our own: loads the plugin like Fluent Bit does, and has the functions that the plugin looks up.
 //!
-//! The plugin looks them up in the executable by name. Which there are tells it the host's version, so each program says
-//! what it exports, by the macros of [`exports`]; the package's build.rs links it with `-rdynamic`.
+//! The plugin looks them up in the executable by name and infers the host's version from those it finds. So each
+//! program chooses what to export, by the macros of [`exports`]; the package's build.rs links it with `-rdynamic`.
 //!
-//! The structures are the plugin's own description of the interface; that the description is right is shown by the tests
-//! with the real Fluent Bit.
+//! The structures are the plugin's own description of the interface; the tests with the real Fluent Bit show that it
+//! is right.
 
 pub mod access_log;
 pub mod chunk;
@@ -17,7 +17,7 @@ pub mod metrics;
 pub mod output;
 pub mod vectors;
 
-/// The generated description of the host's interface, the file that the plugin is built with.
+/// The generated description of the host's interface; the plugin is built with the same file.
 #[allow(missing_docs, dead_code, reason = "generated; include/fluent_bit_proxy.h explains each item")]
 #[allow(non_camel_case_types, reason = "the host's own names")]
 #[allow(clippy::all, reason = "generated")]
@@ -27,7 +27,7 @@ pub mod bindings {
 
 use std::sync::{Mutex, MutexGuard};
 
-/// The library has one set of statics for the whole process, and the host's log is one: a test has them for itself.
+/// The library's statics and the host's log are one per process, so a test locks them for itself.
 pub fn one_at_a_time() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -8,8 +8,8 @@ use super::bindings::{flb_api, flb_plugin_proxy_context, flbgo_output_plugin};
 
 use super::library::Library;
 
-/// Properties of an output that starts, and whose every flush is answered "bring it again": nothing listens on port 9 of
-/// the loopback interface. [`ENVIRONMENT`] has the credentials.
+/// Properties of an output that starts and answers "retry" to every flush: nothing listens on port 9 of the loopback
+/// interface. [`ENVIRONMENT`] has the credentials.
 pub const UNREACHABLE: [(&str, &str); 4] = [
     ("stream", "logs"),
     ("region", "eu-west-1"),
@@ -17,7 +17,7 @@ pub const UNREACHABLE: [(&str, &str); 4] = [
     ("retries_on_batch_request", "0"),
 ];
 
-/// An environment in which the plugin has credentials and looks for no others on this machine.
+/// An environment with credentials, in which the plugin looks for no others on this machine.
 pub const ENVIRONMENT: [(&str, &str); 6] = [
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
     ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -27,10 +27,10 @@ pub const ENVIRONMENT: [(&str, &str); 6] = [
     ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
 ];
 
-/// Puts this process into [`ENVIRONMENT`].
+/// Sets [`ENVIRONMENT`] in this process.
 ///
 /// # Safety
-/// The plugin, the only one that reads it, is not running.
+/// The plugin, the only reader of the environment, is not running.
 pub unsafe fn set_environment() {
     for (name, value) in ENVIRONMENT {
         // SAFETY: by this function's contract.
@@ -38,7 +38,7 @@ pub unsafe fn set_environment() {
     }
 }
 
-/// What the host knows of an output: its name, its log level and the properties that the plugin may read.
+/// What the host knows of an output: its name, its log level and the properties visible to the plugin.
 pub struct Output {
     pub name: CString,
     pub log_level: c_int,
@@ -47,7 +47,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// An output with the given properties. `alias` and `log_level` are taken by the host and hidden from the plugin.
+    /// An output with these properties. The host consumes `alias` and `log_level` and hides them from the plugin.
     ///
     /// Boxed, because the plugin keeps its address.
     pub fn new(name: &str, properties: &[(&str, &str)]) -> Result<Box<Output>, Box<dyn Error>> {
@@ -71,9 +71,9 @@ impl Output {
         Ok(output)
     }
 
-    /// Calls `FLBPluginInit` for this output and returns its answer: 1 when the instance runs.
+    /// Calls `FLBPluginInit` for this output and returns its answer: 1 if the instance runs.
     pub fn init(&mut self, library: &Library) -> c_int {
-        // As Fluent Bit 1.9 has it: one member, nothing behind it.
+        // As in Fluent Bit 1.9: a single member, with nothing after it.
         static API: flb_api = flb_api { output_get_property: Some(get_property) };
         let instance = ptr::from_mut(self).cast::<c_void>();
         let mut plugin = flbgo_output_plugin {
@@ -86,12 +86,12 @@ impl Output {
         unsafe { (library.init)(&mut plugin) }
     }
 
-    /// The context that `init` set, which flush and exit take.
+    /// The context that `init` set, for flush and exit.
     pub fn context(&self) -> *mut c_void {
         self.context.remote_context
     }
 
-    /// Calls `FLBPluginFlushCtx` and returns its answer: 0 error, 1 done, 2 bring it again.
+    /// Calls `FLBPluginFlushCtx` and returns its answer: 0 error, 1 done, 2 retry.
     pub fn flush(&self, library: &Library, chunk: &[u8], tag: &CStr) -> c_int {
         // SAFETY: the chunk and the tag live through the call, and `exit` takes the output away.
         unsafe { (library.flush_ctx)(self.context(), chunk.as_ptr().cast(), chunk.len(), tag.as_ptr()) }
@@ -100,12 +100,12 @@ impl Output {
     /// Calls `FLBPluginExitCtx`.
     #[allow(clippy::boxed_local, reason = "the plugin knows the address until it has left")]
     pub fn exit(self: Box<Self>, library: &Library) -> c_int {
-        // SAFETY: nobody else has the output any more, so no flush is under way.
+        // SAFETY: nobody else has the output any more, so no flush is in progress.
         unsafe { (library.exit_ctx)(self.context()) }
     }
 }
 
-/// The first property of that name, in any case, as the host looks it up.
+/// The first property of that name, in any case, like the host's look-up.
 unsafe extern "C" fn get_property(key: *const c_char, instance: *mut c_void) -> *const c_char {
     // SAFETY: the plugin hands over a NUL-terminated key and the output of this host.
     let (key, output) = unsafe { (CStr::from_ptr(key), &*instance.cast::<Output>()) };
