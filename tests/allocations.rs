@@ -23,8 +23,8 @@ use testing::property;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    /// Bytes that are allocated now, from a number on that is far from zero, because a thread frees what others made; and
-    /// the most that ever were.
+    /// Bytes allocated now, counted from far above zero because a thread may free what others allocated; and the
+    /// peak.
     static LIVE: Cell<usize> = const { Cell::new(1 << 40) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
 }
@@ -44,7 +44,7 @@ fn freed(bytes: usize) {
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         allocated(layout.size());
@@ -73,7 +73,7 @@ fn config(options: &[(&str, &str)]) -> Config {
     Config::parse(&property(options)).unwrap()
 }
 
-/// Allocations while a thousand records are made, after the first ones have sized the buffers.
+/// Allocations while a thousand records are encoded, after the first ones have sized the buffers.
 fn allocations(options: &[(&str, &str)]) -> usize {
     let config = config(options);
     let event = serde_json::json!({
@@ -85,7 +85,7 @@ fn allocations(options: &[(&str, &str)]) -> usize {
     let mut encoder = Encoder::new(&config.requests.record, b"app");
     let mut random = SmallRng::seed_from_u64(1);
     let (mut key, mut data) = (Key::default(), Vec::new());
-    // Fractions of one second: the second's text is made once.
+    // Fractions of one second: the text of the second is made once.
     let mut encode = |nanoseconds| {
         let event = Event { time: EventTime { seconds: 1_600_000_000, nanoseconds }, body: &body };
         data.clear();
@@ -208,7 +208,7 @@ fn a_small_request_in_flight_holds_a_small_body() {
         let (held, due) = in_flight(options, &[&large], usize::MAX);
         assert!(held < due, "{options:?}: {held} bytes, {due} allowed");
     }
-    // Behind requests of half a megabyte, whose bodies they are written over; so much is kept for that.
+    // After requests of half a megabyte whose memory they reuse; that much may be kept.
     const SPARE: usize = 1 << 20;
     let large = chunk(500, 4000);
     let small = [small.as_slice(); 64];
@@ -219,7 +219,7 @@ fn a_small_request_in_flight_holds_a_small_body() {
     }
 }
 
-/// The JSON of a hostile event, and the most memory beside it that making it took, as a multiple of the event.
+/// The JSON of a hostile event, and the peak extra memory for encoding it, as a multiple of the event.
 fn cost(event: &[u8]) -> f64 {
     let mut out = Vec::with_capacity(8 << 20);
     let before = LIVE.get();

@@ -1,7 +1,7 @@
-//! A program of its own, because it exports less than other hosts: it is a Fluent Bit up to 2.1.7.
+//! A program of its own, because it exports less than other hosts: it plays a Fluent Bit up to 2.1.7.
 //!
-//! Such a host, and so each aws-for-fluent-bit 2.x, frees chunks while flushes have them: it ends its inputs before its
-//! outputs.
+//! Such a host, and hence each aws-for-fluent-bit 2.x, frees chunks while flushes are using them: it ends its inputs
+//! before its outputs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 #![allow(unsafe_code, reason = "plays the C side of the boundary")]
@@ -16,7 +16,7 @@ testing::export_log!();
 testing::export_metrics!();
 testing::export_event_loop!();
 
-/// More than fly at first, so that some are not yet read.
+/// More than start at first, so that some are not yet read.
 const FLUSHES: usize = 20;
 
 #[test]
@@ -33,7 +33,7 @@ fn a_chunk_that_is_freed_while_it_is_in_use_is_not_read_any_more() {
     host.stop();
 }
 
-/// Without workers these versions free the chunks, end the output, and never continue the flushes.
+/// Without workers, these versions free the chunks, end the output, and never resume the flushes.
 #[test]
 fn an_output_that_ends_after_its_chunks_are_freed_does_not_read_them() {
     let host = Host::start(Form::Usual);
@@ -59,22 +59,22 @@ fn flushes(host: &Host, output: &Output) -> (Vec<Pages>, Vec<Box<Coroutine>>) {
     (chunks.into_iter().flatten().collect(), flushes)
 }
 
-/// Memory whose every use ends the process once it is freed.
+/// Memory whose use after it is freed kills the process.
 struct Pages(*const [u8]);
 
 impl Pages {
     fn new(bytes: &[u8]) -> Pages {
         let (read, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: new memory, wherever there is room.
+        // SAFETY: new memory at any free address.
         let pages = unsafe { libc::mmap(ptr::null_mut(), bytes.len(), read, private, -1, 0) };
         assert_ne!(pages, libc::MAP_FAILED);
-        // SAFETY: as long as that.
+        // SAFETY: mapped with that length.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), pages.cast(), bytes.len()) };
         Pages(ptr::slice_from_raw_parts(pages.cast(), bytes.len()))
     }
 
     fn free(self) {
-        // SAFETY: mapped above; what still uses it is to be found out.
+        // SAFETY: mapped above; the test is to find out whether something still uses it.
         assert_eq!(unsafe { libc::munmap(self.0.cast_mut().cast(), self.0.len()) }, 0);
     }
 }

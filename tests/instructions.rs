@@ -1,8 +1,8 @@
-//! A program of its own, because what else is in a program changes how the hot path is compiled, and so what is counted: a
-//! record takes no more instructions than it did, in numbers that no other program on the machine disturbs.
+//! A record takes no more instructions than it used to, counted so that nothing else on the machine interferes.
 //!
-//! `cargo test --profile demo --test instructions -- --nocapture` prints them. This program is also the one that callgrind
-//! counts in; it does the same work N times and 2 N times, so that starting up cancels out.
+//! A program of its own, because other code in it would change how the hot path is compiled, and thus the counts.
+//! `cargo test --profile demo --test instructions -- --nocapture` prints them. Callgrind counts in this same program,
+//! which does the work N and 2 N times, so that startup cancels out.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "is a program as well")]
 
@@ -22,13 +22,13 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use testing::corpora::Corpus;
 
-/// Most instructions per record on x86_64 with AVX2: a tenth more than it took when the number was written down. A change
-/// that makes it cheaper lowers the number.
+/// Most instructions per record on x86_64 with AVX2: 10 % above the count when the limit was set. Lower the limit
+/// after an improvement.
 const BUDGET: [(Work, u64); 3] = [
-    // From msgpack to the body of a request.
+    // From msgpack to a request body.
     (Work::Pack(Corpus::Access), 1_600),
     (Work::Pack(Corpus::Nested), 7_740),
-    // Out of a reply to 500 that were all accepted.
+    // Reading a reply that accepts all of 500 records.
     (Work::Read, 112),
 ];
 
@@ -54,7 +54,7 @@ impl Work {
     }
 }
 
-/// Records of one pass over the work.
+/// Records in one pass.
 const RECORDS: usize = 2000;
 const AS_PROGRAM: &str = "KINESIS_TEST_WORK";
 
@@ -90,7 +90,7 @@ fn lengths() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Why nothing can be counted here.
+/// Why counting is not possible here, if so.
 fn why_not() -> Option<String> {
     if cfg!(debug_assertions) {
         return Some("not optimized: cargo test --profile demo --test instructions".to_owned());
@@ -113,7 +113,7 @@ fn within(work: Work, budget: u64) -> Result<(), Failed> {
     }
 }
 
-/// How many instructions this program takes for so many passes.
+/// The number of instructions of this program for this many passes.
 fn instructions(work: Work, passes: u32) -> Result<u64, Failed> {
     let counted = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -135,7 +135,7 @@ fn do_work(work: &str) -> Result<(), Box<dyn Error>> {
     if name == Work::Read.name() { read(passes) } else { pack(Corpus::named(name)?, passes) }
 }
 
-/// Makes requests of a chunk of [`RECORDS`], so many times.
+/// Packs a chunk of [`RECORDS`] this many times.
 fn pack(corpus: Corpus, passes: u32) -> Result<(), Box<dyn Error>> {
     let mut chunk = Vec::new();
     for line in corpus.lines().take(RECORDS) {
@@ -156,7 +156,7 @@ fn pack(corpus: Corpus, passes: u32) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Reads replies to [`RECORDS`], so many times.
+/// Reads replies to [`RECORDS`] this many times.
 fn read(passes: u32) -> Result<(), Box<dyn Error>> {
     const REPLY: usize = 500;
     let body = Bytes::from(testing::accepted::json(REPLY));

@@ -1,5 +1,5 @@
-//! A program of its own, because it exports what no other host does: it is a Fluent Bit newer than those that were looked
-//! at. Its structures are not touched.
+//! A program of its own, because it exports what no other host does: it plays a Fluent Bit newer than all known
+//! versions. The plugin does not touch its structures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 #![allow(unsafe_code, reason = "exports C functions as the host does")]

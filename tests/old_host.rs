@@ -1,5 +1,5 @@
-//! A program of its own, because it must not export what other hosts do: it is Fluent Bit 1.9, without
-//! `flb_output_log_check`. There the level of the `[SERVICE]` section counts.
+//! A program of its own, because it must not export what other hosts do: it plays Fluent Bit 1.9, without
+//! `flb_output_log_check`. There, the level of the `[SERVICE]` section applies.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(unsafe_code, reason = "exports C functions as the host does")]
@@ -40,7 +40,7 @@ const NOT_A_WORKER: c_int = -1;
 /// The levels of the lines so far.
 static LEVELS: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
 
-/// As in the other host, not variadic, which is the same for one pointer.
+/// Not variadic, as in the other host; for one pointer that makes no difference.
 ///
 /// # Safety
 /// `text` is NUL-terminated.

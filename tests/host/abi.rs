@@ -1,6 +1,6 @@
-//! The plugin as Fluent Bit meets it: the built library, opened with `dlopen`, called through its exports.
+//! The plugin as Fluent Bit sees it: the built library, opened with `dlopen` and called through its exports.
 //!
-//! Nothing listens where the instances deliver to, so a flush answers "bring it again".
+//! Nothing listens at the instances' endpoint, so a flush answers "retry".
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -17,14 +17,14 @@ use testing::host::log;
 use testing::host::one_at_a_time;
 use testing::host::output::{Output, UNREACHABLE, set_environment};
 
-/// The library has one set of statics for the whole process, and the log is one: a test has them for itself.
+/// The library's statics and the log are one per process, so a test locks them for itself.
 struct Host {
     library: Library,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Host {
-    /// Calls `FLBPluginFlush`, which finds the output by itself; an error when there is none or more than one.
+    /// Calls `FLBPluginFlush`, which finds the output itself; an error if there is none or more than one.
     fn flush_the_only_output(&self) -> c_int {
         let chunk = chunk();
         // SAFETY: chunk and tag live through the call.
@@ -94,16 +94,17 @@ fn the_host_is_told_every_option_by_each_of_its_names() {
     host.library.unregister(definition);
 }
 
-/// A write to `config_map` would run over the end of the definition of Fluent Bit up to 5.1.0, into its heap.
+/// Regression: a write to `config_map` would run past the end of the definition of Fluent Bit up to 5.1.0, into its
+/// heap.
 #[test]
 fn a_shorter_definition_of_an_older_host_is_not_written_past() {
     let host = host();
     for size in [32, 40] {
-        // The allocator may give a leftover that is longer; of several blocks one is as short as asked for.
+        // The allocator may return a longer leftover; of several blocks, one is as short as requested.
         let definitions = [(); 100].map(|()| Definition::new(size).unwrap());
         let definition = definitions.into_iter().find(|definition| definition.usable_size() < 48).unwrap();
         let bytes = definition.pointer().cast::<u8>();
-        // SAFETY: the allocator says that so many bytes are usable.
+        // SAFETY: the allocator says that these bytes are usable.
         let usable = unsafe {
             bytes.write_bytes(0xaa, definition.usable_size());
             assert_eq!((host.library.register)(bytes.cast()), 0);
@@ -187,7 +188,7 @@ fn missing_pointers_and_empty_chunks_are_an_error_with_one_line() {
         ("a negative length", context, data, usize::MAX, TAG.as_ptr()),
     ];
     for (what, context, data, length, tag) in cases {
-        // SAFETY: what is passed is NULL, or refused for its length, or right.
+        // SAFETY: what is passed is NULL, or rejected for its length, or valid.
         assert_eq!(unsafe { (host.library.flush_ctx)(context, data, length, tag) }, FLB_ERROR, "{what}");
         let lines = log::take();
         assert!(matches!(&lines[..], [(ERROR, line)] if line.starts_with("[output:kinesis] ")), "{what}: {lines:?}");
@@ -199,7 +200,7 @@ fn missing_pointers_and_empty_chunks_are_an_error_with_one_line() {
 #[test]
 fn registration_and_initialization_without_structures_are_refused() {
     let host = host();
-    // SAFETY: NULL is what is tried.
+    // SAFETY: NULL is the case under test.
     unsafe {
         assert_eq!((host.library.register)(ptr::null_mut()), -1);
         assert_eq!((host.library.init)(ptr::null_mut()), 0);
@@ -238,13 +239,13 @@ fn a_flush_without_context_goes_to_the_only_output() {
     assert_eq!(host.flush_the_only_output(), FLB_RETRY, "there is one");
     assert_eq!(second.init(&host.library), 1, "{:?}", log::take());
     assert_eq!(host.flush_the_only_output(), FLB_ERROR, "there are two");
-    // SAFETY: no flush is under way.
+    // SAFETY: no flush is in progress.
     assert_eq!(unsafe { (host.library.exit)() }, FLB_OK);
     assert_eq!(host.flush_the_only_output(), FLB_ERROR, "all have left");
     host.library.unregister(definition);
 }
 
-/// Fluent Bit 1.9 leaves once for all outputs, with the context of the last one.
+/// Fluent Bit 1.9 calls exit once for all outputs, with the context of the last one.
 #[test]
 fn unregistering_stops_the_outputs_that_were_not_told_to_leave() {
     let host = host();
@@ -266,11 +267,11 @@ fn hot_reload_registers_the_new_before_the_old_has_left() {
     assert_eq!(old.init(&host.library), 1, "{:?}", log::take());
     assert_eq!(old.flush(&host.library, &chunk(), TAG), FLB_RETRY);
 
-    // The new configuration opens the library again and registers, while the old one runs.
+    // The new configuration opens the library again and registers while the old one runs.
     let reloaded = Library::open(&built_plugin().unwrap()).unwrap();
     let new_definition = reloaded.register(1).unwrap();
     assert_eq!(old.flush(&host.library, &chunk(), TAG), FLB_RETRY);
-    // SAFETY: the host's call of this moment.
+    // SAFETY: as the host calls it at this point.
     unsafe { (host.library.output_pre_exit)(1) };
     assert_eq!(old.exit(&host.library), FLB_OK);
     host.library.unregister(definition);
@@ -278,14 +279,14 @@ fn hot_reload_registers_the_new_before_the_old_has_left() {
 
     let mut new = output("new");
     assert_eq!(new.init(&reloaded), 1, "{:?}", log::take());
-    // SAFETY: the host's call of this moment.
+    // SAFETY: as the host calls it at this point.
     assert_eq!(unsafe { (reloaded.output_pre_run)(1) }, FLB_OK);
     assert_eq!(new.flush(&reloaded, &chunk(), TAG), FLB_RETRY);
     assert_eq!(new.exit(&reloaded), FLB_OK);
     reloaded.unregister(new_definition);
 }
 
-/// Of two engines in one process, the one that ends takes only its own outputs along.
+/// If one of two engines in a process ends, it stops only its own outputs.
 #[test]
 fn unregistering_leaves_the_outputs_of_another_registration_alone() {
     let host = host();
@@ -331,8 +332,8 @@ fn log_level_of_the_output_is_honoured() {
     host.library.unregister(definition);
 }
 
-/// Fluent Bit 1.9 with two outputs ends each of them with exit, unregister and `dlclose`, out of memory that it freed
-/// with the first: it died on the first call into the unmapped library.
+/// Fluent Bit 1.9 with two outputs ends each with exit, unregister and `dlclose`, using memory that it freed with the
+/// first. Regression: it crashed on the first call into the unmapped library.
 #[test]
 fn the_library_stays_mapped_when_it_is_closed() {
     let file = std::fs::read(built_plugin().unwrap()).unwrap();
@@ -354,7 +355,7 @@ fn a_value_of_the_configuration_cannot_forge_or_cut_a_log_line() {
     host.library.unregister(definition);
 }
 
-/// A program's own symbols must not be replaced by ours, nor ours by another plugin's.
+/// Our symbols must not replace a program's, nor may another plugin's replace ours.
 #[test]
 fn only_the_functions_of_the_interface_are_exported() {
     let file = std::fs::read(built_plugin().unwrap()).unwrap();
@@ -362,7 +363,7 @@ fn only_the_functions_of_the_interface_are_exported() {
     assert_eq!(symbols, EXPORTS);
 }
 
-/// The host allocates its definitions by its own size; ours is the longest.
+/// The host allocates its definitions with its own size; ours is the longest.
 #[test]
 fn the_definition_has_the_size_of_the_newest_host() {
     assert_eq!((size_of::<flb_plugin_proxy_def>(), size_of::<flb_config_map>()), (48, 104));

@@ -1,4 +1,4 @@
-//! Flushes on coroutines wait side by side on one thread, as the host's own outputs do.
+//! Flushes on coroutines wait concurrently on one thread, like those of the host's own outputs.
 //!
 //! The host here has coroutines and an event loop like Fluent Bit's.
 
@@ -62,7 +62,7 @@ fn an_event_loop_that_takes_no_event_makes_the_flush_wait_in_its_thread() {
     host.stop();
 }
 
-/// A grace that ends, without workers.
+/// The grace period ends, without workers.
 #[test]
 fn an_exit_does_not_wait_for_flushes_that_the_host_never_continues() {
     let host = Host::start(Form::Usual);
@@ -76,7 +76,7 @@ fn an_exit_does_not_wait_for_flushes_that_the_host_never_continues() {
     host.stop();
 }
 
-/// Lines come from the delivery thread, and the host takes them from its own threads alone.
+/// Lines come from the delivery thread, but the host accepts them only from its own threads.
 #[test]
 fn what_is_logged_meanwhile_is_written_by_the_flush() {
     let host = Host::start(Form::Usual);
@@ -117,7 +117,7 @@ fn coroutines_can_be_switched_off_by_an_option_or_a_variable() {
     server.close();
     let by_option = host.output_with(&endpoint, &[("coroutines", "off")]);
     assert_eq!(host.flush(&by_option).answer(), Some(FLB_RETRY));
-    // SAFETY: the only instance that runs reads no variables any more, and the other tests wait.
+    // SAFETY: the only running instance no longer reads variables, and the other tests wait.
     unsafe { std::env::set_var("KINESIS_COROUTINES", "off") };
     let by_variable = host.output(&endpoint);
     let silent = Server::start();
@@ -133,12 +133,12 @@ fn coroutines_can_be_switched_off_by_an_option_or_a_variable() {
     host.stop();
 }
 
-/// A hot reload does that to the flushes that wait when the grace is over.
+/// A hot reload does that to flushes still waiting when the grace period is over.
 #[test]
 fn an_exit_closes_the_descriptors_of_flushes_that_the_host_never_continues() {
     let host = Host::start(Form::Usual);
     let server = Server::start();
-    // The first one opens what stays for all.
+    // The first one opens what remains open for all.
     assert_eq!(host.output(&server.endpoint).exit(&host.library), FLB_OK);
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();

@@ -1,7 +1,7 @@
-//! A host that loads, uses and unloads the plugin a thousand times has afterwards what it had before.
+//! A host that loads, uses and unloads the plugin a thousand times ends up with the resources it started with.
 //!
-//! In a process of its own, because its memory, threads and files are counted. The library stays
-//! mapped after `dlclose`, on purpose, so what the first rounds leave behind is not growth; what later rounds do is.
+//! In a process of its own, because its memory, threads and files are counted. The library stays mapped after
+//! `dlclose` on purpose, so what the first rounds leave is not growth; what later rounds leave is.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use testing::host::metrics;
 use testing::host::output::{Output, UNREACHABLE, set_environment};
 use testing::programs::alone;
 
-/// A plugin that is not optimized takes a tenth of a second to start: then the thousand are fewer.
+/// An unoptimized plugin takes a tenth of a second to start, so it gets fewer rounds.
 fn rounds() -> usize {
     let optimized = !cfg!(debug_assertions) || env::var_os("KINESIS_SO").is_some();
     if optimized { 1000 } else { 150 }
 }
 
-/// What glibc keeps of each size for each thread counts as allocated, and there is more of it with time: without it the
-/// heap is exact. It reads this when a program starts.
+/// What glibc caches per size and thread counts as allocated and grows with time. Without the cache, the heap is
+/// exact. glibc reads this when a program starts.
 const WITHOUT_CACHE: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
 
 #[test]
@@ -57,18 +57,18 @@ fn a_thousand_loads_leave_no_thread_no_file_and_no_memory() {
     println!("before {before:?}\nafter {warm} rounds {settled:?}\nafter {rounds} rounds {after:?}");
     assert_eq!(after.threads, before.threads, "threads");
     assert_eq!(after.files, settled.files, "open files");
-    // A leak of a single allocation in each round is at least 16 bytes for each of them; the rest is the harness's.
+    // Leaking a single allocation per round costs at least 16 bytes per round; the rest is the harness's.
     let leaked = after.heap.saturating_sub(settled.heap);
     assert!(leaked < (rounds - warm) * 8, "{leaked} bytes of the heap, from {} to {}", settled.heap, after.heap);
-    // What is mapped past the heap, such as a stack that is not given back. The allocator keeps some pages.
+    // What is mapped outside the heap, such as a stack that is not released. The allocator keeps some pages.
     let grown = after.resident.saturating_sub(settled.resident);
     assert!(grown < 4 << 20, "{grown} bytes of memory, from {} to {}", settled.resident, after.resident);
 }
 
-/// What the process has at a moment.
+/// The resources of the process at one moment.
 #[derive(Debug)]
 struct Held {
-    /// Bytes that were allocated and not freed.
+    /// Bytes allocated and not freed.
     heap: usize,
     /// Bytes of memory.
     resident: usize,
@@ -92,7 +92,7 @@ impl Held {
         }
     }
 
-    /// When the kernel no longer lists threads that were joined.
+    /// Waits until the kernel no longer lists joined threads.
     fn when_ended(threads: usize) -> Held {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {

@@ -1,7 +1,8 @@
-//! Programs that play Fluent Bit: the built library, opened with `dlopen`, called through its exports.
+//! Programs that play Fluent Bit: the built library, opened with `dlopen` and called through its exports.
 //!
-//! This program exports what a current host does, coroutines and their event loop included, so it is not part of `it`. A
-//! process has one plugin and one log, so the tests take turns; those that count what a process has run in a child.
+//! This program exports what a current host does, including coroutines and their event loop, so it is separate from
+//! `it`. A process has one plugin and one log, so the tests take turns; those that count the process's resources run
+//! in a child.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(unsafe_code, reason = "calls C functions as the host does, also wrongly")]

@@ -1,4 +1,5 @@
-//! A flush fits the stack that Fluent Bit gives it: 24 KiB of heap up to 4.x, 64 KiB since 5.0, without a guard page.
+//! A flush fits on the stack that Fluent Bit gives it: 24 KiB of heap up to 4.x, 64 KiB since 5.0, without a guard
+//! page.
 //!
 //! Each test prints how much was used: `cargo test --test host stack:: -- --nocapture`.
 
@@ -22,7 +23,7 @@ const KIB: usize = 1024;
 fn a_flush_fits_16_kib_above_a_guard_page() {
     let host = Host::start();
     let stack = GuardedStack::new(16 * KIB);
-    // Twice: the first flush of a process may still have to load something.
+    // Twice: the first flush of a process may still load something.
     for round in ["first", "second"] {
         let mut answer = -1;
         let used = on_stack(stack.bytes(), || answer = host.flush());
@@ -37,7 +38,7 @@ fn a_flush_that_is_an_error_fits_16_kib_above_a_guard_page() {
     let host = Host::start();
     let stack = GuardedStack::new(16 * KIB);
     let mut answer = -1;
-    // SAFETY: a missing context is what is tried.
+    // SAFETY: a missing context is the case under test.
     let flush = || unsafe { (host.library.flush_ctx)(ptr::null_mut(), ptr::null(), 0, ptr::null()) };
     let used = on_stack(stack.bytes(), || answer = flush());
     println!("refused flush with its log line: {used} bytes of stack");
@@ -77,7 +78,7 @@ fn a_flush_stays_within_a_coroutine_stack_of_24_kib() {
     host.stop();
 }
 
-/// A started output, and the log and the library for this test alone.
+/// A started output, with the log and the library locked for this test.
 struct Host {
     library: Library,
     definition: Definition,
@@ -87,7 +88,7 @@ struct Host {
 }
 
 impl Host {
-    /// Nothing listens where the output delivers to, so that it also has something to log.
+    /// Nothing listens at the output's endpoint, so it also has something to log.
     fn start() -> Host {
         let alone = one_at_a_time();
         log::collect();
@@ -146,7 +147,7 @@ fn on_stack(stack: &'static mut [u8], mut call: impl FnMut()) -> usize {
     stack.len() - stack.iter().take_while(|byte| **byte == UNTOUCHED).count()
 }
 
-/// A stack that ends in a page without access: running over it ends the test.
+/// A stack that ends in an inaccessible page: overflowing it aborts the test.
 struct GuardedStack {
     mapping: *mut u8,
     guard: usize,

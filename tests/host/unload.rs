@@ -16,7 +16,7 @@ fn no_thread_of_the_plugin_outlives_its_instance() {
     // SAFETY: the plugin is not loaded yet.
     unsafe { set_environment() };
     let threads = running_threads();
-    // Each answers what the host still has of the output.
+    // Each returns what the host still has of the output.
     type End = fn(&Library, Box<Output>) -> Option<Box<Output>>;
     let ends: [(&str, End); 3] = [
         ("FLBPluginExitCtx", |library, output| {
@@ -24,7 +24,7 @@ fn no_thread_of_the_plugin_outlives_its_instance() {
             None
         }),
         ("FLBPluginExit", |library, _| {
-            // SAFETY: no flush is under way.
+            // SAFETY: no flush is in progress.
             unsafe { (library.exit)() };
             None
         }),
@@ -45,7 +45,7 @@ fn no_thread_of_the_plugin_outlives_its_instance() {
     }
 }
 
-/// A thread that is not waited for may happen to be quick.
+/// A thread that is not joined may happen to end in time, so repeat.
 const ROUNDS: usize = 10;
 
 /// The threads that may still run code of the library.
@@ -56,7 +56,7 @@ fn running_threads() -> usize {
     let threads = std::fs::read_dir("/proc/self/task").unwrap();
     let statuses = threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).ok());
     let flags = statuses.map(|status| {
-        // The name of a thread, field 2, is in parentheses and may hold anything.
+        // The name of a thread, field 2, is in parentheses and may contain anything.
         let (_, fields) = status.rsplit_once(") ").unwrap();
         fields.split(' ').nth(6).unwrap().parse::<u32>().unwrap()
     });

@@ -1,4 +1,5 @@
-//! Several records as one Kinesis record, through the built library, throttling and resharding; and what it saves.
+//! Several records as one Kinesis record, through the built library, with throttling and resharding; and what that
+//! saves.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,7 +24,7 @@ use testing::programs::example;
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// The container as its author declares it, but for tags.
+/// The container as specified by its author, without tags.
 #[derive(Clone, PartialEq, Message)]
 struct AggregatedRecord {
     #[prost(string, repeated, tag = "1")]
@@ -44,9 +45,9 @@ struct UserRecord {
     data: Vec<u8>,
 }
 
-/// What a consumer makes of a record. Like the Kinesis Client Library (`AggregatorUtil.deaggregate`) it drops an
-/// aggregate when the explicit hash key of one of its records, or else the MD5 of its partition key, is not in the range
-/// of the shard that it was read from.
+/// What a consumer makes of a record. Like the Kinesis Client Library (`AggregatorUtil.deaggregate`), it drops an
+/// aggregate if the explicit hash key of one of its records, or else the MD5 of its partition key, is outside the
+/// range of the shard that it was read from.
 fn user_records(record: &StoredRecord, stream: &Stream) -> Vec<Vec<u8>> {
     if record.data.starts_with(b"\x28\xb5\x2f\xfd") {
         let text = zstd::decode_all(record.data.as_slice()).unwrap();
@@ -68,7 +69,7 @@ fn user_records(record: &StoredRecord, stream: &Stream) -> Vec<Vec<u8>> {
     message.records.into_iter().map(|user| user.data).collect()
 }
 
-/// The built library in a host of our own, fed line by line.
+/// The built library in our own host, fed line by line.
 struct Host(Child);
 
 impl Host {
@@ -92,8 +93,8 @@ impl Host {
     }
 }
 
-/// Splits and merges go on while an eighth of the records are throttled, again and again. The last one has a key for each
-/// line, and knows the shards as they were at its start: the next map comes a minute later.
+/// Shards keep splitting and merging while an eighth of the records are throttled. The last run has a different key
+/// per line and the initial map of shards: the next map comes a minute later.
 #[test]
 fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
     let lines: Vec<String> = AccessLog::new(1).take(20_000).collect();
@@ -143,22 +144,22 @@ fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
     }
 }
 
-/// What 10,000 records a second are for Kinesis, in a second.
+/// What 10,000 records per second mean for Kinesis, per second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
     records: f64,
     bytes: f64,
-    /// PUT payload units: 25 KB of a record each.
+    /// PUT payload units of 25 KB per record.
     units: f64,
 }
 
 impl Load {
-    /// 1 MiB or 1,000 records a second each.
+    /// Shards, at 1 MiB or 1,000 records per second each.
     fn shards(&self) -> f64 {
         (self.bytes / 1_048_576.0).max(self.records / 1000.0)
     }
 
-    /// Adds a Kinesis record of so many bytes, among those of [`SECONDS`].
+    /// Adds a Kinesis record of this many bytes, out of those for [`SECONDS`].
     fn add(&mut self, bytes: usize) {
         self.records += 1.0 / SECONDS;
         self.bytes += bytes as f64 / SECONDS;
@@ -168,7 +169,7 @@ impl Load {
 
 const SECONDS: f64 = 2.0;
 
-/// The Kinesis records that the plugin makes of a corpus, in chunks as Fluent Bit cuts them: data and key of each.
+/// The Kinesis records for a corpus, in chunks as Fluent Bit cuts them: data and key of each.
 fn kinesis_records(corpus: Corpus, options: &[(&str, &str)]) -> Vec<(Vec<u8>, usize)> {
     let options = [options, &[("stream", "logs"), ("protocol", "cbor")]].concat();
     let value = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -198,20 +199,20 @@ fn load(corpus: Corpus, options: &[(&str, &str)]) -> Load {
     load
 }
 
-/// What another plugin makes of the same, computed from what it is known to do: `change` says how its data differ in size
-/// from ours with `options`, and `key` how long its random keys are.
+/// What another plugin makes of the same, computed from its known behaviour: `change` is how its data differ in size
+/// from ours with `options`, and `key` the length of its random keys.
 fn others(corpus: Corpus, options: &[(&str, &str)], key: usize, change: impl Fn(&[u8]) -> usize) -> Load {
     let mut load = Load::default();
     kinesis_records(corpus, options).iter().for_each(|(data, _)| load.add(change(data) + key));
     load
 }
 
-/// Go's random keys have 8 characters.
+/// The Go plugin's random keys have 8 characters.
 const GO_KEY: usize = 8;
-/// C's have 12 to 18.
+/// The C plugin's have 12 to 18.
 const C_KEY: usize = 15;
 
-/// The rows of the table in docs/tuning.md: what is shown, and what it comes to.
+/// The rows of the table in docs/tuning.md: what is shown, and the results.
 fn rows(corpus: Corpus) -> Vec<(&'static str, Load)> {
     let (kpl, lines, zstd) = (("aggregation", "kpl"), ("aggregation", "lines"), ("compression", "zstd"));
     let whole = |data: &[u8]| data.len();
@@ -222,10 +223,11 @@ fn rows(corpus: Corpus) -> Vec<(&'static str, Load)> {
         ("`aggregation kpl`, `compression zstd`", load(corpus, &[kpl, zstd])),
         ("`aggregation lines`", load(corpus, &[lines])),
         ("`aggregation lines`, `compression zstd`", load(corpus, &[lines, zstd])),
-        // Go's aggregates have up to 1 MiB.
+        // The Go plugin's aggregates have up to 1 MiB.
         ("Go: nothing", others(corpus, &[], GO_KEY, whole)),
         ("Go: `aggregation true`", others(corpus, &[kpl, ("aggregation_max_size", "1M")], GO_KEY, whole)),
-        // C ends each record in a newline, joins lines up to 1 MiB, and compresses what it joined, at zstd's level 1.
+        // The C plugin ends each record with a newline, joins lines up to 1 MiB, and compresses the result with zstd
+        // level 1.
         ("C: nothing", others(corpus, &[("append_newline", "on")], C_KEY, whole)),
         ("C: `simple_aggregation`", others(corpus, &[lines], C_KEY, whole)),
         (
@@ -241,7 +243,7 @@ fn compressed_lines_need_an_eighth_of_the_shards_and_tuning_says_what_the_others
     let [plain, kpl, zstd] = [0, 2, 5].map(|row| access[row].1);
     assert!(zstd.shards() * 8.0 <= plain.shards(), "{} of {}", zstd.shards(), plain.shards());
     assert!(kpl.records * 500.0 < plain.records);
-    // A container takes eight bytes of each record that is smaller than 16 KiB, where a record alone has its key.
+    // An aggregate adds eight bytes per record below 16 KiB, where a single record has its key.
     let container = (kpl.bytes - plain.bytes) / plain.records + RANDOM_KEY_LENGTH as f64;
     assert!(container < 8.1, "{container}");
 

@@ -1,7 +1,7 @@
-//! The predecessors' own test cases and what they were seen to send, as option values in and exact bytes out.
+//! The predecessors' own test cases and observed output: option values in, exact bytes out.
 //!
-//! Where this plugin does something else on purpose, the expectation is ours and the comment says theirs. The reasons
-//! are in docs/migration.md.
+//! Where this plugin differs on purpose, the expectation is ours and the comment gives theirs. docs/migration.md has
+//! the reasons.
 
 use kinesis::chunk::{Event, EventTime};
 use kinesis::config::Config;
@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use testing::property;
 
-/// A record as it would be sent.
+/// The record that would be sent.
 #[derive(Debug, PartialEq)]
 struct Sent {
     data: Vec<u8>,
@@ -42,7 +42,7 @@ fn text(options: &[(&str, &str)], body: &serde_json::Value) -> String {
     line(options, &rmp_serde::to_vec(body).unwrap())
 }
 
-/// A map whose entries stand in this order, which `json!` does not keep.
+/// A map whose entries are in this order, which `json!` does not preserve.
 fn map(entries: &[(&str, serde_json::Value)]) -> Vec<u8> {
     let mut body = vec![0x80 | entries.len() as u8];
     for (key, value) in entries {
@@ -74,7 +74,7 @@ mod formats {
 
     #[test]
     fn case_1_json_ends_in_a_newline_when_asked_to() {
-        // Fluentd's json always does: here append_newline decides, as in the Go plugin.
+        // Fluentd's json always adds one: here append_newline decides, as in the Go plugin.
         let body = rmp_serde::to_vec(json!({"a": 1, "b": 2})).unwrap();
         let options = [("format", "json"), ("append_newline", "on")];
         assert_eq!(hex(&data(&options, &body)), "7b2261223a312c2262223a327d0a");
@@ -186,7 +186,7 @@ mod sizes {
 
     #[test]
     fn case_10_a_record_of_exactly_the_limit_is_sent_and_one_byte_more_is_not() {
-        // Fluentd's test counts the data alone; here as at Kinesis the key counts, six bytes when it is random.
+        // Fluentd's test counts only the data. Here, as in Kinesis, the key counts: six bytes if random.
         let options = [("data_key", "a"), ("max_record_size", "36"), ("oversize", "discard")];
         for (value, fits) in
             [("a".repeat(30), true), ("a".repeat(31), false), ("あ".repeat(10), true), ("あ".repeat(11), false)]
@@ -333,7 +333,7 @@ mod go_plugin {
 
     #[test]
     fn case_17_text_of_a_key() {
-        // There a number is no key.
+        // There, a number is not a key.
         for (value, key) in [
             (rmpv::Value::from("testString"), Some("testString")),
             (35344.into(), Some("35344")),
@@ -364,7 +364,7 @@ mod go_plugin {
         let keys = ["coffee", "tea", "pudding", "dumpling", "cake", "sugar"];
         let body = &map(&keys.iter().zip(1..).map(|(key, n)| (*key, n.into())).collect::<Vec<_>>());
         assert_eq!(line(&[("data_keys", "dumpling,pudding")], body), r#"{"pudding":3,"dumpling":4}"#);
-        // There blanks around a comma keep nothing.
+        // There, blanks around a comma make the key match nothing.
         assert_eq!(line(&[("data_keys", " dumpling , tea ")], body), r#"{"tea":2,"dumpling":4}"#);
         assert_eq!(line(&[("data_keys", "none")], body), "{}");
         let sent = send(&[("data_keys", "tea"), ("partition_key", "cake")], TIME, body);
@@ -373,7 +373,7 @@ mod go_plugin {
 
     #[test]
     fn case_22_fractions_of_a_second() {
-        // %L is milliseconds in the Go plugin, nanoseconds in the C plugin, and here.
+        // %L is milliseconds in the Go plugin, nanoseconds in the C plugin and here.
         let time = |format| text(&[("time_key", "t"), ("time_key_format", format)], json!({}));
         assert_eq!(time("%f"), r#"{"t":"123456"}"#);
         assert_eq!(time("%L"), r#"{"t":"123456789"}"#);
@@ -388,7 +388,7 @@ mod go_plugin {
     }
 }
 
-/// One event each, as msgpack: what is sent by default, under `log_key log`, and the end under `time_key t`.
+/// One msgpack event each: what is sent by default, under `log_key log`, and the tail under `time_key t`.
 mod measured {
     use super::*;
 
@@ -417,7 +417,7 @@ mod measured {
 
     cases! {
         str: "81a36c6f67a5706c61696e", br#"{"log":"plain"}"#, Ok(b"plain");
-        /// log_key stays escaped in the C plugin.
+        /// With log_key, the C plugin leaves it escaped.
         esc: "81a36c6f67af6122625c632f640a090d080c017f1f", b"{\"log\":\"a\\\"b\\\\c/d\\n\\t\\r\\b\\f\\u0001\x7f\\u001f\"}", Ok(b"a\"b\\c/d\n\t\r\x08\x0c\x01\x7f\x1f");
         del_simd: "81a36c6f67b230313233343536373839616263647f78797a", b"{\"log\":\"0123456789abcd\x7fxyz\"}", Ok(b"0123456789abcd\x7fxyz");
         /// Escaped in the C plugin; U+2028 in the Go plugin.
@@ -441,7 +441,7 @@ mod measured {
         map: "81a36c6f6782a16101a16281a16393010281a164c0", br#"{"log":{"a":1,"b":{"c":[1,2,{"d":null}]}}}"#, Ok(br#"{"a":1,"b":{"c":[1,2,{"d":null}]}}"#);
         earr: "81a36c6f6790", br#"{"log":[]}"#, Ok(b"[]");
         bin: "81a36c6f67c60000000a62696e2264617461ff00", "{\"log\":\"bin\\\"data\u{fffd}\\u0000\"}".as_bytes(), Ok(b"bin\"data\xff\x00");
-        /// No JSON from the C plugin, a map of Go's from the Go plugin.
+        /// Invalid JSON from the C plugin, a Go map from the Go plugin.
         ext: "81a36c6f67c90000000405007fff22", br#"{"log":"AH//Ig=="}"#, Ok(b"\"AH//Ig==\"");
         bad1: "81a36c6f67a361ff62", "{\"log\":\"a\u{fffd}b\"}".as_bytes(), Ok(b"a\xffb");
         bad3: "81a36c6f67a2e298", "{\"log\":\"\u{fffd}\u{fffd}\"}".as_bytes(), Ok(b"\xe2\x98");
@@ -481,7 +481,7 @@ mod measured {
     }
 }
 
-/// What is hostile must cost neither the record beside it nor the stack.
+/// Hostile input must cost neither the record next to it nor the stack.
 mod bounds {
     use super::*;
 
@@ -536,7 +536,7 @@ mod bounds {
     }
 }
 
-/// Several events: what the requests hold.
+/// Several events: what the requests contain.
 mod requests {
     use super::*;
     use kinesis::kinesis::stream::Stream;

@@ -1,5 +1,5 @@
-//! The configurations that are shipped, and shown in the documents, start this plugin: here by its own parser, in
-//! `tests/real/fluent_bit/` by the real program.
+//! The configurations that are shipped and documented start this plugin: here with its own parser, in
+//! `tests/real/fluent_bit/` in the real program.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kinesis::config::Config;
 use testing::sources::{File, files};
 
-/// What Fluent Bit takes for itself.
+/// Options that Fluent Bit handles itself.
 const HOSTS_OWN: [&str; 4] = ["name", "match", "retry_limit", "storage.total_limit_size"];
 
 #[test]
@@ -35,7 +35,7 @@ fn configurations() -> Vec<File> {
     files("fluent-bit-conf", ".conf").into_iter().chain(files("fluent-bit-conf", ".yaml")).collect()
 }
 
-/// The options of a file's one output, classic or YAML; `None` when it has none.
+/// The options of a file's only output, classic or YAML; `None` if it has none.
 fn output(file: &File) -> Option<(String, BTreeMap<String, String>)> {
     let classic = file.path.ends_with(".conf");
     let begin = if classic { "[OUTPUT]" } else { "  outputs:" };
@@ -43,7 +43,7 @@ fn output(file: &File) -> Option<(String, BTreeMap<String, String>)> {
     let lines = lines.map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.starts_with('#'));
     let option = |line: &str| {
         let (name, value) = if classic { line.split_once(' ') } else { line.split_once(": ") }.unwrap();
-        // What the environment of the demonstration holds.
+        // The demonstration's environment.
         let value = value.replace("${KINESIS_STREAM}", "logs").replace("${KINESIS_ENDPOINT}", "https://localhost:4567");
         (name.to_lowercase(), value.trim().trim_matches('"').to_owned())
     };

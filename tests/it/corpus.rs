@@ -1,6 +1,7 @@
-//! The fuzzer's corpus, played through the fuzzer's own claims: what was found once stays found, without a fuzzer.
+//! Runs the fuzzer's corpus through the fuzzer's own checks, so that what was found once stays fixed without a
+//! fuzzer.
 
-// A crate with a workspace of its own, which is built for the fuzzer: as a dependency it would bring libfuzzer along.
+// The fuzz crate has its own workspace and needs libfuzzer, so its file is included rather than the crate.
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use targets::{chunk, json, reply};
 
-/// The deepest record and serde_json's reading of it need more than a test thread's stack without optimization.
+/// The deepest record, and serde_json's reading of it, need more than a test thread's stack without optimization.
 const STACK_BYTES: usize = 16 << 20;
 
 const LONGEST: Duration = Duration::from_secs(20);

@@ -1,5 +1,5 @@
-//! A thousand damaged chunks and a thousand damaged replies: delivery goes on, ends, and never calls a chunk delivered
-//! of which a record is neither stored nor refused.
+//! A thousand damaged chunks and a thousand damaged replies: delivery continues, ends, and never reports a chunk as
+//! delivered if a record was neither stored nor refused.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -30,13 +30,13 @@ use tokio::task::LocalSet;
 
 const ROUNDS: u64 = 1000;
 
-/// A service that stores what it is sent, and may damage what it answers.
+/// A service that stores what it gets and may damage its replies.
 #[derive(Clone)]
 struct Service(Rc<State>);
 
 struct State {
     random: RefCell<SmallRng>,
-    /// Requests whose replies are yet to be damaged.
+    /// The number of requests whose replies are still to be damaged.
     damaged_replies: Cell<usize>,
     stored: RefCell<HashSet<String>>,
 }
@@ -117,7 +117,7 @@ fn reply(status: u16, body: &str) -> Response {
     Response { status, headers: HeaderMap::new(), body: body.to_owned().into() }
 }
 
-/// Flips bits, cuts out, doubles and overwrites, a few times.
+/// Flips bits, and removes, duplicates and overwrites parts, a few times.
 fn damage(bytes: &mut Vec<u8>, random: &mut SmallRng) {
     for _ in 0..random.random_range(1..6) {
         if bytes.is_empty() {
@@ -146,7 +146,7 @@ impl LogSink for Silence {
     fn write(&self, _: Level, _: &str) {}
 }
 
-/// Delivers `chunk` until it is not to be brought again, 20 times at most. What it was called, and what was stored.
+/// Delivers `chunk` until it is not to be retried, at most 20 times. Returns the outcome and what was stored.
 async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, usize, u64) {
     let random = |salt| SmallRng::seed_from_u64(seed ^ salt);
     let service = Service(Rc::new(State {
@@ -189,7 +189,7 @@ fn real_chunks() -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Plays all rounds on a thread of its own, so that a hang is a failure and not a test that never ends.
+/// Runs all rounds on a separate thread, so that a hang fails instead of never ending.
 fn every_round_ends(round: fn(&[Vec<u8>], u64)) {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -233,7 +233,7 @@ fn after_a_thousand_damaged_replies_no_chunk_is_called_delivered_that_is_not() {
     every_round_ends(|chunks, seed| {
         let chunk = &chunks[seed as usize % chunks.len()];
         let records = Events::new(chunk).count();
-        // Each chunk meets several damaged replies, more than one flush may see.
+        // Each chunk meets several damaged replies, possibly over several flushes.
         let (outcome, stored, refused) = in_virtual_time(deliver(chunk, 12, seed));
         assert_eq!(outcome, Outcome::Delivered, "seed {seed}");
         let refused = refused as usize;

@@ -1,6 +1,7 @@
-//! The documents are true: their tables are those of the code, their files exist, their log lines are the plugin's.
+//! The documents are true: their tables match the code, their files exist, their log lines are the plugin's.
 //!
-//! `UPDATE=1 cargo test --test it documentation::` first writes option table, metrics, configurations and the map into them.
+//! `UPDATE=1 cargo test --test it documentation::` first regenerates the option table, metrics, configurations and
+//! map.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +19,7 @@ const MAP_END: &str = "<!-- /map -->\n";
 const FILE_BEGIN: &str = "<!-- file ";
 const FILE_END: &str = " -->\n";
 
-/// All documents, brought up to date first when `UPDATE` is set.
+/// All documents, regenerated first if `UPDATE` is set.
 fn documents() -> &'static [File] {
     static DOCUMENTS: OnceLock<Vec<File>> = OnceLock::new();
     DOCUMENTS.get_or_init(|| {
@@ -66,7 +67,7 @@ fn the_configurations_in_the_documents_are_those_of_the_files() {
     assert!(blocks >= 8, "{blocks} were found");
 }
 
-/// Each block behind a file's name holds that file, or a section of it: `<!-- file x.yaml, from "outputs:" -->`.
+/// Each block after a file's name holds that file, or a section of it: `<!-- file x.yaml, from "outputs:" -->`.
 fn with_files(document: &str) -> String {
     let mut blocks = document.split(FILE_BEGIN);
     let mut current = blocks.next().unwrap().to_owned();
@@ -83,14 +84,14 @@ fn with_files(document: &str) -> String {
     current
 }
 
-/// The lines of a file from `first`, whatever its indent, up to an empty one.
+/// The lines of a file from `first`, with any indentation, up to an empty line.
 fn section_of(file: &str, first: &str) -> String {
     let lines: Vec<&str> = file.lines().skip_while(|line| line.trim() != first).take_while(|l| !l.is_empty()).collect();
     assert!(!lines.is_empty(), "no line {first}");
     lines.join("\n") + "\n"
 }
 
-/// `tests/real/fluent_bit/` loads all files of fluent-bit-conf/, so what a document shows is loaded as well.
+/// `tests/real/fluent_bit/` loads all files of fluent-bit-conf/, so it also loads what a document shows.
 #[test]
 fn no_document_has_a_configuration_of_its_own() {
     let marks = ["[SERVICE]", "[INPUT]", "[OUTPUT]", "[PLUGINS]", "outputs:", "plugins:", "name: kinesis"];
@@ -111,7 +112,7 @@ fn no_document_has_a_configuration_of_its_own() {
     assert!(configurations >= 6, "{configurations} were found");
 }
 
-/// docs/metrics.md has the code's table, and those of its labels' values.
+/// docs/metrics.md has the code's table, and those of the label values.
 #[test]
 fn the_table_of_metrics_is_that_of_the_code() {
     let current = read("docs/metrics.md");
@@ -160,7 +161,7 @@ fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
     (0..lines.len()).filter(is_row).map(|index| cells(lines[index])).collect()
 }
 
-/// What stands between backticks.
+/// The text between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -179,7 +180,7 @@ fn the_migration_tables_promise_what_the_option_table_has() {
         for row in rows {
             let [there, here, note] = row.as_slice() else { panic!("{row:?}") };
             match here.as_str() {
-                // Somebody else's option, or a variable of the environment.
+                // An option of another plugin, or an environment variable.
                 "Fluent Bit" | "the same" => {}
                 "not yet" | "not supported" => {
                     let taken = quoted(there).filter(|name| is_option(name)).collect::<Vec<_>>();
@@ -197,7 +198,8 @@ fn the_migration_tables_promise_what_the_option_table_has() {
     }
 }
 
-/// The fixed parts of a line with `mark`s for what varies; a part of a few characters says nothing.
+/// The fixed parts of a line with a `mark` in each variable place. Parts of only a few characters are too short to
+/// identify it.
 fn fixed_parts<'a>(line: &'a str, mark: &[char]) -> Vec<&'a str> {
     let parts = line.split(|c| mark.contains(&c)).map(|part| part.trim_matches([' ', ':']));
     parts.filter(|part| part.chars().filter(|c| c.is_alphabetic()).count() >= 4).collect()
@@ -215,7 +217,7 @@ fn each_quoted_log_line_is_one_of_the_plugins() {
         .collect();
     assert!(lines.len() > 35, "{}", lines.len());
     for line in lines {
-        // A mistake is written behind the name of its option.
+        // An issue follows the name of its option.
         let text = match line.split_once(": ") {
             Some((option, text)) if is_option(option) || ["…", "plugin"].contains(&option) => text,
             _ => &line,
@@ -246,7 +248,7 @@ fn each_warning_and_error_of_the_plugin_is_explained() {
     assert!(lines >= 18, "{lines} lines were found");
 }
 
-/// A symptom names lines as the tables below it do, so that they are found there.
+/// A symptom quotes lines exactly like the tables below, so that they can be found there.
 #[test]
 fn each_line_that_a_symptom_names_is_explained() {
     let troubleshooting = document("docs/troubleshooting.md");
@@ -263,14 +265,14 @@ fn each_line_that_a_symptom_names_is_explained() {
     }
 }
 
-/// A format string with `{` for each of its arguments.
+/// A format string with `{` in place of each argument.
 fn without_arguments(format: &str) -> String {
     let (first, rest) = format.split_once('{').unwrap_or((format, ""));
     let rest = rest.split('{').map(|part| part.split_once('}').map_or(part, |(_, text)| text));
     [first].into_iter().chain(rest).collect::<Vec<_>>().join("{")
 }
 
-/// What follows one of `words`, up to the end of the call it stands in.
+/// What follows one of `words`, up to the end of the call it is in.
 fn calls_with<'a>(code: &'a str, words: &[&str]) -> Vec<&'a str> {
     let mut calls = Vec::new();
     for word in words {
@@ -322,7 +324,7 @@ fn the_oldest_rust_is_that_of_the_crate() {
     assert!(document("README.md").contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
 }
 
-/// The map is generated, so it names every file and says what that file says of itself.
+/// The map is generated, so it lists every file with that file's own description.
 #[test]
 fn the_map_is_that_of_the_modules() {
     let architecture = document("ARCHITECTURE.md");
@@ -330,7 +332,7 @@ fn the_map_is_that_of_the_modules() {
     assert!(architecture == with_map(architecture), "ARCHITECTURE.md {UPDATE}");
 }
 
-/// One page, so that a newcomer reads it.
+/// One page, so that newcomers read it.
 #[test]
 fn the_architecture_is_one_page() {
     let lines = document("ARCHITECTURE.md").lines().count();
@@ -363,7 +365,7 @@ fn every_source_file_is_on_the_map() {
     }
 }
 
-/// Whoever looks for the test of a claim finds each file under tests/ by its name, or by that of its folder.
+/// Anyone looking for the test of a claim finds each file under tests/ by its name or by that of its folder.
 #[test]
 fn every_test_has_its_place_in_the_readme_of_tests() {
     let page = document("tests/README.md");
@@ -403,7 +405,7 @@ fn modules() -> Vec<String> {
         .collect()
 }
 
-/// A row for each file, and one for each folder below the second, with the names of its files.
+/// A row per file, and one per folder below the second level, with the names of its files.
 fn map() -> String {
     let mut rows = String::new();
     for module in modules() {
@@ -439,7 +441,7 @@ fn map() -> String {
     sorted.iter().map(|row| format!("{row}\n")).collect()
 }
 
-/// The first sentence that a module says of itself, without its links.
+/// The first sentence of a module's own documentation, without links.
 fn first_sentence(text: &str) -> String {
     if text.starts_with("/* automatically generated") {
         return "Generated, see tests/real/generated.rs.".to_owned();
@@ -452,7 +454,7 @@ fn first_sentence(text: &str) -> String {
     format!("{}.", sentence.replace("[`", "`").replace("`]", "`").replace('|', "\\|"))
 }
 
-/// What a document calls `file::name` is in that file: a function, a type or a constant.
+/// What a document calls `file::name` exists in that file: a function, a type or a constant.
 #[test]
 fn every_function_that_is_named_exists() {
     let mut names = 0;
@@ -473,7 +475,7 @@ fn every_function_that_is_named_exists() {
     assert!(names >= 40, "{names} were found");
 }
 
-/// Whatever stands between backticks and begins with a folder of ours is a file or a folder, or a test in a file.
+/// Anything between backticks that begins with one of our folders is a file, a folder, or a test in a file.
 #[test]
 fn every_file_that_is_named_exists() {
     for document in documents() {
@@ -489,7 +491,7 @@ fn every_file_that_is_named_exists() {
     }
 }
 
-/// What is guaranteed is shown: each situation names tests as `file::test`, and they exist.
+/// What is guaranteed is tested: each situation names tests as `file::test`, and they exist.
 #[test]
 fn each_guarantee_has_a_test() {
     let guarantees = document("docs/guarantees.md");
@@ -559,7 +561,7 @@ fn anchors(document: &Path) -> HashSet<String> {
     headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
-/// A table's row cannot be broken.
+/// A table's row cannot be wrapped.
 #[test]
 fn lines_fit_a_screen() {
     for document in documents() {

@@ -1,6 +1,6 @@
-//! Log lines through the built library into the stand-in: loaded as Fluent Bit loads it, signed, over TLS, read back.
+//! Log lines through the built library to the stand-in: loaded like Fluent Bit does, signed, over TLS, read back.
 //!
-//! The plugin runs in examples/host, a process of its own, because credentials and trusted certificates come from the
+//! The plugin runs in examples/host, a separate process, because credentials and trusted certificates come from the
 //! environment.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use testing::programs::example;
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// The host, about to send to the stand-in.
+/// The host, configured for the stand-in.
 fn host(kinesis: &FakeKinesis, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(example("host"));
     command.args(["-p", "region=eu-west-1", "-p", &format!("endpoint={}", kinesis.endpoint())]);
@@ -44,7 +44,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// How often each line is in the stream; every record must be the JSON that was sent.
+/// How many times each line is in the stream; every record must be the JSON that was sent.
 fn times(kinesis: &FakeKinesis, lines: usize) -> BTreeMap<usize, usize> {
     let mut times = BTreeMap::new();
     for record in kinesis.records() {
@@ -157,7 +157,7 @@ fn neither_a_token_nor_a_record_is_in_any_line_whatever_is_said() {
     const TOKEN: &str = "FwoGZXIvYXdzEBYaDKLplantedTOKEN0123456789";
     let credentials = vec![Credential::new(KEY, SECRET).with_session_token(TOKEN)];
     let headers = format!("x-amz-security-token:{TOKEN}\\nauthorization: AWS4-HMAC-SHA256 Signature=plantedsignature");
-    // What the host makes of a line, and as it goes over the wire.
+    // The host's form of a line, and the form on the wire.
     let body = r#"{"Records":[{"Data":"eyJsb2ciOiJsaW5l","PartitionKey":"planted key"}]}"#;
     let content = "{\"log\":\"line 0 of \\\"1\\\"\"} is no Blob";
     let long = format!("{headers} {}", "planted ".repeat(100_000));
@@ -239,7 +239,7 @@ fn every_mistake_of_a_configuration_stops_the_start_with_a_line() {
     }
 }
 
-/// 200,000 lines in chunks of 2 MB over two workers, brought again by the host when the plugin answers "retry".
+/// 200,000 lines in chunks of 2 MB over two workers, retried by the host when the plugin answers "retry".
 fn send_many_through(faults: Faults) -> Stats {
     let kinesis = FakeKinesis::start(Settings { faults, keep: Keep::Counts, ..checked(true) });
     let arguments = ["--lines", "200000", "--workers", "2", "--retries", "100", "-p", "retries_on_batch_request=4"];
@@ -269,11 +269,11 @@ fn when_replies_are_lost_nothing_is_missing_and_only_their_records_may_be_there_
     assert!(stats.duplicates <= 500 * lost_replies, "{stats:?}");
 }
 
-/// A terminal: the end that shows what is written, and the end that a program writes to.
+/// A terminal: the end that shows output, and the end that a program writes to.
 #[allow(unsafe_code, reason = "the standard library opens none")]
 fn terminal() -> (File, File) {
     let (mut shows, mut takes) = (0, 0);
-    // SAFETY: two places for descriptors, and no wishes for name, settings and size.
+    // SAFETY: two places for descriptors; name, settings and size are optional.
     assert_eq!(unsafe { libc::openpty(&raw mut shows, &raw mut takes, ptr::null_mut(), ptr::null(), ptr::null()) }, 0);
     // SAFETY: both are open, and nobody else's.
     unsafe { (File::from_raw_fd(shows), File::from_raw_fd(takes)) }
@@ -286,7 +286,7 @@ fn the_progress_is_one_line_on_a_terminal_and_a_table_closes_it() {
     let (mut shows, takes) = terminal();
     let mut host = host(&kinesis, &["--lines", "20000", "--chunk-bytes", "300000", "--progress"], &[]);
     let mut child = host.stdout(takes).stderr(Stdio::null()).spawn().unwrap();
-    // It holds the terminal too, whose end is when nobody does.
+    // The command also holds the terminal, which ends when nobody does.
     drop(host);
     let mut screen = Vec::new();
     shows.read_to_end(&mut screen).expect_err("Linux ends a terminal by an error");
@@ -311,7 +311,7 @@ fn without_a_terminal_a_short_run_shows_its_table_alone() {
     assert!(shown.starts_with("chunks         1\n") && shown.contains("\ndelivered      100\n"), "{shown}");
 }
 
-/// Sends one chunk to `endpoint` with half a second for each request and one retry; returns how long it took.
+/// Sends one chunk to `endpoint` with half a second per request and one retry. Returns how long it took.
 fn flush_within_bounds(endpoint: &str, ca: Option<&str>) -> Duration {
     let start = Instant::now();
     let mut command = Command::new(example("host"));
@@ -333,8 +333,8 @@ fn flush_within_bounds(endpoint: &str, ca: Option<&str>) -> Duration {
     start.elapsed()
 }
 
-/// Three tries of half a second, a pause of at most 0.1 s, two seconds of leaving: all that the configuration allows, and
-/// time for a busy machine to start two processes.
+/// Three tries of half a second, a pause of at most 0.1 s, two seconds of shutdown: all that the configuration
+/// allows, plus time for a busy machine to start two processes.
 const BOUND: Duration = Duration::from_secs(15);
 
 #[test]
@@ -353,7 +353,7 @@ fn a_reply_that_trickles_does_not_hold_a_flush() {
 
 #[test]
 fn a_server_that_accepts_and_says_nothing_does_not_hold_a_flush() {
-    // The kernel accepts for the listener; nobody speaks TLS.
+    // The kernel accepts on the listener's behalf; nobody speaks TLS.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let kinesis = FakeKinesis::start(checked(true));
     let endpoint = format!("https://{}", listener.local_addr().unwrap());
@@ -362,6 +362,6 @@ fn a_server_that_accepts_and_says_nothing_does_not_hold_a_flush() {
 
 #[test]
 fn an_address_that_nobody_answers_for_does_not_hold_a_flush() {
-    // 192.0.2.0/24 is for documentation: packets to it are dropped or refused, but never answered.
+    // 192.0.2.0/24 is for documentation: packets to it are dropped or rejected, but never answered.
     assert!(flush_within_bounds("http://192.0.2.1:4567", None) < BOUND);
 }

@@ -1,6 +1,6 @@
-//! A small fleet on one stream, in virtual time; `examples/fleet` plays a large one.
+//! A small fleet on one stream, in virtual time; `examples/fleet` runs a large one.
 
-// The program's own files: a simulation of its own would show nothing about docs/fleet.md.
+// The example's own files: a separate simulation would prove nothing about docs/fleet.md.
 #[path = "../../examples/fleet/producer.rs"]
 mod producer;
 #[allow(dead_code, reason = "the program prints the rest")]
@@ -61,7 +61,7 @@ fn after_an_outage_the_fleet_comes_back_without_waves_and_loses_nothing() {
     assert!(measured.requests_peak as f64 <= 2.0 * measured.requests_mean, "{measured:?}");
 }
 
-/// What the tests above measure is there to be measured.
+/// What the tests above measure does occur.
 #[test]
 fn a_fleet_that_sends_whole_chunks_again_stores_records_twice_and_wastes_the_stream() {
     let measured = play(Scenario::Throttled, Resend::Chunk);

@@ -1,7 +1,7 @@
 //! The handoff of a chunk, in every order in which its threads can run (loom).
 //!
-//! It is the plugin's own code: the file is included, with loom's locks in the place of the standard library's. What the
-//! host does, its event loop and its switches between stacks, is played by [`Host`].
+//! This runs the plugin's own code: the file is included, with loom's locks in place of the standard library's.
+//! [`Host`] plays the host's event loop and its switches between stacks.
 
 #[allow(dead_code, reason = "the plugin uses the rest")]
 #[path = "../../src/host/handoff.rs"]
@@ -20,7 +20,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-/// Runs `model` in every order, which must be more than one.
+/// Runs `model` in every order; there must be more than one.
 fn in_every_order(model: impl Fn() + Sync + Send + 'static) {
     let runs = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = std::sync::Arc::clone(&runs);
@@ -33,10 +33,10 @@ fn in_every_order(model: impl Fn() + Sync + Send + 'static) {
     assert!(runs.load(Ordering::Relaxed) > 1, "{runs:?} order");
 }
 
-/// What is lent. Loom fails when it is freed while it is read, or the other way round.
+/// What is lent. Loom fails if it is freed while it is read, or vice versa.
 struct Chunk(UnsafeCell<bool>);
 
-// SAFETY: loom watches over each use.
+// SAFETY: loom checks each use.
 unsafe impl Sync for Chunk {}
 // SAFETY: as above.
 unsafe impl Send for Chunk {}
@@ -47,7 +47,7 @@ impl Chunk {
     }
 
     fn read(&self) {
-        // SAFETY: loom watches over it.
+        // SAFETY: loom checks it.
         assert!(self.0.with(|is_there| unsafe { *is_there }), "read after it was freed");
     }
 
@@ -65,7 +65,7 @@ fn line(text: &'static str) -> Line {
 fn deliver<W: Waiter>(handoff: &Handoff<W>, chunk: &Chunk) {
     if let Some(_access) = handoff.access() {
         chunk.read();
-        // Nobody is there to write it when the chunk was taken back.
+        // Nobody can write it if the chunk was taken back.
         handoff.send(line("one")).ok();
         chunk.read();
     }
@@ -86,7 +86,7 @@ fn lend<W: Waiter>(handoff: &Handoff<W>, write: impl Fn()) -> (Vec<Line>, Option
     (lines, handoff.outcome())
 }
 
-/// A lender that is not a coroutine.
+/// A lender that is not on a coroutine.
 type Blocking = Handoff<NoCoroutine>;
 
 struct NoCoroutine;
@@ -119,7 +119,7 @@ fn a_chunk_that_is_taken_back_is_read_before_or_never() {
             let (handoff, chunk) = (Arc::clone(&handoff), Arc::clone(&chunk));
             move || deliver(&handoff, &chunk)
         });
-        // The exit, which frees the chunk afterwards.
+        // The exit, after which the chunk is freed.
         if handoff.reclaim() {
             chunk.free();
         }
@@ -127,7 +127,7 @@ fn a_chunk_that_is_taken_back_is_read_before_or_never() {
     });
 }
 
-/// A coroutine that the host never continues, because it ends the output and frees its chunks.
+/// A coroutine that the host never resumes, because it ends the output and frees its chunks.
 #[test]
 fn a_suspended_lender_loses_its_chunk_at_the_exit_and_its_timer_is_not_set_any_more() {
     in_every_order(|| {
@@ -161,7 +161,7 @@ fn a_suspended_lender_is_continued_once_for_each_suspension_and_misses_no_wake()
             let (host, handoff, chunk) = (host.clone(), Arc::clone(&handoff), Arc::clone(&chunk));
             move || {
                 let (lines, outcome) = lend(&handoff, || host.suspend_elsewhere());
-                // As `lend` does it before the coroutine ends, and the host frees the chunk.
+                // As `with_chunk` does before the coroutine ends and the host frees the chunk.
                 host.close();
                 chunk.free();
                 assert_eq!((lines, outcome), (vec![line("one")], Some(Outcome::Delivered)));
@@ -174,7 +174,7 @@ fn a_suspended_lender_is_continued_once_for_each_suspension_and_misses_no_wake()
     });
 }
 
-/// A thread of the host with an event loop and one coroutine. Each has a thread of loom's, and they run by turns.
+/// A thread of the host with an event loop and one coroutine. Each has a thread of loom's, and they take turns.
 #[derive(Clone)]
 struct Host(Arc<Inside>);
 
@@ -184,16 +184,16 @@ struct Inside {
     changed: Condvar,
 }
 
-// SAFETY: the cell in `parking` is used by the one whose turn it is.
+// SAFETY: the cell in `parking` is used only by the one whose turn it is.
 unsafe impl Sync for Inside {}
 // SAFETY: as above.
 unsafe impl Send for Inside {}
 
 struct State {
     turn: Turn,
-    /// The coroutine waits for something else of the host's.
+    /// Whether the coroutine waits for something else of the host's.
     is_elsewhere: bool,
-    /// The timer has gone off and nobody has noticed yet; `None` when it is closed.
+    /// Whether the timer has expired unnoticed; `None` if it is closed.
     timer: Option<bool>,
 }
 
@@ -205,7 +205,7 @@ enum Turn {
 }
 
 impl Host {
-    /// The coroutine runs first: the flush was just started.
+    /// The coroutine runs first: the flush has just started.
     fn new() -> Host {
         let state = Mutex::new(State { turn: Turn::Coroutine, is_elsewhere: false, timer: Some(false) });
         Host(Arc::new(Inside { parking: Parking::default(), state, changed: Condvar::new() }))
@@ -254,7 +254,7 @@ impl Host {
         self.switch(Turn::Coroutine, Turn::Loop);
     }
 
-    /// The event loop, as the host's: it calls the handler as long as the timer has gone off.
+    /// The event loop, like the host's: it calls the handler as long as the timer has expired.
     fn run(&self) {
         self.wait_for(|state| state.turn != Turn::Coroutine);
         let is_due = |state: &State| state.timer == Some(true) || state.is_elsewhere || state.turn == Turn::Over;
@@ -262,7 +262,7 @@ impl Host {
             let mut seen = (false, false);
             self.change(|state| seen = (state.timer == Some(true), std::mem::take(&mut state.is_elsewhere)));
             let (has_gone_off, is_elsewhere) = seen;
-            // As `resume` does it.
+            // As `resume` does.
             let continues = has_gone_off && self.0.parking.unpark();
             assert!(!(continues && is_elsewhere), "continued where it does not wait");
             if has_gone_off && !continues {

@@ -1,15 +1,15 @@
-//! Imports go down: each module uses only those of the layers below its own.
+//! Imports go down: each module uses only those of lower layers.
 //!
-//! Every file under src/ is parsed, its tests left out, and each path that begins with `crate`, `super` or `self` is followed
-//! to the file it leads to.
+//! Every file under src/ is parsed without its tests, and each path that begins with `crate`, `super` or `self` is
+//! followed to the file it leads to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use syn::visit::{self, Visit};
 use syn::{ItemUse, Path, UseTree};
 
-/// From the bottom up. A module belongs where its longest prefix stands. Modules of one row do not use each other, but for
-/// the files of one folder.
+/// From the bottom up. The longest prefix decides about a module. Modules of one row do not use each other, except
+/// for the files of one folder.
 const LAYERS: &[&[&str]] = &[
     &["backoff", "clock", "compress", "environment", "error", "msgpack", "outcome", "record_set", "redact", "system"],
     &["chunk", "log"],
@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
 /// A module, as `deliver::limiter`.
 type Module = String;
 
-/// The files under src/ by module, but the root.
+/// The files under src/ by module, except the root.
 fn modules() -> BTreeMap<Module, String> {
     let module = |path: &str| {
         let path = path.strip_prefix("src/").unwrap().strip_suffix(".rs").unwrap();
@@ -38,7 +38,7 @@ fn modules() -> BTreeMap<Module, String> {
     files.map(|file| (module(&file.path), file.text)).collect()
 }
 
-/// The modules that a file's text leads to.
+/// The modules that a file's text refers to.
 fn used(text: &str, module: &str, modules: &BTreeMap<Module, String>) -> BTreeSet<Module> {
     struct Paths(Vec<Vec<String>>);
     impl<'ast> Visit<'ast> for Paths {
@@ -112,7 +112,7 @@ fn top(module: &str) -> &str {
     module.split("::").next().unwrap()
 }
 
-/// Every arrow that does not go down, as `from -> to`. Within a folder, and within its row, files use each other.
+/// Every arrow that does not go down, as `from -> to`. Files within a folder, and within its row, may use each other.
 fn upward(modules: &BTreeMap<Module, String>) -> Vec<String> {
     let mut arrows = Vec::new();
     for (from, text) in modules {
@@ -126,7 +126,7 @@ fn upward(modules: &BTreeMap<Module, String>) -> Vec<String> {
     arrows
 }
 
-/// Files that lead back to themselves, each circle once.
+/// Circles of files, each once.
 fn circles(modules: &BTreeMap<Module, String>) -> Vec<Vec<Module>> {
     let arrows: BTreeMap<&Module, BTreeSet<Module>> =
         modules.iter().map(|(from, text)| (from, used(text, from, modules))).collect();
@@ -167,7 +167,7 @@ fn imports_go_down() {
     assert!(found.is_empty(), "these imports go up or sideways: {found:#?}");
 }
 
-/// What a folder's `mod.rs` and its files have in common is in a file of its own.
+/// What a folder's `mod.rs` and its files share is in a file of its own.
 #[test]
 fn no_files_use_each_other_in_a_circle() {
     let found = circles(&modules());

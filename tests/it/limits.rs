@@ -1,4 +1,4 @@
-//! No file, folder, function or type of the library is larger than what one reads at a sitting. Tests do not count.
+//! No file, folder, function or type of the library is too large to read in one sitting. Tests do not count.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::invariants::facts::{attributes, is_test};
 const FILE_LINES: usize = 400;
 const FOLDER_FILES: usize = 14;
 const FUNCTION_LINES: usize = 60;
-/// Of the type that knows most of the others: all its `impl` blocks together.
+/// For the type that knows most of the others: all its `impl` blocks together.
 const DELIVERY_LINES: usize = 300;
 
-/// What a file is made of.
+/// The size of a file's parts.
 #[derive(Default)]
 struct Sizes {
     /// Without its tests.
@@ -79,7 +79,7 @@ impl<'ast> Visit<'ast> for Sizes {
     }
 }
 
-/// What is larger than it may be among files by path, each with its size.
+/// Files by path, and what in them exceeds a limit, each with its size.
 fn larger(files: &BTreeMap<String, String>) -> BTreeMap<String, usize> {
     let (mut found, mut delivery, mut folders) = (BTreeMap::new(), 0, BTreeMap::<String, usize>::new());
     for (path, text) in files {

@@ -1,7 +1,7 @@
-//! Everything that can share a process, and needs nothing but what cargo builds.
+//! Everything that can share a process and needs only what cargo builds.
 //!
-//! The plugin runs in examples/host where it needs an environment. What needs parts from outside is in `real`, what plays a
-//! host in `host`; tests/README.md says where the test of a claim is.
+//! The plugin runs in examples/host if it needs an environment. Tests with outside parts are in `real`, those that
+//! play a host in `host`; tests/README.md says where the test of a claim is.
 
 #![allow(
     clippy::expect_used,
@@ -32,7 +32,7 @@ mod numbers;
 mod third_party;
 mod troubleshooting;
 
-// What handoff.rs, a file of the plugin, looks for in its crate.
+// What handoff.rs, a file of the plugin, expects in its crate.
 use kinesis::{log, outcome};
 
 testing::export_host!();

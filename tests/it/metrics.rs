@@ -1,6 +1,6 @@
-//! What the plugin shows its host is what Kinesis saw: counted on both sides, with faults, through real sockets.
+//! What the plugin shows its host matches what Kinesis saw: counted on both sides, with faults, over real sockets.
 //!
-//! The host is examples/host, which creates metrics as Fluent Bit's library does and notes what that would not bear.
+//! The host is examples/host, which creates metrics like Fluent Bit's library and notes misuse.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use kinesis::metrics::{Kind, PREFIX, RequestOutcome, series};
 use testing::fake_kinesis::{FakeKinesis, Faults, Keep, Settings, Stats};
 use testing::programs::example;
 
-/// Runs the host with these arguments until all is delivered or its retries are used up.
+/// Runs the host with these arguments until everything is delivered or its retries are used up.
 fn host(kinesis: &FakeKinesis, arguments: &[&str]) -> Output {
     let mut command = Command::new(example("host"));
     command.args(["-p", "stream=logs", "-p", "region=eu-west-1", "-p", &format!("endpoint={}", kinesis.endpoint())]);
@@ -18,7 +18,7 @@ fn host(kinesis: &FakeKinesis, arguments: &[&str]) -> Output {
     command.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap()
 }
 
-/// The values shown at the end: names without their prefix, with the label that is neither the output nor the stream.
+/// The final values: names without their prefix, with the label that is neither the output nor the stream.
 fn shown(output: &Output) -> BTreeMap<String, f64> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("offence"), "{text}");
@@ -46,7 +46,7 @@ fn send(faults: Faults, arguments: &[&str]) -> (BTreeMap<String, f64>, Stats, Ou
     (shown(&output), kinesis.stats(), output)
 }
 
-/// Compares what can be compared when each request got a reply.
+/// Compares what is comparable if each request got a reply.
 fn assert_counted_as_by_kinesis(shown: &BTreeMap<String, f64>, stats: &Stats) {
     let value = |name: &str| shown[name] as u64;
     assert_eq!(value("records_delivered_total"), stats.records);
@@ -124,7 +124,7 @@ fn the_same_numbers_are_in_the_line_at_the_end() {
     assert!(line.contains(", throttled by shardId-"), "{line}");
 }
 
-/// Whatever their number: each cause has one line in thirty seconds, and fewer if it lasts (src/log.rs).
+/// However often it occurs, each cause has one line in thirty seconds, and fewer if it lasts (src/log.rs).
 #[test]
 fn a_throttled_run_has_few_lines() {
     let (_, stats, output) = send(Faults { seed: 8, throttle_records: 0.05, ..Faults::default() }, &[]);
@@ -141,7 +141,7 @@ fn at_the_level_debug_each_request_is_explained_and_nothing_of_its_records_is_to
         &["--lines", "700", "-p", "log_level=debug", "-p", "aws_key_id=AKIDEXAMPLE", "-p", "aws_sec_key=s3cret"],
     );
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    // They fly side by side.
+    // They overlap.
     let mut sizes: Vec<usize> = kinesis.requests().iter().map(|request| request.body_size).collect();
     assert_eq!(sizes.len(), 2);
     sizes.sort_by_key(|size| std::cmp::Reverse(*size));

@@ -1,14 +1,14 @@
-//! Configurations of the plugins that this one replaces: their documents' examples start it unchanged, or are refused
-//! with what to do.
+//! Configurations of the plugins that this one replaces: the examples in their documentation start it unchanged, or
+//! are refused with advice.
 //!
-//! An example is an output's options in the order of its document; `Name`, `Match` and what else Fluent Bit takes for
-//! itself are left out.
+//! An example is an output's options in the order of its documentation; `Name`, `Match` and other options of Fluent
+//! Bit itself are omitted.
 
 use kinesis::config::Config;
 
 type Options<'a> = &'a [(&'a str, &'a str)];
 
-/// What starting with these options says: nothing when it starts.
+/// The result of starting with these options: empty on success.
 fn issues(options: Options<'_>) -> Vec<String> {
     let property = |name: &str| {
         // The host matches names in any case.
@@ -80,7 +80,7 @@ mod go_plugin {
 
     #[test]
     fn what_it_refuses_too_is_refused() {
-        // A limit of more than 10 is fine here; a compression that does not exist is not.
+        // A limit above 10 is fine here; an unknown compression is not.
         assert_eq!(
             issues(&[GO, &[("compression", "lzma")]].concat()),
             ["compression: 'lzma' is not valid: use none, gzip, zlib, zstd or snappy"]

@@ -1,11 +1,11 @@
-//! Numbers that a document takes from elsewhere are those that stand there: in PERFORMANCE.md, or in the code.
+//! Numbers that a document takes from elsewhere match their source: PERFORMANCE.md or the code.
 
 use std::collections::HashMap;
 
 use testing::sources::read;
 
-/// Each figure is tied to the row that it is from: the sentences are made of PERFORMANCE.md's tables, and the sections hold
-/// no other decimal.
+/// Each figure is tied to its row: the sentences are built from PERFORMANCE.md's tables, and the sections contain no
+/// other decimal.
 #[test]
 fn costs_are_those_of_the_performance_page() {
     let [c, go] =
@@ -48,7 +48,7 @@ fn costs_are_those_of_the_performance_page() {
     says("docs/tuning.md", &format!("At full speed, with a Kinesis that answers, it is {this_memory} MiB"));
 }
 
-/// What decisions say they saved is what was measured, and what PERFORMANCE.md concludes follows from its own figures.
+/// What decisions claim to save was measured, and PERFORMANCE.md's conclusions follow from its own figures.
 #[test]
 fn savings_are_those_of_the_performance_page() {
     let [access, nested] = measured(["to the body of a request: ", " for an access line, ", " for a nested record"]);
@@ -70,12 +70,12 @@ fn savings_are_those_of_the_performance_page() {
     says("docs/decisions/0023-connections.md", &format!("A fleet of 10,000 makes {handshakes:.0} handshakes a second"));
 }
 
-/// The ratios in brackets of a column, of all runs with a corpus: `0.374 to 0.406`.
+/// The ratios in brackets in a column, over all runs with a corpus: `0.374 to 0.406`.
 fn ratios(beside: &str, corpus: &str, column: &str) -> String {
     let mut of = String::new();
     let mut ratios = Vec::new();
     for row in performance_table(beside) {
-        // A run without a name, or of files on a disk, is of the corpus above it.
+        // A run without a name, or of files on disk, belongs to the corpus above it.
         let named = row["rounds of"].as_str();
         if named.starts_with("access lines") || named.starts_with("nested records") {
             named.clone_into(&mut of);
@@ -108,7 +108,7 @@ fn peak_memory() -> [String; 3] {
     [this, format!("{least} to {}", most.split(' ').next_back().unwrap()), go]
 }
 
-/// How many times as fast as C, with files in memory and on a disk; as they follow from the seconds.
+/// How many times as fast as C, with files in memory and on disk, computed from the seconds.
 fn faster() -> [String; 2] {
     let [json, cbor, c, far] = measured([
         "a million access lines were sent in ",
@@ -126,7 +126,7 @@ fn faster() -> [String; 2] {
     [far, on_disk]
 }
 
-/// What is measured between these words of PERFORMANCE.md, one after the other.
+/// What is measured between these words of PERFORMANCE.md, in order.
 fn measured<const N: usize, const M: usize>(words: [&str; M]) -> [String; N] {
     let text = one_line(&read("PERFORMANCE.md"));
     let mut rest = text.as_str();
@@ -158,7 +158,7 @@ fn says(path: &str, sentence: &str) {
     assert!(one_line(&read(path)).contains(sentence), "{path} does not say: {sentence}");
 }
 
-/// The section says these, and holds no decimal besides.
+/// The section says these, and contains no other decimal.
 fn says_no_other(path: &str, heading: &str, sentences: &[String]) {
     let document = read(path);
     let (_, section) = document.split_once(&format!("\n{heading}\n")).unwrap();
@@ -177,7 +177,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Rates are what the code's times make of 10,000 outputs.
+/// Rates follow from the code's times for 10,000 outputs.
 #[test]
 fn the_call_rates_of_a_fleet_follow_from_the_code() {
     const NODES: f64 = 10_000.0;
@@ -186,9 +186,9 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
     let (before_expiry, latest) =
         (seconds(CREDENTIALS, "RENEW_BEFORE_EXPIRY"), 1.0 - number(CREDENTIALS, "RENEW_SPREAD"));
     let spread = before_expiry * latest;
-    // Credentials of an hour.
+    // Credentials with a life of one hour.
     let mean_life = 3600.0 - before_expiry + spread / 2.0;
-    // Half of a pause is drawn.
+    // Half of a pause is random.
     let mean_pause = seconds(CREDENTIALS, "LONGEST_PAUSE") * 0.75;
     let handshakes = NODES / seconds("src/aws/connect/mod.rs", "MAX_AGE");
     let fewest = number("src/deliver/limiter.rs", "FEWEST");

@@ -1,5 +1,5 @@
-//! THIRD-PARTY names every crate whose code is in the library, with its licence. `UPDATE=1 cargo test --test it third_party::`
-//! writes it from the sources that cargo keeps.
+//! THIRD-PARTY names every crate whose code is in the library, with its licence. `UPDATE=1 cargo test --test it
+//! third_party::` writes it from the sources that cargo keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ fn notice() -> String {
             }
         }
     }
-    // Most have the same text: it is written once, behind the crates that have it.
+    // Most have the same text, so it is written once, after the crates that use it.
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut list = String::new();
     for (name, package) in &crates {
@@ -81,8 +81,8 @@ fn metadata(target: &str) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
-/// The packages whose code is in the library: those it depends on, in turn, but not for tests and build scripts alone,
-/// nor crates that run in the compiler.
+/// The packages whose code is in the library: dependencies, recursively, except those only for tests and build
+/// scripts, and crates that run in the compiler.
 fn linked(metadata: &Value) -> BTreeSet<String> {
     let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
     let packages = metadata["packages"].as_array().unwrap();
@@ -128,7 +128,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// The same text with the same bytes, whoever wrote its ends of lines.
+/// The same text as the same bytes, whatever its line endings.
 fn tidy(text: &str) -> String {
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_end);
     let text = lines.collect::<Vec<_>>().join("\n");

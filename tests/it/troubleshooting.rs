@@ -1,6 +1,7 @@
-//! Each line that the documents explain is provoked, and found by the text under which they explain it.
+//! Each documented log line is provoked and found by the text that documents it.
 //!
-//! The plugin runs in examples/host against the stand-in of Kinesis. What only other tests bring about is named with them.
+//! The plugin runs in examples/host against the stand-in of Kinesis. Lines that only other tests provoke are listed
+//! with them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,35 +14,35 @@ use testing::host::log;
 use testing::host::output::Output;
 use testing::programs::example;
 
-/// Where the log lines are explained: the document, and the heading of their tables.
+/// Where log lines are documented: the document, and the heading of their tables.
 const DOCUMENTS: [(&str, &str); 2] =
     [("docs/troubleshooting.md", "## By log line"), ("README.md", "## Troubleshooting")];
 
-/// The explained lines, with `…` for what varies.
+/// The documented lines, with `…` for variable parts.
 fn entries() -> Vec<String> {
     let there = |(path, _): &&(&str, &str)| testing::sources::root().join(path).exists();
     let (path, heading) = DOCUMENTS.iter().find(there).unwrap();
     let document = testing::sources::read(path);
     let (_, section) = document.split_once(&format!("\n{heading}\n")).unwrap();
     let rows = section.lines().take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| "));
-    // A line is the first or, behind its level, the second cell.
+    // The line is in the first cell or, after its level, the second.
     let cells = rows.flat_map(|row| row.trim_matches('|').split(" |").take(2).map(str::trim));
     let quoted = cells.filter_map(|cell| Some(cell.strip_prefix('`')?.split_once('`')?.0.to_owned()));
     quoted.filter(|line| line.contains(' ')).collect()
 }
 
-/// The parts of an entry between what varies.
+/// The fixed parts of an entry.
 fn fixed_parts(entry: &str) -> impl Iterator<Item = &str> {
     entry.split('…').filter(|part| !part.trim_matches([' ', ':', ',', ';']).is_empty())
 }
 
-/// Whether a line has the fixed parts of an entry, one after the other.
+/// Whether a line contains the fixed parts of an entry, in order.
 fn is_line_of(line: &str, entry: &str) -> bool {
     let behind = |rest: Option<usize>, part: &str| Some(rest? + line.get(rest?..)?.find(part)? + part.len());
     fixed_parts(entry).fold(Some(0), behind).is_some()
 }
 
-/// What other tests bring about: an entry, the test's file, a text of the entry that it expects.
+/// Lines that other tests provoke: an entry, the test's file, and the part of the entry that it expects.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("plugin: cannot start: …", "src/plugin/tests.rs", "plugin: cannot start: "),
     ("profile: … is …, not a file", "tests/real/identity/files.rs", ", not a file"),
@@ -167,7 +168,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("through the proxy …: …", "tests/real/network/proxies.rs", "through the proxy "),
 ];
 
-/// What no test can bring about, and why.
+/// What no test can provoke, and why.
 const NOT_PROVOKED: &[(&str, &str)] = &[
     ("…: its default '…' is not valid: …", "a default is wrong only by a bug, and all are read at each start"),
     ("region: '…' does not form an endpoint's host name", "whatever passes for a region's name forms one"),
@@ -219,8 +220,8 @@ fn tests_of(file: &str) -> String {
     if is_all_tests { source } else { source.split_once("#[cfg(test)]").unwrap().1.to_owned() }
 }
 
-/// What the host's log says in a run of `count` records with these properties; those of `DEFAULTS` that are not among them,
-/// nor named behind a minus, are added.
+/// What the host logs in a run of `count` records with these properties. `DEFAULTS` are added unless they are among
+/// them or named after a minus.
 fn run(endpoint: &str, count: usize, arguments: &[&str], environment: &[(&str, &str)]) -> Vec<String> {
     let mut command = Command::new(example("host"));
     let endpoint = format!("endpoint={endpoint}");
@@ -251,7 +252,7 @@ fn run(endpoint: &str, count: usize, arguments: &[&str], environment: &[(&str, &
 /// Variables of the environment.
 type Environment<'a> = &'a [(&'a str, &'a str)];
 
-/// Configurations that stop the start.
+/// Configurations that prevent the start.
 fn mistakes() -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let no_pem = folder.path().join("ca.pem");
@@ -261,7 +262,7 @@ fn mistakes() -> Vec<String> {
     std::fs::write(&empty, "").unwrap();
     let empty = [("SSL_CERT_FILE", empty.to_str().unwrap())];
     let ledger = |name: &str| format!("ledger_path={}", folder.path().join(name).display());
-    // Too long for the name beside it.
+    // Too long for the option name next to it.
     let (a_folder, no_ledger, long_name) = (ledger("."), ledger("ca.pem"), ledger(&"x".repeat(240)));
     let tls = "endpoint=https://localhost:1";
     let cases: &[(&[&str], Environment<'_>)] = &[
@@ -299,7 +300,7 @@ fn mistakes() -> Vec<String> {
     cases.iter().flat_map(|(options, environment)| run("http://127.0.0.1:1", 1, options, environment)).collect()
 }
 
-/// Starts and flushes in which something is not as it should be.
+/// Starts and flushes in which something is wrong.
 fn deliveries() -> Vec<String> {
     let plain = |settings: Settings, script: Vec<Fault>, arguments: &[&str], environment: &[(&str, &str)]| {
         let kinesis = FakeKinesis::start(settings);
@@ -346,7 +347,7 @@ fn deliveries() -> Vec<String> {
     lines
 }
 
-/// Calls as no host makes them, and bytes that are no chunk.
+/// Calls that no host makes, and bytes that are not a chunk.
 fn broken_calls() -> Vec<String> {
     log::collect();
     let library = Library::open(&built_plugin().unwrap()).unwrap();

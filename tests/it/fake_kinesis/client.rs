@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client: the bytes on the wire are the test's own.
+//! A plain HTTP/1.1 client that gives tests control over the bytes on the wire.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use testing::fake_kinesis::FakeKinesis;
 pub const JSON: &str = "application/x-amz-json-1.1";
 pub const CBOR: &str = "application/x-amz-cbor-1.1";
 
-/// A request, in the bytes that are sent.
+/// A request, as the bytes to send.
 #[derive(Clone)]
 pub struct Request {
     /// Method and path.
@@ -27,7 +27,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// `PutRecords` with headers that pass unless signatures are checked.
+    /// `PutRecords` with headers that are accepted unless signatures are checked.
     pub fn new(content_type: &str, body: impl Into<Vec<u8>>) -> Request {
         Request {
             target: "POST /",
@@ -47,7 +47,7 @@ impl Request {
         Request::new(JSON, body.to_string())
     }
 
-    /// A look inside, such as `GET /_/stats`.
+    /// A request of the inspection interface, such as `GET /_/stats`.
     pub fn admin(target: &'static str, body: &str) -> Request {
         Request { target, ..Request::new(JSON, body) }
     }
@@ -88,7 +88,7 @@ impl Response {
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-/// One connection, kept alive.
+/// One keep-alive connection.
 pub struct Client {
     stream: Box<dyn Stream>,
     tcp: TcpStream,
@@ -151,7 +151,7 @@ impl Client {
         self.stream.flush()
     }
 
-    /// Reads one piece of what comes.
+    /// Reads the next bytes.
     pub fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
     }
@@ -193,7 +193,7 @@ fn connect(server: &FakeKinesis) -> TcpStream {
     stream
 }
 
-/// A whole reply, if all of it is there.
+/// The whole reply, if complete.
 fn parse(bytes: &[u8]) -> Option<Response> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();

@@ -1,4 +1,4 @@
-//! Each thing that can go wrong, as a caller sees it.
+//! Each fault, as a caller sees it.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ fn request() -> Request {
     put(&[record(b"one", "abcd"), record(b"two", "abcd")])
 }
 
-/// Which of 100 records are refused, with which code.
+/// Which of 100 records are refused, and with which code.
 fn refused(server: &FakeKinesis) -> Vec<Option<String>> {
     let body = send(server, &put(&vec![record(b"x", "k"); 100])).json();
     let entries = body["Records"].as_array().unwrap().iter();

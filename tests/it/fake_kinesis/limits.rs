@@ -1,4 +1,4 @@
-//! Each limit at its edge, each refusal in AWS's words.
+//! Each limit at its boundary, and each error in AWS's words.
 
 use serde_json::{Value, json};
 
@@ -178,7 +178,7 @@ fn shards_divide_the_range_equally_and_the_last_takes_the_remainder() {
     assert_eq!([0, (1 << 126) - 1, 1 << 126, u128::MAX].map(|hash| of(4, hash)), [0, 0, 1, 3]);
     let third = u128::MAX / 3;
     assert_eq!([third - 1, third, 2 * third, u128::MAX].map(|hash| of(3, hash)), [0, 1, 2, 2]);
-    // 2^128 is no multiple of seven: one hash lies beyond seven equal parts.
+    // 2^128 is not a multiple of seven: one hash lies beyond seven equal parts.
     let seventh = u128::MAX / 7;
     assert_eq!([7 * seventh - 1, 7 * seventh, u128::MAX].map(|hash| of(7, hash)), [6, 6, 6]);
     assert_eq!([0, u128::MAX].map(|hash| of(1, hash)), [0, 0]);

@@ -1,4 +1,4 @@
-//! What the stand-in tells of itself, to a test and over HTTP.
+//! What the stand-in reports about itself, to a test and over HTTP.
 
 use serde_json::{Value, json};
 

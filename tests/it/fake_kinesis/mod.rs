@@ -1,4 +1,4 @@
-//! The stand-in tested by itself, with raw HTTP requests: it is the measure for everything else.
+//! Tests the stand-in itself, with raw HTTP requests, because everything else relies on it.
 mod client;
 
 mod connection;

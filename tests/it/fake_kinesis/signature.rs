@@ -1,5 +1,5 @@
-//! Signatures are checked. The test signs by itself, step by step as AWS describes it, so that it and the signer that
-//! the stand-in uses check each other:
+//! Signatures are checked. The test signs step by step as AWS describes, so that it and the signer that the stand-in
+//! uses check each other:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
 use aws_lc_rs::{digest, hmac};
@@ -33,7 +33,7 @@ fn request() -> Request {
     put(&[record(b"hello", "abcd")])
 }
 
-/// The text of a time in a signature.
+/// The time as written in a signature.
 fn basic(time: DateTime<Utc>) -> String {
     time.format("%Y%m%dT%H%M%SZ").to_string()
 }
@@ -225,7 +225,7 @@ fn an_expired_token_is_refused_and_a_new_one_accepted() {
     server.expire_token(true);
     assert_eq!(refusal(&server, &signed(&temporary())), expired);
 
-    // Or one of several: the rotation of credentials.
+    // Or one of several, as during a rotation of credentials.
     server.expire_token(false);
     let renewed = Credential::new("ASIARENEWED", "secret").with_session_token("new");
     let old = Credential { expired: true, ..temporary() };

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::client::{CBOR, Request, Response, put, record, send};
 use testing::fake_kinesis::{FakeKinesis, Fault, Settings};
 
-/// `{StreamName: "logs", Records: [{Data: "hello", PartitionKey: "abcd"}]}`, with open-ended maps and array, as AWS's
-/// Java clients write it.
+/// `{StreamName: "logs", Records: [{Data: "hello", PartitionKey: "abcd"}]}`, with maps and array of indefinite
+/// length, as AWS's Java clients write it.
 const OPEN_ENDED: &[u8] =
     b"\xbf\x6aStreamName\x64logs\x67Records\x9f\xbf\x64Data\x45hello\x6cPartitionKey\x64abcd\xff\xff\xff";
-/// The same with stated lengths.
+/// The same with definite lengths.
 const DEFINITE: &[u8] = b"\xa2\x6aStreamName\x64logs\x67Records\x81\xa2\x64Data\x45hello\x6cPartitionKey\x64abcd";
 /// The same with the data in two chunks.
 const CHUNKED: &[u8] =
@@ -51,7 +51,7 @@ fn a_cbor_reply_is_open_ended_unless_set_otherwise() {
     let definite = cbor(&server, DEFINITE);
     assert_eq!(definite.body[0], 0xa2);
     assert_eq!(definite.cbor(), open_ended.cbor());
-    // Three maps and arrays have an end mark less.
+    // Three maps and arrays lose their end marks.
     assert_eq!(definite.body.len() + 3, open_ended.body.len());
 }
 

@@ -1,4 +1,4 @@
-//! What a source file uses, by its syntax: however an import is written or renamed, the path that it leads to is found.
+//! What a source file uses, by syntax: however an import is written or renamed, the path behind it is found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,13 +6,13 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, File, Ident, ItemStatic, ItemUse, Macro, Path, UseTree, Visibility};
 
-/// What one file uses. Paths are whole: of `use std::{fs as f}; f::read(…)` it is `std::fs::read`.
+/// What one file uses. Paths are complete: for `use std::{fs as f}; f::read(…)` it is `std::fs::read`.
 #[derive(Default)]
 pub struct Facts {
     pub path: String,
-    /// Everything that a path leads to, imports included. Each is also there as every glob import may make it.
+    /// Everything that a path refers to, including imports, once for each glob import that may provide it.
     pub used: BTreeSet<String>,
-    /// Paths as often as they stand in code.
+    /// Paths, as many times as they occur in code.
     pub calls: Vec<String>,
     /// The last names of macros.
     pub macros: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Facts {
     pub has_unsafe: bool,
     pub is_async: bool,
     pub has_statics: bool,
-    /// What `pub use` hands on.
+    /// What `pub use` re-exports.
     pub handed_on: BTreeSet<String>,
 }
 
@@ -38,17 +38,17 @@ impl Facts {
         seen.finish()
     }
 
-    /// Whether something that is used is `name`, or within it.
+    /// Whether anything used is `name` or inside it.
     pub fn uses(&self, name: &str) -> bool {
         self.used.iter().any(|used| is_within(used, name))
     }
 
-    /// How often a path within `name` stands in the code, imports aside.
+    /// How many times a path inside `name` occurs in the code, not counting imports.
     pub fn count(&self, name: &str) -> usize {
         self.calls.iter().filter(|used| is_within(used, name)).count()
     }
 
-    /// Whether the last name of something that is used is `name`, wherever it comes from.
+    /// Whether the last name of anything used is `name`, wherever it comes from.
     pub fn names(&self, name: &str) -> bool {
         self.used.iter().any(|used| used.split("::").any(|segment| segment == name))
     }
@@ -58,7 +58,7 @@ impl Facts {
     }
 }
 
-/// Whether a path is `name` or goes on from it.
+/// Whether a path is `name` or continues it.
 pub fn is_within(path: &str, name: &str) -> bool {
     path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
@@ -74,7 +74,7 @@ struct Seen {
 
 impl Seen {
     fn finish(mut self) -> Facts {
-        // An import may begin with what another one brought: `use std as s; use s::fs;`.
+        // An import may begin with what another one imported: `use std as s; use s::fs;`.
         for _ in 0..3 {
             let imports = self.imports.clone();
             for wholes in self.imports.values_mut() {
@@ -119,7 +119,7 @@ impl Seen {
         self.imports.entry(local.unwrap_or_default().to_owned()).or_default().insert(whole);
     }
 
-    /// What stands in a macro has no syntax but that of tokens.
+    /// Inside a macro there are only tokens.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is = |index: usize, wanted: char| matches!(tokens.get(index), Some(TokenTree::Punct(punct)) if punct.as_char() == wanted);
@@ -152,7 +152,7 @@ impl Seen {
     }
 }
 
-/// A path with what its first name stands for; several, where names are reused or globs may bring it.
+/// A path with its first name resolved; several if names are reused or globs may provide it.
 fn resolved(path: &str, imports: &BTreeMap<String, BTreeSet<String>>, globs: &BTreeSet<String>) -> BTreeSet<String> {
     let (first, rest) = path.split_once("::").map_or((path, None), |(first, rest)| (first, Some(rest)));
     let with = |whole: &String| rest.map_or(whole.clone(), |rest| format!("{whole}::{rest}"));
@@ -175,7 +175,7 @@ fn last(path: &str) -> String {
     path.rsplit("::").next().unwrap().to_owned()
 }
 
-/// Whether an item is for tests alone.
+/// Whether an item is only for tests.
 pub fn is_test(attributes: &[Attribute]) -> bool {
     let is_test = |attribute: &Attribute| {
         let arguments = attribute.meta.require_list().map(|list| list.tokens.to_string());

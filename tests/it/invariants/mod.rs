@@ -1,6 +1,6 @@
-//! Facts of absence, as ARCHITECTURE.md lists them: what is used nowhere in the sources, or in one place alone.
+//! Facts of absence, as listed in ARCHITECTURE.md: what the sources use nowhere, or in one place only.
 //!
-//! Each rule is also tried on code that breaks it, so that it is known to find what it looks for.
+//! Each rule is also tried on code that breaks it, to show that it works.
 
 pub mod facts;
 
@@ -11,7 +11,7 @@ use facts::Facts;
 use syn::{Expr, ImplItem, Item, Stmt};
 use testing::sources::shipped;
 
-/// What breaks a rule, one line for each.
+/// The violations of a rule, one line each.
 type Rule = fn(&[&Facts]) -> Vec<String>;
 
 fn facts() -> &'static [Facts] {
@@ -19,7 +19,7 @@ fn facts() -> &'static [Facts] {
     FACTS.get_or_init(|| shipped().iter().map(|file| Facts::of(&file.path, &file.text)).collect())
 }
 
-/// Fails when the sources break the rule, and when code that does, as a file of this path, is not found.
+/// Fails if the sources break the rule, or if `breaking` code, as a file of this path, is not detected.
 fn holds(rule: Rule, path: &str, planted: &[&str]) {
     let all: Vec<&Facts> = facts().iter().collect();
     let found = rule(&all);
@@ -31,10 +31,10 @@ fn holds(rule: Rule, path: &str, planted: &[&str]) {
     }
 }
 
-/// A file that is not there.
+/// A file that does not exist.
 const NEW: &str = "src/record/planted.rs";
 
-/// The files that use one of `names`, but `allowed` ones.
+/// The files that use one of `names`, except `allowed` ones.
 fn others_that_use(files: &[&Facts], names: &[&str], allowed: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files.iter().filter(|file| !allowed.contains(&file.path.as_str())) {
@@ -92,7 +92,7 @@ fn functions_are_exported_from_one_file() {
     );
 }
 
-/// Whoever adds a function and forgets the guard learns it here: a panic in it would end Fluent Bit.
+/// Catches a new function without the guard: a panic in it would abort Fluent Bit.
 #[test]
 fn every_exported_function_is_one_guard_and_nothing_else() {
     let exports = testing::sources::read("src/abi/exports.rs");
@@ -109,7 +109,7 @@ fn every_exported_function_is_one_guard_and_nothing_else() {
     }
 }
 
-/// How many C functions there are, and the names of those that are not exported under the host's names as one guard.
+/// The number of C functions, and the names of those not exported under the host's names as one guard.
 fn unguarded(text: &str) -> (usize, Vec<String>) {
     let (mut count, mut found) = (0, Vec::new());
     for item in syn::parse_file(text).unwrap().items {
@@ -199,7 +199,7 @@ fn threads_are_started_for_deliveries_and_for_calls_that_block_alone() {
                 found.push(format!("{} starts threads in {count} places", file.path));
             }
         }
-        // tokio's own, which panics where there is no thread to be had, and what starts some of those.
+        // tokio's own, which panics if no thread is available, and what starts some of those.
         let of_tokio = ["spawn_blocking", "new_multi_thread", "lookup_host", "GaiResolver"];
         found.extend(paths_of(files, |file| {
             of_tokio.iter().any(|name| file.names(name) || file.methods.contains(*name))
@@ -241,7 +241,7 @@ fn the_time_of_day_is_asked_for_in_one_place() {
     );
 }
 
-/// What AWS's library and rustls-native-certs read there is theirs.
+/// Except for what AWS's library and rustls-native-certs read.
 #[test]
 fn sockets_are_not_touched_and_the_environment_files_and_processes_in_few_places() {
     let environment: Rule = |files| {
@@ -264,7 +264,7 @@ fn sockets_are_not_touched_and_the_environment_files_and_processes_in_few_places
         let allowed =
             ["src/aws/connect/resolver.rs", "src/aws/connect/tls.rs", "src/aws/files.rs", "src/ledger/journal/mod.rs"];
         let mut found = others_that_use(files, &["std::fs"], &allowed);
-        // They would read as long as a file lasts.
+        // They would read until the end of a file, if it has one.
         let endless = ["pem_file_iter", "from_pem_file"];
         found.extend(paths_of(files, |file| {
             endless.iter().any(|name| file.names(name) || file.methods.contains(*name))
@@ -313,7 +313,7 @@ fn sockets_are_not_touched_and_the_environment_files_and_processes_in_few_places
     );
 }
 
-/// A module that hands on what another has would hide it from the rules here.
+/// A module that re-exports another's items would hide it from these rules.
 #[test]
 fn nothing_of_another_crate_is_handed_on() {
     let rule: Rule = |files| {
@@ -363,7 +363,7 @@ fn statics_that_change_are_at_the_c_boundary_alone() {
         };
         let mut found = paths_of(files, has_statics);
         found.retain(|path| !at_the_boundary(path) && path != "src/config/options.rs");
-        // Its table does not change.
+        // Its table never changes.
         let options = files.iter().filter(|file| file.path == "src/config/options.rs");
         let changes = |name: &&&str| options.clone().any(|file| file.used.iter().any(|used| used.contains(*name)));
         found.extend(
