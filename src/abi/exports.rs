@@ -107,7 +107,7 @@ pub unsafe extern "C" fn FLBPluginOutputPreExit(hot_reload: c_int) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
     guard(FLB_OK, || {
-        instances::leave(context);
+        instances::stop_one(context);
         FLB_OK
     })
 }
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginExit() -> c_int {
     guard(FLB_OK, || {
-        instances::leave_all();
+        instances::stop_all();
         FLB_OK
     })
 }
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn FLBPluginExit() -> c_int {
 /// No flush of these instances is in progress. `def` is only compared.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginUnregister(def: *mut flb_plugin_proxy_def) {
-    guard((), || instances::leave_registration(def))
+    guard((), || instances::stop_registration(def))
 }
 
 fn answer(outcome: Outcome) -> c_int {

@@ -129,24 +129,24 @@ pub(super) fn only() -> *const c_void {
 }
 
 /// Stops the instance of `context`. Any other pointer is ignored.
-pub(super) fn leave(context: *const c_void) {
+pub(super) fn stop_one(context: *const c_void) {
     stop(|instance| ptr::addr_eq(Arc::as_ptr(instance), context));
 }
 
 /// Stops the instances of `def` that are still running.
-pub(super) fn leave_registration(def: *const flb_plugin_proxy_def) {
+pub(super) fn stop_registration(def: *const flb_plugin_proxy_def) {
     stop(|instance| instance.registration == def.addr());
 }
 
 /// Stops all instances.
-pub(super) fn leave_all() {
+pub(super) fn stop_all() {
     stop(|_| true);
 }
 
-fn stop(leaves: impl Fn(&Arc<Instance>) -> bool) {
+fn stop(selects: impl Fn(&Arc<Instance>) -> bool) {
     // Remove them first: stopping waits for a thread, and the list must not stay locked meanwhile.
-    let leaving = instances().extract_if(.., |instance| leaves(instance)).collect::<Vec<_>>();
-    for instance in leaving {
+    let stopped = instances().extract_if(.., |instance| selects(instance)).collect::<Vec<_>>();
+    for instance in stopped {
         guard((), || instance.plugin.stop());
         instance.presence.end();
     }

@@ -88,8 +88,8 @@ fn the_heads_that_hosts_write_are_read_as_any_other() {
         (b"\xdd\0\0\0\x02\xdd\0\0\0\x02\xd7\0", b"\x80"),
         (b"\x92\xd7\0", b""),
     ];
-    for (before, behind) in heads {
-        let head = [before, time, behind].concat();
+    for (before, after) in heads {
+        let head = [before, time, after].concat();
         let bytes = [&head[..], b"\x81\xa1k\x01"].concat();
         let mut reader = Reader::new(&bytes);
         let by_token = read_head(&mut reader).unwrap().unwrap();

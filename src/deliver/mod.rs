@@ -237,7 +237,7 @@ impl<T: Transport> Delivery<T> {
 
     /// Ends all flushes soon: no new requests, no waiting for replies after `deadline`; the rest is left to Fluent
     /// Bit.
-    pub fn leave(&self, deadline: Instant) {
+    pub fn shut_down(&self, deadline: Instant) {
         self.shutdown.begin(deadline);
     }
 

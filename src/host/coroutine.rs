@@ -93,7 +93,7 @@ impl Coroutine {
         });
         let event = this.event.get();
         // SAFETY: loop and event are this thread's, and the event stays in place until it is removed, below or by
-        // `leave` or `abandon`.
+        // `detach` or `abandon`.
         let added = unsafe {
             (host.add_event)(event_loop.as_ptr(), fd, MK_EVENT_CUSTOM, MK_EVENT_READ as c_uint, event.cast())
         };
@@ -104,14 +104,14 @@ impl Coroutine {
         // SAFETY: nobody else knows the event yet but the loop, which does not run.
         if !has_known_layout(unsafe { &*event }, fd) {
             // Whatever the layout of the event, the host finds in it what it wrote.
-            this.leave();
+            this.detach();
             return Err(BlockReason::UnknownLayout);
         }
         Ok(this)
     }
 
     /// Takes the coroutine out of the thread's event loop, at the end of the flush.
-    pub(super) fn leave(&self) {
+    pub(super) fn detach(&self) {
         if self.in_loop.replace(false) {
             // SAFETY: it was added to that loop, which is this thread's: only the lender, which runs on the
             // coroutine, and `abandon` call this.
@@ -120,11 +120,11 @@ impl Coroutine {
         self.timer().take();
     }
 
-    /// As [`Coroutine::leave`], for a coroutine that the host never resumes. Does nothing on any thread but its own.
+    /// As [`Coroutine::detach`], for a coroutine that the host never resumes. Does nothing on any thread but its own.
     pub(super) fn abandon(&self) {
         // SAFETY: takes nothing, and answers what the host noted for this thread.
         if unsafe { (self.host.event_loop)() } == self.event_loop.as_ptr() {
-            self.leave();
+            self.detach();
         }
     }
 

@@ -41,8 +41,8 @@ fn chunks_with_the_same_bytes_each_have_their_entry() {
     second.progress().mark_done([2]);
     drop((first, second));
     let taken = [(); 3].map(|()| ledger.begin(b"app", b"chunk"));
-    let settled = taken.each_ref().map(|chunk| chunk.progress().done().clone());
-    assert_eq!(settled, [set(&[1]), set(&[2]), set(&[])]);
+    let done = taken.each_ref().map(|chunk| chunk.progress().done().clone());
+    assert_eq!(done, [set(&[1]), set(&[2]), set(&[])]);
 }
 
 #[test]

@@ -151,14 +151,14 @@ async fn serve<T: Transport>(
                     log.write(Level::Warn, || {
                         "Fluent Bit is shutting down and Kinesis accepts nothing: chunks on disk are kept for the next start"
                     });
-                    delivery.leave(Instant::now());
+                    delivery.shut_down(Instant::now());
                 }
             }
             () = tick(&mut stats) => log.write(Level::Info, || delivery.metrics().line()),
         }
     }
     let deadline = Instant::now() + SHUTDOWN_GRACE;
-    delivery.leave(deadline);
+    delivery.shut_down(deadline);
     // Slightly longer than requests may take, so that each flush can report what it got done.
     let all_done = async { while flushes.join_next().await.is_some() {} };
     drop(tokio::time::timeout_at(deadline + SHUTDOWN_GRACE, all_done).await);

@@ -230,11 +230,8 @@ mod tests {
             ("%--d", "%--d"),
             ("%5Y", "%5Y"),
         ] {
-            let mistake = TimeFormat::parse(format).unwrap_err();
-            assert!(
-                mistake.starts_with(&format!("'{conversion}' is not a strftime conversion")),
-                "{format}: {mistake}"
-            );
+            let error = TimeFormat::parse(format).unwrap_err();
+            assert!(error.starts_with(&format!("'{conversion}' is not a strftime conversion")), "{format}: {error}");
         }
     }
 

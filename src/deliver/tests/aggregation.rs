@@ -82,7 +82,7 @@ async fn the_records_of_a_refused_block_are_packed_again_without_others() {
     let event = |id: u32| rmp_serde::to_vec(&(1, serde_json::json!({ "i": id }))).unwrap();
     assert_eq!(bench.flush_chunk(&[0, 1, 2, 11].map(event).concat()).await, Outcome::Delivered);
     assert_eq!(accepted(&bench), ids([0, 2]));
-    assert_eq!(bench.sizes(), [2, 3, 1, 1], "two blocks, the records of the first, and each suspect alone");
+    assert_eq!(bench.sizes(), [2, 3, 1, 1], "two blocks, the records of the first, and each refused record alone");
 }
 
 #[tokio::test(start_paused = true)]

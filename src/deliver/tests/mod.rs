@@ -321,7 +321,7 @@ async fn when_the_host_leaves_replies_are_awaited_for_a_while_and_the_rest_is_le
         bench.kinesis.state.borrow_mut().latency = Duration::from_secs(latency);
         let leave = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+            bench.delivery.shut_down(Instant::now() + Duration::from_secs(2));
         };
         let (outcome, ()) = tokio::join!(bench.flush(10), leave);
         assert_eq!(outcome, Outcome::Retry);
@@ -338,7 +338,7 @@ async fn a_pause_ends_when_the_host_leaves() {
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(503, "ServiceUnavailable"));
     let leave = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+        bench.delivery.shut_down(Instant::now() + Duration::from_secs(2));
     };
     assert_eq!(tokio::join!(bench.flush(2), leave).0, Outcome::Retry);
     assert!(bench.kinesis.start.elapsed() < Duration::from_millis(3100), "{:?}", bench.kinesis.start.elapsed());
@@ -379,9 +379,9 @@ async fn what_is_not_sent_as_it_came_is_counted_by_reason_and_told_once() {
     assert_eq!((metrics.get_by(RefusalReason::TooDeep), metrics.get_by(RefusalReason::NotAnEvent)), (1, 1));
     assert_eq!(metrics.get(Metric::RecordsRefused), 2);
     assert!(bench.accepted().contains(&r#"{"key":"k","tex[Truncated...]"#.to_owned()), "{:?}", bench.accepted());
-    let told = |text: &str| bench.log.lines().iter().filter(|line| line.contains(text)).count();
-    assert_eq!(told("Warn a record of 56 bytes was truncated to max_record_size, 30"), 1, "{:?}", bench.log.lines());
-    assert_eq!(told("Warn a record has no text, number or boolean under partition_key and gets a random key"), 1);
+    let logged = |text: &str| bench.log.lines().iter().filter(|line| line.contains(text)).count();
+    assert_eq!(logged("Warn a record of 56 bytes was truncated to max_record_size, 30"), 1, "{:?}", bench.log.lines());
+    assert_eq!(logged("Warn a record has no text, number or boolean under partition_key and gets a random key"), 1);
     assert_eq!(bench.log.lines().len(), 4, "{:?}", bench.log.lines());
 }
 
@@ -607,7 +607,7 @@ async fn no_flush_begins_after_the_host_began_to_leave_and_all_entries_stay() {
     set.run_until(async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let requests = bench.sizes().len();
-        bench.delivery.leave(Instant::now() + Duration::from_secs(2));
+        bench.delivery.shut_down(Instant::now() + Duration::from_secs(2));
         tokio::time::sleep(Duration::from_secs(1)).await;
         let over = std::iter::from_fn(|| flushes.try_join_next()).count();
         assert!(over >= 124, "{over} of 128 are over, and all but those that wait for replies should be");

@@ -70,7 +70,7 @@ struct Kinesis {
     rates: FaultRates,
     stored: HashMap<String, u32>,
     /// How many times each record was stored without the plugin getting the reply.
-    untold: HashMap<String, u32>,
+    unconfirmed: HashMap<String, u32>,
 }
 
 #[derive(Clone)]
@@ -127,10 +127,10 @@ impl Kinesis {
             rates.expired,
         ];
         let fault = faults.iter().position(|&chance| self.random.random_bool(chance));
-        let store = |kinesis: &mut Self, told: bool| {
+        let store = |kinesis: &mut Self, confirmed: bool| {
             for record in records.iter().flatten() {
                 *kinesis.stored.entry(record.clone()).or_default() += 1;
-                *kinesis.untold.entry(record.clone()).or_default() += u32::from(!told);
+                *kinesis.unconfirmed.entry(record.clone()).or_default() += u32::from(!confirmed);
             }
         };
         match fault {
@@ -235,7 +235,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
         start: Instant::now(),
         rates,
         stored: HashMap::new(),
-        untold: HashMap::new(),
+        unconfirmed: HashMap::new(),
     };
     let kinesis = Simulated(Rc::new(RefCell::new(kinesis)));
 
@@ -270,10 +270,10 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     let kinesis = kinesis.0.borrow();
     for record in chunks.iter().flat_map(|chunk| &chunk.records) {
         let stored = kinesis.stored.get(record).copied().unwrap_or_default();
-        let untold = kinesis.untold.get(record).copied().unwrap_or_default();
+        let unconfirmed = kinesis.unconfirmed.get(record).copied().unwrap_or_default();
         let wanted = u32::from(!is_at_fault(record, &kinesis.rates));
-        if stored < wanted || stored > wanted + untold {
-            return Err(format!("record {record} is stored {stored} times, {untold} of them untold"));
+        if stored < wanted || stored > wanted + unconfirmed {
+            return Err(format!("record {record} is stored {stored} times, {unconfirmed} of them unconfirmed"));
         }
     }
     Ok(())
@@ -308,7 +308,7 @@ async fn live(
     }
     let leave = async {
         tokio::time::sleep_until(end).await;
-        delivery.leave(Instant::now() + Duration::from_secs(2));
+        delivery.shut_down(Instant::now() + Duration::from_secs(2));
         std::future::pending::<()>().await;
     };
     let all = async {

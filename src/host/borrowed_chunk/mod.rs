@@ -111,7 +111,7 @@ pub(crate) fn with_chunk(
         fn drop(&mut self) {
             while self.handoff.next_line(self.gives_up).is_some() {}
             if let Some(coroutine) = self.handoff.waiter() {
-                coroutine.leave();
+                coroutine.detach();
             }
             self.callers.waiting().retain(|other| !Arc::ptr_eq(other, self.handoff));
         }

@@ -79,8 +79,8 @@ fn longest(constraint: &str) -> Option<usize> {
     number.get(..digits)?.parse().ok()
 }
 
-fn between<'a>(text: &'a str, before: &str, behind: &str) -> Option<&'a str> {
-    text.strip_prefix(before)?.split_once(behind).map(|(found, _)| found)
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.strip_prefix(before)?.split_once(after).map(|(found, _)| found)
 }
 
 #[cfg(test)]

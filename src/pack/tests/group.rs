@@ -65,16 +65,16 @@ pub(super) fn sent(batch: &Batch) -> Vec<Sent> {
 pub(super) fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<(u32, RecordIssue)>) {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, RecordSet::default());
-    let (mut random, mut remarks, mut batches) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
-    while let Some(batch) = packer.next_batch(&mut random, &mut |index, remark| remarks.push((index, remark))) {
+    let (mut random, mut issues, mut batches) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
+    while let Some(batch) = packer.next_batch(&mut random, &mut |index, issue| issues.push((index, issue))) {
         batches.push(batch);
     }
-    (batches, remarks)
+    (batches, issues)
 }
 
 pub(super) fn all_sent(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
-    let (batches, remarks) = pack(chunk, settings);
-    assert_eq!(remarks, []);
+    let (batches, issues) = pack(chunk, settings);
+    assert_eq!(issues, []);
     batches.iter().flat_map(sent).collect()
 }
 
@@ -146,9 +146,9 @@ fn different_keys_never_share_an_aggregate_and_each_keeps_its_order() {
 
 /// Records without a key are reported and sent.
 pub(super) fn all_sent_but_keyless(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
-    let (batches, remarks) = pack(chunk, settings);
+    let (batches, issues) = pack(chunk, settings);
     let keyless = RecordIssue::Altered(Alterations { cut_from: None, no_partition_key: true });
-    assert!(remarks.iter().all(|(_, remark)| *remark == keyless), "{remarks:?}");
+    assert!(issues.iter().all(|(_, issue)| *issue == keyless), "{issues:?}");
     batches.iter().flat_map(sent).collect()
 }
 
@@ -319,10 +319,10 @@ fn a_line_too_large_for_a_block_is_cut_or_refused_alone_and_overtakes_nothing() 
     for kind in [None, Some(Kind::Zstd)] {
         let settings = keyed(lines(1000));
         let mut settings = kind.map_or(settings.clone(), |kind| compressed(settings, kind));
-        let (batches, remarks) = pack(&chunk, &settings);
+        let (batches, issues) = pack(&chunk, &settings);
         let cut_from = Some(json("key", &large).len() + "\nkey".len());
         let cut = RecordIssue::Altered(Alterations { cut_from, no_partition_key: false });
-        assert_eq!(remarks, [(1, cut)]);
+        assert_eq!(issues, [(1, cut)]);
         let sent: Vec<Sent> = batches.iter().flat_map(sent).collect();
         assert_eq!(sent.iter().flat_map(|sent| sent.records.clone()).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(sent.iter().all(|sent| sent.data.len() < 1000));
@@ -335,8 +335,8 @@ fn a_line_too_large_for_a_block_is_cut_or_refused_alone_and_overtakes_nothing() 
         assert!(lines.len() == 3 && lines[1].ends_with("[Truncated...]"), "{lines:?}");
 
         settings.record.oversize = Oversize::Discard;
-        let (batches, remarks) = pack(&chunk, &settings);
-        assert_eq!(remarks, [(1, RecordIssue::Refused(Refusal::TooLarge))]);
+        let (batches, issues) = pack(&chunk, &settings);
+        assert_eq!(issues, [(1, RecordIssue::Refused(Refusal::TooLarge))]);
         assert_eq!(records(&batches), [0, 2]);
     }
 }
@@ -351,8 +351,8 @@ fn the_events_of_a_chunk_are_as_many_whatever_is_packed() {
     let stream = Stream::parse("logs").unwrap();
     for settings in [kpl(200), lines(200), compressed(lines(200), Kind::Zstd)] {
         let settings = RequestSettings { max_records: 1, ..settings };
-        let settled = RecordSet::from_iter([0, 4]);
-        let mut packer = Packer::new(&chunk, b"app", &stream, &settings, settled);
+        let done = RecordSet::from_iter([0, 4]);
+        let mut packer = Packer::new(&chunk, b"app", &stream, &settings, done);
         let mut left = 8;
         loop {
             assert_eq!(packer.events(), 10);
@@ -459,17 +459,17 @@ proptest! {
         let settings =
             keyed(RequestSettings { max_records: request_records, max_bytes: request_bytes, ..settings });
         let stream = Stream::parse("logs").unwrap();
-        let settled = RecordSet::from_iter(skipped.iter().copied());
-        let mut packer = Packer::new(&chunk, b"app", &stream, &settings, settled);
+        let done = RecordSet::from_iter(skipped.iter().copied());
+        let mut packer = Packer::new(&chunk, b"app", &stream, &settings, done);
         let (mut random, mut refused, mut cut) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
         let mut of_key: HashMap<&str, Vec<u32>> = HashMap::new();
-        let mut remark = |index, remark| match remark {
+        let mut report = |index, issue| match issue {
             RecordIssue::Altered(Alterations { cut_from: Some(_), .. }) => cut.push(index),
             RecordIssue::Altered(_) => {}
             _ => refused.push(index),
         };
         let mut contents: HashMap<u32, Vec<u8>> = HashMap::new();
-        while let Some(batch) = packer.next_batch(&mut random, &mut remark) {
+        while let Some(batch) = packer.next_batch(&mut random, &mut report) {
             prop_assert!(batch.entries().len() <= request_records);
             prop_assert!(batch.bytes() <= request_bytes || batch.entries().len() == 1);
             for sent in sent(&batch) {

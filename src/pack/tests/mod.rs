@@ -26,12 +26,12 @@ fn chunk_of(sizes: &[usize]) -> Vec<u8> {
 fn pack(chunk: &[u8], settings: &RequestSettings) -> (Vec<Batch>, Vec<RecordIssue>) {
     let stream = Stream::parse("logs").unwrap();
     let mut packer = Packer::new(chunk, b"app", &stream, settings, RecordSet::default());
-    let (mut random, mut remarks) = (SmallRng::seed_from_u64(1), Vec::new());
+    let (mut random, mut issues) = (SmallRng::seed_from_u64(1), Vec::new());
     let mut batches = Vec::new();
-    while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| remarks.push(remark)) {
+    while let Some(batch) = packer.next_batch(&mut random, &mut |_, issue| issues.push(issue)) {
         batches.push(batch);
     }
-    (batches, remarks)
+    (batches, issues)
 }
 
 /// Settings with these limits: records and bytes per request, bytes per record.
@@ -60,9 +60,9 @@ fn a_request_is_filled_to_the_last_byte_and_not_beyond() {
 
 #[test]
 fn a_record_of_exactly_the_limit_is_sent_and_one_byte_more_is_refused() {
-    let (batches, remarks) = pack(&chunk_of(&[100, 101, 99]), &limits(500, 5 << 20, 100 + RANDOM_KEY_LENGTH));
+    let (batches, issues) = pack(&chunk_of(&[100, 101, 99]), &limits(500, 5 << 20, 100 + RANDOM_KEY_LENGTH));
     assert_eq!(records(&batches), [vec![0, 2]]);
-    assert_eq!(remarks, [RecordIssue::Refused(Refusal::TooLarge)]);
+    assert_eq!(issues, [RecordIssue::Refused(Refusal::TooLarge)]);
 }
 
 #[test]
@@ -84,19 +84,19 @@ fn a_record_above_the_requests_limit_goes_alone() {
 #[test]
 fn what_is_no_event_costs_nothing_else() {
     let chunk = [event_of(20), b"\xa3abc".to_vec(), event_of(20), b"\x92\x01".to_vec()].concat();
-    let (batches, remarks) = pack(&chunk, &RequestSettings::default());
+    let (batches, issues) = pack(&chunk, &RequestSettings::default());
     assert_eq!(records(&batches), [vec![0, 2]]);
-    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert_eq!(issues.len(), 2, "{issues:?}");
 }
 
 #[test]
 fn settled_records_are_left_out_and_keep_their_index() {
     let stream = Stream::parse("logs").unwrap();
-    let settled = RecordSet::from_iter([0, 2, 3]);
+    let done = RecordSet::from_iter([0, 2, 3]);
     let chunk = chunk_of(&[20, 20, 20, 2_000_000, 20]);
     let settings = limits(500, 5 << 20, 1000);
-    let mut packer = Packer::new(&chunk, b"app", &stream, &settings, settled);
-    let batch = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, remark| panic!("{remark:?}"));
+    let mut packer = Packer::new(&chunk, b"app", &stream, &settings, done);
+    let batch = packer.next_batch(&mut SmallRng::seed_from_u64(1), &mut |_, issue| panic!("{issue:?}"));
     assert_eq!(records(&[batch.unwrap()]), [vec![1, 4]]);
     assert_eq!(packer.events(), 5);
 }
@@ -114,11 +114,11 @@ proptest! {
         request_records in 1usize..50,
         request_bytes in 1usize..3000,
     ) {
-        let (batches, remarks) = pack(&chunk_of(&sizes), &limits(request_records, request_bytes, 300));
+        let (batches, issues) = pack(&chunk_of(&sizes), &limits(request_records, request_bytes, 300));
         let fits = |size: &usize| size + RANDOM_KEY_LENGTH <= 300;
         let expected: Vec<u32> = (0..).zip(&sizes).filter(|(_, size)| fits(size)).map(|(i, _)| i).collect();
         prop_assert_eq!(records(&batches).concat(), expected);
-        prop_assert_eq!(remarks.len(), sizes.iter().filter(|size| !fits(size)).count());
+        prop_assert_eq!(issues.len(), sizes.iter().filter(|size| !fits(size)).count());
         for batch in &batches {
             prop_assert!(batch.entries().len() <= request_records);
             prop_assert!(batch.bytes() <= request_bytes || batch.entries().len() == 1);

@@ -64,15 +64,15 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 type Packed = (Vec<(Vec<u32>, String)>, Vec<(u32, RecordIssue)>);
 
 /// What is sent, with the records in it, and what is reported about them.
-fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed {
+fn pack(chunk: &[u8], settings: &RequestSettings, done: &RecordSet) -> Packed {
     let stream = Stream::parse("logs").unwrap();
-    let mut packer = Packer::new(chunk, b"app", &stream, settings, settled.clone());
-    let (mut random, mut records, mut remarks) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
-    while let Some(batch) = packer.next_batch(&mut random, &mut |record, remark| {
-        let RecordIssue::Altered(alterations) = remark else { return remarks.push((record, remark)) };
+    let mut packer = Packer::new(chunk, b"app", &stream, settings, done.clone());
+    let (mut random, mut records, mut issues) = (SmallRng::seed_from_u64(1), Vec::new(), Vec::new());
+    while let Some(batch) = packer.next_batch(&mut random, &mut |record, issue| {
+        let RecordIssue::Altered(alterations) = issue else { return issues.push((record, issue)) };
         let alterations = Alterations { no_partition_key: false, ..alterations };
         if alterations != Alterations::default() {
-            remarks.push((record, RecordIssue::Altered(alterations)));
+            issues.push((record, RecordIssue::Altered(alterations)));
         }
     }) {
         let body: serde_json::Value = serde_json::from_slice(&batch.body()).unwrap();
@@ -81,25 +81,25 @@ fn pack(chunk: &[u8], settings: &RequestSettings, settled: &RecordSet) -> Packed
         let data = sent.iter().map(|sent| sent["Data"].as_str().unwrap().to_owned());
         records.extend(batch.entries().iter().map(|entry| batch.records(entry).to_vec()).zip(data));
     }
-    (records, remarks)
+    (records, issues)
 }
 
 proptest! {
     #[test]
-    fn one_pass_makes_the_records_and_the_remarks_of_two(
+    fn one_pass_makes_the_records_and_the_issues_of_two(
         pieces in proptest::collection::vec(piece(), 0..20),
         newline in any::<bool>(),
         max_bytes in prop_oneof![Just(1 << 20), 40usize..400],
         oversize in prop_oneof![Just(Oversize::Truncate), Just(Oversize::Discard)],
         aggregation in prop_oneof![Just(None), Just(Some(Aggregation::Lines))],
-        settled in proptest::collection::vec(0u32..20, 0..5),
+        done in proptest::collection::vec(0u32..20, 0..5),
     ) {
         let chunk = pieces.concat();
-        let settled = RecordSet::from_iter(settled);
+        let done = RecordSet::from_iter(done);
         let record = RecordSettings { newline, max_bytes, oversize, ..RecordSettings::default() };
         let one_pass = RequestSettings { max_records: 7, aggregation, record, ..RequestSettings::default() };
         let mut two = one_pass.clone();
         two.record.partition_key = PartitionKey::parse("no such key").unwrap();
-        prop_assert_eq!(pack(&chunk, &one_pass, &settled), pack(&chunk, &two, &settled));
+        prop_assert_eq!(pack(&chunk, &one_pass, &done), pack(&chunk, &two, &done));
     }
 }

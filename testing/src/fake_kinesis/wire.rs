@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Blob {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Blob, E> {
                 let bytes = base64_simd::STANDARD.decode_to_vec(text);
-                bytes.map(Blob).map_err(|_| E::custom(base64_mistake(text)))
+                bytes.map(Blob).map_err(|_| E::custom(base64_error(text)))
             }
 
             fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Blob, E> {
@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for Blob {
 }
 
 /// What AWS says about invalid base64. It repeats the data, so no client may log this message.
-fn base64_mistake(text: &str) -> String {
+fn base64_error(text: &str) -> String {
     let alphabet = |c: &char| c.is_ascii_alphanumeric() || "+/=".contains(*c);
     let detail = if !text.len().is_multiple_of(4) {
         format!("Base64 encoded length is expected a multiple of 4 bytes but found: {}", text.len())
