@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_exit_waits_for_what_hangs_with_patience_and_not_for_ever() {
+    async fn the_exit_waits_for_hanging_calls_but_not_forever() {
         let blocking = Blocking::start();
         let (release, receiver) = mpsc::channel::<()>();
         assert_eq!(blocking.run(LIMIT, hang(receiver)).await, Err(Unanswered::Late(LIMIT)));

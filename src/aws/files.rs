@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_to_its_bound_and_nothing_but_files_is() {
+    fn only_files_are_read_and_only_up_to_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, "12345678").unwrap();

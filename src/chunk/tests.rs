@@ -164,7 +164,7 @@ fn real_chunks() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn the_events_before_a_torn_tail_are_kept_and_the_rest_is_told_once() {
+fn the_events_before_a_torn_tail_are_kept_and_the_rest_is_reported_once() {
     let event = encode(&Value::Array(vec![1.into(), body(1)]));
     let whole = event.repeat(3);
     let cut = &whole[..whole.len() - 2];

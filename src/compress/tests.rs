@@ -63,7 +63,7 @@ pub(super) fn noise(length: usize, random: &mut SmallRng) -> Vec<u8> {
 }
 
 #[test]
-fn every_kind_and_level_inflates_to_its_input_behind_what_was_there() {
+fn every_kind_and_level_inflates_to_its_input_after_existing_bytes() {
     let mut random = SmallRng::seed_from_u64(1);
     let mut inputs = vec![Vec::new(), vec![0], HELLO.to_vec(), vec![b'x'; 1_000_000]];
     for length in [1, 100, 65_535, 65_536, 200_000] {

@@ -221,7 +221,7 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_that_counts_fewer_failures_than_it_names_is_said() {
+    async fn a_reply_that_counts_fewer_failures_than_it_names_is_logged() {
         let failed = r#"{"FailedRecordCount":0,"Records":[{"ErrorCode":"InternalFailure"}]}"#;
         let bench = Bench::new(vec![Answer::Body(failed)]);
         assert_eq!(bench.flush(1).await, Outcome::Delivered);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_count_that_contradicts_the_records_is_said_once_and_the_records_decide() {
+    async fn a_count_that_contradicts_the_records_is_logged_once_and_the_records_decide() {
         let accepted = r#"{ "FailedRecordCount": 3, "Records": [{"SequenceNumber":"1"}] }"#;
         let failed = r#"{"FailedRecordCount":0,"Records":[{"ErrorCode":"InternalFailure"}]}"#;
         let bench = Bench::new(vec![Answer::Body(accepted), Answer::Body(failed)]);

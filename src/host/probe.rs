@@ -38,7 +38,7 @@ mod tests {
     unsafe impl Plain for u64 {}
 
     #[test]
-    fn what_is_there_is_copied_and_what_is_not_there_is_no_crash() {
+    fn mapped_memory_is_copied_and_unmapped_memory_is_no_crash() {
         let value = 7_u64;
         assert_eq!(read::<u64>(NonNull::from(&value).cast()), Some(7));
         assert_eq!(read::<u64>(NonNull::without_provenance(64.try_into().unwrap())), None);

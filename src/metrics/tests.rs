@@ -97,7 +97,7 @@ fn shards_are_counted_up_to_a_bound_and_the_hottest_are_named() {
 }
 
 #[test]
-fn the_line_has_everything_but_zeros() {
+fn the_line_has_everything_except_zeros() {
     let metrics = Metrics::default();
     assert_eq!(metrics.line(), "counts:");
     metrics.add(Metric::RecordsDelivered, 7);

@@ -116,7 +116,7 @@ fn a_flush_is_delivered_on_the_delivery_thread_and_logged_on_the_callers() {
 }
 
 #[test]
-fn several_threads_flush_at_once() {
+fn several_threads_flush_concurrently() {
     let (plugin, _lines, _sent) = start(Behaviour::Accept);
     thread::scope(|scope| {
         for _ in 0..8 {

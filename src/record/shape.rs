@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_stands_at_the_end_and_replaces_one_that_is_there() {
+    fn the_time_comes_last_and_replaces_an_existing_one() {
         let shape = Shape { time_key: Some("t".to_owned()), ..Shape::default() };
         let changed = shaped(&shape, &json!({"t": "old", "a": {"t": 1}}));
         assert_eq!(serde_json::to_string(&changed).unwrap(), r#"{"a":{"t":1},"t":"now"}"#);

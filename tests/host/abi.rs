@@ -148,7 +148,7 @@ fn several_outputs_live_side_by_side() {
 }
 
 #[test]
-fn one_output_is_flushed_by_several_threads_at_once() {
+fn one_output_is_flushed_by_several_threads_concurrently() {
     struct Shared<'a>(&'a Library, &'a Output);
     // SAFETY: the plugin lets any number of threads flush one instance.
     unsafe impl Sync for Shared<'_> {}
@@ -247,7 +247,7 @@ fn a_flush_without_context_goes_to_the_only_output() {
 
 /// Fluent Bit 1.9 calls exit once for all outputs, with the context of the last one.
 #[test]
-fn unregistering_stops_the_outputs_that_were_not_told_to_leave() {
+fn unregistering_stops_the_outputs_that_have_not_exited() {
     let host = host();
     let definition = host.library.register(0).unwrap();
     let (mut first, mut second) = (output("first"), output("second"));

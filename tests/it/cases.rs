@@ -472,7 +472,7 @@ mod measured {
     }
 
     #[test]
-    fn the_time_replaces_one_that_is_there_and_is_escaped() {
+    fn the_time_replaces_an_existing_one_and_is_escaped() {
         // The C plugin sends both, and writes its text as it is.
         assert_eq!(
             text(&[("time_key", "t"), ("time_key_format", "plain \"x\"")], json!({"t": 0, "a": 1})),

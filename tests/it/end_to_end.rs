@@ -153,7 +153,7 @@ fn a_wrong_secret_is_a_retry_and_a_line_that_says_so() {
 
 /// The service, or a proxy in its place, quotes headers and records in each kind of error.
 #[test]
-fn neither_a_token_nor_a_record_is_in_any_line_whatever_is_said() {
+fn no_line_contains_a_token_or_a_record_whatever_the_service_says() {
     const TOKEN: &str = "FwoGZXIvYXdzEBYaDKLplantedTOKEN0123456789";
     let credentials = vec![Credential::new(KEY, SECRET).with_session_token(TOKEN)];
     let headers = format!("x-amz-security-token:{TOKEN}\\nauthorization: AWS4-HMAC-SHA256 Signature=plantedsignature");

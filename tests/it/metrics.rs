@@ -101,7 +101,7 @@ fn records_of_lost_replies_are_the_ambiguous_ones() {
 }
 
 #[test]
-fn every_series_is_there_from_the_start() {
+fn every_series_exists_from_the_start() {
     let kinesis = FakeKinesis::start(Settings::default());
     let shown = shown(&host(&kinesis, &["--lines", "0"]));
     for (family, label) in series() {
@@ -134,7 +134,7 @@ fn a_throttled_run_has_few_lines() {
 }
 
 #[test]
-fn at_the_level_debug_each_request_is_explained_and_nothing_of_its_records_is_told() {
+fn at_level_debug_each_request_is_explained_without_its_records() {
     let kinesis = FakeKinesis::start(Settings::default());
     let output = host(
         &kinesis,

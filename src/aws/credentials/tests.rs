@@ -88,7 +88,7 @@ async fn key(cache: &CredentialsCache) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_callers_at_once_cause_one_fetch() {
+async fn concurrent_callers_cause_one_fetch() {
     with_cache(&[ForEver, ForEver], async |cache, script, _| {
         assert_eq!(tokio::join!(key(cache), key(cache)), ("AKIAEXAMPLE1".to_owned(), "AKIAEXAMPLE1".to_owned()));
         sleep(Duration::from_secs(100_000)).await;
@@ -99,7 +99,7 @@ async fn several_callers_at_once_cause_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_are_renewed_before_they_expire_though_nobody_asks() {
+async fn credentials_are_renewed_before_they_expire_without_a_caller() {
     with_cache(&[Until(3600), Until(7200), Until(90_000)], async |cache, script, _| {
         key(cache).await;
         sleep(Duration::from_secs(7000)).await;
@@ -112,7 +112,7 @@ async fn credentials_are_renewed_before_they_expire_though_nobody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_that_started_at_once_does_not_renew_at_once() {
+async fn a_fleet_that_started_together_does_not_renew_together() {
     let mut seconds = Vec::new();
     for seed in 0..300 {
         let (script, start) = (Script::default(), Instant::now());

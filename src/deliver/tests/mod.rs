@@ -74,7 +74,7 @@ async fn permanent_throttling_ends_in_a_retry_after_the_configured_rounds_with_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_connection_is_tried_again_at_once_one_time() {
+async fn a_broken_connection_is_retried_immediately_once() {
     let broken = || Answer::Broken(TransportError::Ambiguous("connection reset".to_owned()));
     let bench = Bench::new(vec![broken(), broken()]);
     assert_eq!(bench.flush(2).await, Outcome::Delivered);
@@ -97,7 +97,7 @@ async fn a_reply_that_does_not_match_is_not_taken_for_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_credentials_are_renewed_and_the_batch_sent_again_at_once() {
+async fn refused_credentials_are_renewed_and_the_batch_is_retried_immediately() {
     let bench = Bench::new(vec![Answer::Status(400, "ExpiredTokenException")]);
     assert_eq!(bench.flush(2).await, Outcome::Delivered);
     assert_eq!(bench.kinesis.state.borrow().renewals, 1);
@@ -284,7 +284,7 @@ async fn a_chunk_may_be_accepted_in_three_flushes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_chunks_in_retry_at_once_are_told_apart() {
+async fn many_chunks_in_retry_are_told_apart() {
     let bench = Bench::with(vec![], |settings, _| settings.retries = 0);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0], THROTTLED));
     let chunks: Vec<Vec<u8>> = (2..30).map(chunk).collect();
@@ -315,7 +315,7 @@ async fn refused_records_are_not_counted_again_in_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_host_leaves_replies_are_awaited_for_a_while_and_the_rest_is_left() {
+async fn on_shutdown_replies_are_awaited_for_a_while_and_the_rest_is_left() {
     for (latency, arrives) in [(1, true), (10, false)] {
         let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
         bench.kinesis.state.borrow_mut().latency = Duration::from_secs(latency);
@@ -333,7 +333,7 @@ async fn when_the_host_leaves_replies_are_awaited_for_a_while_and_the_rest_is_le
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_ends_when_the_host_leaves() {
+async fn a_pause_ends_on_shutdown() {
     let bench = Bench::new(vec![]);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(503, "ServiceUnavailable"));
     let leave = async {
@@ -357,7 +357,7 @@ async fn ten_minutes_of_throttling_are_few_requests_few_lines_and_no_growth() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_sent_as_it_came_is_counted_by_reason_and_told_once() {
+async fn changed_and_unsent_records_are_counted_by_reason_and_logged_once() {
     let bench = Bench::with(vec![], |_, requests| {
         requests.record.partition_key = PartitionKey::parse("key").unwrap();
         requests.record.max_bytes = 30;
@@ -589,7 +589,7 @@ async fn a_flush_ends_when_its_time_is_over_and_keeps_what_it_got_done() {
 /// Regression: flushes that waited for the packing lock went on packing, so that the ledger entries they had taken
 /// were gone when time was up.
 #[tokio::test(start_paused = true)]
-async fn no_flush_begins_after_the_host_began_to_leave_and_all_entries_stay() {
+async fn no_flush_begins_after_shutdown_began_and_all_entries_stay() {
     let bench = Bench::with(vec![], |settings, _| (settings.retries, settings.concurrency) = (0, 4));
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Fail(&[0], THROTTLED));
     let chunks: Vec<Vec<u8>> = (2..130).map(chunk).collect();

@@ -176,7 +176,7 @@ fn joined(bench_settings: &mut RequestSettings) {
 
 /// Regression: a proxy with a body limit of one megabyte made us drop 14,137 of 20,000 ordinary lines.
 #[tokio::test(start_paused = true)]
-async fn a_limit_of_bodies_on_the_way_costs_no_line_and_is_remembered() {
+async fn a_proxys_body_limit_costs_no_line_and_is_remembered() {
     for aggregated in [true, false] {
         let bench = Bench::with(vec![], |_, requests| {
             requests.max_records = 500;
@@ -275,7 +275,7 @@ async fn a_single_record_that_is_too_large_for_the_stream_is_refused_and_no_othe
 
 /// If a proxy accepts no body at all, requests must not shrink until each line has been sent alone.
 #[tokio::test(start_paused = true)]
-async fn a_way_that_takes_nothing_is_given_up_after_few_requests() {
+async fn a_proxy_that_accepts_nothing_is_given_up_after_few_requests() {
     for (status, code) in [(413, ""), (400, "SerializationException")] {
         let bench = Bench::with(vec![], |_, requests| joined(requests));
         bench.kinesis.state.borrow_mut().otherwise = if status == 413 {

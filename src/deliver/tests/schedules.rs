@@ -344,7 +344,7 @@ async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simu
 
 /// `SCHEDULES` sets their number (2000); `SEED` runs a single one.
 #[test]
-fn in_every_schedule_nothing_is_lost_and_nothing_is_stored_twice_but_what_was_ambiguous() {
+fn in_every_schedule_nothing_is_lost_and_nothing_is_stored_twice_unless_ambiguous() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,

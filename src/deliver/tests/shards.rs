@@ -316,7 +316,7 @@ async fn a_reply_that_names_another_shard_brings_a_new_map_within_a_minute_and_a
 
 /// Its ids start over, so an id says nothing about a range.
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_was_made_anew_is_asked_for_its_shards_though_their_ids_are_known() {
+async fn a_recreated_stream_is_listed_again_although_its_shard_ids_are_known() {
     let bench = Bench::new(Kinesis::new(4), true);
     bench
         .run(async {
@@ -372,7 +372,7 @@ async fn without_the_permission_keys_stay_apart_with_one_warning_and_one_line_wh
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_pages_are_read_and_the_next_one_is_asked_for_by_its_token_alone() {
+async fn all_pages_are_read_and_the_next_is_requested_by_its_token_only() {
     let bench = Bench::new(Kinesis { page: 10, ..Kinesis::new(25) }, true);
     bench
         .run(async {

@@ -106,7 +106,7 @@ fn the_container_costs_what_fluentds_plugin_counts() {
 }
 
 #[test]
-fn keys_stand_in_the_order_in_which_they_came_and_records_name_their_own() {
+fn keys_keep_their_order_and_records_refer_to_their_own() {
     let records: [(&str, &[u8]); 5] = [("b", b"1"), ("a", b"2"), ("b", b"3"), ("", b""), ("c\u{e9}", b"\x00\xff")];
     let container = container(&records);
     assert_eq!(message(&container).partition_key_table, ["b", "a", "", "c\u{e9}"]);
@@ -168,7 +168,7 @@ fn an_aggregate_starts_over_in_the_memory_that_it_has() {
 }
 
 #[test]
-fn a_container_is_appended_to_what_is_there() {
+fn a_container_is_appended_to_existing_bytes() {
     let mut aggregate = Aggregate::default();
     let mut out = b"before".to_vec();
     aggregate.push("key", None, b"foo");

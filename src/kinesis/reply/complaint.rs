@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_a_path_of_the_services_tells_nothing() {
+    fn a_message_without_a_path_of_the_services_says_nothing() {
         for message in [
             "",
             "Value at 'records' failed",

@@ -104,7 +104,7 @@ fn what_is_cut_out_keeps_its_bytes_and_its_record() {
 }
 
 #[test]
-fn only_random_keys_are_drawn_anew() {
+fn only_random_keys_are_drawn_again() {
     let mut random = SmallRng::seed_from_u64(1);
     let key = RandomKey::draw(&mut random);
     let new = |protocol| batch(protocol).only(|_| true, |_| Some(key));

@@ -233,7 +233,7 @@ fn what_is_no_ledger_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
+fn a_ledger_of_another_stream_or_version_is_logged_and_ignored() {
     let (_folder, path) = folder();
     open(&path).begin(b"app", b"chunk").progress().mark_done([1]);
     let log = TestLog::default();
@@ -252,7 +252,7 @@ fn a_ledger_of_another_stream_or_version_is_said_and_not_used() {
 }
 
 #[test]
-fn a_note_that_a_crash_cut_off_is_said_and_all_before_it_is_used() {
+fn a_note_truncated_by_a_crash_is_logged_and_all_before_it_is_used() {
     let (_folder, path) = folder();
     let ledger = open(&path);
     let chunk = ledger.begin(b"app", b"chunk");
@@ -287,7 +287,7 @@ fn a_file_that_grew_is_rewritten() {
 
 /// `/dev/full` accepts nothing, like a full disk.
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_is_said_once_and_costs_nothing_but_the_file_until_there_is_room() {
+async fn a_full_disk_is_logged_once_and_costs_only_the_file_until_there_is_room() {
     let (_folder, path) = folder();
     let log = TestLog::default();
     let ledger = open_with(&path, "logs", &log).unwrap();

@@ -195,7 +195,7 @@ fn values_measured_on_the_peers_become_this_json() {
 }
 
 #[test]
-fn the_last_of_equal_keys_counts_and_stands_where_it_stood() {
+fn the_last_of_equal_keys_counts_in_its_own_place() {
     let pairs =
         |keys: &[(&str, i64)]| map(keys.iter().map(|&(key, value)| (Value::from(key), Value::from(value))).collect());
     assert_eq!(json_of(&pairs(&[("a", 1), ("b", 2), ("a", 3), ("c", 4)])), r#"{"b":2,"a":3,"c":4}"#);

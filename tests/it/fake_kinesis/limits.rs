@@ -117,7 +117,7 @@ fn a_partition_key_has_1_to_256_characters_however_many_bytes_they_take() {
 }
 
 #[test]
-fn several_mistakes_are_told_together() {
+fn several_violations_are_reported_together() {
     let server = start();
     let (code, message) = refusal(&server, &put(&[record(b"x", ""), json!({ "PartitionKey": "k" })]));
     assert_eq!(code, "ValidationException");

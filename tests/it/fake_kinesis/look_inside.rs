@@ -60,7 +60,7 @@ fn counts_alone_find_duplicates_too() {
 }
 
 #[test]
-fn statistics_and_records_are_told_over_http() {
+fn statistics_and_records_are_shown_over_http() {
     let server = start(Keep::Records);
     send(&server, &put(&[record(b"one", "abcd"), record(b"\xff\x00", "b"), record(b"three", "c")]));
 

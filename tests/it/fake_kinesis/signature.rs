@@ -195,7 +195,7 @@ fn the_scope_must_name_the_service_the_region_and_the_day() {
 }
 
 #[test]
-fn a_request_without_a_whole_authorization_is_told_so() {
+fn a_request_with_an_incomplete_authorization_is_told_so() {
     let server = start(&[lasting()]);
     let missing = error("MissingAuthenticationTokenException", "Missing Authentication Token");
     assert_eq!(refusal(&server, &request().with("Authorization", None)), missing);

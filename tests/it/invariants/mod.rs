@@ -147,7 +147,7 @@ fn is_one_guard(body: &syn::Block) -> bool {
 const FORMATS: [&str; 4] = ["format", "write", "writeln", "format_args"];
 
 #[test]
-fn nothing_formats_on_the_callers_stack_but_the_panic_hook() {
+fn only_the_panic_hook_formats_on_the_callers_stack() {
     let rule: Rule = |files| {
         let formats = |file: &Facts| file.runs_macro(&FORMATS) && at_the_boundary(&file.path);
         let mut found = paths_of(files, formats);
@@ -224,7 +224,7 @@ fn threads_are_started_for_deliveries_and_for_calls_that_block_alone() {
 }
 
 #[test]
-fn the_time_of_day_is_asked_for_in_one_place() {
+fn the_time_of_day_is_read_in_one_place() {
     let rule: Rule = |files| {
         let names = ["std::time::SystemTime::now", "chrono::Utc::now", "chrono::Local::now"];
         others_that_use(files, &names, &["src/clock.rs"])

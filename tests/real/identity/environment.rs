@@ -16,7 +16,7 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 pub fn trials() -> Vec<Trial> {
     vec![
         trial(keys_of_the_environment),
-        trial(a_variable_that_is_no_text_is_told_and_not_quoted),
+        trial(a_variable_that_is_not_text_is_reported_and_not_quoted),
         trial(a_profile_that_takes_a_role_with_the_keys_of_another),
         trial(a_secret_that_is_corrected_in_the_file_is_used_without_a_restart),
         trial(nothing_configured_names_every_place_that_was_tried),
@@ -37,7 +37,7 @@ fn keys_of_the_environment() -> Result<(), Failed> {
     plugin.stop()
 }
 
-fn a_variable_that_is_no_text_is_told_and_not_quoted() -> Result<(), Failed> {
+fn a_variable_that_is_not_text_is_reported_and_not_quoted() -> Result<(), Failed> {
     let issuer = Issuer::new(AN_HOUR);
     let plugin = Setup::new(&issuer.kinesis().endpoint())
         .environment_bytes("AWS_ACCESS_KEY_ID", b"S3cr3t that was misplaced\xff")

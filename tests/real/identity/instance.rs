@@ -21,7 +21,7 @@ pub fn trials() -> Vec<Trial> {
         trial(the_region_of_an_instance),
         trial(a_metadata_service_that_never_answers_does_not_hold_the_start_and_is_named),
         trial(attempts_are_bounded_by_the_option),
-        trial(an_instance_without_a_role_is_said),
+        trial(an_instance_without_a_role_is_logged),
         trial(a_disabled_metadata_service_is_not_asked),
     ]
 }
@@ -126,7 +126,7 @@ fn attempts_are_bounded_by_the_option() -> Result<(), Failed> {
     plugin.stop()
 }
 
-fn an_instance_without_a_role_is_said() -> Result<(), Failed> {
+fn an_instance_without_a_role_is_logged() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = Server::start(|request| match request.method.as_str() {
         "PUT" => session(),

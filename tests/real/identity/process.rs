@@ -28,8 +28,8 @@ pub fn trials() -> Vec<Trial> {
         trial(credentials_of_a_process),
         trial(credentials_of_a_process_that_a_profile_names),
         trial(a_process_that_hangs_does_not_hold_the_start_and_runs_once),
-        trial(what_a_process_says_when_it_fails_is_told_without_secrets),
-        trial(output_that_is_no_json_is_told_and_not_quoted),
+        trial(what_a_failing_process_prints_is_logged_without_secrets),
+        trial(output_that_is_not_json_is_reported_and_not_quoted),
         trial(a_process_ends_with_the_plugin),
         trial(a_process_has_no_file_of_the_host),
         trial(output_without_end_is_refused),
@@ -122,7 +122,7 @@ fn a_process_that_hangs_does_not_hold_the_start_and_runs_once() -> Result<(), Fa
     plugin.stop()
 }
 
-fn what_a_process_says_when_it_fails_is_told_without_secrets() -> Result<(), Failed> {
+fn what_a_failing_process_prints_is_logged_without_secrets() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let secret = issuer.issue().secret;
     let command = format!("echo 'permission denied for {secret}' >&2; exit 7");
@@ -132,7 +132,7 @@ fn what_a_process_says_when_it_fails_is_told_without_secrets() -> Result<(), Fai
     plugin.stop()
 }
 
-fn output_that_is_no_json_is_told_and_not_quoted() -> Result<(), Failed> {
+fn output_that_is_not_json_is_reported_and_not_quoted() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let command = "echo S3cr3t";
     let plugin = Setup::new(&issuer.kinesis().endpoint()).option("process_credentials", command).start()?;

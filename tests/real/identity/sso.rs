@@ -16,7 +16,7 @@ use super::life::{LIFE, lead_through_refusal};
 use super::trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial(credentials_of_a_signed_in_user), trial(a_login_that_is_over_is_told_and_a_new_one_is_found)]
+    vec![trial(credentials_of_a_signed_in_user), trial(an_expired_login_is_reported_and_a_new_one_is_found)]
 }
 
 const START: &str = "https://example.awsapps.com/start";
@@ -91,7 +91,7 @@ fn credentials_of_a_signed_in_user() -> Result<(), Failed> {
     )
 }
 
-fn a_login_that_is_over_is_told_and_a_new_one_is_found() -> Result<(), Failed> {
+fn an_expired_login_is_reported_and_a_new_one_is_found() -> Result<(), Failed> {
     let (issuer, home) = (Issuer::new(LIFE), home()?);
     let portal = portal(&issuer)?;
     log_in(&home, SystemTime::now() - Duration::from_secs(60))?;

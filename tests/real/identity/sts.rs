@@ -20,10 +20,10 @@ const KEYS: [(&str, &str); 2] =
 pub fn trials() -> Vec<Trial> {
     vec![
         trial(a_role_on_top_of_keys),
-        trial(everything_about_the_session_is_asked_for),
+        trial(every_setting_of_the_session_is_requested),
         trial(a_session_without_a_name_gets_a_random_one),
-        trial(a_refusal_is_told_in_the_words_of_sts),
-        trial(a_refusal_that_quotes_the_token_is_told_without_it),
+        trial(a_refusal_is_logged_in_the_words_of_sts),
+        trial(a_refusal_that_quotes_the_token_is_logged_without_it),
         trial(the_role_of_a_fargate_pod_is_assumed_and_another_with_it),
         trial(an_sts_that_never_answers_does_not_hold_the_start),
     ]
@@ -83,7 +83,7 @@ fn a_role_on_top_of_keys() -> Result<(), Failed> {
     lead_through_refusal(&issuer, setup, place, (403, "a gateway's page"), &complaint)
 }
 
-fn everything_about_the_session_is_asked_for() -> Result<(), Failed> {
+fn every_setting_of_the_session_is_requested() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = server(&issuer)?;
     let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kinesis:*","Resource":"*"}]}"#;
@@ -128,7 +128,7 @@ fn a_session_without_a_name_gets_a_random_one() -> Result<(), Failed> {
     plugin.stop()
 }
 
-fn a_refusal_is_told_in_the_words_of_sts() -> Result<(), Failed> {
+fn a_refusal_is_logged_in_the_words_of_sts() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = server(&issuer)?;
     issuer.refuse(403, &error("AccessDenied", "User: arn:aws:iam::111122223333:user/x is not authorized to assume it"));
@@ -142,7 +142,7 @@ fn a_refusal_is_told_in_the_words_of_sts() -> Result<(), Failed> {
     plugin.stop()
 }
 
-fn a_refusal_that_quotes_the_token_is_told_without_it() -> Result<(), Failed> {
+fn a_refusal_that_quotes_the_token_is_logged_without_it() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = server(&issuer)?;
     let token = issuer.issue().token;

@@ -18,7 +18,7 @@ use crate::flush::Instance;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial_with(botocore_is_missing, every_endpoint_of_every_region_is_that_of_botocore),
-        trial(the_regions_endpoint_is_asked_for_by_its_name),
+        trial(the_regions_endpoint_is_requested_by_its_name),
         trial(an_arn_brings_its_region_and_keeps_the_plain_host),
         trial(the_endpoint_of_variables_and_profile_is_used),
         trial(fips_and_an_endpoint_of_the_environment_contradict_each_other),
@@ -83,7 +83,7 @@ fn flush_by_name(host: &str, region: &str, instance: Instance) -> Result<(), Fai
     expect_all(&kinesis, &report, 1)
 }
 
-fn the_regions_endpoint_is_asked_for_by_its_name() -> Result<(), Failed> {
+fn the_regions_endpoint_is_requested_by_its_name() -> Result<(), Failed> {
     let instance = |region: &str| Instance::in_region("logs").option("region", region);
     let host = "kinesis.cn-north-1.amazonaws.com.cn";
     flush_by_name(host, "cn-north-1", instance("cn-north-1"))?;

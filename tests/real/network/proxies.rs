@@ -20,9 +20,9 @@ pub fn trials() -> Vec<Trial> {
         trial(a_tunnel_goes_through_the_proxy_of_the_option),
         trial(a_tunnel_goes_through_the_proxy_of_the_environment),
         trial(a_proxy_may_speak_tls_itself),
-        trial(a_plain_endpoint_is_asked_for_through_http_proxy),
+        trial(a_plain_endpoint_is_requested_through_http_proxy),
         trial(what_no_proxy_lists_and_loopback_go_past_the_proxy),
-        trial(a_wrong_password_is_said_and_not_shown),
+        trial(a_wrong_password_is_reported_and_not_shown),
         trial(a_proxy_that_refuses_or_is_away_is_named),
         trial(a_proxy_that_never_answers_does_not_hold_a_flush),
         trial(a_certificate_behind_the_proxy_is_verified),
@@ -98,7 +98,7 @@ fn a_proxy_may_speak_tls_itself() -> Result<(), Failed> {
     site.expect_passed(&site.instance().option("http_proxy", &proxy).flush(&chunks(1))?)
 }
 
-fn a_plain_endpoint_is_asked_for_through_http_proxy() -> Result<(), Failed> {
+fn a_plain_endpoint_is_requested_through_http_proxy() -> Result<(), Failed> {
     let kinesis = kinesis();
     let proxy = ProxyServer::start(&[("10.1.2.3:4567", kinesis.address())], Some(&format!("shipper:{PASSWORD}")))?;
     let instance = instance("http://10.1.2.3:4567".to_owned());
@@ -121,7 +121,7 @@ fn what_no_proxy_lists_and_loopback_go_past_the_proxy() -> Result<(), Failed> {
     Ok(())
 }
 
-fn a_wrong_password_is_said_and_not_shown() -> Result<(), Failed> {
+fn a_wrong_password_is_reported_and_not_shown() -> Result<(), Failed> {
     let site = Site::new(Some(&format!("shipper:{PASSWORD}")))?;
     let proxy = site.proxy.url("shipper:wrong%20one@");
     let report = site.instance().option("http_proxy", &proxy).flush(&chunks(1))?;

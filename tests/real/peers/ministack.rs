@@ -20,19 +20,19 @@ pub fn trials() -> Vec<Trial> {
         trial(what_boto3_puts_is_read_back),
         trial(a_signed_request_is_accepted_and_the_records_arrive),
         trial(records_in_cbor_arrive_byte_exact),
-        trial(a_wrong_secret_is_retried_and_said_in_the_log),
-        trial(an_unknown_access_key_is_retried_and_said_in_the_log),
-        trial(a_wrong_session_token_is_retried_and_said_in_the_log),
+        trial(a_wrong_secret_is_retried_and_logged),
+        trial(an_unknown_access_key_is_retried_and_logged),
+        trial(a_wrong_session_token_is_retried_and_logged),
         trial(a_secret_that_is_corrected_in_the_file_is_used_without_a_restart),
         trial(a_clock_that_is_off_by_ten_minutes_is_cured),
         trial(a_clock_that_is_off_by_twenty_minutes_does_not_keep_a_role_from_being_assumed),
         trial(a_policy_narrows_the_session_of_a_role),
         trial(a_service_account_assumes_its_role),
-        trial(a_service_account_that_the_role_does_not_trust_is_retried_and_said_in_the_log),
-        trial(a_missing_permission_is_retried_and_said_in_the_log),
+        trial(a_service_account_that_the_role_does_not_trust_is_retried_and_logged),
+        trial(a_missing_permission_is_retried_and_logged),
         trial(a_named_profile_outranks_the_environment),
         trial(a_role_is_assumed_with_its_external_id),
-        trial(a_wrong_external_id_is_retried_and_said_in_the_log),
+        trial(a_wrong_external_id_is_retried_and_logged),
     ]
 }
 
@@ -64,7 +64,7 @@ fn records_in_cbor_arrive_byte_exact(server: &OpenMinistack) -> Result<(), Faile
     expect_arrived(&boto3)
 }
 
-fn a_wrong_secret_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+fn a_wrong_secret_is_retried_and_logged(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let AccessKey { access_key_id, mut secret_access_key } = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
     secret_access_key.push('x');
@@ -73,7 +73,7 @@ fn a_wrong_secret_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(
     expect_nothing_arrived(&boto3)
 }
 
-fn an_unknown_access_key_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+fn an_unknown_access_key_is_retried_and_logged(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let secret = "a secret of nobody";
     let report = plugin(server).keys("AKIAIOSFODNN7EXAMPLE", secret).flush(&[chunk(&log_lines())])?;
@@ -81,7 +81,7 @@ fn an_unknown_access_key_is_retried_and_said_in_the_log(server: &Ministack) -> R
     expect_nothing_arrived(&boto3)
 }
 
-fn a_wrong_session_token_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+fn a_wrong_session_token_is_retried_and_logged(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let key = boto3.create_user("shipper", &["kinesis:PutRecords"])?;
     let token = "a token of nobody";
@@ -163,9 +163,7 @@ fn a_service_account_assumes_its_role(server: &Ministack) -> Result<(), Failed> 
     expect_arrived(&boto3)
 }
 
-fn a_service_account_that_the_role_does_not_trust_is_retried_and_said_in_the_log(
-    server: &Ministack,
-) -> Result<(), Failed> {
+fn a_service_account_that_the_role_does_not_trust_is_retried_and_logged(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let report = as_service_account(server, &boto3, "another")?;
     report.expect("Retry")?;
@@ -188,7 +186,7 @@ fn as_service_account(server: &Ministack, boto3: &Boto3, name: &str) -> Result<R
         .flush(&[chunk(&log_lines())])
 }
 
-fn a_missing_permission_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+fn a_missing_permission_is_retried_and_logged(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let AccessKey { access_key_id, secret_access_key } = boto3.create_user("shipper", &["kinesis:ListStreams"])?;
     let report = plugin(server).keys(&access_key_id, &secret_access_key).flush(&[chunk(&log_lines())])?;
@@ -226,7 +224,7 @@ fn a_role_is_assumed_with_its_external_id(server: &Ministack) -> Result<(), Fail
     expect_arrived(&boto3)
 }
 
-fn a_wrong_external_id_is_retried_and_said_in_the_log(server: &Ministack) -> Result<(), Failed> {
+fn a_wrong_external_id_is_retried_and_logged(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let report = assume_role(server, &boto3, "another-one")?;
     report.expect("Retry")?;
