@@ -1,7 +1,7 @@
 //! The dashboard and the alerts, with a real Prometheus: it scrapes the plugin under faults, and every panel has data.
 //!
-//! Scraped is each Fluent Bit that `FLUENT_BIT` names, and a host of our own, which is this program again. `DATA` names a file
-//! for what the panels show; scripts/picture draws it.
+//! It scrapes each Fluent Bit named by `FLUENT_BIT`, and a host of our own, which is this program again. `DATA` names
+//! a file for what the panels show; scripts/picture draws it.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -72,7 +72,7 @@ fn alerts() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Something that runs the plugin and can be scraped; it ends when it is dropped.
+/// Something that runs the plugin and can be scraped; killed on drop.
 struct Scraped {
     path: &'static str,
     port: u16,
@@ -111,7 +111,7 @@ fn panels_have_data(start: &dyn Fn(&FakeKinesis) -> Result<Scraped, Failed>) -> 
     Ok(())
 }
 
-/// The plugin in a process of our own, and its metrics behind a port.
+/// The plugin in a process of our own, with its metrics served on a port.
 fn own_host(kinesis: &FakeKinesis) -> Result<Scraped, Failed> {
     let mut command = Command::new(env::current_exe()?);
     command.args([HOST, &kinesis.endpoint()]).env_clear().envs(ENVIRONMENT);
@@ -152,7 +152,7 @@ fn answer(mut connection: TcpStream) -> io::Result<()> {
     connection.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
 }
 
-/// A process that ends when this is dropped.
+/// A process that is killed on drop.
 struct Process(Child);
 
 impl Drop for Process {
@@ -219,7 +219,7 @@ impl Prometheus {
         Ok(prometheus)
     }
 
-    /// The series of a query over the time that was watched, each second.
+    /// The series of a query over the whole time, second by second.
     fn range(&self, query: &str) -> Result<Vec<Value>, Failed> {
         let end = self.started + watched().as_secs_f64();
         self.ask(&format!("query_range?query={}&start={}&end={end}&step=1", encoded(query), self.started))
@@ -246,7 +246,7 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-/// A port that was free a moment ago: neither program can be asked which one it took.
+/// A port that was free a moment ago; neither program reports which one it took.
 fn free_port() -> Result<u16, Failed> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

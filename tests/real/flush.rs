@@ -1,4 +1,4 @@
-//! One instance of the plugin in a process of its own, driven as the C ABI drives it: start, flush, stop.
+//! One instance of the plugin in its own process, driven like the C ABI drives it: start, flush, stop.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,15 +13,15 @@ use kinesis::plugin::Plugin;
 use libtest_mimic::Failed;
 use serde::{Deserialize, Serialize};
 
-/// The argument that makes this program a child which flushes.
+/// The argument that makes this program a child that flushes.
 pub const CHILD: &str = "flush-child";
 
-/// Longer than every retry inside a flush together.
+/// Longer than all retries within a flush together.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(180);
 
 const TAG: &[u8] = b"app.access";
 
-/// How an instance is configured, and in which environment it runs: nothing is inherited.
+/// An instance's options and environment; nothing is inherited.
 #[derive(Serialize, Deserialize)]
 pub struct Instance {
     options: BTreeMap<String, String>,
@@ -29,20 +29,20 @@ pub struct Instance {
     environment: BTreeMap<String, String>,
     chunks: Vec<String>,
     pause: Duration,
-    /// A chunk is brought again until it is delivered.
+    /// Whether a chunk is retried until it is delivered.
     persistent: bool,
     #[serde(skip)]
     clock_ahead: i64,
 }
 
-/// What became of the flushes.
+/// The results of the flushes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`kinesis::outcome::Outcome`] of each flush, by name.
     pub answers: Vec<String>,
-    /// Level and text of what was logged meanwhile.
+    /// Level and text of the lines logged meanwhile.
     pub log: Vec<(String, String)>,
-    /// The most memory that the process had, in MiB.
+    /// Peak memory of the process, in MiB.
     pub peak_memory_mib: u64,
 }
 
@@ -70,7 +70,7 @@ impl Instance {
             .environment("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     }
 
-    /// Gives it these credentials through the environment.
+    /// Sets these credentials in the environment.
     pub fn keys(self, id: &str, secret: &str) -> Instance {
         self.environment("AWS_ACCESS_KEY_ID", id).environment("AWS_SECRET_ACCESS_KEY", secret)
     }
@@ -85,23 +85,23 @@ impl Instance {
         self
     }
 
-    /// Waits so long between flushes.
+    /// Waits this long between flushes.
     pub fn pause(mut self, pause: Duration) -> Instance {
         self.pause = pause;
         self
     }
 
-    /// Brings a chunk again, as Fluent Bit does, until it is delivered.
+    /// Retries a chunk, like Fluent Bit, until it is delivered.
     pub fn persistent(self) -> Instance {
         Instance { persistent: true, ..self }
     }
 
-    /// Runs it with a clock that is so many seconds ahead, or behind.
+    /// Runs with a clock that is this many seconds ahead or behind.
     pub fn clock_ahead(self, seconds: i64) -> Instance {
         Instance { clock_ahead: seconds, ..self }
     }
 
-    /// Starts the instance, flushes the chunks one after the other, and stops it.
+    /// Starts the instance, flushes the chunks one after another, and stops it.
     pub fn flush(mut self, chunks: &[Vec<u8>]) -> Result<Report, Failed> {
         self.chunks = chunks.iter().map(|chunk| base64_simd::STANDARD.encode_to_string(chunk)).collect();
         let mut command = Command::new(std::env::current_exe()?);
@@ -113,7 +113,7 @@ impl Instance {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().expect("stdin is piped").write_all(serde_json::to_string(&self)?.as_bytes())?;
         let output = child.wait_with_output()?;
-        // The plugin's lines belong into the host's log; whatever else it prints is a defect.
+        // The plugin's lines belong in the host's log; anything else it prints is a defect.
         let printed = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() || !printed.is_empty() {
             return Err(format!("the flushing process ended with {} and printed {printed:?}", output.status).into());
@@ -122,7 +122,7 @@ impl Instance {
     }
 }
 
-/// The library that makes a clock wrong, built with the C compiler that the crate needs anyway.
+/// The library that falsifies the clock, built with the C compiler that the crate needs anyway.
 fn wrong_clock(folder: &Path) -> Result<PathBuf, Failed> {
     let library = folder.join("clock_ahead.so");
     let built = Command::new("cc")
@@ -153,7 +153,7 @@ impl Report {
         }
     }
 
-    /// Fails if anything but a state change was logged, beside that records travel in plain text where they do.
+    /// Fails if anything other than state changes was logged, except that records travel unencrypted if they do.
     pub fn expect_no_complaint(&self) -> Result<(), Failed> {
         let is_fine = |(level, line): &(String, String)| {
             level == "Info" || level == "Debug" || line.contains("reached without TLS")
@@ -177,7 +177,7 @@ pub fn child() -> ExitCode {
         Ok(Err(failed)) => failed.message().unwrap_or("failed").to_owned(),
         Err(_) => format!("no answer after {FLUSH_TIMEOUT:?}, or a panic"),
     };
-    // Nothing can be done when the parent is gone.
+    // Nothing can be done if the parent is gone.
     writeln!(io::stderr(), "{error}").ok();
     ExitCode::FAILURE
 }
@@ -191,7 +191,7 @@ fn run_instance() -> Result<Report, Failed> {
     for chunk in &instance.chunks {
         chunks.push(base64_simd::STANDARD.decode_to_vec(chunk)?);
     }
-    // On a thread of its own, as a host with workers flushes.
+    // On a separate thread, like a host with workers.
     let flush = || {
         let flush = |(index, chunk): (usize, &Vec<u8>)| {
             thread::sleep(if index > 0 { instance.pause } else { Duration::ZERO });

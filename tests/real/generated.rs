@@ -1,7 +1,7 @@
-//! The generated files are what their sources say: src/host/bindings.rs and include/kinesis_plugin.h.
+//! The generated files match their sources: src/host/bindings.rs and include/kinesis_plugin.h.
 //!
-//! `UPDATE=1 cargo test --test real generated` writes them instead of comparing. The bindings need libclang to be made, a
-//! build of the plugin does not.
+//! `UPDATE=1 cargo test --test real generated` writes them instead. Generating the bindings needs libclang; building
+//! the plugin does not.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -59,17 +59,17 @@ fn header() -> Result<String, Box<dyn Error>> {
     Ok(String::from_utf8(header)?)
 }
 
-/// Finds libclang: `LIBCLANG_PATH`, PyPI's `libclang` in the project's .venv, or wherever clang-sys looks by itself.
+/// Finds libclang: `LIBCLANG_PATH`, PyPI's `libclang` in the project's .venv, or wherever clang-sys finds it.
 fn load_libclang() -> Result<(), String> {
     if env::var_os("LIBCLANG_PATH").is_none() {
         let found = fs::read_dir(project().join(".venv/lib")).into_iter().flatten().flatten();
         let found = found.map(|python| python.path().join("site-packages/clang/native"));
         if let Some(folder) = found.into_iter().find(|folder| folder.join("libclang.so").exists()) {
-            // SAFETY: no other thread runs yet.
+            // SAFETY: no other thread is running yet.
             unsafe { env::set_var("LIBCLANG_PATH", folder) };
         }
     }
-    // bindgen has no gentler way to say that there is none.
+    // bindgen panics if there is none.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
     let loaded = panic::catch_unwind(bindgen::clang_version);

@@ -1,8 +1,8 @@
-//! What the dynamic linker finds in the library: whether it loads everywhere, and what it lays open there.
+//! What the dynamic linker finds in the library: whether it loads everywhere, and what it exposes.
 //!
-//! Of the library that cargo built beside this test, what depends on neither linker nor machine; of the released one
-//! everything. That is `dist/kinesis.so` and `dist/arm64/kinesis.so`, or the file that `KINESIS_SO` names. Where there
-//! is none, its tests are reported as ignored: `make dist` builds it, and runs them.
+//! For the library that cargo built along with this test, whatever does not depend on linker or machine; for the
+//! released one, everything. That is `dist/kinesis.so` and `dist/arm64/kinesis.so`, or the file named by
+//! `KINESIS_SO`. Without them, its tests are reported as ignored: `make dist` builds it and runs them.
 
 #[allow(unreachable_pub, reason = "other programs include it too")]
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use goblin::elf::{Elf, Sym};
 use libtest_mimic::{Failed, Trial};
 use testing::host::elf::{EXPORTS, dynamic_flags_1, exported_symbols};
 
-/// The C library's own files; the last two are its dynamic linker. No libgcc_s: minimal images do not have it.
+/// The C library's own files; the last two are its dynamic linkers. Not libgcc_s: minimal images lack it.
 const LIBRARIES: [&str; 6] =
     ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"];
 
-/// That of Amazon Linux 2 is 2.26, of RHEL 7 this.
+/// Amazon Linux 2 has 2.26, RHEL 7 this.
 const OLDEST_GLIBC: (u32, u32) = (2, 17);
 
 const LARGEST: usize = 9 << 20;
@@ -67,7 +67,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Stands for all tests of a library that was not built; it fails when it is run nevertheless.
+/// Stands for all tests of a library that was not built; fails if it is run nevertheless.
 fn ignored(name: &str, path: &Path) -> Trial {
     let reason = format!("no {}, which `make dist` builds", path.strip_prefix(root()).unwrap_or(path).display());
     let failure = reason.clone();
@@ -119,7 +119,7 @@ fn has_full_relro(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
     must(now, || "symbols are bound lazily, so their table stays writable".to_owned())
 }
 
-/// A library with static TLS loads only while the host has room left for it.
+/// A library with static TLS loads only if the host has room left for it.
 fn loads_at_any_time(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
     let dynamic = elf.dynamic.as_ref().ok_or("no dynamic section")?;
     let patched = dynamic.info.flags & DF_TEXTREL != 0 || dynamic.dyns.iter().any(|entry| entry.d_tag == DT_TEXTREL);
@@ -172,7 +172,7 @@ fn needs_an_old_glibc(_: &Path, _: &[u8], elf: &Elf) -> Result<(), String> {
     must(newer.is_empty(), || newer.join(", "))
 }
 
-/// The names of the symbols that are needed in the version with this index.
+/// The names of the symbols needed in the version with this index.
 fn symbols_of_version<'a>(elf: &'a Elf, index: u16) -> Vec<&'a str> {
     let name = |symbol: Sym| elf.dynstrtab.get_at(symbol.st_name);
     let versions = elf.versym.iter().flat_map(|versions| versions.iter());

@@ -1,7 +1,7 @@
-//! What needs parts from outside: Fluent Bit, other people's servers, Prometheus, valgrind, linters, namespaces of Linux.
+//! Tests with outside parts: Fluent Bit, other Kinesis servers, Prometheus, valgrind, linters, Linux namespaces.
 //!
-//! A test whose part is missing is reported as ignored, by name and reason, which the standard harness cannot do. The tests
-//! are in groups, which run one after the other:
+//! A test whose part is missing is reported as ignored, by name and with a reason, which the standard harness cannot
+//! do. The tests are in groups, which run one after another:
 //!
 //! ```text
 //! cargo test --test real                           all of them
@@ -43,7 +43,7 @@ use libtest_mimic::{Arguments, Trial};
 
 testing::export_host!();
 
-/// A name, how many tests run at a time where it is not the number of processors, and the tests.
+/// A name, how many tests run in parallel (default: one per processor), and the tests.
 type Group = (&'static str, Option<usize>, fn() -> Vec<Trial>);
 
 const GROUPS: [Group; 11] = [
@@ -57,7 +57,7 @@ const GROUPS: [Group; 11] = [
     ("peers", None, peers::trials),
     ("dashboard", None, dashboard::trials),
     ("memory", None, memory::trials),
-    // Its programs are slow enough one by one.
+    // Its programs are slow enough one at a time.
     ("valgrind", Some(1), valgrind::trials),
     ("fluent_bit", None, fluent_bit::trials),
 ];
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// What is left of the arguments for a group: a filter that begins with a group's name is for that one alone.
+/// The remaining arguments for a group: a filter that begins with a group's name applies only to that group.
 fn of_group(arguments: &Arguments, group: &str) -> Option<Arguments> {
     let mut own = arguments.clone();
     if let Some(filter) = &arguments.filter {
@@ -97,8 +97,8 @@ fn of_group(arguments: &Arguments, group: &str) -> Option<Arguments> {
     Some(own)
 }
 
-/// The plugin's environment and its memory are those of a process. Tests that set them, or look at them, run this program
-/// again, and the first argument says what it is there.
+/// The plugin's environment and memory are per process. Tests that set or measure them run this program again, with a
+/// first argument that says what it should do.
 fn child() -> Option<ExitCode> {
     let mut arguments = env::args().skip(1);
     let (role, what) = (arguments.next().unwrap_or_default(), arguments.next());

@@ -1,7 +1,7 @@
-//! How much memory the plugin takes of its host while 64 chunks wait for a Kinesis that does not answer.
+//! How much of its host's memory the plugin uses while 64 chunks wait for a Kinesis that does not answer.
 //!
-//! `cargo test --test real memory -- --nocapture` prints the numbers. This program is also the host: it runs itself once more for
-//! each set of options, so that the memory of one does not count for another, nor that of the stand-in for any.
+//! `cargo test --test real memory -- --nocapture` prints the numbers. This program is also the host: it runs itself
+//! again for each set of options, so that memory is measured separately, and without the stand-in's.
 
 use std::error::Error;
 use std::ffi::CString;
@@ -21,20 +21,20 @@ use testing::host::output::{ENVIRONMENT, Output};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Chunks that wait at once.
+/// Chunks that wait at the same time.
 const CHUNKS: usize = 64;
 const CHUNK_BYTES: usize = 2_000_000;
-/// Flushes of one record each, by which a window opens as far as it can before nothing is answered any more.
+/// Flushes of one record each, which raise the limit of requests in flight as far as possible before replies stop.
 const FLUSHES_BEFORE: usize = 5;
-/// Of peak memory, for one output.
+/// Limit on peak memory, for one output.
 const MOST_MIB: f64 = 128.0;
 const MOST_MIB_OF_ZSTD: f64 = 16.0;
-/// The peak is the peak when it was not exceeded for so long, in seconds: some time limits of requests.
+/// Seconds without a new peak after which it counts as the peak: several request timeouts.
 const QUIET: u64 = 12;
 const MOST_SECONDS: u64 = 240;
 
-/// What is set, by the name of the claim. Requests are given up after two seconds, so that those that wait to be sent
-/// again count too.
+/// The options, by the name of the claim. Requests time out after two seconds, so that those waiting for a retry
+/// count too.
 const OPTIONS: [(&str, &[(&str, &str)]); 7] = [
     ("the_defaults", &[]),
     ("cbor", &[("protocol", "cbor")]),
@@ -57,7 +57,7 @@ const WAITING: &str = "KINESIS_TEST_CHUNKS";
 const ZSTD: &str = "zstd";
 const LEVEL: &str = "KINESIS_TEST_LEVEL";
 
-/// The host, if this process is one.
+/// Runs the host, if this process is one.
 pub fn child() -> Option<ExitCode> {
     let name = env::var(AS_HOST).ok()?;
     let done = if name == ZSTD { compress() } else { flush(&name) };
@@ -85,12 +85,12 @@ fn memory_of(name: &str) -> Result<(), Failed> {
     within(name, CHUNKS, Faults { latency_ms, ..Faults::default() }, Faults { hang: 1.0, ..Faults::default() })
 }
 
-/// What was answered is not kept until the last of the chunk is.
+/// Accepted requests do not keep their memory until the last of the chunk is accepted.
 fn answered() -> Result<(), Failed> {
     within("requests_of_one_record", 1, Faults::default(), Faults::default())
 }
 
-/// Runs a host with so many chunks, and a Kinesis that does the one before they come, and the other when they are there.
+/// Runs a host with this many chunks, and a Kinesis that behaves one way before they come and another way after.
 fn within(name: &str, chunks: usize, before: Faults, then: Faults) -> Result<(), Failed> {
     let kinesis = FakeKinesis::start(Settings { tls: true, keep: Keep::Counts, faults: before, ..Settings::default() });
     let mut host = Command::new(env::current_exe()?)
@@ -105,7 +105,7 @@ fn within(name: &str, chunks: usize, before: Faults, then: Faults) -> Result<(),
         .stdout(Stdio::piped())
         .spawn()?;
     let told = converse(&kinesis, then, &mut host);
-    // It never ends by itself: its flushes wait.
+    // It never ends by itself, as its flushes wait.
     host.kill()?;
     host.wait()?;
     let mib = told?;
@@ -113,7 +113,7 @@ fn within(name: &str, chunks: usize, before: Faults, then: Faults) -> Result<(),
     if mib > MOST_MIB { Err(format!("{mib:.1} MiB, {MOST_MIB} allowed").into()) } else { Ok(()) }
 }
 
-/// Tells the host when Kinesis is as it shall be, and returns what it measured then.
+/// Tells the host that Kinesis is ready, and returns what it then measured.
 fn converse(kinesis: &FakeKinesis, then: Faults, host: &mut std::process::Child) -> Result<f64, Box<dyn Error>> {
     let mut lines = BufReader::new(host.stdout.take().ok_or("no output")?).lines();
     let mut next = || lines.next().ok_or("the host has ended")?.map_err(Box::<dyn Error>::from);
@@ -130,7 +130,8 @@ fn converse(kinesis: &FakeKinesis, then: Faults, host: &mut std::process::Child)
     if requests < CHUNKS as u64 / 2 { Err("there were hardly any".into()) } else { Ok(mib) }
 }
 
-/// The host: prints "ready", waits for a line, and prints how many MiB more than before the plugin was loaded it had at most.
+/// The host: prints "ready", waits for a line, and prints by how many MiB its peak exceeds the memory before loading
+/// the plugin.
 fn flush(name: &str) -> Result<(), Box<dyn Error>> {
     let options = OPTIONS.iter().find(|(option, _)| *option == name).ok_or("unknown options")?.1;
     let endpoint = env::var(ENDPOINT)?;
@@ -187,15 +188,15 @@ fn flush(name: &str) -> Result<(), Box<dyn Error>> {
     Err("the memory grew all the time".into())
 }
 
-/// An output that several threads flush, as Fluent Bit's do.
+/// An output flushed by several threads, like Fluent Bit's.
 struct Flushing(Box<Output>);
 
-// SAFETY: the plugin's functions may be called by any thread, and nothing of the output is changed any more.
+// SAFETY: the plugin's functions may be called on any thread, and nothing in the output changes any more.
 unsafe impl Send for Flushing {}
 // SAFETY: as above.
 unsafe impl Sync for Flushing {}
 
-/// Lines of an access log with a thousand keys, again and again, so that zstd's highest level is done with it in time.
+/// Access log lines with a thousand distinct keys, repeating, so that zstd's highest level finishes in time.
 fn chunk() -> Result<Vec<u8>, Box<dyn Error>> {
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + 1000);
     let lines: Vec<String> = Corpus::Access.lines().take(1000).collect();
@@ -209,7 +210,7 @@ fn chunk() -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(chunk)
 }
 
-/// Where the first event ends: where the second, like it, begins.
+/// Where the first event ends and the second, alike, begins.
 fn first_event(chunk: &[u8]) -> usize {
     let head = chunk.get(..3).unwrap_or_default();
     chunk.windows(3).skip(1).position(|window| window == head).map_or(chunk.len(), |position| position + 1)
@@ -223,7 +224,7 @@ fn memory(line: &str) -> Result<usize, Box<dyn Error>> {
     Ok(kib * 1024)
 }
 
-/// Each level in a process of its own.
+/// Each level in its own process.
 fn zstd() -> Result<(), Failed> {
     for level in Kind::Zstd.levels().ok_or("no levels")? {
         let child = Command::new(env::current_exe()?).env(AS_HOST, ZSTD).env(LEVEL, level.to_string()).output()?;
@@ -242,7 +243,7 @@ fn zstd() -> Result<(), Failed> {
 /// Compresses a chunk's text, and prints how many MiB that took.
 fn compress() -> Result<(), Box<dyn Error>> {
     let text: Vec<u8> = Corpus::Access.lines().flat_map(String::into_bytes).take(CHUNK_BYTES).collect();
-    // Written to, so that it counts before.
+    // Written to, so that it already counts.
     let mut out = vec![1; 2 * CHUNK_BYTES];
     out.clear();
     fs::write("/proc/self/clear_refs", "5")?;

@@ -1,7 +1,7 @@
-//! A name server that never answers does not hold a flush.
+//! A name server that never answers does not block a flush.
 //!
-//! The C library asks whom `/etc/resolv.conf` names, so the test runs the host in namespaces of its own, where that file
-//! names a socket of ours that is silent. Where namespaces or their tools are missing, it is reported as ignored.
+//! The C library asks the server in `/etc/resolv.conf`, so the test runs the host in its own namespaces, where that
+//! file names a silent socket of ours. Without namespaces or their tools, it is reported as ignored.
 
 use std::net::UdpSocket;
 use std::process::{Command, ExitCode, Output};
@@ -22,7 +22,7 @@ pub fn trials() -> Vec<Trial> {
     vec![trial]
 }
 
-/// Runs a command in namespaces where the loopback is up and the only name server is 127.0.0.1.
+/// Runs a command in namespaces with the loopback up and 127.0.0.1 as the only name server.
 fn namespaces(command: &str) -> std::io::Result<Output> {
     let resolv = tempfile::NamedTempFile::new()?;
     std::fs::write(resolv.path(), "nameserver 127.0.0.1\n")?;
@@ -40,8 +40,8 @@ fn flush() -> Result<(), Failed> {
     }
 }
 
-/// Half a second for each of three tries, and the exit; a name look-up of the C library alone takes ten seconds. Without a
-/// limit of requests the look-up has one of its own.
+/// Half a second for each of three tries, and the exit; one name look-up of the C library alone takes ten seconds.
+/// Without a request timeout, the look-up has its own limit.
 pub fn inside() -> ExitCode {
     let in_requests_time = is_left_to_a_retry(
         "500ms",

@@ -1,4 +1,4 @@
-//! As much of AWS's Security Token Service as assuming a role takes.
+//! As much of AWS's Security Token Service as assuming a role requires.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ impl Sts {
         let seen = Arc::clone(&requests);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                // A connection that breaks is the client's affair.
+                // A broken connection is the client's problem.
                 answer(connection, &seen).ok();
             }
         });

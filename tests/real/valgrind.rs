@@ -1,6 +1,6 @@
 //! The host example under valgrind: no invalid access, and nothing definitely lost.
 //!
-//! What is looked at is the library that cargo built beside this test, which the example loads.
+//! It examines the library that cargo built along with this test, which the example loads.
 
 use std::process::Command;
 
@@ -49,7 +49,7 @@ fn refused() -> Result<(), Failed> {
 
 const RECORDS: usize = 200;
 
-/// Runs the host and returns what it printed on stdout, or what valgrind found.
+/// Runs the host. Returns what it printed on stdout, or what valgrind found.
 fn host_under_valgrind(endpoint: &str, options: &[&str], environment: &[(&str, &str)]) -> Result<String, Failed> {
     let host = Command::new("valgrind")
         .args(["--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=9"])

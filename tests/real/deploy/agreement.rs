@@ -1,4 +1,4 @@
-//! The files under `deploy/` and `.github/` speak of the same paths, names and versions, and of files that are there.
+//! The files under `deploy/` and `.github/` agree on paths, names and versions, and the files they name exist.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -29,7 +29,7 @@ type Test = fn() -> Result<(), Failed>;
 
 const DOCKERFILE: &str = "deploy/docker/Dockerfile";
 
-/// The instructions of the Dockerfile, each on one line: the lines that `\` joins are one.
+/// The instructions of the Dockerfile, with lines continued by `\` joined.
 fn instructions() -> Vec<String> {
     let text = read(DOCKERFILE).replace("\\\n", " ");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -49,7 +49,7 @@ fn stages() -> Vec<(String, Vec<String>)> {
     stages
 }
 
-/// Sources and destination of each COPY, and the stage that they come from, if not the build's context.
+/// Sources and destination of each COPY, and the stage they come from, if not the build context.
 fn copies() -> Vec<(Vec<String>, String, Option<String>)> {
     let lines = instructions();
     let copies = lines.iter().filter_map(|line| line.strip_prefix("COPY "));
@@ -89,7 +89,7 @@ fn copied_files_exist() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What the build reads: all that cargo needs to read its manifest, and what is copied or run.
+/// What the build reads: everything that cargo needs for its manifest, plus what is copied or run.
 fn nothing_needed_is_ignored() -> Result<(), Failed> {
     let ignored = read("deploy/docker/Dockerfile.dockerignore");
     let given: HashSet<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
@@ -121,7 +121,7 @@ fn nothing_needed_is_ignored() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The builder sets these by itself where a stage asks for them; a default would stand for every architecture.
+/// The builder sets these where a stage declares them; a default would apply to every architecture.
 fn architecture_is_given() -> Result<(), Failed> {
     let mut asked = 0;
     for (name, lines) in stages() {
@@ -136,20 +136,20 @@ fn architecture_is_given() -> Result<(), Failed> {
     must(asked > 0, "no stage asks for the architecture".to_owned())
 }
 
-/// The version of Rust that the image is built with.
+/// The version of Rust that builds the image.
 fn compiler() -> Result<String, Failed> {
     let image = instructions().iter().find_map(|line| Some(line.split_once(" rust:")?.1.split('-').next()?.to_owned()));
     Ok(image.ok_or("the image is built without Rust")?)
 }
 
-/// There is no rust-toolchain.toml, which would have rustup look for that version on machines that have a newer one and no
-/// network: whoever builds from source may do so with any Rust since that of Cargo.toml.
+/// There is no rust-toolchain.toml: it would make rustup fetch that version on machines that have a newer one and no
+/// network. Anyone may build from source with any Rust since the one in Cargo.toml.
 fn workflows_agree() -> Result<(), Failed> {
     let (compiler, mut found) = (compiler()?, 0);
     for file in files(".github/workflows", ".yml") {
         for asked in file.text.split("rustup toolchain install ").skip(1) {
             found += 1;
-            // The job that builds with the oldest one reads it from Cargo.toml.
+            // The job that builds with the oldest version reads it from Cargo.toml.
             let version = asked.split_whitespace().next().unwrap_or_default();
             must(version == compiler || version == "\"$version\"", format!("{} takes Rust {version}", file.path))?;
         }
@@ -165,7 +165,7 @@ fn workflows_agree() -> Result<(), Failed> {
     must(oldest("Cargo.toml") == oldest("testing/Cargo.toml"), "testing/ has another rust-version".to_owned())
 }
 
-/// What protects the branch is one check, so each job has to be among those it waits for.
+/// The branch is protected by a single check, so it must wait for every job.
 fn one_check_needs_all() -> Result<(), Failed> {
     let text = read(".github/workflows/ci.yml");
     let (_, jobs) = text.split_once("\njobs:\n").ok_or("no jobs")?;
@@ -177,14 +177,14 @@ fn one_check_needs_all() -> Result<(), Failed> {
     must(needs == others, format!("ci-pass needs {needs:?}, there are {others:?}"))
 }
 
-/// The same bytes come of the same compiler alone.
+/// Only the same compiler produces the same bytes.
 fn compilers_agree() -> Result<(), Failed> {
     let image = compiler()?;
     let build = format!("rustup toolchain install {image} --profile minimal && rustup default {image} ");
     must(read(".github/workflows/library.yml").contains(&build), format!("library.yml does not build with {image}"))
 }
 
-/// A tag can be moved, a commit cannot. The version stands behind it, for people and for Dependabot.
+/// A tag can be moved, a commit cannot. The version follows it, for people and for Dependabot.
 fn actions_are_commits() -> Result<(), Failed> {
     let mut found = 0;
     for file in files(".github/workflows", "") {
@@ -201,7 +201,7 @@ fn actions_are_commits() -> Result<(), Failed> {
     must(found >= 10, format!("{found} actions were found"))
 }
 
-/// Kind and folder of each list, as the files are and as Dependabot is told.
+/// Kind and folder of each list, in the files and in Dependabot's configuration.
 fn dependabot_sees_all() -> Result<(), Failed> {
     let mut lists = BTreeSet::from([("github-actions".to_owned(), "/".to_owned())]);
     for (name, mark, kind) in [
@@ -290,7 +290,7 @@ fn task_definition() -> Value {
     serde_json::from_str(&read("deploy/ecs/task-definition.json")).unwrap_or_default()
 }
 
-/// The number behind the first `name` in a text.
+/// The number after the first `name` in a text.
 fn number(text: &str, name: &str) -> Option<u64> {
     let (_, rest) = text.split_once(name)?;
     rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()

@@ -1,8 +1,9 @@
-//! What is under `deploy/`, `.github/` and `deny.toml` is right by the tools and the schemas of those it is meant for,
-//! as far as that shows without a cluster, an account or a container engine; and its files agree with each other.
+//! What is under `deploy/`, `.github/` and in `deny.toml` is valid according to the tools and schemas of its
+//! consumers, as far as that can be checked without a cluster, an account or a container engine; and its files agree
+//! with each other.
 //!
-//! The tools come with `make peers`. A test whose tool is missing is reported as ignored, with the reason. That each
-//! configuration passes in Fluent Bit, `tests/real/fluent_bit/` tests.
+//! The tools come with `make peers`. A test without its tool is reported as ignored, with the reason.
+//! `tests/real/fluent_bit/` tests that each configuration works in Fluent Bit.
 
 mod agreement;
 mod systemd;
@@ -58,8 +59,8 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A program of `.venv/bin` accepts files. A path such as `deploy/iam/.json` stands for all files of that folder whose
-/// names end so.
+/// A program in `.venv/bin` accepts the files. A path such as `deploy/iam/.json` stands for all files in that folder
+/// with that ending.
 fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
     let program = tool(command[0]);
     let mut arguments: Vec<String> = command[1..].iter().map(|argument| (*argument).to_owned()).collect();
@@ -67,7 +68,7 @@ fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
     unless_missing(name, missing(&program), move || succeeds(Command::new(&program).args(&arguments)))
 }
 
-/// cargo-deny passes the crates. It reads those of every platform, of which building has fetched this one's alone.
+/// cargo-deny accepts the crates. It reads those of every platform, but building has fetched only this one's.
 fn denies_nothing(name: &str, checks: &'static [&str]) -> Trial {
     let program = tool("cargo-deny");
     unless_missing(name, missing(&program), move || {
@@ -88,13 +89,13 @@ fn succeeds(command: &mut Command) -> Result<(), Failed> {
     }
 }
 
-/// The database of vulnerabilities is on GitHub, so this looks only where it was fetched before; a workflow does each week.
+/// The vulnerability database is on GitHub, so this runs only if it was fetched before; a workflow does so weekly.
 fn advisories() -> Trial {
     let home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
     let databases = home.and_then(|home| home.join("advisory-dbs").read_dir().ok());
-    // A fetch that failed leaves a file for its lock.
+    // A failed fetch leaves a lock file.
     let fetched = databases.into_iter().flatten().flatten().any(|entry| entry.path().join(".git").exists());
     let name = "no_crate_has_a_known_vulnerability";
     if !fetched {
@@ -119,8 +120,7 @@ fn missing(program: &Path) -> Option<String> {
     (!program.exists()).then(|| format!("{name} is not installed: `make peers` does that"))
 }
 
-/// A test that is reported as ignored for a reason, if there is one; where the tools were just installed, that is a
-/// failure.
+/// A test that is reported as ignored if there is a reason; if the tools were just installed, that is a failure.
 fn unless_missing(
     name: &str,
     missing: Option<String>,

@@ -1,4 +1,4 @@
-//! The drop-in, read by systemd in a unit such as Fluent Bit's packages have.
+//! systemd accepts the drop-in in a unit like that of Fluent Bit's packages.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub fn trials() -> Vec<Trial> {
     })]
 }
 
-/// As the packages of Fluent Bit have it.
+/// As in Fluent Bit's packages.
 const UNIT: &str = "[Unit]
 Description=Fluent Bit
 After=network.target
@@ -36,19 +36,19 @@ fn verified() -> Result<(), Failed> {
     let unit = folder.path().join("fluent-bit.service");
     let drop_in = folder.path().join("fluent-bit.service.d/kinesis.conf");
     fs::create_dir(drop_in.parent().unwrap_or(Path::new("/")))?;
-    // It asks whether programs are there.
+    // systemd checks whether programs exist.
     let here = |text: &str| text.replace("/opt/fluent-bit/bin/fluent-bit", "/bin/true");
     fs::write(&unit, here(UNIT))?;
     fs::write(&drop_in, here(&read("deploy/systemd/kinesis.conf")))?;
     let mut command = Command::new("systemd-analyze");
-    // Whether the man pages that a unit names are there, it would ask a program that may be missing.
+    // To check man pages, it would run a program that may be missing.
     let ran = command
         .args(["verify", "--man=no"])
         .arg(&unit)
         .env("SYSTEMD_UNIT_PATH", format!("{}:", folder.path().display()))
         .output()?;
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-    // It warns of names that it does not know, of other units of this machine too, and succeeds nevertheless.
+    // It only warns of unknown names, including those in other units of this machine.
     let ours = said.lines().any(|line| line.contains("fluent-bit.service"));
     match ran.status.success() && !ours {
         true => Ok(()),

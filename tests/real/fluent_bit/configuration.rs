@@ -1,4 +1,4 @@
-//! A configuration with mistakes does not start, and says why.
+//! A configuration with mistakes does not start, and the log says why.
 
 use libtest_mimic::Failed;
 
@@ -44,7 +44,7 @@ fn every_mistake(binary: &Binary) -> Result<(), Failed> {
 
 fn unknown_option(binary: &Binary) -> Result<(), Failed> {
     let log = refused(binary, &["stream logs", "region eu-west-1", "steam logs"])?;
-    // From 5.1.1 on the host says so, before that the plugin.
+    // From 5.1.1 on the host reports it, before that the plugin.
     let texts = ["unknown configuration property 'steam'", "steam: no such option: did you mean stream?"];
     match texts.iter().any(|text| log.contains(text)) {
         true => Ok(()),
@@ -65,7 +65,7 @@ fn one_ledger_file(binary: &Binary) -> Result<(), Failed> {
     }
 }
 
-/// What is in the log after a start that fails for these lines of the output.
+/// The log after a start that fails because of these lines of the output.
 fn refused(binary: &Binary, output: &[&str]) -> Result<String, Failed> {
     let home = Home::new(binary)?;
     let text = section("SERVICE", &[&["Log_File fluent-bit.log"]])
@@ -74,7 +74,7 @@ fn refused(binary: &Binary, output: &[&str]) -> Result<String, Failed> {
     home.write("main.conf", &text)?;
     let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-c", "main.conf"])?;
     match ended.status.code() {
-        // A signal would be a crash.
+        // A signal would mean a crash.
         Some(code) if code != 0 => Ok(home.log()),
         _ => Err(format!("it should exit with a failure: {ended:?}\n{}", home.log()).into()),
     }
@@ -85,7 +85,7 @@ fn help(binary: &Binary) -> Result<(), Failed> {
     let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-o", "kinesis", "-h"])?;
     // The host breaks lines between words.
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // The first entry follows an escape sequence that ends the bold face.
+    // The first entry follows an escape sequence that ends bold type.
     let output = ended.output.replace("\x1b[0m", "");
     let help = words(&output);
     for option in kinesis::config::options::OPTIONS {

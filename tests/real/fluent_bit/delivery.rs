@@ -31,7 +31,7 @@ fn each_line_once(binary: &Binary, output: &[&str]) -> Result<(), Failed> {
     assert_each_once(&kinesis, "logs", LINES)
 }
 
-/// The options of the Go plugin's example, on an event that the host makes.
+/// The options of the Go plugin's example, on an event made by the host.
 fn shaped(binary: &Binary) -> Result<(), Failed> {
     let (home, kinesis) = home_beside(binary, checked())?;
     let event = r#"Dummy {"container_id":"c-1","app.kubernetes.io/name":"web","log":"a \"quoted\" line ☕"}"#;
@@ -74,7 +74,7 @@ fn two_outputs(binary: &Binary) -> Result<(), Failed> {
     assert_each_once(&kinesis, "audit", LINES)
 }
 
-/// Retries that come quickly, and without end.
+/// Fast and unlimited retries.
 const SHORT_RETRIES: [&str; 2] = ["scheduler.base 1", "scheduler.cap 2"];
 const ENDLESS: [&str; 4] = ["stream logs", "Workers 2", "Retry_Limit no_limits", "retries_on_batch_request 1"];
 

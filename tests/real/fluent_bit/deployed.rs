@@ -36,7 +36,7 @@ fn manifests() -> Result<String, Failed> {
     block(&read("kubernetes/fluent-bit.yaml")?, "fluent-bit.conf")
 }
 
-/// The values' texts one after the other, as the chart's configmap has them.
+/// The values' texts joined, as in the chart's configmap.
 fn charts() -> Result<String, Failed> {
     let values = read("helm/values.yaml")?;
     let parts = ["service", "inputs", "filters", "outputs"].map(|part| block(&values, part));
@@ -49,7 +49,7 @@ fn charts() -> Result<String, Failed> {
     if text.contains("{{") { Err(format!("a template is left: {text}").into()) } else { Ok(text) }
 }
 
-/// As ECS writes it: its own inputs, the file, and an output of the options of each container.
+/// As ECS writes it: its own inputs, the file, and an output from the options of each container.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/firelens-taskdef.html>, 2026-11-22
 fn firelens() -> Result<String, Failed> {
     let task: serde_json::Value = serde_json::from_str(&read("ecs/task-definition.json")?)?;
@@ -58,7 +58,7 @@ fn firelens() -> Result<String, Failed> {
     for container in containers {
         let log = &container["logConfiguration"];
         let Some(options) = log["options"].as_object().filter(|_| log["logDriver"] == "awsfirelens") else { continue };
-        // What is for Docker's log driver does not get to Fluent Bit.
+        // Options of Docker's log driver do not reach Fluent Bit.
         let ours = options.iter().filter(|(name, _)| *name != "log-driver-buffer-limit");
         let lines: Vec<String> =
             ours.map(|(name, value)| format!("{name} {}", value.as_str().unwrap_or_default())).collect();
@@ -71,7 +71,7 @@ fn firelens() -> Result<String, Failed> {
     Ok(text)
 }
 
-/// The configuration with the paths of a node led into the test's folder, and another port for HTTP.
+/// The configuration with a node's paths redirected to the test's folder, and another HTTP port.
 fn moved_here(text: &str, port: u16) -> String {
     text.replace("/fluent-bit/etc/conf/custom_parsers.conf", "custom_parsers.conf")
         .replace("/fluent-bit/etc/parsers.conf", "parsers.conf")
@@ -93,15 +93,15 @@ fn passes(binary: &Binary, text: &str) -> Result<(), Failed> {
     }
 }
 
-/// Liveness and readiness, as the kubelet asks.
+/// Liveness and readiness, as probed by the kubelet.
 fn probes_are_answered(binary: &Binary, text: &str) -> Result<(), Failed> {
     let manifest = read("kubernetes/fluent-bit.yaml")?;
     let paths: Vec<&str> = manifest.lines().filter_map(|line| line.trim().strip_prefix("path: /api/")).collect();
     let home = Home::new(binary)?;
     home.write("parsers.conf", &section("PARSER", &[&["Name any", "Format json"]]))?;
-    // The kernel gives a port that is free; Fluent Bit takes no 0.
+    // The kernel picks a free port; Fluent Bit does not accept 0.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    // There is no cluster to ask, and Fluent Bit does not start without.
+    // There is no cluster to ask, and Fluent Bit does not start without one.
     let without_cluster = without_section(&moved_here(text, port), "FILTER");
     home.write("deployed.conf", &without_cluster)?;
     let mut fluent_bit = home.start("deployed.conf")?;
@@ -113,7 +113,7 @@ fn probes_are_answered(binary: &Binary, text: &str) -> Result<(), Failed> {
     if paths.len() == 2 { Ok(()) } else { Err(format!("two probes, not {paths:?}").into()) }
 }
 
-/// Fluent Bit can be built without the filter kubernetes. The official ones have it.
+/// Fluent Bit can be built without the kubernetes filter. The official builds have it.
 fn with_the_filters_of(binary: &Binary, text: &str) -> Result<String, Failed> {
     let help = Command::new(&binary.path).arg("--help").output()?;
     if String::from_utf8_lossy(&help.stdout).contains("\n  kubernetes ") {
@@ -129,7 +129,7 @@ fn without_section(text: &str, name: &str) -> String {
     sections.collect::<Vec<_>>().join("\n\n")
 }
 
-/// The status of the answer to a GET, if there is one.
+/// The status of the reply to a GET, if there is one.
 fn status(port: u16, path: &str) -> Option<u16> {
     use std::io::{Read, Write};
     let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;

@@ -1,4 +1,4 @@
-//! Fluent Bit as a process: its files, its start, its end.
+//! Fluent Bit as a process: its files, start and end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::known_faults::{Fault, has, tolerated};
 use testing::host::library::built_plugin;
 
-/// The key that the stand-in knows, and its secret.
+/// The access key that the stand-in knows, and its secret.
 pub const KEY: &str = "AKIDEXAMPLE";
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
@@ -49,7 +49,7 @@ impl Binary {
     }
 }
 
-/// A directory with all the files of a Fluent Bit, which may be started there several times.
+/// A directory with all files of a Fluent Bit, which may be started there several times.
 pub struct Home {
     binary: Binary,
     plugin: PathBuf,
@@ -57,7 +57,7 @@ pub struct Home {
     environment: Vec<(String, String)>,
 }
 
-/// What a run that ended by itself left behind.
+/// What a run that ended by itself left.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -76,7 +76,7 @@ impl Home {
         self.directory.path().join(file)
     }
 
-    /// The library that is tested.
+    /// The library under test.
     pub fn plugin(&self) -> &Path {
         &self.plugin
     }
@@ -92,12 +92,12 @@ impl Home {
         Ok(path)
     }
 
-    /// A file's text, or nothing when it is not there.
+    /// The text of a file, or nothing if it does not exist.
     pub fn read(&self, file: &str) -> String {
         fs::read(self.path(file)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Appends numbered lines to the log file that is tailed.
+    /// Appends numbered lines to the tailed log file.
     pub fn append_lines(&self, numbers: Range<usize>) -> Result<(), Failed> {
         let mut text = String::new();
         numbers.for_each(|number| text.push_str(&line(number)));
@@ -132,7 +132,7 @@ impl Home {
         self.read("fluent-bit.log")
     }
 
-    /// A pipe with the file `stdin`, where there is one. Fluent Bit cannot wait for a file.
+    /// A pipe with the file `stdin`, if it exists. Fluent Bit cannot wait for a file.
     fn stdin(&self) -> Result<Stdio, Failed> {
         let Ok(text) = fs::read(self.path("stdin")) else { return Ok(Stdio::null()) };
         let (read, mut write) = std::io::pipe()?;
@@ -159,14 +159,14 @@ pub fn line(number: usize) -> String {
     format!("line {number}, which says \"größe\" \\ and more, as long as a short line of a web server's log\n")
 }
 
-/// A running Fluent Bit; dropping it ends it.
+/// A running Fluent Bit; killed on drop.
 pub struct FluentBit<'a> {
     home: &'a Home,
     child: Child,
 }
 
 impl FluentBit<'_> {
-    /// Waits until `done` holds. Fails when Fluent Bit ends before, or after [`PATIENCE`].
+    /// Waits until `done` holds. Fails if Fluent Bit ends first, or after [`PATIENCE`].
     pub fn wait_until(&mut self, what: &str, done: impl Fn() -> bool) -> Result<(), Failed> {
         let began = Instant::now();
         while !done() {
@@ -181,7 +181,7 @@ impl FluentBit<'_> {
         Ok(())
     }
 
-    /// Ends it as a service manager does, and fails unless it exits with code 0. Returns how long that took.
+    /// Stops it like a service manager and fails unless it exits with code 0. Returns how long that took.
     pub fn stop(&mut self) -> Result<Duration, Failed> {
         let began = Instant::now();
         self.signal(libc::SIGTERM);
@@ -189,7 +189,7 @@ impl FluentBit<'_> {
         Ok(began.elapsed())
     }
 
-    /// As [`FluentBit::stop`], for a version that may abort once the last output has left.
+    /// Like [`FluentBit::stop`], for a version that may abort after the last output has exited.
     pub fn stop_or_abort(&mut self) -> Result<(), Failed> {
         self.signal(libc::SIGTERM);
         let status = self.end()?;
@@ -210,10 +210,10 @@ impl FluentBit<'_> {
         }
     }
 
-    /// Sends a signal to this process alone.
+    /// Sends a signal to this process only.
     #[allow(unsafe_code, reason = "std cannot send signals")]
     pub fn signal(&self, signal: libc::c_int) {
-        // SAFETY: the process is our child, and it was not waited for, so its id is its own.
+        // SAFETY: the process is our child and has not been waited for, so its id is still its own.
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 
@@ -231,7 +231,7 @@ impl FluentBit<'_> {
         }
     }
 
-    /// A failure with all that Fluent Bit said.
+    /// A failure with everything that Fluent Bit printed.
     pub fn failure(&self, what: &str) -> Failed {
         format!("{what}\nstdout and stderr:\n{}\nlog file:\n{}", self.home.output(), self.home.log()).into()
     }

@@ -1,4 +1,4 @@
-//! Kills at random moments, with chunks and the ledger on disk: nothing is lost, and hardly anything is sent twice.
+//! Kills at random moments, with chunks and the ledger on disk: nothing is lost, and almost nothing is sent twice.
 
 use std::thread;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use super::{Claim, note};
 use testing::fake_kinesis::{Faults, Settings};
 
 const KILLS: usize = 20;
-/// How late Kinesis answers.
+/// How much Kinesis delays its replies.
 const LATENCY_MS: u64 = 50;
-/// Requests on their way at once, and the records of each.
+/// Requests in flight, and records in each.
 const CONCURRENCY: usize = 2;
 const REQUEST: usize = 20;
 
@@ -33,15 +33,15 @@ pub fn claims() -> Vec<Claim> {
 }
 
 struct Plan {
-    /// Parts of the log, each in a chunk of its own.
+    /// Parts of the log, one chunk each.
     parts: usize,
     /// Lines of each.
     part: usize,
-    /// Chunks that are done and not yet deleted by Fluent Bit at a kill, over all kills: each takes milliseconds only.
+    /// Over all kills, the chunks that were done but not yet deleted by Fluent Bit; each takes only milliseconds.
     just_done: usize,
 }
 
-/// Kinesis stores what it gets at once and answers late: what is on its way at the kill is there without an answer.
+/// Kinesis stores immediately and replies late: what is in flight at the kill is stored without a reply.
 fn kill(binary: &Binary, plan: &Plan) -> Result<(), Failed> {
     let lines = plan.parts * plan.part;
     let away = Faults { throttle_calls: 1.0, ..Faults::default() };
@@ -53,7 +53,7 @@ fn kill(binary: &Binary, plan: &Plan) -> Result<(), Failed> {
     let input = [&WHOLE_LINES[..], &["storage.type filesystem"]].concat();
     home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
 
-    // Nothing is taken until all lines are in chunks on disk, so that no kill hits the input.
+    // Nothing is accepted until all lines are in chunks on disk, so that no kill hits the input.
     let mut fluent_bit = home.start("main.conf")?;
     fluent_bit.wait_until("it started", || starts(&home) == 1)?;
     for part in 0..plan.parts {

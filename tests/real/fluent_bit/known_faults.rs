@@ -1,15 +1,15 @@
-//! Faults of Fluent Bit itself: the one list of what a version is forgiven. All else is asserted of it as of the others, and
-//! a run in which a fault showed says so.
+//! Faults of Fluent Bit itself: the only list of what a version is forgiven. Everything else must hold for it as for
+//! the others, and a run in which a fault occurred reports it.
 
 use super::host::{Binary, Version};
 use super::note;
 
-/// Something that goes wrong whatever the plugin.
+/// Something that goes wrong with any plugin.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
     /// It ends with SIGABRT after its last exit call.
     AbortsAtTheEnd,
-    /// After a reload nothing is delivered any more, until it is killed and started again.
+    /// After a reload nothing is delivered any more until it is killed and restarted.
     ReloadHangs,
 }
 
@@ -23,7 +23,7 @@ pub fn has(binary: &Binary, fault: Fault) -> bool {
     known(binary, fault).is_some()
 }
 
-/// Reports that the fault showed.
+/// Reports that the fault occurred.
 pub fn tolerated(binary: &Binary, fault: Fault) {
     note(binary, &format!("known fault: {}", known(binary, fault).unwrap_or("none")));
 }

@@ -26,7 +26,7 @@ pub fn claims() -> Vec<Claim> {
     ]
 }
 
-/// A line from the start, which the engine's thread writes, and one from a flush.
+/// A line from startup, written by the engine's thread, and one from a flush.
 fn lines_are_in_the_log_file(binary: &Binary, output: &[&str]) -> Result<(), Failed> {
     let home = after_a_throttled_flush(binary, &[], &[&["stream logs"], output].concat())?;
     let log = home.log();
@@ -37,7 +37,7 @@ fn lines_are_in_the_log_file(binary: &Binary, output: &[&str]) -> Result<(), Fai
         let Some(line) = log.lines().find(|line| line.contains(text)) else {
             return Err(format!("not in the log: {text}\n{log}\nstdout and stderr:\n{}", home.output()).into());
         };
-        // As the host's own lines: [2026/11/22 06:12:25] [ info] [output:…] text
+        // Like the host's own lines: [2026/11/22 06:12:25] [ info] [output:…] text
         let (time, rest) = line.split_once("] ").ok_or("a line without a time")?;
         if !time.starts_with("[20") || !rest.starts_with(&format!("[{level}] {text}")) {
             return Err(format!("not in the host's style: {line}").into());
@@ -57,7 +57,7 @@ fn an_alias_is_the_name(binary: &Binary) -> Result<(), Failed> {
     }
 }
 
-/// At the level "error" the line about a stream that does not exist is written, and those of the start are not.
+/// At level "error", the line about a missing stream is written and those from startup are not.
 fn level_is_honoured(binary: &Binary, service: &[&str], output: &[&str]) -> Result<(), Failed> {
     let (home, kinesis) = home_beside(binary, checked())?;
     home.append_lines(0..10)?;
@@ -75,7 +75,7 @@ fn level_is_honoured(binary: &Binary, service: &[&str], output: &[&str]) -> Resu
     }
 }
 
-/// Ten lines of which one is throttled at first.
+/// Ten lines, one of which is throttled at first.
 fn after_a_throttled_flush(binary: &Binary, service: &[&str], output: &[&str]) -> Result<Home, Failed> {
     const LINES: usize = 10;
     let (home, kinesis) = home_beside(binary, checked())?;

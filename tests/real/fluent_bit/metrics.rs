@@ -1,4 +1,4 @@
-//! What Fluent Bit shows of the plugin is what the stand-in counted.
+//! What Fluent Bit shows about the plugin matches what the stand-in counted.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -97,8 +97,8 @@ fn two_outputs_and_a_reload(binary: &Binary) -> Result<(), Failed> {
     assert_each_once(&kinesis, "other", 2 * LINES)
 }
 
-/// Scrapes until an output has delivered `records` records and has none under way. Returns its values by name, without
-/// what stands before each, and the value of a label of its own.
+/// Scrapes until an output has delivered `records` records and has none in progress. Returns its values by name,
+/// without the prefix, and with the value of a label of its own.
 fn until_shown(
     fluent_bit: &mut FluentBit<'_>,
     port: u16,
@@ -160,7 +160,7 @@ fn http(port: u16) -> [String; 3] {
     ["HTTP_Server On".to_owned(), "HTTP_Listen 127.0.0.1".to_owned(), format!("HTTP_Port {port}")]
 }
 
-/// A port that was free a moment ago: Fluent Bit cannot be asked which one it took.
+/// A port that was free a moment ago; Fluent Bit does not report which one it took.
 fn free_port() -> Result<u16, Failed> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

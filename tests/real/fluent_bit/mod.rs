@@ -1,8 +1,8 @@
-//! The plugin in the real Fluent Bit: configurations, delivery, and the ways a process ends.
+//! The plugin in the real Fluent Bit: configurations, delivery, and the ways in which a process ends.
 //!
-//! `FLUENT_BIT` names the programs to test with, separated by colons; without it `fluent-bit` is searched on the PATH.
-//! Where there is none, every test is reported as ignored with that reason. A claim that a version of Fluent Bit cannot
-//! keep is ignored there, with the reason too.
+//! `FLUENT_BIT` names the programs to test with, separated by colons; without it, `fluent-bit` is searched for on the
+//! PATH. Without any, every test is reported as ignored for that reason, and so is a claim that a version of Fluent
+//! Bit cannot keep.
 
 mod configuration;
 mod delivery;
@@ -23,7 +23,7 @@ use libtest_mimic::{Failed, Trial};
 
 use host::{Binary, Version};
 
-/// Something that holds in Fluent Bit since a version.
+/// A claim that holds in Fluent Bit since some version.
 pub struct Claim {
     name: String,
     since: Version,
@@ -35,12 +35,12 @@ pub struct Claim {
 type Check = Box<dyn Fn(&Binary) -> Result<(), Failed> + Send>;
 
 impl Claim {
-    /// A claim about every version.
+    /// A claim for every version.
     pub fn new(name: &str, check: impl Fn(&Binary) -> Result<(), Failed> + Send + 'static) -> Claim {
         Claim { name: name.to_owned(), since: (0, 0, 0), before: "", check: Box::new(check) }
     }
 
-    /// Makes it a claim about `version` and later ones; `before` tells why.
+    /// Restricts the claim to `version` and later; `before` says why.
     pub fn since(self, version: Version, before: &'static str) -> Claim {
         Claim { since: version, before, ..self }
     }
@@ -82,7 +82,7 @@ fn trials_with(binary: &Binary) -> Vec<Trial> {
     claims().into_iter().map(trial).collect()
 }
 
-/// A test that is reported as ignored, and fails when it is run nevertheless.
+/// A test that is reported as ignored, and fails if it is run nevertheless.
 fn not_run(name: String, reason: String) -> Trial {
     Trial::test(name, {
         let reason = reason.clone();
@@ -92,7 +92,7 @@ fn not_run(name: String, reason: String) -> Trial {
     .with_ignored_flag(true)
 }
 
-/// The Fluent Bits to test with. A program that `FLUENT_BIT` names and that does not run is an error, not a reason to
+/// The Fluent Bits to test with. A program that `FLUENT_BIT` names but that does not run is an error, not a reason to
 /// skip.
 fn binaries() -> Result<Vec<Binary>, String> {
     let named: Vec<PathBuf> = match env::var_os("FLUENT_BIT") {
@@ -109,13 +109,13 @@ fn binaries() -> Result<Vec<Binary>, String> {
     Ok(named.iter().map(|path| Binary::at(path).unwrap()).collect())
 }
 
-/// Tells a measured number that a test does not judge.
+/// Prints a measured number that no test judges.
 pub fn note(binary: &Binary, text: &str) {
     let (major, minor, patch) = binary.version;
     eprintln!("note: {major}.{minor}.{patch}: {text}");
 }
 
-/// The directory of the project.
+/// The project's directory.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

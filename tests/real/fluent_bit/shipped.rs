@@ -42,7 +42,7 @@ fn passes_a_dry_run(binary: &Binary, file: &str) -> Result<(), Failed> {
     let plugin = home.plugin().display().to_string();
     let shipped = project().join("fluent-bit-conf").join(file).display().to_string();
     let ended = match file {
-        // It is no configuration by itself.
+        // Not a configuration by itself.
         "plugins.conf" => {
             home.write(file, &fs::read_to_string(shipped)?.replace("/fluent-bit/kinesis.so", &plugin))?;
             home.write("main.conf", &using_plugins_file())?;
@@ -79,7 +79,7 @@ fn delivers(binary: &Binary, file: &str) -> Result<(), Failed> {
         _ => home.start(file)?,
     };
     match file {
-        // It ends by itself, when it has read the file.
+        // It ends by itself after reading the file.
         "demo.conf" => fluent_bit.end_well()?,
         _ => {
             fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
@@ -110,7 +110,7 @@ fn using_plugins_file() -> String {
         + &section("OUTPUT", &[&["Name kinesis", "Match app", "stream logs", "region eu-west-1", "Workers 2"]])
 }
 
-/// The configuration with the paths and the servers of a test in place of those of a node.
+/// The configuration with the test's paths and servers in place of a node's.
 fn moved_here(text: &str, home: &Home, kinesis: &FakeKinesis, sts: &Sts) -> String {
     let mut moved = String::new();
     let has_endpoint = text.contains("\n      endpoint: ") || text.contains("KINESIS_ENDPOINT");
@@ -130,7 +130,7 @@ fn moved_here(text: &str, home: &Home, kinesis: &FakeKinesis, sts: &Sts) -> Stri
         .replace("/var/log/app/*.log", "app.log")
         .replace("/var/lib/fluent-bit", ".")
         .replace("/fluent-bit/kinesis.so", &home.plugin().to_string_lossy())
-        // Without a scheme, as the file has it.
+        // Without a scheme, as in the file.
         .replace(VPC_ENDPOINT, &format!("localhost:{}", kinesis.address().port()))
         .replace(ACCOUNT_OF_THE_FILES, ACCOUNT)
 }

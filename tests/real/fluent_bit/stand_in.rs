@@ -7,13 +7,13 @@ use libtest_mimic::Failed;
 use super::host::{Binary, Home, KEY, SECRET, line};
 use testing::fake_kinesis::{Credential, FakeKinesis, Settings};
 
-/// A stand-in with TLS that checks signatures and takes those of our key, for our region, only.
+/// A stand-in with TLS that checks signatures and accepts only those of our key, for our region.
 pub fn checked() -> Settings {
     let credentials = vec![Credential::new(KEY, SECRET)];
     Settings { tls: true, credentials, region: Some("eu-west-1".to_owned()), ..Settings::default() }
 }
 
-/// A Fluent Bit's files beside a stand-in whose certificate it trusts.
+/// A Fluent Bit's files, with a stand-in whose certificate it trusts.
 pub fn home_beside(binary: &Binary, settings: Settings) -> Result<(Home, FakeKinesis), Failed> {
     let kinesis = FakeKinesis::start(settings);
     let mut home = Home::new(binary)?;
@@ -21,7 +21,7 @@ pub fn home_beside(binary: &Binary, settings: Settings) -> Result<(Home, FakeKin
     Ok((home, kinesis))
 }
 
-/// A configuration from `app.log` to the stream `logs` of the stand-in, with more lines for its sections.
+/// A configuration from `app.log` to the stream `logs` of the stand-in, with extra lines for its sections.
 pub fn tail_to(kinesis: &FakeKinesis, service: &[&str], input: &[&str], output: &[&str]) -> String {
     let endpoint = format!("endpoint {}", kinesis.endpoint());
     let log = ["Flush 0.2", "Log_File fluent-bit.log"];
@@ -36,7 +36,7 @@ pub fn section(name: &str, lines: &[&[&str]]) -> String {
     format!("[{name}]\n{lines}")
 }
 
-/// How often each line arrived in `stream`, by its number. Fails when a record is not the JSON of its line.
+/// How many times each line arrived in `stream`, by number. Fails if a record is not the JSON of its line.
 pub fn times_arrived(kinesis: &FakeKinesis, stream: &str) -> Result<BTreeMap<usize, usize>, Failed> {
     let mut times = BTreeMap::new();
     for record in kinesis.records().into_iter().filter(|record| *record.stream == *stream) {
@@ -54,7 +54,7 @@ pub fn times_arrived(kinesis: &FakeKinesis, stream: &str) -> Result<BTreeMap<usi
     Ok(times)
 }
 
-/// Fails unless the lines from 0 to `count` arrived in `stream`, each of them once.
+/// Fails unless the lines from 0 to `count` each arrived in `stream` exactly once.
 pub fn assert_each_once(kinesis: &FakeKinesis, stream: &str, count: usize) -> Result<(), Failed> {
     match assert_all(kinesis, stream, count)? {
         0 => Ok(()),

@@ -57,7 +57,7 @@ pub fn claims() -> Vec<Claim> {
     ]
 }
 
-/// Each reply is slow, so the stop comes while records are under way and others wait.
+/// Each reply is slow, so the stop comes while records are in flight and others wait.
 fn stop_delivers(binary: &Binary) -> Result<(), Failed> {
     const LINES: usize = 20_000;
     let faults = Faults { latency_ms: 300, ..Faults::default() };
@@ -72,7 +72,7 @@ fn stop_delivers(binary: &Binary) -> Result<(), Failed> {
     if before >= LINES as u64 || after <= before {
         return Err(format!("nothing was pending: {before} lines had arrived before the stop, {after} after").into());
     }
-    // What was not yet read from the file is read by the next run.
+    // The next run reads what had not yet been read from the file.
     drop(fluent_bit);
     kinesis.set_faults(Faults::default());
     let mut fluent_bit = home.start("main.conf")?;
@@ -82,7 +82,7 @@ fn stop_delivers(binary: &Binary) -> Result<(), Failed> {
     assert_each_once(&kinesis, "logs", LINES)
 }
 
-/// Kinesis takes nothing until after the stop.
+/// Kinesis accepts nothing until after the stop.
 fn stop_leaves_on_disk(binary: &Binary) -> Result<(), Failed> {
     const LINES: usize = 5000;
     let faults = Faults { throttle_records: 1.0, ..Faults::default() };
@@ -107,8 +107,8 @@ fn stop_leaves_on_disk(binary: &Binary) -> Result<(), Failed> {
     assert_each_once(&kinesis, "logs", LINES)
 }
 
-/// A flush that outlasts the grace period holds up the exit; in Fluent Bit 1.9 it read memory that was given back, and the
-/// process crashed.
+/// A flush that outlasts the grace period delays the exit. Regression: in Fluent Bit 1.9 it read freed memory, and
+/// the process crashed.
 fn stop_while_away(binary: &Binary, faults: Faults, output: &[&str]) -> Result<(), Failed> {
     const PART: usize = 500;
     const PARTS: usize = 10;
@@ -118,7 +118,7 @@ fn stop_while_away(binary: &Binary, faults: Faults, output: &[&str]) -> Result<(
     let output = [&["stream logs", "Retry_Limit no_limits"], output].concat();
     home.write("main.conf", &tail_to(&kinesis, &service, &input, &output))?;
     let mut fluent_bit = home.start("main.conf")?;
-    // Many chunks, so that more wait in the host's queue than are under way.
+    // Many chunks, so that more wait in the host's queue than are in flight.
     for part in 0..PARTS {
         home.append_lines(part * PART..(part + 1) * PART)?;
         thread::sleep(Duration::from_millis(300));
@@ -137,7 +137,7 @@ fn stop_while_away(binary: &Binary, faults: Faults, output: &[&str]) -> Result<(
     assert_each_once(&kinesis, "logs", PARTS * PART)
 }
 
-/// Fluent Bit ends by itself when its input has, and tells no plugin.
+/// Fluent Bit ends by itself when its input has ended, and notifies no plugin.
 fn input_ends_while_away(binary: &Binary, output: &[&str]) -> Result<(), Failed> {
     let (home, kinesis) = home_beside(binary, Settings { faults: silent(), ..checked() })?;
     home.append_lines(0..5000)?;
@@ -158,17 +158,17 @@ fn stdin_ends_while_away(binary: &Binary) -> Result<(), Failed> {
     ends_within(&home, 3, "main.conf")
 }
 
-/// Fails unless Fluent Bit ends well, and by itself, within its grace and five seconds from the first request on.
+/// Fails unless Fluent Bit ends well and by itself, within its grace period plus five seconds from the first request.
 fn ends_within(home: &Home, grace: u64, configuration: &str) -> Result<(), Failed> {
     let mut fluent_bit = home.start(configuration)?;
     let began = Instant::now();
     fluent_bit.end_well()?;
     let time = began.elapsed();
-    // The start and the first flush take a second or two.
+    // Startup and the first flush take a second or two.
     if time > Duration::from_secs(grace + 5 + 3) {
         return Err(fluent_bit.failure(&format!("it took {time:?}")));
     }
-    // The exit says what became of the flush.
+    // The log says at exit what became of the flush.
     match home.log().contains("is shutting down and Kinesis accepts nothing")
         || home.log().contains("left for Fluent Bit to retry")
     {
@@ -182,8 +182,8 @@ enum Ending {
     Input,
 }
 
-/// Kinesis takes one request after the other, so that flushes of many chunks outlast the grace, and the host gives the
-/// memory of what is freed back to the system. Three times, because what is freed does not always look so.
+/// Kinesis accepts one request at a time, so that flushes of many chunks outlast the grace period, and the host
+/// returns freed memory to the system. Three times, because freed memory does not always look freed.
 fn slow_at_the_end(binary: &Binary, output: &[&str], ending: Ending) -> Result<(), Failed> {
     const PART: usize = 500;
     const PARTS: usize = 24;
@@ -202,7 +202,7 @@ fn slow_at_the_end(binary: &Binary, output: &[&str], ending: Ending) -> Result<(
         home.write("main.conf", &tail_to(&kinesis, &service, &input, &output.concat()))?;
         home.append_lines(0..PART)?;
         let mut fluent_bit = home.start("main.conf")?;
-        // Chunk by chunk; the end of the input comes when nothing is added for a moment.
+        // Chunk by chunk; the input ends when nothing is added for a moment.
         for part in 1..PARTS {
             home.append_lines(part * PART..(part + 1) * PART)?;
             thread::sleep(Duration::from_millis(if matches!(ending, Ending::Input) { 5 } else { 250 }));
@@ -215,7 +215,7 @@ fn slow_at_the_end(binary: &Binary, output: &[&str], ending: Ending) -> Result<(
         if began.elapsed() < grace && kinesis.stats().records >= (PARTS * PART) as u64 {
             return Err(fluent_bit.failure("nothing was under way when the grace was over"));
         }
-        // What was freed would be no chunk.
+        // Freed memory would not be a chunk.
         if home.log().contains("msgpack") || home.log().contains("[error]") {
             return Err(fluent_bit.failure("a chunk could not be read"));
         }
@@ -227,7 +227,7 @@ fn silent() -> Faults {
     Faults { hang: 1.0, ..Faults::default() }
 }
 
-/// Killed while requests are under way; what Kinesis took in them comes again, as nobody was told.
+/// Killed while requests are in flight; what Kinesis stored from them comes again, as no reply arrived.
 fn kill(binary: &Binary) -> Result<(), Failed> {
     const LINES: usize = 50_000;
     let faults = Faults { latency_ms: 300, throttle_records: 0.2, ..Faults::default() };
@@ -256,7 +256,7 @@ fn kill(binary: &Binary) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Some records of each chunk are accepted, the others are throttled until after a clean restart.
+/// Some records of each chunk are accepted; the others are throttled until after a clean restart.
 fn restart_during_retries(binary: &Binary) -> Result<(), Failed> {
     const LINES: usize = 5000;
     let faults = Faults { throttle_shards: vec![0, 1], ..Faults::default() };
@@ -283,10 +283,10 @@ fn restart_during_retries(binary: &Binary) -> Result<(), Failed> {
     assert_each_once(&kinesis, "logs", LINES)
 }
 
-/// Lines are written before, during and after each of several reloads, which come `pause` apart.
+/// Lines are written before, during and after each of several reloads, `pause` apart.
 ///
-/// Without workers: Fluent Bit since 2.2 starts the workers of a plugin of this kind twice and stops them once, and those
-/// that go on use memory of the configuration that is gone. It crashes now and then, whatever the plugin.
+/// Without workers: since 2.2, Fluent Bit starts the workers of such a plugin twice and stops them once, and the
+/// remaining ones use memory of the old configuration. It crashes now and then, whatever the plugin.
 fn reload(binary: &Binary, reloads: usize, pause: Duration) -> Result<(), Failed> {
     let (home, kinesis) = home_beside(binary, checked())?;
     let service = ["Hot_Reload on", "storage.path storage"];
@@ -322,7 +322,7 @@ fn reload(binary: &Binary, reloads: usize, pause: Duration) -> Result<(), Failed
     let mut done = reloaded.and_then(|()| fluent_bit.wait_until("every line arrived", arrived));
     if done.is_err() && has(binary, Fault::ReloadHangs) {
         tolerated(binary, Fault::ReloadHangs);
-        // What it holds is on disk: the next run has it.
+        // What it holds is on disk, so the next run has it.
         drop(fluent_bit);
         fluent_bit = home.start("main.conf")?;
         done = fluent_bit.wait_until("every line arrived after a kill", arrived);
@@ -334,11 +334,11 @@ fn reload(binary: &Binary, reloads: usize, pause: Duration) -> Result<(), Failed
     Ok(())
 }
 
-/// Buffers that hold all lines of a test. Fluent Bit from 2 to 4 forgets a line of which it had read a part when it
-/// stopped: its tail counts as read what only lies in the buffer.
+/// Buffers large enough for all lines of a test. Fluent Bit 2 to 4 loses a line that was only partly read when it
+/// stopped: its tail counts as read what is only in the buffer.
 pub const WHOLE_LINES: [&str; 2] = ["Buffer_Chunk_Size 4M", "Buffer_Max_Size 4M"];
 
-/// How often the plugin started, by its log.
+/// How many times the plugin started, according to its log.
 pub fn starts(home: &Home) -> usize {
     home.log().matches("[output:kinesis:kinesis.0] version ").count()
 }

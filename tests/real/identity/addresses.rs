@@ -1,5 +1,5 @@
-//! The addresses that AWS gives to these services, which no variable can move: each test has a network of its own, where
-//! they are on its loopback. Where namespaces or their tools are missing it is reported as ignored.
+//! The fixed addresses of AWS's metadata services: each test has its own network, with them on its loopback. Without
+//! namespaces or their tools, the tests are reported as ignored.
 
 use std::process::{Command, ExitCode, Output};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use super::instance::server_on;
 use super::issuer::Issuer;
 use super::life::deliver;
 
-/// The argument that makes this program run a test inside of the network; the next one is its name.
+/// The argument that makes this program run a test inside the network, followed by its name.
 pub const INSIDE: &str = "--in-a-network";
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -57,7 +57,7 @@ fn in_a_network(name: &str) -> Result<Completion, Failed> {
     }
 }
 
-/// Inside: runs the test of that name.
+/// Inside: runs the test with that name.
 pub fn run(name: &str) -> ExitCode {
     let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else { return ExitCode::FAILURE };
     match test() {
@@ -71,7 +71,7 @@ pub fn run(name: &str) -> ExitCode {
 
 fn the_agent_of_ecs_is_at_its_address() -> Result<(), Failed> {
     let issuer = Issuer::new(AN_HOUR);
-    // The agent of ECS asks for no token.
+    // The agent of ECS requires no token.
     agent("169.254.170.2:80", &issuer, &Arc::new(Mutex::new(String::new())))?;
     let setup = Setup::new(&issuer.kinesis().endpoint())
         .environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v1/credentials");

@@ -1,4 +1,4 @@
-//! Instances of the plugin in a process of their own, with an environment of their own.
+//! Instances of the plugin in their own process, with their own environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,22 +21,23 @@ use super::issuer::is_leaked_in;
 /// The argument that makes this program a child.
 pub const CHILD: &str = "identity-child";
 
-/// Longer than anything that a test waits for.
+/// Longer than anything a test waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 type Options = BTreeMap<String, String>;
 
-/// A process that is about to start.
+/// A process to start.
 #[derive(Default)]
 pub struct Setup {
-    /// Shell code that runs before the process, in its place.
+    /// Shell code that runs first, in its place.
     before: String,
     instances: Vec<Options>,
     environment: BTreeMap<String, OsString>,
 }
 
 impl Setup {
-    /// One instance that sends to `endpoint`, without credentials. Nothing of this process's environment is inherited.
+    /// One instance that sends to `endpoint`, without credentials. Nothing is inherited from this process's
+    /// environment.
     pub fn new(endpoint: &str) -> Setup {
         Setup::default()
             .instance(endpoint)
@@ -45,7 +46,7 @@ impl Setup {
             .environment("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     }
 
-    /// One more instance; options that follow are its own.
+    /// Adds an instance; the following options belong to it.
     pub fn instance(mut self, endpoint: &str) -> Setup {
         self.instances.push(Options::new());
         self.option("endpoint", endpoint)
@@ -59,7 +60,7 @@ impl Setup {
         self
     }
 
-    /// Takes out an option that every instance has.
+    /// Removes an option that every instance has.
     pub fn without(mut self, name: &str) -> Setup {
         self.instances.last_mut().expect("there is one").remove(name);
         self
@@ -69,7 +70,7 @@ impl Setup {
         self.environment_bytes(name, value.as_bytes())
     }
 
-    /// A variable that need not be text.
+    /// Sets a variable that need not be text.
     pub fn environment_bytes(mut self, name: &str, value: &[u8]) -> Setup {
         self.environment.insert(name.to_owned(), OsString::from_vec(value.to_owned()));
         self
@@ -113,16 +114,16 @@ impl Setup {
     }
 }
 
-/// What a child says.
+/// What a child reports.
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
     /// Instance, level and text of a log line.
     Log(usize, String, String),
-    /// How many milliseconds the start of all instances took.
+    /// How many milliseconds it took to start all instances.
     Started(u64),
-    /// The answer to a flush, and the milliseconds it took.
+    /// The answer to a flush, and how many milliseconds it took.
     Answer(String, u64),
-    /// Something that must not be.
+    /// Something that must not happen.
     Failed(String),
 }
 
@@ -135,7 +136,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until all instances have started; returns how long that took.
+    /// Waits until all instances have started. Returns how long that took.
     pub fn started(&self) -> Result<Duration, Failed> {
         match self.next(PATIENCE)? {
             Message::Started(milliseconds) => Ok(Duration::from_millis(milliseconds)),
@@ -143,7 +144,7 @@ impl Running {
         }
     }
 
-    /// Waits until the start was refused; returns the reason.
+    /// Waits until the start is refused. Returns the reason.
     pub fn refused(&self) -> Result<String, Failed> {
         match self.next(Duration::from_secs(20))? {
             Message::Failed(reason) => Ok(reason),
@@ -151,7 +152,7 @@ impl Running {
         }
     }
 
-    /// Waits until one line holds all of `words`.
+    /// Waits until a line contains all of `words`.
     pub fn expect_line_within(&self, patience: Duration, words: &[&str]) -> Result<(), Failed> {
         let start = Instant::now();
         while start.elapsed() < patience && self.expect_line(words).is_err() {
@@ -160,7 +161,7 @@ impl Running {
         self.expect_line(words)
     }
 
-    /// The most memory that the process had so far, in MiB.
+    /// Peak memory of the process so far, in MiB.
     pub fn peak_memory(&self) -> Result<u64, Failed> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
@@ -181,13 +182,13 @@ impl Running {
         }
     }
 
-    /// Flushes a chunk, and fails unless it is answered so.
+    /// Flushes a chunk and fails unless this is the answer.
     pub fn expect(&mut self, answer: &str) -> Result<Duration, Failed> {
         let (given, time) = self.flush()?;
         if given == answer { Ok(time) } else { Err(self.explain(&format!("{given} instead of {answer}"))) }
     }
 
-    /// Flushes chunks until one is delivered, for as long as `patience`.
+    /// Flushes chunks until one is delivered, for up to `patience`.
     pub fn expect_delivery_within(&mut self, patience: Duration) -> Result<(), Failed> {
         let start = Instant::now();
         while self.flush()?.0 != "Delivered" {
@@ -204,7 +205,7 @@ impl Running {
         self.log.lock().unwrap().clone()
     }
 
-    /// Fails unless one line holds all of `words`.
+    /// Fails unless a line contains all of `words`.
     pub fn expect_line(&self, words: &[&str]) -> Result<(), Failed> {
         match self.log().iter().any(|line| words.iter().all(|word| line.contains(word))) {
             true => Ok(()),
@@ -212,7 +213,7 @@ impl Running {
         }
     }
 
-    /// Stops the instances, and fails if a secret was printed or logged, or anything that is no log line.
+    /// Stops the instances. Fails if a secret was printed or logged, or anything that is not a log line.
     pub fn stop(mut self) -> Result<(), Failed> {
         drop(self.stdin.take());
         let status = self.process.wait()?;
@@ -247,13 +248,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A test that failed leaves it running.
+        // A failed test leaves it running.
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// The child: reads the instances' options, then the number of an instance for each flush; ends with its input.
+/// The child: reads the instances' options, then an instance's number for each flush. Ends with its input.
 pub fn run() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -281,7 +282,7 @@ fn serve() -> Result<(), Failed> {
     for (number, line) in lines.enumerate() {
         let plugin = plugins.get(line?.parse::<usize>()?).ok_or("no such instance")?;
         let begin = Instant::now();
-        // On a thread of its own, as a host with workers flushes.
+        // On a separate thread, like a host with workers.
         let record = chunk(&format!("record {number}"));
         let answer = thread::scope(|scope| scope.spawn(|| plugin.flush(&record, b"app")).join());
         say(&Message::Answer(format!("{:?}", answer.map_err(|_| "a flush panicked")?), milliseconds(begin)));

@@ -36,7 +36,7 @@ fn words(issued: &Issued) -> String {
     )
 }
 
-/// An agent on `address` that answers those who bring the token.
+/// An agent on `address` that answers requests with the token.
 pub fn agent(address: &str, issuer: &Issuer, token: &Arc<Mutex<String>>) -> io::Result<Server> {
     let (issuer, token) = (issuer.clone(), Arc::clone(token));
     Server::on(address, move |request| {
@@ -75,7 +75,7 @@ fn credentials_of_a_container_over_ipv6() -> Result<Completion, Failed> {
     }
 }
 
-/// EKS writes a new token long before the old one ends; its agent takes no old ones.
+/// EKS writes a new token long before the old one expires; its agent accepts no old ones.
 fn the_token_file_is_read_again_for_each_renewal() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let token = Arc::new(Mutex::new("T0k3n-1".to_owned()));
@@ -94,7 +94,7 @@ fn the_token_file_is_read_again_for_each_renewal() -> Result<(), Failed> {
     assert_eq!(brought[0], "T0k3n-1");
     assert!(brought.len() >= 3 && brought[1..].iter().all(|token| token == "T0k3n-2"), "{brought:?}");
 
-    // A file that is gone is said by name.
+    // The log names a file that is gone.
     let gone = file.path().to_owned();
     drop(file);
     thread::sleep(LIFE + Duration::from_secs(4));

@@ -1,4 +1,4 @@
-//! Servers of credentials that answer without end, fast or slow: none of them takes memory or time for ever.
+//! Credential servers that send endless replies, fast or slow: none uses up memory or time.
 
 use std::io;
 use std::thread;
@@ -12,7 +12,7 @@ use super::issuer::Issuer;
 use super::sts::ROLE;
 use super::trial;
 
-/// Much more than a process of these tests takes, and much less than a reply without end.
+/// Much more than a process in these tests uses, and much less than an endless reply.
 const MOST_MEMORY_MIB: u64 = 128;
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -48,10 +48,10 @@ const INSTANCE: (&str, Place) = ("instance: ", |issuer, server| {
         .environment("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url())
 });
 
-/// What AWS's client says of all its tries together, before the last of them is over.
+/// What AWS's client reports for all its attempts together, before the last is over.
 const OF_ALL_TRIES: &str = "request has timed out";
 
-/// Every place meets this reply and tells so in these words, within so many flushes.
+/// Each place gets this reply and reports it in these words, within this many flushes.
 fn meet(reply: fn() -> Reply, words: &str, patience: u64) -> Result<(), Failed> {
     for (place, setup) in [STS, CONTAINER, INSTANCE] {
         let is_timed = place == STS.0 && words == LATE;
@@ -95,7 +95,7 @@ fn interim_replies_without_end_take_no_time() -> Result<(), Failed> {
     meet(|| Reply::Endless("", "HTTP/1.1 102 -\r\n\r\n", AT_ONCE), LATE, 40)
 }
 
-/// A byte a second.
+/// One byte per second.
 fn a_body_that_drips_takes_no_time() -> Result<(), Failed> {
     meet(|| Reply::Endless(DRIPPING_HEAD, "x", Duration::from_secs(1)), LATE, 40)
 }

@@ -1,4 +1,4 @@
-//! Files that never end or never begin, where a token, a profile or a certificate should be.
+//! Files that never end or never begin, in place of a token, a profile or a certificate.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn with_config(folder: &TempDir, config: &str) -> Result<Setup, Failed> {
     Ok(setup().environment("AWS_CONFIG_FILE", &file.display().to_string()))
 }
 
-/// The instance starts within its usual time, and says what is wrong with `path`.
+/// The instance starts within its usual time and reports what is wrong with `path`.
 fn expect_named(setup: Setup, path: &str, place: &str) -> Result<(), Failed> {
     let plugin = setup.start()?;
     plugin
@@ -81,7 +81,7 @@ fn a_pipe_in_the_place_of_a_token_is_named_and_holds_nothing() -> Result<(), Fai
     expect_named(signed_in, &login.display().to_string(), "profile 'default': ")
 }
 
-/// It might have told the endpoint: records must not go anywhere else.
+/// It might contain the endpoint: records must not go anywhere else.
 fn a_pipe_in_the_place_of_a_profile_stops_the_start_by_its_name() -> Result<(), Failed> {
     let (_folder, path) = pipe()?;
     for variable in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {

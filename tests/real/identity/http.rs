@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What was asked.
+/// A request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub method: String,
@@ -18,7 +18,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A header, empty when it is not there.
+    /// A header, empty if missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
@@ -30,20 +30,20 @@ impl Request {
     }
 }
 
-/// What is answered.
+/// The reply.
 pub enum Reply {
     /// A status with a body.
     Status(u16, String),
     /// 200 with a header and a body.
     WithHeader(&'static str, String),
-    /// Nothing, ever: the connection stays open.
+    /// Nothing: the connection stays open.
     Silence,
-    /// What these bytes begin goes on with these others, again and again, with a pause between: for as long as the client
-    /// takes it, up to a bound.
+    /// Sends the first bytes once, then the others again and again with a pause in between, for as long as the client
+    /// reads, up to a limit.
     Endless(&'static str, &'static str, Duration),
 }
 
-/// What a reply without end sends at most: more than any test may let into memory.
+/// The most that an endless reply sends: more than any test may load into memory.
 const ENDLESS_BYTES: usize = 1 << 30;
 
 /// It serves until the process ends.
@@ -66,14 +66,14 @@ impl Server {
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let (requests, answer) = (Arc::clone(&requests), Arc::clone(&answer));
-                // A connection that breaks is the client's affair.
+                // A broken connection is the client's problem.
                 thread::spawn(move || serve(connection, &requests, &*answer).ok());
             }
         });
         Ok(server)
     }
 
-    /// Its address, without a slash at the end.
+    /// Its address, without a trailing slash.
     pub fn url(&self) -> &str {
         &self.url
     }

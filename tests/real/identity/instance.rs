@@ -30,7 +30,7 @@ fn session() -> Reply {
     Reply::WithHeader("x-aws-ec2-metadata-token-ttl-seconds: 21600", SESSION.to_owned())
 }
 
-/// Without a session token it answers 401, as with `HttpTokens` set to `required`.
+/// Without a session token it answers 401, like `HttpTokens` set to `required`.
 fn metadata(request: &Request, credentials: impl Fn() -> Reply) -> Reply {
     let has_session = request.header("x-aws-ec2-metadata-token") == SESSION;
     match (request.method.as_str(), request.path.as_str()) {
@@ -88,7 +88,7 @@ fn credentials_of_an_instance() -> Result<(), Failed> {
     Ok(())
 }
 
-/// As in a container whose packets may not take the second hop: the service answers, and the answer is dropped.
+/// As in a container with a hop limit of 1: the service answers, and the answer is dropped.
 fn a_metadata_service_that_never_answers_does_not_hold_the_start_and_is_named() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = Server::start(|_| Reply::Silence)?;
@@ -104,7 +104,7 @@ fn a_metadata_service_that_never_answers_does_not_hold_the_start_and_is_named() 
     plugin.stop()
 }
 
-/// aws-config has no HTTP client of its own, and panics where it is given none.
+/// aws-config has no HTTP client of its own, and panics if it is given none.
 fn the_region_of_an_instance() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = server(&issuer)?;

@@ -1,4 +1,4 @@
-//! Who gives out credentials, whatever the way they take to the plugin, and the Kinesis that knows them.
+//! The issuer of credentials, however they reach the plugin, and the Kinesis that accepts them.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::http::Reply;
 use testing::fake_kinesis::{Credential, FakeKinesis, Settings};
 
-/// One set of credentials that was given out.
+/// One set of issued credentials.
 #[derive(Clone, Debug)]
 pub struct Issued {
     pub key: String,
@@ -18,13 +18,13 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Its end, as AWS writes it.
+    /// Its expiry, as AWS writes it.
     pub fn expiration(&self) -> String {
         DateTime::<Utc>::from(self.expires).to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 }
 
-/// Gives out numbered credentials, which only its own Kinesis accepts.
+/// Issues numbered credentials, which only its own Kinesis accepts.
 #[derive(Clone)]
 pub struct Issuer {
     shared: Arc<Shared>,
@@ -38,7 +38,7 @@ struct Shared {
 struct State {
     life: Duration,
     issued: Vec<Issued>,
-    /// What is answered instead of credentials.
+    /// The reply instead of credentials.
     refusal: Option<(u16, String)>,
 }
 
@@ -48,9 +48,9 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYS3cr3t";
 const TOKEN: &str = "FwoGZXIvYXdzEBYaDHqa0APT0k3nSgE2FwoGZXIvYXdz";
 
 impl Issuer {
-    /// Credentials that live for `life`.
+    /// Issues credentials that live for `life`.
     pub fn new(life: Duration) -> Issuer {
-        // Credentials are checked from the first one that is given out; until then nobody's are good.
+        // Credentials are checked from the first one issued; until then none are valid.
         let nobody = vec![Credential::new("AKIANOBODY", "none")];
         let kinesis = FakeKinesis::start(Settings { credentials: nobody, ..Settings::default() });
         let state = State { life, issued: Vec::new(), refusal: None };
@@ -61,7 +61,7 @@ impl Issuer {
         &self.shared.kinesis
     }
 
-    /// New credentials. The older ones stay good until they expire.
+    /// Issues new credentials. Older ones stay valid until they expire.
     pub fn issue(&self) -> Issued {
         let mut state = self.shared.state.lock().unwrap();
         let number = state.issued.len() + 1;
@@ -77,7 +77,7 @@ impl Issuer {
         issued
     }
 
-    /// New credentials in the words of a service, or what it answers instead.
+    /// New credentials in a service's format, or its error.
     pub fn answer(&self, words: impl Fn(&Issued) -> String) -> Reply {
         let refusal = self.shared.state.lock().unwrap().refusal.clone();
         match refusal {
@@ -86,17 +86,17 @@ impl Issuer {
         }
     }
 
-    /// From now on this is answered.
+    /// From now on, gives this reply.
     pub fn refuse(&self, status: u16, body: &str) {
         self.shared.state.lock().unwrap().refusal = Some((status, body.to_owned()));
     }
 
-    /// From now on credentials are given out again.
+    /// From now on, issues credentials again.
     pub fn recover(&self) {
         self.shared.state.lock().unwrap().refusal = None;
     }
 
-    /// How many were given out.
+    /// How many were issued.
     pub fn count(&self) -> usize {
         self.shared.state.lock().unwrap().issued.len()
     }
@@ -107,13 +107,13 @@ impl Issuer {
     }
 }
 
-/// The access key's id in a header `Authorization`.
+/// The access key ID in an `Authorization` header.
 pub fn key_of(authorization: &str) -> String {
     let credential = authorization.split_once("Credential=").map_or("", |(_, rest)| rest);
     credential.split('/').next().unwrap_or_default().to_owned()
 }
 
-/// The part that all secrets and tokens have, which no log line may hold.
+/// A part common to all secrets and tokens, which no log line may contain.
 pub fn is_leaked_in(text: &str) -> bool {
     ["S3cr3t", "T0k3n"].iter().any(|mark| text.contains(mark))
 }

@@ -1,4 +1,4 @@
-//! What must hold for every kind of temporary credentials, whatever the way they take.
+//! What must hold for every kind of temporary credentials, however they are obtained.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use libtest_mimic::Failed;
 use super::child::{Running, Setup};
 use super::issuer::Issuer;
 
-/// Short enough for a test; the plugin renews when a quarter of it is left.
+/// Short enough for a test; the plugin renews when a quarter is left.
 pub const LIFE: Duration = Duration::from_secs(8);
 
 /// The first of what [`lead`] does: a flush is signed with the first credentials, and the log names `place`. For another way to
@@ -26,7 +26,7 @@ pub fn deliver(issuer: &Issuer, setup: Setup, place: &str) -> Result<(), Failed>
 ///
 /// 1. the first flush is signed with the first ones, and the log names `place`;
 /// 2. they are renewed without a flush, before they expire;
-/// 3. then `fall_ill` makes who gives them out fail: the last ones are used until they expire, and not longer;
+/// 3. then `fall_ill` makes the issuer fail: the last ones are used until they expire, and no longer;
 /// 4. the log says why, in the words of `complaint`;
 /// 5. after `recover` records are delivered again.
 pub fn lead(
@@ -66,7 +66,7 @@ pub fn lead(
     plugin.stop()
 }
 
-/// The same for those that fail by answering an error.
+/// The same for issuers that fail by answering with an error.
 pub fn lead_through_refusal(
     issuer: &Issuer,
     setup: Setup,

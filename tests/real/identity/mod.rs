@@ -1,5 +1,5 @@
-//! Every kind of credentials, from servers on loopback that behave as AWS's: the first fetch, renewal, an outage, what is
-//! corrected meanwhile, and refusals, which the log explains without a secret.
+//! Every kind of credentials, from loopback servers that behave like AWS's: first fetch, renewal, outage, later
+//! corrections, and refusals, which the log explains without secrets.
 
 pub mod addresses;
 pub mod child;

@@ -20,7 +20,7 @@ use super::life::{LIFE, deliver, lead_through_refusal};
 use super::sts::{self, ROLE};
 use super::trial;
 
-/// The argument that makes this program one that prints credentials; the next one is where they are.
+/// The argument that makes this program print credentials, followed by where to get them.
 pub const PRINT: &str = "print-credentials";
 
 pub fn trials() -> Vec<Trial> {
@@ -37,7 +37,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Prints what the server at `address` answers; fails when that is no success.
+/// Prints what the server at `address` answers; fails if that is an error.
 pub fn print(address: &str) -> ExitCode {
     match fetch(address) {
         Ok((true, body)) => {
@@ -79,7 +79,7 @@ fn server(issuer: &Issuer) -> io::Result<Server> {
     Server::start(move |_| issuer.answer(words))
 }
 
-/// The command line, with a secret as one may have.
+/// The command line, containing a secret as one may.
 fn command(server: &Server) -> io::Result<String> {
     let program = std::env::current_exe()?;
     let address = server.url().trim_start_matches("http://");
@@ -141,7 +141,7 @@ fn output_that_is_not_json_is_reported_and_not_quoted() -> Result<(), Failed> {
     plugin.stop()
 }
 
-/// The command leaves another process behind it, as a shell script does. Either way of naming it.
+/// The command leaves another process running, like a shell script may. For both ways to configure it.
 fn a_process_ends_with_the_plugin() -> Result<(), Failed> {
     for is_profile in [false, true] {
         let issuer = Issuer::new(LIFE);
@@ -170,7 +170,7 @@ fn a_process_ends_with_the_plugin() -> Result<(), Failed> {
 
 fn is_running_after_a_second(pid: &str) -> bool {
     let status = Path::new("/proc").join(pid).join("stat");
-    // A zombie has ended; whoever inherited it has not looked.
+    // A zombie has ended; whoever inherited it has not reaped it yet.
     let runs = || fs::read_to_string(&status).is_ok_and(|stat| !stat.contains(") Z "));
     let start = Instant::now();
     while runs() && start.elapsed() < Duration::from_secs(1) {
@@ -185,7 +185,7 @@ fn a_process_has_no_file_of_the_host() -> Result<(), Failed> {
     let setup = Setup::new(&issuer.kinesis().endpoint()).option("process_credentials", command);
     let plugin = setup.before("exec 7</dev/null 8>/dev/null").start()?;
     plugin.started()?;
-    // The last one is the folder that ls reads.
+    // The last one is the folder that ls itself reads.
     plugin.expect_line(&["exit status: 1", " 0 1 2 3;"])?;
     plugin.stop()
 }

@@ -56,7 +56,7 @@ fn home() -> Result<TempDir, Failed> {
     Ok(home)
 }
 
-/// What `aws sso login` leaves.
+/// What `aws sso login` writes.
 fn log_in(home: &TempDir, expires: SystemTime) -> io::Result<()> {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, b"work");
     let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

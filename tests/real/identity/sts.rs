@@ -29,7 +29,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A server that gives credentials to everyone who asks well.
+/// A server that gives credentials to every valid request.
 pub fn server(issuer: &Issuer) -> io::Result<Server> {
     let issuer = issuer.clone();
     Server::start(move |request| {
@@ -156,7 +156,8 @@ fn a_refusal_that_quotes_the_token_is_logged_without_it() -> Result<(), Failed> 
     plugin.stop()
 }
 
-/// The log router of EKS on Fargate assumes the pod's role with the machine's credentials, as Fluent Bit's own plugins do.
+/// The log router of EKS on Fargate assumes the pod's role with the machine's credentials, like Fluent Bit's own
+/// plugins.
 fn the_role_of_a_fargate_pod_is_assumed_and_another_with_it() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = server(&issuer)?;

@@ -1,4 +1,4 @@
-//! Certificates, good and bad, of an authority of our own.
+//! Certificates, good and bad, from our own authority.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl Authority {
         self.sign(parameters)
     }
 
-    /// A server whose certificate will be valid tomorrow.
+    /// A server whose certificate becomes valid tomorrow.
     pub fn not_yet_valid(&self, name: &str) -> Result<Server, Failed> {
         let mut parameters = parameters(name)?;
         let now = SystemClock.now();
@@ -70,7 +70,7 @@ impl Authority {
     }
 }
 
-/// A certificate that signed itself, and its file; with `is_authority` as `openssl req -x509` makes it.
+/// A self-signed certificate and its file; with `is_authority` as made by `openssl req -x509`.
 pub fn self_signed(name: &str, is_authority: bool) -> Result<(Server, TempDir), Failed> {
     let key = KeyPair::generate()?;
     let mut parameters = parameters(name)?;
@@ -101,7 +101,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// TLS with this certificate, in these versions alone.
+    /// TLS with this certificate, in only these versions.
     pub fn tls(&self, versions: &[&'static SupportedProtocolVersion]) -> Result<Arc<ServerConfig>, Failed> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));

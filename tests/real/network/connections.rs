@@ -53,8 +53,8 @@ fn connections_are_used_again() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Flushes through relays that close connections, with TLS and without. Every flush must be delivered, and nothing logged
-/// that an operator would have to read.
+/// Flushes through relays that close connections, with and without TLS. Every flush must be delivered, with nothing
+/// logged that an operator would have to read.
 fn flush_through(ending: Ending, pause: Duration) -> Result<(), Failed> {
     let authority = Authority::new()?;
     for tls in [None, Some(authority.server("localhost")?.tls(&[&TLS13])?)] {
@@ -73,12 +73,12 @@ fn a_connection_that_was_closed_while_idle_costs_nothing() -> Result<(), Failed>
     flush_through(Ending::Idle(Duration::from_millis(50)), Duration::from_millis(200))
 }
 
-/// Nobody can tell this from a request that was taken: it is sent again at once, which is a line of level debug.
+/// Indistinguishable from an accepted request, so it is retried immediately, with a line at level debug.
 fn a_connection_that_is_closed_as_the_request_arrives_costs_nothing() -> Result<(), Failed> {
     flush_through(Ending::AtNextRequest, Duration::ZERO)
 }
 
-/// As when a firewall forgot them all: the second try must not take the next of them.
+/// As when a firewall forgets all of them: the second try must not use the next one.
 fn a_failure_makes_every_idle_connection_suspect() -> Result<(), Failed> {
     let kinesis = kinesis();
     kinesis.set_faults(Faults { latency_ms: 100, ..Faults::default() });
@@ -101,7 +101,7 @@ fn an_old_connection_is_not_used_again() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Puts one record after the other for `time`, on connections that grow no older than `age`. Returns how many.
+/// Sends records one after another for `time`, on connections that live no longer than `age`. Returns their number.
 pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, Failed> {
     let resolver = Resolver::new(Blocking::start());
     let connector = Connector::new(tls::client_config(None, false)?, Proxies::default(), resolver).with_max_age(age);

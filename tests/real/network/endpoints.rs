@@ -37,7 +37,7 @@ fn botocore_is_missing() -> Option<String> {
     (!is_there).then(|| "botocore is not in .venv: make peers".to_owned())
 }
 
-/// botocore's own rules and partitions, asked for each region and kind.
+/// botocore's own rules and partitions, evaluated for each region and kind.
 const ASK_BOTOCORE: &str = r#"
 import botocore.session
 from botocore.endpoint_provider import EndpointProvider
@@ -72,7 +72,7 @@ fn every_endpoint_of_every_region_is_that_of_botocore() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Flushes to wherever the instance finds Kinesis; a proxy leads to the stand-in, if it is asked for `host`.
+/// Flushes to the endpoint that the instance finds; a proxy leads to the stand-in if `host` is requested.
 fn flush_by_name(host: &str, region: &str, instance: Instance) -> Result<(), Failed> {
     let (kinesis, authority) = (kinesis_in(region), Authority::new()?);
     let relay = Relay::with_tls(kinesis.address(), authority.server(host)?.tls(&[&TLS12, &TLS13])?)?;
@@ -96,7 +96,7 @@ fn the_regions_endpoint_is_requested_by_its_name() -> Result<(), Failed> {
     flush_by_name(host, "us-west-2", by_variables)
 }
 
-/// The newest SDKs go to a host with the account's number; that name does not resolve in many private networks.
+/// The newest SDKs use a host with the account's number, which does not resolve in many private networks.
 fn an_arn_brings_its_region_and_keeps_the_plain_host() -> Result<(), Failed> {
     let instance = Instance::in_region("arn:aws:kinesis:eu-west-3:123456789012:stream/logs").option("region", "");
     flush_by_name("kinesis.eu-west-3.amazonaws.com", "eu-west-3", instance)
@@ -127,11 +127,11 @@ fn the_endpoint_of_variables_and_profile_is_used() -> Result<(), Failed> {
         let instance = instance.environment("AWS_CONFIG_FILE", &config.display().to_string());
         expect_all(&kinesis, &way(instance, &url).flush(&chunks(1))?, 1)?;
     }
-    // The option goes first, whatever the variables say.
+    // The option takes precedence over the variables.
     let kinesis = kinesis();
     let instance = instance(kinesis.endpoint()).environment("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:9");
     expect_all(&kinesis, &instance.flush(&chunks(1))?, 1)?;
-    // And what is to be ignored is.
+    // And what should be ignored is.
     let instance = Instance::in_region("logs").keys(KEY, SECRET).option("retries_on_batch_request", "0");
     let instance = instance
         .environment("AWS_ENDPOINT_URL", &kinesis.endpoint())
@@ -155,7 +155,7 @@ fn ipv6_is_missing() -> Option<String> {
     std::net::TcpListener::bind("[::1]:0").err().map(|error| format!("no IPv6: {error}"))
 }
 
-/// The stand-in checks the signature against the `Host` that it got, brackets and port included.
+/// The stand-in checks the signature against the `Host` it received, brackets and port included.
 fn an_ipv6_address_is_an_endpoint() -> Result<(), Failed> {
     let (kinesis, authority) = (kinesis(), Authority::new()?);
     let tls = authority.server("::1")?.tls(&[&TLS13])?;

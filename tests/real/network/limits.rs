@@ -1,4 +1,4 @@
-//! A proxy or load balancer on the way that takes bodies of a megabyte at most, whether it reads the larger ones or not.
+//! A proxy or load balancer that accepts bodies up to a megabyte, whether or not it reads larger ones.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -22,10 +22,10 @@ pub fn trials() -> Vec<Trial> {
 const MOST_BYTES: usize = 1_000_000;
 const LINES: usize = 20_000;
 
-/// The lines that passed, in the order they came.
+/// The lines that got through, in order.
 type Stored = Arc<Mutex<Vec<String>>>;
 
-/// Takes requests as Kinesis does, but larger ones are answered with 413: after their body, or in place of reading it.
+/// Accepts requests like Kinesis, but answers larger ones with 413: after reading their body, or without reading it.
 fn proxy(reads: bool) -> Result<(SocketAddr, Stored), Failed> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (address, stored) = (listener.local_addr()?, Stored::default());
@@ -33,7 +33,7 @@ fn proxy(reads: bool) -> Result<(SocketAddr, Stored), Failed> {
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
             let taken = Arc::clone(&taken);
-            // A client that goes away ends the connection, and nothing else.
+            // A client that disconnects ends only its connection.
             thread::spawn(move || serve(connection, reads, &taken).ok());
         }
     });
@@ -76,7 +76,7 @@ fn serve(connection: TcpStream, reads: bool, stored: &Stored) -> std::io::Result
     }
 }
 
-/// Stores the lines of a request's records; returns how many records it has.
+/// Stores the lines of a request's records. Returns the number of records.
 fn store(body: &[u8], stored: &Stored) -> usize {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap();
     let records = body["Records"].as_array().unwrap();
@@ -92,7 +92,7 @@ fn store(body: &[u8], stored: &Stored) -> usize {
 fn lose_no_line(reads: bool) -> Result<(), Failed> {
     for aggregation in ["lines", "off"] {
         let (address, stored) = proxy(reads)?;
-        // Alone, 500 records are more than a megabyte.
+        // Sent alone, 500 records exceed a megabyte.
         let (lines, text) = if aggregation == "lines" { (LINES, 80) } else { (1000, 3000) };
         let line = |id: usize| map([("id", Value::from(id)), ("text", Value::from("x".repeat(text)))]);
         let chunk = chunk(&(0..lines).map(line).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! As much of the metadata services of instances and containers as handing out credentials takes.
+//! As much of the metadata services of instances and containers as credentials require.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::relay::{Served, serve};
 use super::stand_in::{KEY, SECRET};
 
-/// Serves an instance's metadata and, under any other path, a container's, until it is dropped.
+/// Serves an instance's metadata and, under any other path, a container's, until dropped.
 pub fn serve_metadata(bind: &str) -> Result<Served, Failed> {
     let listener = TcpListener::bind(bind).map_err(|error| format!("{bind}: {error}"))?;
     serve(listener, |mut client| async move {
@@ -33,7 +33,7 @@ pub fn serve_metadata(bind: &str) -> Result<Served, Failed> {
     })
 }
 
-/// The session's token in those credentials.
+/// The session token in those credentials.
 pub const TOKEN: &str = "a token of the session";
 
 fn credentials() -> String {

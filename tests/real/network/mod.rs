@@ -1,9 +1,9 @@
-//! The way to Kinesis: endpoints, proxies, certificates, connections that end, names with several addresses,
-//! replies without end, and a machine that is short of something.
+//! The path to Kinesis: endpoints, proxies, certificates, connections that end, names with several addresses, endless
+//! replies, and a machine short of resources.
 //!
-//! Between plugin and stand-in stand relays and proxies of our own ([`relay`], [`proxy_server`]), with certificates of our
-//! own ([`certificates`]). A test whose tool is missing (botocore, namespaces, IPv6) is reported as ignored, with the
-//! reason.
+//! Between plugin and stand-in are our own relays and proxies ([`relay`], [`proxy_server`]), with our own
+//! certificates ([`certificates`]). A test whose tool is missing (botocore, namespaces, IPv6) is reported as ignored,
+//! with the reason.
 
 mod certificates;
 mod connections;
@@ -40,7 +40,7 @@ fn trial<T: Fn() -> Result<(), Failed> + Send + 'static>(test: T) -> Trial {
     Trial::test(name_of(&test), test)
 }
 
-/// A test that reports itself as ignored when it names something that is missing.
+/// A test that is reported as ignored if it names something missing.
 fn trial_with<T>(missing: fn() -> Option<String>, test: T) -> Trial
 where
     T: Fn() -> Result<(), Failed> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Names with several addresses, and with others later: in namespaces of our own, where /etc/hosts is ours.
+//! Names with several or changing addresses: in our own namespaces, with our own /etc/hosts.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -37,7 +37,7 @@ fn namespaces_are_missing() -> Option<String> {
     (!is_possible).then(|| "no namespaces with IPv6: needs unshare, ip and mount, and the right".to_owned())
 }
 
-/// Runs a command where the loopback is up and /etc/hosts is a file of ours, empty at first.
+/// Runs a command with the loopback up and our own /etc/hosts, initially empty.
 fn in_namespaces(command: &str) -> std::io::Result<Output> {
     let hosts = tempfile::NamedTempFile::new()?;
     let script = format!("ip link set lo up && mount --bind \"$0\" {HOSTS} && {command}");
@@ -50,7 +50,7 @@ fn run_inside(what: &str) -> Result<(), Failed> {
     if output.status.success() { Ok(()) } else { Err(said.into()) }
 }
 
-/// Does what it is told, inside.
+/// Does as told, inside.
 pub fn inside(what: Option<&str>) -> ExitCode {
     let done = match what {
         Some("silent") => flush_past_a_silent_address(),
@@ -71,7 +71,7 @@ fn an_address_that_does_not_answer_holds_up_nothing() -> Result<(), Failed> {
     run_inside("silent")
 }
 
-/// The name's first address is IPv6, where connections are dropped in silence: a queue that is full.
+/// The name's first address is IPv6, where connections are silently dropped: the queue is full.
 fn flush_past_a_silent_address() -> Result<(), Failed> {
     std::fs::write(HOSTS, format!("::1 {NAME}\n127.0.0.1 {NAME}\n"))?;
     let kinesis = kinesis();
@@ -85,7 +85,7 @@ fn flush_past_a_silent_address() -> Result<(), Failed> {
     if time < Duration::from_secs(4) { Ok(()) } else { Err(format!("it took {time:?}").into()) }
 }
 
-/// Connections that nobody accepts, until the next one is not answered.
+/// Opens connections that nobody accepts, until the next one is not answered.
 fn fill(listener: &std::net::TcpListener) -> Result<Vec<TcpStream>, Failed> {
     let mut queue = Vec::new();
     while let Ok(connection) = TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_millis(200)) {
@@ -101,7 +101,7 @@ fn a_change_of_addresses_is_followed() -> Result<(), Failed> {
     run_inside("change")
 }
 
-/// The old address goes on answering, and its connections stay open: only the age of a connection leads away from it.
+/// The old address keeps answering and its connections stay open: only their age leads away from it.
 fn put_while_addresses_change() -> Result<(), Failed> {
     let kinesis = kinesis();
     let old = Relay::plain(kinesis.address())?;
@@ -124,10 +124,10 @@ fn metadata_services_are_asked_past_the_proxy() -> Result<(), Failed> {
     run_inside("metadata")
 }
 
-/// The addresses of the services, here on the loopback. A proxy would know none of them.
+/// The addresses of the services, here on the loopback. No proxy would know them.
 fn flush_with_credentials_of_metadata() -> Result<(), Failed> {
     for address in ["169.254.169.254/32", "169.254.170.2/32", "fd00:ec2::23/128"] {
-        // An IPv6 address cannot be used at once unless nobody is asked whether it is taken.
+        // An IPv6 address is usable immediately only without duplicate detection.
         let nodad = if address.contains("::") { &["nodad"][..] } else { &[] };
         let added = Command::new("ip").args(["address", "add", address, "dev", "lo"]).args(nodad).status()?;
         assert!(added.success(), "{address} cannot be added");

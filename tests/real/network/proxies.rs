@@ -1,4 +1,4 @@
-//! The way through a proxy, and past it.
+//! Through a proxy, and past it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -31,12 +31,12 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Nobody resolves this name: who gets there got there through the proxy.
+/// This name does not resolve: whoever reaches it went through the proxy.
 const HOST: &str = "kinesis.example.test";
 const PASSWORD: &str = "p@ss word";
 const IN_A_URL: &str = "p%40ss%20word";
 
-/// A stand-in behind TLS, known to a proxy as [`HOST`].
+/// A stand-in with TLS, known to a proxy as [`HOST`].
 struct Site {
     kinesis: FakeKinesis,
     _relay: Relay,
@@ -148,7 +148,7 @@ fn a_proxy_that_refuses_or_is_away_is_named() -> Result<(), Failed> {
 }
 
 fn a_proxy_that_never_answers_does_not_hold_a_flush() -> Result<(), Failed> {
-    // The kernel accepts for it; nobody reads.
+    // The kernel accepts on its behalf; nobody reads.
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
     let instance = instance(HOST.to_owned()).option("http_proxy", &silent.local_addr()?.to_string());
     let start = Instant::now();

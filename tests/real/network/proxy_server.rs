@@ -1,4 +1,4 @@
-//! An HTTP proxy: tunnels by CONNECT, requests with a whole URL, basic authorization.
+//! An HTTP proxy: CONNECT tunnels, requests with absolute URLs, basic authorization.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,7 +18,7 @@ pub struct ProxyServer {
     _thread: Served,
 }
 
-/// Who may pass, and where to.
+/// Who may use it, and for what.
 struct Rules {
     servers: HashMap<String, SocketAddr>,
     /// `user:password`.
@@ -26,7 +26,7 @@ struct Rules {
 }
 
 impl ProxyServer {
-    /// A proxy that wants `user`, `user:password`, if any.
+    /// A proxy that requires `user` (`user:password`), if any.
     pub fn start(servers: &[(&str, SocketAddr)], user: Option<&str>) -> Result<ProxyServer, Failed> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;

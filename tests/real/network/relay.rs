@@ -1,4 +1,5 @@
-//! A server between plugin and stand-in: ends TLS with any certificate, and connections at any moment.
+//! A server between plugin and stand-in that terminates TLS with any certificate, and closes connections at any
+//! moment.
 
 use std::future;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -14,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-/// When a relay closes a connection that the client would use again, unannounced.
+/// When a relay closes, without notice, a connection that the client would reuse.
 #[derive(Clone, Copy)]
 pub enum Ending {
     Never,
-    /// So long after the last reply.
+    /// This long after the last reply.
     Idle(Duration),
-    /// When the first byte of the next request arrives, which nobody gets to see.
+    /// When the first byte of the next request arrives, which is not forwarded.
     AtNextRequest,
 }
 
@@ -32,12 +33,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Relays plain connections to `target`, without endings.
+    /// Relays plain connections to `target` without closing them.
     pub fn plain(target: SocketAddr) -> Result<Relay, Failed> {
         Relay::start("127.0.0.1:0", target, None, Ending::Never)
     }
 
-    /// Ends TLS in front of `target`.
+    /// Terminates TLS in front of `target`.
     pub fn with_tls(target: SocketAddr, tls: Arc<ServerConfig>) -> Result<Relay, Failed> {
         Relay::start("127.0.0.1:0", target, Some(tls), Ending::Never)
     }
@@ -58,7 +59,7 @@ impl Relay {
             let tls = tls.clone();
             async move {
                 match tls {
-                    // A handshake that fails is what the test is about, and the client tells.
+                    // A failed handshake is what the test is about, and the client reports it.
                     Some(tls) => relay(tls.accept(client).await?, target, ending).await,
                     None => relay(client, target, ending).await,
                 }
@@ -71,7 +72,7 @@ impl Relay {
         self.address
     }
 
-    /// The URL of this relay by some name of its address.
+    /// The relay's URL under some name for its address.
     pub fn url(&self, scheme: &str, host: &str) -> String {
         format!("{scheme}://{host}:{}", self.address.port())
     }
@@ -116,14 +117,14 @@ async fn relay<I: AsyncRead + AsyncWrite>(client: I, target: SocketAddr, ending:
     }
 }
 
-/// A thread that serves; dropping this ends it.
+/// A thread that serves; stopped on drop.
 #[must_use = "it ends when this is dropped"]
 pub struct Served {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Serves each connection by a task, on a thread of its own.
+/// Serves each connection in a task, on a separate thread.
 pub fn serve<F, C>(listener: StdListener, connection: F) -> Result<Served, Failed>
 where
     F: Fn(TcpStream) -> C + Send + 'static,
@@ -136,7 +137,7 @@ where
         let listener = TcpListener::from_std(listener).expect("a socket that listens");
         loop {
             let (client, _) = listener.accept().await.expect("a connection");
-            // A connection that breaks is the client's affair.
+            // A broken connection is the client's problem.
             drop(tokio::spawn(connection(client)));
         }
     };

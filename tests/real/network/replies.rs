@@ -21,18 +21,18 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What a reply without end sends at most: more than any test may let into memory.
+/// The most that an endless reply sends: more than any test may load into memory.
 const ENDLESS_BYTES: usize = 1 << 30;
 
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// Answers each connection with `begin` and then `again`, with a pause between, for as long as it is taken.
+/// Answers each connection with `begin` and then `again`, with pauses, for as long as the client reads.
 fn server(begin: &'static str, again: &'static str, pause: Duration) -> Result<SocketAddr, Failed> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
-            // A client that goes away is what the tests are about.
+            // A client that disconnects is what the tests are about.
             thread::spawn(move || answer(connection, begin, again, pause).ok());
         }
     });
@@ -40,7 +40,7 @@ fn server(begin: &'static str, again: &'static str, pause: Duration) -> Result<S
 }
 
 fn answer(mut connection: TcpStream, begin: &str, again: &str, pause: Duration) -> std::io::Result<()> {
-    // The head and the body of a small request arrive together, or the rest is left unread.
+    // Head and body of a small request arrive together; otherwise the rest stays unread.
     let _read = connection.read(&mut [0; 64 << 10])?;
     connection.write_all(begin.as_bytes())?;
     let piece = if pause.is_zero() { again.repeat((64 << 10) / again.len()) } else { again.to_owned() };
@@ -60,7 +60,7 @@ fn flush(address: SocketAddr) -> Result<(Report, Duration), Failed> {
     Ok((report, start.elapsed()))
 }
 
-/// The flush, the exit and the retry that is not made.
+/// The flush, the exit, and no retry.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn a_page_without_end_beside_an_error_costs_neither_memory_nor_the_status() -> Result<(), Failed> {

@@ -1,6 +1,6 @@
-//! A machine that has no more threads or files to give: flushes are retried, and the log says what is short.
+//! A machine without free threads or files: flushes are retried, and the log says what is missing.
 //!
-//! The limit of threads does not bind root, so the process takes on another user's number, for which it has to be root.
+//! The thread limit does not apply to root, so the process switches to another user id, which requires root.
 
 use std::fs::File;
 use std::process::{Command, ExitCode, Output};
@@ -17,10 +17,10 @@ use super::stand_in::{KEY, SECRET, chunks, kinesis};
 use super::{trial, trial_with};
 use testing::fake_kinesis::FakeKinesis;
 
-/// The argument with which this program runs inside, followed by what is short there.
+/// The argument with which this program runs inside, followed by what is scarce there.
 pub const INSIDE: &str = "--short-of";
 
-/// Nobodies, who have no process but those of one test each.
+/// Users without any processes except those of one test each.
 const USERS: [u32; 3] = [54_321, 54_322, 54_323];
 
 pub fn trials() -> Vec<Trial> {
@@ -33,9 +33,9 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs this program again with a limit, as somebody else or as the same user.
+/// Runs this program again with a limit, as another user or as the same.
 fn run(limit: &str, user: Option<u32>, what: &str) -> std::io::Result<Output> {
-    // The program may stand where only root can go, so it is opened before and run by its descriptor.
+    // The program may be where only root has access, so it is opened first and run by its descriptor.
     let user = user.map_or(String::new(), |user| format!("setpriv --reuid={user} --clear-groups --"));
     let script = format!("exec 9<\"$0\"; exec prlimit {limit} {user} /proc/self/fd/9 {INSIDE} {what}");
     let mut command = Command::new("sh");
@@ -72,7 +72,7 @@ fn a_process_without_files_to_open_says_which_limit_it_is() -> Result<(), Failed
     run_well("--nofile=64", None, "files")
 }
 
-/// Does what it is told, inside.
+/// Does as told, inside.
 pub fn inside(what: Option<&str>) -> ExitCode {
     let done = match what {
         Some("nothing") => Ok(()),
@@ -95,7 +95,7 @@ pub fn inside(what: Option<&str>) -> ExitCode {
 struct Idle(Vec<(mpsc::Sender<()>, JoinHandle<bool>)>);
 
 impl Idle {
-    /// As many as there are to be had.
+    /// As many as possible.
     fn all() -> Idle {
         let mut threads = Vec::new();
         loop {
@@ -151,7 +151,7 @@ fn flush_without_another_thread() -> Result<(), Failed> {
 fn start_without_threads() -> Result<(), Failed> {
     let (kinesis, log) = (kinesis(), Log::default());
     let mut idle = Idle::all();
-    // None at all, and then one for the delivery alone.
+    // None at all, and then one, for delivery only.
     let reasons = ["plugin: cannot start: ", "profile: /dev/null cannot be read: no thread is available: "];
     for reason in reasons {
         let Err(failed) = start(&kinesis, "localhost", &log) else { return Err("it started".into()) };

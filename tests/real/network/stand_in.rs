@@ -1,4 +1,4 @@
-//! The stand-in behind everything, and what the tests say of it.
+//! The stand-in at the end of every path, and what the tests require of it.
 
 use libtest_mimic::Failed;
 use rmpv::Value;
@@ -31,7 +31,7 @@ pub fn chunks(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|id| chunk(&[map([("id", Value::from(id))])])).collect()
 }
 
-/// Every record arrived once, and the log holds no complaint.
+/// Every record arrived once, and nothing was logged above info.
 pub fn expect_all(kinesis: &FakeKinesis, report: &Report, records: usize) -> Result<(), Failed> {
     report.expect("Delivered")?;
     report.expect_no_complaint()?;
@@ -46,7 +46,7 @@ pub fn expect_all(kinesis: &FakeKinesis, report: &Report, records: usize) -> Res
     }
 }
 
-/// Nothing arrived, the flush is to be tried again, and a line says why.
+/// Nothing arrived, the flush should be retried, and a line says why.
 pub fn expect_refused(kinesis: &FakeKinesis, report: &Report, words: &str) -> Result<(), Failed> {
     report.expect("Retry")?;
     report.expect_complaint(words)?;

@@ -1,4 +1,4 @@
-//! Certificates: those that are trusted, and why others are not.
+//! Certificates: which are trusted, and why others are not.
 
 use libtest_mimic::{Failed, Trial};
 use rustls::version::{TLS12, TLS13};
@@ -26,7 +26,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Flushes a record to a server with this certificate, trusting what `ca_bundle` holds.
+/// Flushes a record to a server with this certificate, trusting those in `ca_bundle`.
 fn flush_to(kinesis: &FakeKinesis, server: &Server, ca_bundle: &str) -> Result<Report, Failed> {
     let relay = Relay::with_tls(kinesis.address(), server.tls(&[&TLS12, &TLS13])?)?;
     instance(relay.url("https", "localhost")).option("ca_bundle", ca_bundle).flush(&chunks(1))
@@ -108,7 +108,7 @@ fn a_self_signed_certificate_is_refused_until_it_is_named() -> Result<(), Failed
     expect_all(&kinesis, &flush_to(&kinesis, &server, &path(&folder, "ca.pem"))?, 1)
 }
 
-/// As `openssl req -x509` makes them unless told otherwise: naming the file would not help, so the line says what does.
+/// As made by `openssl req -x509` by default: trusting the file would not help, so the line says what does.
 fn an_authority_that_serves_itself_is_refused() -> Result<(), Failed> {
     let (server, folder) = self_signed("localhost", true)?;
     let kinesis = kinesis();

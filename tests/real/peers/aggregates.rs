@@ -1,4 +1,4 @@
-//! Aggregates that the plugin put into a stream, read back and opened by Amazon's modules.
+//! Aggregates that the plugin put into a stream, read back and unpacked by Amazon's modules.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn trial<P: Peer, T: Fn(&P) -> Result<(), Failed> + Send + 'static>(test: T) -> 
     })
 }
 
-/// A record of the log: its key, empty for none, and its JSON.
+/// A record of the log: its key (empty for none) and its JSON.
 struct Sent {
     key: String,
     json: String,
@@ -131,7 +131,7 @@ fn ministack_lists_shards_whose_keys_share_aggregates(server: &OpenMinistack) ->
     keys_of_a_shard_share_aggregates(server.endpoint())
 }
 
-/// The first chunk comes before the shards are known, the second behind.
+/// The first chunk comes before the shards are known, the second after.
 fn keys_of_a_shard_share_aggregates(endpoint: String) -> Result<(), Failed> {
     const SHARDS: u32 = 5;
     let boto3 = Boto3::new(endpoint.clone());
@@ -159,7 +159,7 @@ fn keys_of_a_shard_share_aggregates(endpoint: String) -> Result<(), Failed> {
                 found.push((String::from_utf8(record.data.clone())?, record.partition_key.clone()));
                 continue;
             }
-            // What the Kinesis Client Library asks of each before it hands it out.
+            // What the Kinesis Client Library requires of each before passing it on.
             let range = ranges.get(&record.shard).ok_or("a shard that is not listed")?;
             for user in inside {
                 let hash_key = user.explicit_hash_key.ok_or("a record without an explicit hash key")?;

@@ -1,4 +1,4 @@
-//! What a consumer makes of a record's data: Amazon's modules open the aggregates, Python inflates what is compressed.
+//! What a consumer makes of a record's data: Amazon's modules unpack aggregates, Python decompresses.
 
 use std::io::Write;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn no_node() -> Option<String> {
     not_installed("aws-kinesis-agg for Node", node && node_modules().join("aws-kinesis-agg").exists())
 }
 
-/// A user record, as the modules hand it out.
+/// A user record, as returned by the modules.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct UserRecord {
     pub partition_key: String,
@@ -52,20 +52,20 @@ fn node_opens_every_aggregate() -> Result<(), Failed> {
     every_aggregate_is_opened(Path::new("node"), "consumer.js")
 }
 
-/// Every user record exact, in order, with its own keys.
+/// Every user record is exact, in order and with its own keys.
 fn every_aggregate_is_opened(program: &Path, script: &str) -> Result<(), Failed> {
     let mut random = SmallRng::seed_from_u64(1);
     let (mut aggregate, mut containers, mut expected) = (Aggregate::default(), Vec::new(), Vec::new());
     for count in [1, 2, 3, 10, 127, 128, 129, 1000, 10_000] {
         for keys in [1, 2, 50] {
-            // The modules give the first hash key to a record without one, so either all have one or none.
+            // The modules give a record without a hash key the first one, so either all have one or none.
             for hash_keys in [0, 1, keys] {
                 let mut records = Vec::new();
                 for number in 0..count {
                     let key = format!("key-{}-\u{e9}\u{1f600}", (number * 7) % keys);
                     let hash_key =
                         (hash_keys > 0).then(|| (u128::MAX - (number % hash_keys.max(1)) as u128).to_string());
-                    // Now and then an empty one, and one whose length takes three bytes.
+                    // Occasionally an empty one, and one whose length takes three bytes.
                     let length = match random.random_range(0..200) {
                         0 => 0,
                         1 => random.random_range(16_000..20_000),
@@ -118,7 +118,7 @@ fn python_inflates_gzip_and_zlib() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Hands each of `records` to a script, and reads its answer to each.
+/// Passes each of `records` to a script and reads its answers.
 pub fn run<T: DeserializeOwned>(
     program: &Path,
     script: &str,
@@ -134,7 +134,7 @@ pub fn run<T: DeserializeOwned>(
         .spawn()?;
     let mut stdin = child.stdin.take().ok_or("stdin is piped")?;
     let input: String = records.iter().map(|record| base64_simd::STANDARD.encode_to_string(record) + "\n").collect();
-    // The scripts may answer while they read: a thread of its own writes.
+    // The scripts may answer while they read, so a separate thread writes.
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output()?;
     if !output.status.success() {

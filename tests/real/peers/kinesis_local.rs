@@ -1,4 +1,4 @@
-//! kinesis-local: the wire, TLS, ARNs and answers record by record.
+//! kinesis-local: the wire format, TLS, ARNs and per-record answers.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -32,7 +32,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The harness alone: when this fails too, the plugin is not to blame.
+/// Only the harness: if this fails too, the plugin is not to blame.
 fn what_boto3_puts_is_read_back(server: &KinesisLocal) -> Result<(), Failed> {
     let boto3 = Boto3::new(server.plain_endpoint());
     boto3.create_stream("logs", 2)?;
@@ -55,7 +55,7 @@ fn records_in_cbor_arrive_byte_exact_beside_those_in_json(server: &KinesisLocal)
     let boto3 = Boto3::new(server.plain_endpoint());
     boto3.create_stream("logs", 2)?;
     let instance = plugin(server.plain_endpoint(), "logs").option("protocol", "cbor").option("max_record_size", "2M");
-    // One that the stream does not take: its answer stands among those of the others.
+    // One that the stream refuses: its answer is among those of the others.
     let records = [log_lines(), vec![large(1500 * 1024)]].concat();
     let report = instance.flush(&[chunk(&records)])?;
     report.expect("Delivered")?;
@@ -93,7 +93,7 @@ fn a_stream_is_found_by_its_arn(server: &KinesisLocal) -> Result<(), Failed> {
     Ok(())
 }
 
-/// AWS leaves the keys out; a reader that only asks whether they are there would resend every record for ever.
+/// AWS omits the keys; a reader that only checks for their presence would resend every record forever.
 fn a_null_error_code_is_success(server: &KinesisLocal) -> Result<(), Failed> {
     let boto3 = Boto3::new(server.plain_endpoint());
     boto3.create_stream("logs", 1)?;
@@ -106,7 +106,8 @@ fn a_null_error_code_is_success(server: &KinesisLocal) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A stream takes 1 MiB unless told otherwise: that much arrives, more is cut or left out, and neither holds back the others.
+/// A stream takes records of up to 1 MiB by default: larger ones are cut or left out, and neither holds up the
+/// others.
 fn a_record_over_the_limit_is_cut_or_discarded_alone(server: &KinesisLocal) -> Result<(), Failed> {
     let boto3 = Boto3::new(server.plain_endpoint());
     const LIMIT: usize = 1024 * 1024;
@@ -128,7 +129,7 @@ fn a_record_over_the_limit_is_cut_or_discarded_alone(server: &KinesisLocal) -> R
     Ok(())
 }
 
-/// `max_record_size` may promise more than the stream takes: then the server says which record it does not want.
+/// If `max_record_size` exceeds what the stream takes, the server says which record it refuses.
 fn a_record_that_the_stream_does_not_take_is_refused_alone(server: &KinesisLocal) -> Result<(), Failed> {
     let boto3 = Boto3::new(server.plain_endpoint());
     boto3.create_stream("logs", 1)?;
@@ -145,7 +146,7 @@ fn small(n: i32) -> Value {
     map([("n", n.into())])
 }
 
-/// A record whose JSON, `{"log":"xx…"}`, has so many bytes.
+/// A record whose JSON, `{"log":"xx…"}`, has this many bytes.
 fn large(bytes: usize) -> Value {
     map([("log", "x".repeat(bytes - 10).into())])
 }
@@ -227,12 +228,13 @@ fn a_missing_stream_is_named_in_the_log_and_retried(server: &KinesisLocal) -> Re
     report.expect_complaint("no-such-stream")
 }
 
-/// kinesis-local wants a signature and does not check it.
+/// kinesis-local requires a signature but does not check it.
 fn plugin(endpoint: String, stream: &str) -> Instance {
     Instance::new(endpoint, stream).keys("AKIAIOSFODNN7EXAMPLE", "a secret that nobody checks")
 }
 
-/// Records with everything that JSON, base64 and HTTP could bend, and twice the same one: equal records are two records.
+/// Records with everything that JSON, base64 and HTTP might distort, one of them twice: equal records are two
+/// records.
 pub fn log_lines() -> Vec<Value> {
     let nested = map([("list", Value::Array(vec![1.into(), "two".into(), Value::Nil])), ("empty", map([]))]);
     vec![
@@ -257,7 +259,7 @@ pub fn log_lines_as_json() -> [&'static str; 6] {
     ]
 }
 
-/// One `PutRecords` written out, to see the server's own answer.
+/// A literal `PutRecords` request, to see the server's own answer.
 fn put_by_hand(endpoint: &str, stream: &str) -> Result<String, Failed> {
     let host = endpoint.trim_start_matches("http://");
     let data = base64_simd::STANDARD.encode_to_string("by hand");

@@ -1,6 +1,6 @@
-//! ministack with `AUTH=true`: signatures, session tokens, policies. It computes the signature anew from the secret it
-//! gave out, so a request that is signed wrongly does not get through. It takes the scope's region and service from the
-//! request: that these are right is checked against our own stand-in.
+//! ministack with `AUTH=true`: signatures, session tokens, policies. It recomputes the signature from the secret it
+//! issued, so a wrongly signed request does not get through. It takes the scope's region and service from the
+//! request; our own stand-in checks that these are right.
 
 use std::fs;
 use std::thread;
@@ -36,7 +36,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The harness alone: when this fails too, the plugin is not to blame.
+/// Only the harness: if this fails too, the plugin is not to blame.
 fn what_boto3_puts_is_read_back(server: &Ministack) -> Result<(), Failed> {
     let boto3 = Boto3::new(server.endpoint());
     boto3.create_stream("logs", 2)?;
@@ -128,7 +128,7 @@ fn a_clock_that_is_off_by_ten_minutes_is_cured(server: &Ministack) -> Result<(),
     Ok(())
 }
 
-/// STS allows fifteen minutes; AWS's client corrects itself there.
+/// STS allows fifteen minutes; AWS's client corrects its clock there.
 fn a_clock_that_is_off_by_twenty_minutes_does_not_keep_a_role_from_being_assumed(
     server: &Ministack,
 ) -> Result<(), Failed> {
@@ -171,7 +171,7 @@ fn a_service_account_that_the_role_does_not_trust_is_retried_and_logged(server: 
     expect_nothing_arrived(&boto3)
 }
 
-/// Sends as the service account `name`; the role trusts `fluent-bit` alone.
+/// Sends as the service account `name`; the role trusts only `fluent-bit`.
 fn as_service_account(server: &Ministack, boto3: &Boto3, name: &str) -> Result<Report, Failed> {
     let (issuer, subject) = ("oidc.eks.example/id/1", |name: &str| format!("system:serviceaccount:logging:{name}"));
     let role = boto3.create_pod_role("ingest", issuer, &subject("fluent-bit"), "kinesis:PutRecords")?;
@@ -215,7 +215,7 @@ fn a_named_profile_outranks_the_environment(server: &Ministack) -> Result<(), Fa
     expect_arrived(&boto3)
 }
 
-/// The user may do nothing but assume the role: records arrive only when the session token is sent and signed.
+/// The user may only assume the role: records arrive only if the session token is sent and signed.
 fn a_role_is_assumed_with_its_external_id(server: &Ministack) -> Result<(), Failed> {
     let boto3 = with_stream(server)?;
     let report = assume_role(server, &boto3, "the-right-one")?;

@@ -1,9 +1,8 @@
-//! The plugin against Kinesis servers that nobody of this project wrote, read back with a client that nobody of this
-//! project wrote: a misunderstanding that our own stand-in shares with the plugin shows here. And what is in a record,
-//! opened by consumers of other people.
+//! The plugin against Kinesis servers by other people, read back with other people's clients: a misunderstanding that
+//! our own stand-in shares with the plugin shows here. And record contents, unpacked by other people's consumers.
 //!
 //! `make peers` installs them into the project's folder. A test whose peer is not installed is reported as ignored,
-//! with the reason; without Python and Node a plain `cargo test` still passes.
+//! with the reason; without Python and Node, a plain `cargo test` still passes.
 
 mod aggregates;
 mod consumers;
@@ -44,7 +43,7 @@ fn trial_unless<T>(
     let name = std::any::type_name::<T>().trim_start_matches("real::peers::");
     Trial::ignorable_test(name, move || {
         if let Some(reason) = missing() {
-            // Set where the peers have just been installed: there a missing one is a failure.
+            // Set where the peers have just been installed: there, a missing one is a failure.
             return match std::env::var_os("PEERS") {
                 Some(_) => Err(reason.into()),
                 None => Ok(Completion::ignored_with(reason)),

@@ -45,34 +45,34 @@ struct Arn {
 }
 
 impl Boto3 {
-    /// A client that talks to `endpoint` with the keys `test`/`test`, which ministack takes for the account's owner and
-    /// kinesis-local does not look at.
+    /// A client that talks to `endpoint` with the keys `test`/`test`, which ministack accepts as the account's owner
+    /// and kinesis-local ignores.
     pub fn new(endpoint: String) -> Boto3 {
         Boto3 { endpoint, authority: None }
     }
 
-    /// Trusts the certificates that this PEM file's authority signed.
+    /// Trusts certificates signed by the authority in this PEM file.
     pub fn trusting(mut self, authority: String) -> Boto3 {
         self.authority = Some(authority);
         self
     }
 
-    /// Makes a stream, waits until it takes records, and tells its ARN.
+    /// Creates a stream, waits until it accepts records, and returns its ARN.
     pub fn create_stream(&self, name: &str, shards: u32) -> Result<String, Failed> {
         Ok(self.one::<Arn>(&["create-stream", name, &shards.to_string()])?.arn)
     }
 
-    /// Makes a user who may do `actions`.
+    /// Creates a user who may do `actions`.
     pub fn create_user(&self, name: &str, actions: &[&str]) -> Result<AccessKey, Failed> {
         self.one(&[&["create-user", name], actions].concat())
     }
 
-    /// Makes a role that may do `actions`, for those who know `external_id`, and tells its ARN.
+    /// Creates a role that may do `actions`, for callers with `external_id`. Returns its ARN.
     pub fn create_role(&self, name: &str, external_id: &str, actions: &[&str]) -> Result<String, Failed> {
         Ok(self.one::<Arn>(&[&["create-role", name, external_id], actions].concat())?.arn)
     }
 
-    /// Makes a role that may do `actions`, for `subject` with a token of `issuer`, and tells its ARN.
+    /// Creates a role that may do `actions`, for `subject` with a token of `issuer`. Returns its ARN.
     pub fn create_pod_role(&self, name: &str, issuer: &str, subject: &str, action: &str) -> Result<String, Failed> {
         Ok(self.one::<Arn>(&["create-pod-role", name, issuer, subject, action])?.arn)
     }
@@ -92,7 +92,7 @@ impl Boto3 {
         }
     }
 
-    /// Everything in the stream, sorted by content, so that a record which arrived twice stands there twice.
+    /// Everything in the stream, sorted by content, so that a record that arrived twice is listed twice.
     pub fn read(&self, stream: &str) -> Result<Vec<Record>, Failed> {
         #[derive(Deserialize)]
         struct Line {
@@ -114,7 +114,7 @@ impl Boto3 {
         self.run(&["shards", stream], "")
     }
 
-    /// As [`read`](Self::read), the data alone and as text.
+    /// Like [`read`](Self::read), only the data, as text.
     pub fn read_text(&self, stream: &str) -> Result<Vec<String>, Failed> {
         self.read(stream)?.into_iter().map(|record| Ok(String::from_utf8(record.data)?)).collect()
     }

@@ -1,4 +1,4 @@
-//! Starts and ends the servers. Each test has its own, so tests share nothing.
+//! Starts and stops the servers. Each test has its own, so tests share nothing.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,12 +13,12 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use serde_json::json;
 use tempfile::TempDir;
 
-/// How long a server may take to listen; it takes about a second on an idle machine.
+/// How long a server may take to listen; about a second on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server that somebody else wrote.
+/// A server by somebody else.
 pub trait Peer: Sized {
-    /// What has to be installed first.
+    /// What must be installed first.
     fn missing() -> Option<String>;
     /// Starts one, and waits until it answers.
     fn start() -> Result<Self, Failed>;
@@ -26,20 +26,20 @@ pub trait Peer: Sized {
     fn server(&self) -> &Server;
 }
 
-/// A running server; ended when dropped.
+/// A running server; killed on drop.
 pub struct Server {
     process: Child,
     folder: TempDir,
 }
 
-/// kinesis-local: strict about the wire, blind to signatures. It listens on every interface and has no option for less.
+/// kinesis-local: strict about the wire format, blind to signatures. It always listens on every interface.
 pub struct KinesisLocal {
     server: Server,
     plain_port: u16,
     tls_port: u16,
 }
 
-/// ministack with `AUTH=true`: checks signatures, session tokens and policies as AWS does.
+/// ministack with `AUTH=true`: checks signatures, session tokens and policies like AWS.
 pub struct Ministack {
     server: Server,
     port: u16,
@@ -105,7 +105,7 @@ impl Peer for Ministack {
     }
 }
 
-/// ministack as it is by default: any signature will do, and it speaks CBOR, which it does not beside `AUTH=true`.
+/// ministack by default: accepts any signature and speaks CBOR, which it does not with `AUTH=true`.
 pub struct OpenMinistack(Ministack);
 
 impl Peer for OpenMinistack {
@@ -151,7 +151,7 @@ impl Ministack {
 }
 
 impl Server {
-    /// Starts it in `folder`, its log in there too, and waits until it listens on all of `ports`.
+    /// Starts it in `folder`, with its log there, and waits until it listens on all of `ports`.
     fn start(mut command: Command, folder: TempDir, ports: &[u16]) -> Result<Server, Failed> {
         let log = File::create(folder.path().join("log"))?;
         let process = command
@@ -195,7 +195,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Not SIGTERM: kinesis-local waits for idle keep-alive connections first, for minutes.
+        // Not SIGTERM: kinesis-local would first wait minutes for idle keep-alive connections.
         let ended = self.process.kill().and_then(|()| self.process.wait());
         if let Err(error) = ended {
             println!("server {} is still running: {error}", self.process.id());
@@ -208,7 +208,7 @@ pub fn node_modules() -> PathBuf {
     project().join("node_modules")
 }
 
-/// The Python that has boto3.
+/// The Python installation with boto3.
 pub fn python() -> PathBuf {
     project().join(".venv/bin/python")
 }
@@ -222,13 +222,13 @@ fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What to say when a peer is missing.
+/// The message for a missing peer.
 pub fn not_installed(peer: &str, installed: bool) -> Option<String> {
     (!installed).then(|| format!("{peer} is not installed: run `make peers`"))
 }
 
-/// Ports that nobody listens on, none given out twice. They lie below the range from which the kernel takes ports for
-/// outgoing connections (32768 and up): one of those could be taken again before the server binds it.
+/// Ports that nobody listens on, each returned once. They are below the kernel's range for outgoing connections
+/// (32768 and up), where a port could be taken again before the server binds it.
 fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut ports = [0; N];
@@ -242,7 +242,7 @@ fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
     Ok(ports)
 }
 
-/// Makes an authority and a certificate of `localhost` signed by it, in the form that kinesis-local reads.
+/// Creates an authority and a certificate for `localhost` signed by it, in the format of kinesis-local.
 fn write_certificates(authority_file: &Path, server_file: &Path) -> Result<(), Failed> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
