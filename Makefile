@@ -1,4 +1,5 @@
-# The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and Node.
+# The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and
+# Node.
 
 .PHONY: help build dist dist-amd64 dist-arm64 demo test test-arm64 check bench fuzz sanitize mutants peers bindings clean
 
@@ -7,7 +8,7 @@ help: ## lists the commands
 	@awk -F ':.*## |; ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %6s  %s\n", $$1, $$3, $$2}' Makefile
 	@echo 'Times are those of the first run, on two cores.'
 
-# cargo rustc with one crate type: beside an rlib, cargo would leave link-time optimization out.
+# cargo rustc with one crate type: with an rlib as well, cargo would skip link-time optimization.
 build: ## builds kinesis.so, the file Fluent Bit loads; 5 min
 	cargo rustc --release --lib --crate-type cdylib
 	cp target/release/libkinesis.so kinesis.so
@@ -30,7 +31,7 @@ dist-arm64: .cargo-tools/zig/installed $(if $(filter x86_64,$(shell uname -m)),.
 demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived; 3 min
 	scripts/demo
 
-test: peers ## runs every test, those against other people's servers included; 20 min
+test: peers ## runs every test, including those against other Kinesis servers; 20 min
 	scripts/test
 
 test-arm64: .cargo-tools/zig/installed .cargo-tools/arm64/installed ## builds for arm64 on x86-64, and runs the tests in an emulator; 25 min
@@ -41,10 +42,10 @@ check: ## format, lints and documentation, as CI wants them; 5 min
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 
-bench: ## measures what the plugin costs, in Fluent Bit too when FLUENT_BIT names it; 15 min
+bench: ## measures what the plugin costs, also in Fluent Bit if FLUENT_BIT names it; 15 min
 	scripts/bench
 
-# What the fuzzer finds grows in fuzz/target; the corpus in fuzz/corpus, which `make test` replays, is chosen by hand.
+# The fuzzer's finds collect in fuzz/target; the corpus in fuzz/corpus, which `make test` replays, is chosen by hand.
 # RUSTC_BOOTSTRAP lets the stable compiler take the sanitizer's flags.
 TRIPLE := $(shell uname -m)-unknown-linux-gnu
 
@@ -59,19 +60,19 @@ fuzz: .cargo-tools/bin/cargo-fuzz ## fuzzes chunks, records and replies, each fo
 .cargo-tools/bin/cargo-fuzz:
 	cargo install cargo-fuzz --version 0.13.2 --locked --root .cargo-tools
 
-# What is unsafe, and the plays of its hosts, with every access checked. The stable compiler takes the flag as above. Coroutines
-# are left out, because the sanitizer takes a switch of stacks for a fault; valgrind looks at those. Miri can run none of this:
-# it has neither dlopen, nor the host's symbols, nor eventfd and ucontext, and what is unsafe here is all made of them.
+# Runs the unsafe code and its test hosts with every access checked. The stable compiler takes the flag as above.
+# Coroutines are left out, because the sanitizer mistakes a switch of stacks for a fault; valgrind checks those. Miri
+# cannot run any of this: it lacks dlopen, the host's symbols, timerfd and ucontext, which all unsafe code here uses.
 sanitize: ## runs the code at the C boundary under AddressSanitizer; 10 min
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
 		cargo test --target $(TRIPLE) --target-dir target/sanitize --lib -- abi:: host:: plugin:: system::
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
 		cargo test --target $(TRIPLE) --target-dir target/sanitize --test host abi::
 
-# Hours for all of it: MUTANTS='--re src/kinesis/verdict/mod.rs' takes a part. Each mutant that no test sees is in
-# target/mutants.out/missed.txt; those that may live are in .cargo/mutants.toml, with reasons.
+# Takes hours; MUTANTS='--re src/kinesis/verdict/mod.rs' selects a part. Mutants that no test notices are listed in
+# target/mutants.out/missed.txt; those that may survive are in .cargo/mutants.toml, with reasons.
 MUTANTS ?=
-mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, one by one, and fails when no test sees it; hours
+mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, and fails if no test notices one; hours
 	SCHEDULES=200 .cargo-tools/bin/cargo-mutants mutants $(MUTANTS)
 
 .cargo-tools/bin/cargo-mutants:
@@ -80,7 +81,7 @@ mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, 
 # Linker and C compiler, with the symbols of every glibc since 2.17.
 .cargo-tools/zig/installed: deploy/dist.txt
 	@python3 -c 'import venv, ensurepip' 2>/dev/null \
-		|| { echo 'make: the released file is built with tools from PyPI, by python3 with venv' >&2; exit 1; }
+		|| { echo 'make: building the released file needs tools from PyPI: python3 with venv' >&2; exit 1; }
 	rm -rf .cargo-tools/zig .cargo-tools/python
 	python3 -m venv .cargo-tools/python
 	.cargo-tools/python/bin/python -m pip install --quiet --require-hashes --target .cargo-tools/zig --requirement $<
@@ -92,7 +93,7 @@ mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, 
 
 peers: .venv/installed node_modules/installed ## installs the servers for the tests into this folder
 
-bindings: .venv/installed ## writes the generated files anew (bindings of the host, header of the exports)
+bindings: .venv/installed ## regenerates the bindings of the host and the header of the exports
 	UPDATE=1 cargo test --test real generated
 
 clean: ## removes everything that was built or installed
