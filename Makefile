@@ -13,17 +13,17 @@ build: ## builds kinesis.so, the file Fluent Bit loads; 5 min
 	cargo rustc --release --lib --crate-type cdylib
 	cp target/release/libkinesis.so kinesis.so
 
-# The same bytes as the released ones come of the Rust that .github/workflows/library.yml and the Dockerfile name alone.
+# Only the Rust version named in .github/workflows/library.yml and the Dockerfile reproduces the released bytes.
 dist: dist-amd64 dist-arm64 ## builds the files to release, for x86-64 and arm64 with glibc 2.17 or newer, and tests them; 30 min
 
-# The file's test looks at it, a host loads it a thousand times, and the demonstration sends through it.
+# Inspects the file, loads it a thousand times, and sends through it in the demonstration.
 dist-amd64: .cargo-tools/zig/installed
 	TARGET=x86_64-unknown-linux-gnu scripts/dist
 	cargo test --test real library_file::dist::
 	KINESIS_SO=dist/kinesis.so cargo test --test host load_unload::
 	KINESIS_SO=dist/kinesis.so scripts/demo
 
-# KINESIS_SO=dist/arm64/kinesis.so make test-arm64 loads it in an emulator.
+# To load it in an emulator: KINESIS_SO=dist/arm64/kinesis.so make test-arm64.
 dist-arm64: .cargo-tools/zig/installed $(if $(filter x86_64,$(shell uname -m)),.cargo-tools/arm64/installed)
 	TARGET=aarch64-unknown-linux-gnu scripts/dist
 	cargo test --test real library_file::dist_arm64::

@@ -1,7 +1,7 @@
 //! A program of its own, because it counts what is allocated.
 //!
-//! Making a record costs no memory of its own: buffers are used again. What is made holds little more than its bytes, and
-//! what is hostile costs a small multiple of its size.
+//! Encoding a record allocates nothing: buffers are reused. Batches hold little more than their bytes, and hostile
+//! input costs a small multiple of its size.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe to write")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test ends by a panic")]
@@ -120,19 +120,19 @@ fn a_record_is_made_without_allocating_whatever_is_set() {
     }
 }
 
-/// Allocations while a chunk is packed into requests whose bodies are used again, and how many those are; the first chunks
-/// have sized the buffers.
+/// Allocations while a chunk is packed into requests with reused bodies, and the number of requests. Earlier chunks have
+/// sized the buffers.
 fn allocations_of_packing(options: &[(&str, &str)], chunk: &[u8], records: usize) -> (usize, usize) {
     let config = config(options);
-    let (spare, mut random) = (BodyPool::default(), SmallRng::seed_from_u64(1));
+    let (pool, mut random) = (BodyPool::default(), SmallRng::seed_from_u64(1));
     let mut pack = || {
         let (before, mut requests, mut packed) = (ALLOCATIONS.get(), 0, 0);
         let mut packer =
-            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&spare);
+            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&pool);
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, issue| panic!("{issue:?}")) {
             requests += 1;
             packed += batch.record_count();
-            spare.keep(batch);
+            pool.keep(batch);
         }
         assert_eq!(packed, records);
         (ALLOCATIONS.get() - before, requests)
@@ -142,8 +142,8 @@ fn allocations_of_packing(options: &[(&str, &str)], chunk: &[u8], records: usize
     pack()
 }
 
-/// From the chunk to the bodies of requests, in one pass where that is possible: what is allocated belongs to a request, to a
-/// chunk, or to a buffer that grows.
+/// From the chunk to request bodies, in one pass if possible: allocations belong to a request, a chunk, or a growing
+/// buffer, and not to each record.
 #[test]
 fn a_chunk_is_packed_without_an_allocation_for_each_record() {
     const RECORDS: usize = 2000;
@@ -171,12 +171,12 @@ fn a_chunk_is_packed_without_an_allocation_for_each_record() {
 /// how many fly at once.
 fn in_flight(options: &[(&str, &str)], chunks: &[&[u8]], kept: usize) -> (usize, usize) {
     let config = config(options);
-    let (spare, mut random) = (BodyPool::default(), SmallRng::seed_from_u64(1));
+    let (pool, mut random) = (BodyPool::default(), SmallRng::seed_from_u64(1));
     let mut flying = VecDeque::new();
     let before = LIVE.get();
     for chunk in chunks {
         let mut packer =
-            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&spare);
+            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&pool);
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
             flying.push_back(batch);
             if flying.len() > kept {

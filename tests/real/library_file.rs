@@ -27,7 +27,7 @@ const LARGEST: usize = 9 << 20;
 
 type Check = fn(&Path, &[u8], &Elf) -> Result<(), String>;
 
-/// What holds for each library.
+/// What holds for every library.
 const ALWAYS: [(&str, Check); 7] = [
     ("exports_the_hosts_interface_and_nothing_else", exports_the_interface),
     ("has_no_executable_stack", has_no_executable_stack),

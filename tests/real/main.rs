@@ -52,7 +52,7 @@ const GROUPS: [Group; 11] = [
     ("deploy", None, deploy::trials),
     ("network", None, network::trials),
     ("silent_dns", None, silent_dns::trials),
-    // They wait for credentials to expire, and do little else.
+    // They mostly wait for credentials to expire.
     ("identity", Some(8), identity::trials),
     ("peers", None, peers::trials),
     ("dashboard", None, dashboard::trials),
