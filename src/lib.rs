@@ -1,13 +1,14 @@
 //! `kinesis.so`: a Fluent Bit output for Amazon Kinesis Data Streams.
 //!
-//! Fluent Bit hands over chunks of log events; the plugin puts them into a stream and answers "done" only when Kinesis has
-//! accepted every record that it can ever accept. It is a plugin, not a library to depend on: `make build` makes the file
-//! that Fluent Bit loads, and README.md says how to use it. This page is for whoever changes it.
+//! Fluent Bit hands over chunks of log events; the plugin puts them into a stream and answers "done" only when
+//! Kinesis has accepted every record that it can ever accept. It is a plugin, not a library to depend on: `make
+//! build` makes the file that Fluent Bit loads, and README.md says how to use it. This page is for whoever changes
+//! it.
 //!
 //! # The core is pure
 //!
-//! In the middle there is no I/O: the bytes of a chunk go in, the bodies of `PutRecords` requests come out. The stream, the
-//! settings and the randomness are passed in.
+//! In the middle there is no I/O: the bytes of a chunk go in, the bodies of `PutRecords` requests come out. The
+//! stream, the settings and the randomness are passed in.
 //!
 //! ```
 //! use kinesis::kinesis::stream::Stream;
@@ -35,23 +36,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Around that core, [`deliver`] sends the bodies and acts on what [`kinesis::verdict`] says of the replies; it runs on one
-//! thread per output, which [`plugin`] starts and to which [`host`] hands the chunks.
+//! Around that core, [`deliver`] sends the bodies and acts on what [`kinesis::verdict`] says of the replies; it runs
+//! on one thread per output, which [`plugin`] starts and to which [`host`] hands the chunks.
 //!
 //! # The map
 //!
 //! The modules, in the order in which a record meets them. Each uses only modules of a lower layer.
 //!
-//! 1. [`abi`]: the functions that Fluent Bit calls; they run on its threads. [`host`]: what we call of Fluent Bit, and the
-//!    hand-over of a chunk to our thread. Unsafe code is only in these two and in `system`.
+//! 1. [`abi`]: the functions that Fluent Bit calls; they run on its threads. [`host`]: what we call of Fluent Bit,
+//!    and the hand-over of a chunk to our thread. Unsafe code is only in these two and in `system`.
 //! 2. [`plugin`]: one configured output: its start, its delivery thread, its stop.
 //! 3. [`config`]: the options. To add one, begin at [`config::options`].
 //! 4. [`chunk`]: a chunk of msgpack as events; [`msgpack`] reads the tokens.
 //! 5. [`record`]: an event as the bytes to send: partition key, shape, format, newline, compression, size.
 //! 6. [`compress`]: records and blocks of lines made smaller.
 //! 7. [`pack`]: records into request bodies, under every limit of Kinesis.
-//! 8. [`deliver`]: requests in flight, failed records again, the answer to Fluent Bit. [`ledger`]: what Kinesis has of a
-//!    chunk that Fluent Bit will bring again.
+//! 8. [`deliver`]: requests in flight, failed records again, the answer to Fluent Bit. [`ledger`]: what Kinesis has
+//!    of a chunk that Fluent Bit will bring again.
 //! 9. [`kinesis`]: the service: limits, a `PutRecords` call and its reply, and what a reply means.
 //! 10. [`aws`]: how AWS is reached and in whose name: endpoint, connection, signature, credentials.
 //! 11. [`metrics`]: what is counted. To add a metric, begin at [`metrics::TABLE`].

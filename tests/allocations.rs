@@ -180,7 +180,7 @@ fn in_flight(options: &[(&str, &str)], chunks: &[&[u8]], kept: usize) -> (usize,
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
             flying.push_back(batch);
             if flying.len() > kept {
-                spare.keep(flying.pop_front().unwrap());
+                pool.keep(flying.pop_front().unwrap());
             }
         }
     }
