@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::compress::SharedCompressor;
 use crate::kinesis::client::Transport;
 use crate::kinesis::stream::Stream;
-use crate::ledger::Ledger;
+use crate::ledger::{ActiveChunks, Ledger};
 use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
@@ -77,6 +77,7 @@ pub struct Delivery<T> {
     executor: Rc<Executor<T>>,
     /// `Some` if records are aggregated by shard.
     shard_watcher: Option<ShardWatcher<T>>,
+    active: Rc<ActiveChunks>,
     ledger: Rc<Ledger>,
     reporter: Reporter,
     /// The number of flushes so far.
@@ -129,13 +130,23 @@ impl<T: Transport> Delivery<T> {
             random,
             reporter: reporter.clone(),
         };
-        let (ledger, flushes) = (Rc::new(ledger), Cell::new(0));
-        Rc::new(Delivery { packing, executor, shard_watcher, ledger, reporter, flushes, shutdown })
+        let (active, ledger, flushes) = (Rc::default(), Rc::new(ledger), Cell::new(0));
+        Rc::new(Delivery { packing, executor, shard_watcher, active, ledger, reporter, flushes, shutdown })
     }
 
     /// Delivers every record of `chunk` except those that Kinesis accepted in an earlier flush of it. Must run in a
     /// [`tokio::task::LocalSet`].
     pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
+        let only = match self.active.begin(chunk).await {
+            Ok(only) => only,
+            Err(outcome) => return outcome,
+        };
+        let outcome = self.flush(chunk, tag).await;
+        only.end(outcome);
+        outcome
+    }
+
+    async fn flush(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
         let open = self.ledger.begin(tag, chunk);
         let started = Instant::now();
         self.flushes.set(self.flushes.get() + 1);

@@ -7,6 +7,7 @@
 //!
 //! With a file ([`Ledger::open`]), this survives the process, however it ends.
 
+mod active;
 mod frame;
 mod journal;
 mod key;
@@ -26,6 +27,7 @@ use journal::Journal;
 use key::Key;
 use waiting::{Entry, Waiting};
 
+pub(crate) use active::ActiveChunks;
 pub use progress::Progress;
 
 /// What is known of the chunks of one output.

@@ -204,6 +204,36 @@ async fn the_first_chunk_is_sent_before_the_second() {
     assert_eq!(order, ids(0..24));
 }
 
+/// Fluent Bit 2.2.3 and 3.2.10 flushed a chunk again, by retry and by shutdown, while a flush of it was under way: every line
+/// was stored twice.
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_is_flushed_twice_at_a_time_is_sent_once_and_both_flushes_end_alike() {
+    for (answers, outcome, sent) in
+        [(vec![], Outcome::Delivered, 12), (vec![Answer::Status(400, "ResourceNotFoundException")], Outcome::Retry, 0)]
+    {
+        let bench = Bench::with(answers, |_, requests| requests.max_records = 500);
+        bench.kinesis.state.borrow_mut().latency = Duration::from_millis(200);
+        let chunk = chunk(12);
+        let both = tokio::join!(bench.flush_chunk(&chunk), bench.flush_chunk(&chunk));
+        assert_eq!(both, (outcome, outcome));
+        assert_eq!(bench.accepted(), ids(0..sent));
+        assert_eq!(bench.sizes().len(), 1);
+        // What comes later is a flush of its own.
+        assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
+        assert_eq!(bench.sizes().len(), 2);
+    }
+}
+
+/// Two chunks of equal content are two.
+#[tokio::test(start_paused = true)]
+async fn chunks_of_equal_content_are_both_sent() {
+    let bench = Bench::new(vec![]);
+    let (one, other) = (chunk(4), chunk(4));
+    let both = tokio::join!(bench.flush_chunk(&one), bench.flush_chunk(&other));
+    assert_eq!(both, (Outcome::Delivered, Outcome::Delivered));
+    assert_eq!(bench.accepted().len(), 8);
+}
+
 #[tokio::test(start_paused = true)]
 async fn as_many_requests_fly_as_configured_over_all_flushes() {
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 3);

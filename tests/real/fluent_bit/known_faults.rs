@@ -9,12 +9,19 @@ use super::note;
 pub enum Fault {
     /// It ends with SIGABRT after its last exit call.
     AbortsAtTheEnd,
+    /// A stop in the moment in which a retry ends flushes that chunk again.
+    FlushesAgain,
     /// After a reload nothing is delivered any more until it is killed and restarted.
     ReloadHangs,
 }
 
-const KNOWN: [(Version, Fault, &str); 2] = [
+const FLUSHES_AGAIN: &str =
+    "a stop in the moment in which a retry ends flushes that chunk again, whatever the plugin has answered";
+
+const KNOWN: [(Version, Fault, &str); 4] = [
     ((1, 9, 10), Fault::AbortsAtTheEnd, "with two outputs it aborts after the last exit call, with older plugins too"),
+    ((2, 2, 3), Fault::FlushesAgain, FLUSHES_AGAIN),
+    ((3, 2, 10), Fault::FlushesAgain, FLUSHES_AGAIN),
     ((2, 2, 3), Fault::ReloadHangs, "a reload with chunks in retry hangs, with its own outputs too"),
 ];
 
