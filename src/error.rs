@@ -4,6 +4,10 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+/// What a value may be, for the user who wrote something else: "use on or off".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed(Cow<'static, str>);
+
 /// One thing that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigIssue {
@@ -19,6 +23,26 @@ pub struct ConfigError {
     /// The issues, in the order of the option table; never empty in an error that is returned.
     pub issues: Vec<ConfigIssue>,
 }
+
+impl From<&'static str> for Allowed {
+    fn from(text: &'static str) -> Allowed {
+        Allowed(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Allowed {
+    fn from(text: String) -> Allowed {
+        Allowed(Cow::Owned(text))
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Allowed {}
 
 impl ConfigIssue {
     /// An issue with `option`.

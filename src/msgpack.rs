@@ -76,6 +76,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one token.
+    ///
+    /// # Errors
+    /// When the bytes end inside the token, or start none.
     #[inline]
     pub fn token(&mut self) -> Result<Token<'a>, Malformed> {
         let (&first, rest) = self.rest.split_first().ok_or(Malformed::Truncated)?;
@@ -122,6 +125,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips one value with everything in it.
+    ///
+    /// # Errors
+    /// As of [`Self::token`].
     #[inline]
     pub fn skip(&mut self) -> Result<(), Malformed> {
         let mut values: u64 = 1;
@@ -207,6 +213,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips one value with everything in it and returns its bytes.
+    ///
+    /// # Errors
+    /// As of [`Self::token`].
     #[inline]
     pub fn value(&mut self) -> Result<&'a [u8], Malformed> {
         let start = *self;

@@ -18,6 +18,8 @@ use std::ops::RangeInclusive;
 use flate2::{Compress, FlushCompress, Status};
 use zstd::zstd_safe::{self, CParameter};
 
+use crate::error::Allowed;
+
 /// The level of gzip and zlib when none is asked for: zlib's own default.
 const DEFLATE_LEVEL: i32 = 6;
 /// A deflate window is 32 KiB, the format's largest.
@@ -105,14 +107,17 @@ impl SharedCompressor {
 }
 
 impl Kind {
-    /// A kind by its name, in any case. The error lists what is allowed.
-    pub fn parse(text: &str) -> Result<Kind, String> {
+    /// A kind by its name, in any case.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse(text: &str) -> Result<Kind, Allowed> {
         match text.to_ascii_lowercase().as_str() {
             "gzip" => Ok(Kind::Gzip),
             "zlib" => Ok(Kind::Zlib),
             "zstd" => Ok(Kind::Zstd),
             "snappy" => Ok(Kind::Snappy),
-            _ => Err("use none, gzip, zlib, zstd or snappy".to_owned()),
+            _ => Err("use none, gzip, zlib, zstd or snappy".into()),
         }
     }
 
@@ -127,12 +132,15 @@ impl Kind {
         }
     }
 
-    /// A level as text. The error lists what is allowed.
-    pub fn parse_level(self, text: &str) -> Result<i32, String> {
+    /// A level as text.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse_level(self, text: &str) -> Result<i32, Allowed> {
         let levels = self.levels().ok_or_else(|| format!("{self} has no levels"))?;
         match text.parse() {
             Ok(level) if levels.contains(&level) => Ok(level),
-            _ => Err(format!("use a whole number from {} to {} with {self}", levels.start(), levels.end())),
+            _ => Err(format!("use a whole number from {} to {} with {self}", levels.start(), levels.end()).into()),
         }
     }
 }
@@ -164,6 +172,9 @@ impl std::error::Error for CompressError {}
 impl Compressor {
     /// An encoder of this kind; without a level the library's own default (6 for gzip and zlib, 3 for zstd). A level
     /// outside of [`Kind::levels`] becomes the nearest one.
+    ///
+    /// # Errors
+    /// When the encoder cannot be made, for lack of memory.
     pub fn new(kind: Kind, level: Option<i32>) -> Result<Compressor, CompressError> {
         let level = kind.levels().map(|levels| {
             let default = if kind == Kind::Zstd { zstd::DEFAULT_COMPRESSION_LEVEL } else { DEFLATE_LEVEL };
@@ -202,7 +213,10 @@ impl Compressor {
         self.work
     }
 
-    /// Appends `input`, compressed, to `out`. On an error `out` is as before.
+    /// Appends `input`, compressed, to `out`.
+    ///
+    /// # Errors
+    /// When the encoder fails. Then `out` is as before.
     pub fn compress(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
         #[cfg(test)]
         {

@@ -63,6 +63,9 @@ impl Operation {
 /// Something that posts a request's body and returns the reply: the client below, or a test's.
 pub trait Transport: 'static {
     /// Posts `body` and returns the complete reply.
+    ///
+    /// # Errors
+    /// When there is none.
     fn send(&self, operation: Operation, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
 
     /// Prepares for another try after the service refused the credentials or the signature of a request that was sent at
@@ -128,6 +131,9 @@ impl Client {
     }
 
     /// Fetches credentials now, so that the log shows at the start whether there are any.
+    ///
+    /// # Errors
+    /// What was tried, for the log.
     pub async fn credentials(&self, patience: Duration) -> Result<Credentials, String> {
         self.credentials.get_within(patience).await
     }

@@ -8,6 +8,7 @@ use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Utc};
 
 use crate::chunk::EventTime;
+use crate::error::Allowed;
 
 /// Conversions of strftime that are passed on as they are; `%N`, `%L` and `%f` are read before them.
 const CONVERSIONS: &str = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUvVwWxXyYzZ%";
@@ -27,8 +28,11 @@ struct Piece {
 
 impl TimeFormat {
     /// Reads a format: the conversions of strftime(3) in the C locale, with the flags `-`, `_`, `0` and `%:z`; and of the
-    /// second's fraction `%1N` to `%9N` one to nine digits, `%N` and `%L` nine, `%f` six. The error names what is no conversion.
-    pub fn parse(format: &str) -> Result<TimeFormat, String> {
+    /// second's fraction `%1N` to `%9N` one to nine digits, `%N` and `%L` nine, `%f` six.
+    ///
+    /// # Errors
+    /// What is no conversion, and what is allowed.
+    pub fn parse(format: &str) -> Result<TimeFormat, Allowed> {
         let mut pieces = Vec::new();
         let mut text = String::new();
         let mut rest = format;
@@ -49,7 +53,8 @@ impl TimeFormat {
                 None => {
                     return Err(format!(
                         "'%{conversion}' is none of strftime's conversions: use those, or %3N, %6N, %9N, %L, %f for fractions"
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -82,8 +87,8 @@ fn is_conversion(conversion: &str) -> bool {
 }
 
 /// What chrono makes of a format that holds no fractions.
-fn items(format: &str) -> Result<Vec<Item<'static>>, String> {
-    StrftimeItems::new(format).parse_to_owned().map_err(|_| format!("'{format}' is not understood"))
+fn items(format: &str) -> Result<Vec<Item<'static>>, Allowed> {
+    StrftimeItems::new(format).parse_to_owned().map_err(|_| format!("'{format}' is not understood").into())
 }
 
 /// Writes times in one format.
@@ -229,7 +234,7 @@ mod tests {
             ("%--d", "%--d"),
             ("%5Y", "%5Y"),
         ] {
-            let mistake = TimeFormat::parse(format).unwrap_err();
+            let mistake = TimeFormat::parse(format).unwrap_err().to_string();
             assert!(mistake.starts_with(&format!("'{conversion}' is none of strftime's")), "{format}: {mistake}");
         }
     }

@@ -25,7 +25,10 @@ impl Compressor {
     ///
     /// When the whole does not fit, it is the longest prefix that was found to fit together with `suffix`. `cut(n)` is
     /// the longest permitted prefix of at most `n` bytes, 0 always being one. At most 10 compressions; those of text
-    /// of a few KiB and more end up 97 % full. On an error `out` is as before.
+    /// of a few KiB and more end up 97 % full.
+    ///
+    /// # Errors
+    /// When `suffix` alone does not fit, or the encoder fails. Then `out` is as before.
     pub fn compress_to_fit(
         &mut self,
         input: &[u8],
@@ -58,6 +61,9 @@ impl Compressor {
     /// The lines of `text` end where `ends` says. The first guess is made with the ratio of the block before; a block that comes out too large or less than 85 % full is made again, four times at most. While
     /// lines are alike this compresses each byte about once, and twice in the first block; where each block has lines of
     /// different natures, up to four times. Lines that would fit as they are, are compressed once.
+    ///
+    /// # Errors
+    /// When the encoder fails.
     pub fn compress_lines(
         &mut self,
         text: &[u8],

@@ -34,7 +34,10 @@ pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<(
     write_all(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }).ok()
 }
 
-/// Appends `value`, one complete msgpack value, to `out` as JSON. On an error `out` may hold a part of it.
+/// Appends `value`, one complete msgpack value, to `out` as JSON.
+///
+/// # Errors
+/// When `value` is not valid msgpack, is nested too deeply, or becomes too large. Then `out` may hold a part of it.
 pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     let mut filter = Keys::Filter { rereads: REREADS * value.len() };
