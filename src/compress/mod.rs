@@ -224,12 +224,12 @@ impl Compressor {
         }
         let start = out.len();
         let done = match &mut self.encoder {
-            Encoder::Deflate(state) => deflate(state, input, out),
+            Encoder::Deflate(state) => deflate(self.kind, state, input, out),
             Encoder::Zstd(encoder) => {
                 out.reserve(zstd_safe::compress_bound(input.len()));
                 let mut end = Cursor::new(&mut *out);
                 end.set_position(start as u64);
-                encoder.compress_to_buffer(input, &mut end).map(drop).map_err(|error| error.to_string())
+                encoder.compress_to_buffer(input, &mut end).map(drop).map_err(|error| refused(self.kind, error))
             }
             Encoder::Snappy(encoder) => snappy(encoder, input, out),
         };
@@ -239,10 +239,7 @@ impl Compressor {
             // As the C plugin writes them: unspecified, unknown.
             (*effort, *system) = (0, 0xff);
         }
-        done.map_err(|reason| {
-            out.truncate(start);
-            refused(self.kind, reason)
-        })
+        done.inspect_err(|_| out.truncate(start))
     }
 }
 
@@ -262,7 +259,7 @@ fn zstd_encoder(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> 
     Ok(encoder)
 }
 
-fn deflate(state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+fn deflate(kind: Kind, state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
     state.reset();
     loop {
         let rest = usize::try_from(state.total_in()).ok().and_then(|done| input.get(done..)).unwrap_or_default();
@@ -271,17 +268,18 @@ fn deflate(state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), 
             Ok(Status::StreamEnd) => return Ok(()),
             Ok(Status::Ok) => {}
             // It never asks for more room than it has; a loop without progress would be worse than an error.
-            Ok(Status::BufError) => return Err("no progress".to_owned()),
-            Err(error) => return Err(error.to_string()),
+            Ok(Status::BufError) => return Err(refused(kind, "no progress")),
+            Err(error) => return Err(refused(kind, error)),
         }
     }
 }
 
-fn snappy(encoder: &mut snap::raw::Encoder, input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+fn snappy(encoder: &mut snap::raw::Encoder, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
     let start = out.len();
     out.resize(start + snap::raw::max_compress_len(input.len()), 0);
-    let written =
-        encoder.compress(input, out.get_mut(start..).unwrap_or_default()).map_err(|error| error.to_string())?;
+    let written = encoder
+        .compress(input, out.get_mut(start..).unwrap_or_default())
+        .map_err(|error| refused(Kind::Snappy, error))?;
     out.truncate(start + written);
     Ok(())
 }
