@@ -11,8 +11,8 @@ use syn::{ItemUse, Path, UseTree};
 /// From the bottom up. A module belongs where its longest prefix stands. Modules of one row do not use each other, but for
 /// the files of one folder.
 const LAYERS: &[&[&str]] = &[
-    &["backoff", "clock", "compress", "environment", "error", "msgpack", "outcome", "record_set", "redact", "system"],
-    &["chunk", "log"],
+    &["backoff", "clock", "environment", "error", "msgpack", "outcome", "record_set", "redact", "system"],
+    &["chunk", "compress", "log"],
     &["ledger", "metrics"],
     &["aws"],
     &["kinesis"],

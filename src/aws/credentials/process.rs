@@ -63,7 +63,7 @@ impl fmt::Display for ProcessError {
         match self {
             ProcessError::CannotRun(error) => write!(f, "the process cannot be run: {}", explained(error)),
             ProcessError::CannotRead(error) => write!(f, "the process cannot be read: {error}"),
-            ProcessError::TooMuch { what, most } => write!(f, "{what} more than {} KiB", most >> 10),
+            ProcessError::TooMuch { what, most } => write!(f, "{what} {} KiB", most >> 10),
             ProcessError::Ended(status, words) => write!(f, "the process ended with {status}: {words}"),
             ProcessError::Unparsable(error) => write!(f, "could not parse response of the process: {error}"),
         }
@@ -102,8 +102,8 @@ async fn run(command: &str) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), ProcessErr
     let mut program = Program::start(command).map_err(ProcessError::CannotRun)?;
     let (output, words) = program.pipes().map_err(ProcessError::CannotRun)?;
     let (output, words) = tokio::try_join!(
-        read(output, MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES, "the process printed"),
-        read(words, KEPT_WORDS_BYTES, MAX_WORDS_BYTES, "the process printed to stderr"),
+        read(output, MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES, "the process printed more than"),
+        read(words, KEPT_WORDS_BYTES, MAX_WORDS_BYTES, "the process printed to stderr more than"),
     )?;
     loop {
         if let Some(status) = program.check().map_err(ProcessError::CannotRun)? {
