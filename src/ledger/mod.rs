@@ -7,6 +7,7 @@
 //!
 //! With a file ([`Ledger::open`]) this survives the end of the process, however it ends.
 
+mod error;
 mod frame;
 mod journal;
 mod key;
@@ -26,6 +27,7 @@ use journal::Journal;
 use key::Key;
 use waiting::{Entry, Waiting};
 
+pub use error::{OpenError, SaveError};
 pub use progress::Progress;
 
 /// What is known of the chunks of one instance.
@@ -99,7 +101,13 @@ impl Ledger {
     /// # Errors
     ///
     /// The path cannot be used; the text is for whoever configured it. Any other flaw of the file goes to the log.
-    pub fn open(max_bytes: usize, path: PathBuf, destination: String, seed: u64, log: Logger) -> Result<Self, String> {
+    pub fn open(
+        max_bytes: usize,
+        path: PathBuf,
+        destination: String,
+        seed: u64,
+        log: Logger,
+    ) -> Result<Self, OpenError> {
         let (journal, chunks) = Journal::open(path, destination, seed, log)?;
         let begun = Cell::new(journal.last_id());
         let ledger = Ledger { seed: journal.seed, begun, journal: Some(Rc::clone(&journal)), ..Self::new(max_bytes) };
@@ -153,7 +161,7 @@ impl Ledger {
     /// # Errors
     ///
     /// The file cannot be written; the text is a line for the log.
-    pub(crate) fn save(&self) -> Result<(), String> {
+    pub(crate) fn save(&self) -> Result<(), SaveError> {
         self.journal.as_ref().map_or(Ok(()), |journal| journal.save())
     }
 }
