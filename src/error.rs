@@ -4,7 +4,11 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-/// One problem with the configuration.
+/// What a value may be, for the user who wrote something else: "use on or off".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed(Cow<'static, str>);
+
+/// One thing that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigIssue {
     /// The option as the user would write it.
@@ -19,6 +23,26 @@ pub struct ConfigError {
     /// The issues, in the order of the option table. Never empty in a returned error.
     pub issues: Vec<ConfigIssue>,
 }
+
+impl From<&'static str> for Allowed {
+    fn from(text: &'static str) -> Allowed {
+        Allowed(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Allowed {
+    fn from(text: String) -> Allowed {
+        Allowed(Cow::Owned(text))
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Allowed {}
 
 impl ConfigIssue {
     /// Creates an issue with `option`.

@@ -90,4 +90,4 @@ pub mod metrics;
 pub mod outcome;
 pub mod record_set;
 pub mod redact;
-pub mod system;
+pub(crate) mod system;

@@ -75,6 +75,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one token.
+    ///
+    /// # Errors
+    /// When the bytes end inside the token, or start none.
     #[inline]
     pub fn token(&mut self) -> Result<Token<'a>, Malformed> {
         let (&first, rest) = self.rest.split_first().ok_or(Malformed::Truncated)?;
@@ -121,6 +124,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips one value, including nested ones.
+    ///
+    /// # Errors
+    /// As of [`Self::token`].
     #[inline]
     pub fn skip(&mut self) -> Result<(), Malformed> {
         let mut values: u64 = 1;
@@ -206,6 +212,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips one value, including nested ones, and returns its bytes.
+    ///
+    /// # Errors
+    /// As of [`Self::token`].
     #[inline]
     pub fn value(&mut self) -> Result<&'a [u8], Malformed> {
         let start = *self;

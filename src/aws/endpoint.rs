@@ -9,6 +9,7 @@ use http::uri::{Authority, Scheme};
 
 use crate::aws::region::{Kind, Region};
 use crate::aws::shared_config::SharedConfig;
+use crate::error::Allowed;
 use crate::redact::one_line;
 
 /// A server to talk to: scheme, host, port.
@@ -25,7 +26,7 @@ pub(crate) enum EndpointError {
         /// The URL, in a form that may be logged.
         url: String,
         /// What an endpoint may be.
-        allowed: String,
+        allowed: Allowed,
     },
     /// The region's name is not part of a valid host name.
     NoHost(Region),
@@ -40,8 +41,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// What is allowed.
-    pub fn parse(text: &str) -> Result<Endpoint, String> {
-        let allowed = || "use host, host:port, https://host:port or http://host:port, without a path".to_owned();
+    pub fn parse(text: &str) -> Result<Endpoint, Allowed> {
+        let allowed = || Allowed::from("use host, host:port, https://host:port or http://host:port, without a path");
         let url = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let uri: Uri = url.parse().map_err(|_| allowed())?;
         let parts = uri.into_parts();

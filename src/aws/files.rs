@@ -2,6 +2,8 @@
 //!
 //! A pipe without a writer, an endless device and a stuck mount each yield an error that names the file.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -27,15 +29,17 @@ pub(crate) enum Unread {
     Unusable(String),
 }
 
-impl Unread {
-    /// The reason, with the file's name.
-    pub(crate) fn reason(self) -> String {
+/// The reason, with the file's name.
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unread::Absent(name, error) => format!("{name}: {error}"),
-            Unread::Unusable(reason) => reason,
+            Unread::Absent(name, error) => write!(f, "{name}: {error}"),
+            Unread::Unusable(reason) => f.write_str(reason),
         }
     }
 }
+
+impl Error for Unread {}
 
 /// The content of a file, read on a thread of `blocking`.
 ///
@@ -108,7 +112,7 @@ mod tests {
         let path = folder.path().join("token");
         fs::write(&path, "12345678").unwrap();
         assert_eq!(read_now(&path, 8).unwrap(), b"12345678");
-        let refused = |path: &Path, most| read_now(path, most).unwrap_err().reason();
+        let refused = |path: &Path, most| read_now(path, most).unwrap_err().to_string();
         assert!(refused(&path, 7).ends_with("token is larger than 0 KiB"));
         assert!(matches!(read_now(folder.path(), 8), Err(Unread::Absent(..))));
         assert!(matches!(read_now(Path::new("/dev/null/.aws/config"), 8), Err(Unread::Absent(..))));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::Allowed;
+
 /// A region's name, such as `us-east-1`. Not checked against a list: AWS adds regions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region(String);
@@ -11,10 +13,10 @@ impl Region {
     ///
     /// # Errors
     /// What is allowed.
-    pub fn parse(text: &str) -> Result<Region, String> {
+    pub fn parse(text: &str) -> Result<Region, Allowed> {
         let is_label = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if text.is_empty() || text.len() > 63 || text.starts_with('-') || text.ends_with('-') || !is_label {
-            return Err("use a region's name, such as us-east-1".to_owned());
+            return Err("use a region's name, such as us-east-1".into());
         }
         Ok(Region(text.to_owned()))
     }

@@ -28,12 +28,12 @@ impl SharedFiles {
     ///
     /// # Errors
     /// Why one of them cannot be used, with its name.
-    pub(crate) async fn read(blocking: &Blocking) -> Result<SharedFiles, String> {
+    pub(crate) async fn read(blocking: &Blocking) -> Result<SharedFiles, Unread> {
         let of = async |name: &str, usual: &str| {
             let path = variable(name).unwrap_or_else(|| usual.to_owned());
             match files::read_text(blocking, at_home(Path::new(&path))).await {
-                Err(Unread::Unusable(reason)) => Err(reason),
-                read => Ok(read.unwrap_or_default()),
+                Err(Unread::Absent(..)) => Ok(String::new()),
+                read => read,
             }
         };
         let config = of("AWS_CONFIG_FILE", "~/.aws/config").await?;

@@ -17,7 +17,9 @@ use std::ops::RangeInclusive;
 use flate2::{Compress, FlushCompress, Status};
 use zstd::zstd_safe::{self, CParameter};
 
-/// The default level of gzip and zlib, as in zlib itself.
+use crate::error::Allowed;
+
+/// The level of gzip and zlib when none is asked for: zlib's own default.
 const DEFLATE_LEVEL: i32 = 6;
 /// A deflate window of 32 KiB, the largest possible.
 const DEFLATE_WINDOW_BITS: u8 = 15;
@@ -105,13 +107,16 @@ impl SharedCompressor {
 
 impl Kind {
     /// Parses a name, in any case. The error lists what is allowed.
-    pub fn parse(text: &str) -> Result<Kind, String> {
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse(text: &str) -> Result<Kind, Allowed> {
         match text.to_ascii_lowercase().as_str() {
             "gzip" => Ok(Kind::Gzip),
             "zlib" => Ok(Kind::Zlib),
             "zstd" => Ok(Kind::Zstd),
             "snappy" => Ok(Kind::Snappy),
-            _ => Err("use none, gzip, zlib, zstd or snappy".to_owned()),
+            _ => Err("use none, gzip, zlib, zstd or snappy".into()),
         }
     }
 
@@ -127,11 +132,14 @@ impl Kind {
     }
 
     /// Parses a level. The error lists what is allowed.
-    pub fn parse_level(self, text: &str) -> Result<i32, String> {
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse_level(self, text: &str) -> Result<i32, Allowed> {
         let levels = self.levels().ok_or_else(|| format!("{self} has no levels"))?;
         match text.parse() {
             Ok(level) if levels.contains(&level) => Ok(level),
-            _ => Err(format!("use a whole number from {} to {} with {self}", levels.start(), levels.end())),
+            _ => Err(format!("use a whole number from {} to {} with {self}", levels.start(), levels.end()).into()),
         }
     }
 }
@@ -163,6 +171,9 @@ impl std::error::Error for CompressError {}
 impl Compressor {
     /// Creates an encoder. Without a level, the library's default applies (6 for gzip and zlib, 3 for zstd). A level
     /// outside [`Kind::levels`] is clamped.
+    ///
+    /// # Errors
+    /// When the encoder cannot be made, for lack of memory.
     pub fn new(kind: Kind, level: Option<i32>) -> Result<Compressor, CompressError> {
         let level = kind.levels().map(|levels| {
             let default = if kind == Kind::Zstd { zstd::DEFAULT_COMPRESSION_LEVEL } else { DEFLATE_LEVEL };
@@ -202,6 +213,9 @@ impl Compressor {
     }
 
     /// Compresses `input` and appends it to `out`. On an error, `out` is unchanged.
+    ///
+    /// # Errors
+    /// When the encoder fails. Then `out` is as before.
     pub fn compress(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
         #[cfg(test)]
         {
@@ -209,12 +223,12 @@ impl Compressor {
         }
         let start = out.len();
         let done = match &mut self.encoder {
-            Encoder::Deflate(state) => deflate(state, input, out),
+            Encoder::Deflate(state) => deflate(self.kind, state, input, out),
             Encoder::Zstd(encoder) => {
                 out.reserve(zstd_safe::compress_bound(input.len()));
                 let mut end = Cursor::new(&mut *out);
                 end.set_position(start as u64);
-                encoder.compress_to_buffer(input, &mut end).map(drop).map_err(|error| error.to_string())
+                encoder.compress_to_buffer(input, &mut end).map(drop).map_err(|error| refused(self.kind, error))
             }
             Encoder::Snappy(encoder) => snappy(encoder, input, out),
         };
@@ -224,10 +238,7 @@ impl Compressor {
             // As the C plugin writes them: unspecified effort, unknown system.
             (*effort, *system) = (0, 0xff);
         }
-        done.map_err(|reason| {
-            out.truncate(start);
-            refused(self.kind, reason)
-        })
+        done.inspect_err(|_| out.truncate(start))
     }
 }
 
@@ -247,7 +258,7 @@ fn zstd_encoder(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> 
     Ok(encoder)
 }
 
-fn deflate(state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+fn deflate(kind: Kind, state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
     state.reset();
     loop {
         let rest = usize::try_from(state.total_in()).ok().and_then(|done| input.get(done..)).unwrap_or_default();
@@ -255,18 +266,19 @@ fn deflate(state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), 
         match state.compress_vec(rest, out, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => return Ok(()),
             Ok(Status::Ok) => {}
-            // The output never needs more room than it has, but an endless loop would be worse than an error.
-            Ok(Status::BufError) => return Err("no progress".to_owned()),
-            Err(error) => return Err(error.to_string()),
+            // It never asks for more room than it has; a loop without progress would be worse than an error.
+            Ok(Status::BufError) => return Err(refused(kind, "no progress")),
+            Err(error) => return Err(refused(kind, error)),
         }
     }
 }
 
-fn snappy(encoder: &mut snap::raw::Encoder, input: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+fn snappy(encoder: &mut snap::raw::Encoder, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
     let start = out.len();
     out.resize(start + snap::raw::max_compress_len(input.len()), 0);
-    let written =
-        encoder.compress(input, out.get_mut(start..).unwrap_or_default()).map_err(|error| error.to_string())?;
+    let written = encoder
+        .compress(input, out.get_mut(start..).unwrap_or_default())
+        .map_err(|error| refused(Kind::Snappy, error))?;
     out.truncate(start + written);
     Ok(())
 }

@@ -133,7 +133,7 @@ fn kinds_are_read_in_any_case() {
         assert_eq!(kind.to_string(), text.to_lowercase());
     }
     for text in ["", "none", "lz4", "gzip ", "zip"] {
-        assert_eq!(Kind::parse(text), Err("use none, gzip, zlib, zstd or snappy".to_owned()), "{text}");
+        assert_eq!(Kind::parse(text), Err("use none, gzip, zlib, zstd or snappy".into()), "{text}");
     }
 }
 
@@ -149,7 +149,7 @@ fn levels_have_bounds_that_the_message_tells() {
             assert_eq!(kind.parse_level(text), Ok(text.parse().unwrap()), "{kind}");
         }
         for text in refused {
-            assert_eq!(kind.parse_level(text), Err(message.to_owned()), "{kind} {text}");
+            assert_eq!(kind.parse_level(text), Err(message.into()), "{kind} {text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::parse;
 use super::reader::Options;
+use crate::error::Allowed;
 use crate::kinesis::limits;
 use crate::pack::Aggregation;
 use crate::record::RecordSettings;
@@ -15,7 +16,7 @@ enum Mode {
     Lines,
 }
 
-fn mode(text: &str) -> Result<Mode, String> {
+fn mode(text: &str) -> Result<Mode, Allowed> {
     match parse::boolean(text) {
         // AWS's Go plugin has only this kind and calls it true.
         Ok(true) => Ok(Mode::Kpl),

@@ -1,6 +1,7 @@
 //! The option `coroutines`.
 
 use super::parse;
+use crate::error::Allowed;
 
 /// Whether flushes wait on coroutines of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ impl Coroutines {
     ///
     /// # Errors
     /// What is allowed.
-    pub(crate) fn parse(text: &str) -> Result<Coroutines, String> {
+    pub(crate) fn parse(text: &str) -> Result<Coroutines, Allowed> {
         match parse::boolean(text) {
             Ok(true) => Ok(Coroutines::On),
             Ok(false) => Ok(Coroutines::Off),

@@ -11,6 +11,7 @@ use super::parse;
 use super::reader::Options;
 use crate::aws::credentials::identity::{Identity, Role, Source};
 use crate::aws::endpoint::Endpoint;
+use crate::error::Allowed;
 
 /// Reads the options.
 pub(super) fn read(options: &mut Options<'_>) -> Identity {
@@ -62,35 +63,35 @@ fn find_contradictions(options: &mut Options<'_>) {
 }
 
 /// It precedes the first slash in a signature's `Credential`.
-fn key_id(text: &str) -> Result<String, String> {
-    let allowed = || "use an access key ID, such as AKIAIOSFODNN7EXAMPLE".to_owned();
+fn key_id(text: &str) -> Result<String, Allowed> {
+    let allowed = || Allowed::from("use an access key ID, such as AKIAIOSFODNN7EXAMPLE");
     let fits = text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b',');
     fits.then(|| text.to_owned()).ok_or_else(allowed)
 }
 
 /// Text that fits in an HTTP header.
-fn visible_text(text: &str) -> Result<String, String> {
+fn visible_text(text: &str) -> Result<String, Allowed> {
     let fits = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    fits.then(|| text.to_owned()).ok_or_else(|| "use visible ASCII characters".to_owned())
+    fits.then(|| text.to_owned()).ok_or_else(|| "use visible ASCII characters".into())
 }
 
-fn role_arn(text: &str) -> Result<String, String> {
+fn role_arn(text: &str) -> Result<String, Allowed> {
     let parts: Vec<&str> = text.split(':').collect();
     match parts.as_slice() {
         ["arn", _, "iam", "", account, role] if !account.is_empty() && role.starts_with("role/") => Ok(text.to_owned()),
-        _ => Err("use a role's ARN, such as arn:aws:iam::111122223333:role/name".to_owned()),
+        _ => Err("use a role's ARN, such as arn:aws:iam::111122223333:role/name".into()),
     }
 }
 
 // Bounds of AssumeRole: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html (read 2026-11).
 
-fn external_id(text: &str) -> Result<SecretString, String> {
+fn external_id(text: &str) -> Result<SecretString, Allowed> {
     let allowed = "use 2 to 1224 of a-z A-Z 0-9 _ + = , . @ : / -";
-    words(text, 2..=1224, "_+=,.@:/-").map(SecretString::from).ok_or_else(|| allowed.to_owned())
+    words(text, 2..=1224, "_+=,.@:/-").map(SecretString::from).ok_or_else(|| allowed.into())
 }
 
-fn session_name(text: &str) -> Result<String, String> {
-    words(text, 2..=64, "_+=,.@-").ok_or_else(|| "use 2 to 64 of a-z A-Z 0-9 _ + = , . @ -".to_owned())
+fn session_name(text: &str) -> Result<String, Allowed> {
+    words(text, 2..=64, "_+=,.@-").ok_or_else(|| "use 2 to 64 of a-z A-Z 0-9 _ + = , . @ -".into())
 }
 
 fn words(text: &str, length: std::ops::RangeInclusive<usize>, marks: &str) -> Option<String> {
@@ -98,10 +99,10 @@ fn words(text: &str, length: std::ops::RangeInclusive<usize>, marks: &str) -> Op
     fits.then(|| text.to_owned())
 }
 
-fn policy(text: &str) -> Result<String, String> {
+fn policy(text: &str) -> Result<String, Allowed> {
     let is_object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
     let fits = is_object && text.chars().count() <= 2048;
-    fits.then(|| text.to_owned()).ok_or_else(|| "use a JSON policy of at most 2048 characters".to_owned())
+    fits.then(|| text.to_owned()).ok_or_else(|| "use a JSON policy of at most 2048 characters".into())
 }
 
 #[cfg(test)]

@@ -1,25 +1,28 @@
 //! Option values from text. Each error says what is allowed.
 
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::error::Allowed;
+
 /// Any text.
-pub(super) fn text(text: &str) -> Result<String, String> {
+pub(super) fn text(text: &str) -> Result<String, Infallible> {
     Ok(text.to_owned())
 }
 
 /// The path of a file.
-pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(PathBuf::from(text))
 }
 
 /// One of several values by its name, in any case.
-pub(super) fn one_of<T: Copy>(values: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(values: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, Allowed> {
     move |text| {
         let found = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
         let names = || listed(values.iter().map(|(name, _)| *name));
-        found.map(|(_, value)| *value).ok_or_else(|| format!("use {}", names()))
+        found.map(|(_, value)| *value).ok_or_else(|| format!("use {}", names()).into())
     }
 }
 
@@ -31,27 +34,27 @@ pub(super) fn listed(names: impl IntoIterator<Item = &'static str>) -> String {
 }
 
 /// Booleans as Fluent Bit takes them, in any case.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, Allowed> {
     match text.to_ascii_lowercase().as_str() {
         "on" | "true" | "yes" | "1" => Ok(true),
         "off" | "false" | "no" | "0" => Ok(false),
-        _ => Err("use on or off".to_owned()),
+        _ => Err("use on or off".into()),
     }
 }
 
 /// A whole number within bounds.
-pub(super) fn integer(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+pub(super) fn integer(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, Allowed> {
     move |text| match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(format!("use a whole number from {} to {}", range.start(), range.end())),
+        _ => Err(format!("use a whole number from {} to {}", range.start(), range.end()).into()),
     }
 }
 
 /// Bytes within bounds: a whole number, or one with `k`, `m`, `g` (powers of 1024) and an optional `b` or `ib`.
-pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, Allowed> {
     move |text| match bytes(text) {
         Some(bytes) if range.contains(&bytes) => Ok(bytes),
-        _ => Err(format!("use a size from {} to {} bytes, such as 512k or 1M", range.start(), range.end())),
+        _ => Err(format!("use a size from {} to {} bytes, such as 512k or 1M", range.start(), range.end()).into()),
     }
 }
 
@@ -69,7 +72,7 @@ fn bytes(text: &str) -> Option<usize> {
 }
 
 /// A duration: seconds, or a number with `ms`, `s`, `m` or `h`; at most a day.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, Allowed> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = match unit.trim_start().to_ascii_lowercase().as_str() {
@@ -82,11 +85,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     unit.zip(number.parse::<f64>().ok())
         .and_then(|(unit, number)| Duration::try_from_secs_f64(unit * number).ok())
         .filter(|&time| time <= Duration::from_secs(24 * 3600))
-        .ok_or_else(|| "use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h".to_owned())
+        .ok_or_else(|| "use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h".into())
 }
 
 /// As [`duration`], where zero means that there is no limit.
-pub(super) fn limit(text: &str) -> Result<Option<Duration>, String> {
+pub(super) fn limit(text: &str) -> Result<Option<Duration>, Allowed> {
     duration(text).map(|time| Some(time).filter(|time| !time.is_zero()))
 }
 
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn a_named_value_is_found_in_any_case_and_an_error_lists_the_names() {
         let number = one_of(&[("one", 1), ("two", 2), ("three", 3)]);
-        assert_eq!((number("Two"), number("four")), (Ok(2), Err("use one, two or three".to_owned())));
+        assert_eq!((number("Two"), number("four")), (Ok(2), Err("use one, two or three".to_owned().into())));
         assert_eq!((listed(["a"]), listed(["a", "b"])), ("a".to_owned(), "a or b".to_owned()));
     }
 
@@ -106,7 +109,7 @@ mod tests {
         for (text, value) in [("on", true), ("True", true), ("YES", true), ("1", true), ("off", false), ("0", false)] {
             assert_eq!(boolean(text), Ok(value), "{text}");
         }
-        assert_eq!(boolean("maybe"), Err("use on or off".to_owned()));
+        assert_eq!(boolean("maybe"), Err("use on or off".into()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::parse;
 use super::reader::Options;
 use crate::compress::Kind;
+use crate::error::Allowed;
 use crate::kinesis::limits;
 use crate::record::formats::Format;
 use crate::record::partition_key::PartitionKey;
@@ -66,9 +67,9 @@ const OF_FORMATS: &[(&str, &[FormatKind])] = &[
     ("format_delimiter", &[FormatKind::Ltsv, FormatKind::Csv, FormatKind::Tsv, FormatKind::OutFile]),
 ];
 
-fn format_kind(text: &str) -> Result<FormatKind, String> {
+fn format_kind(text: &str) -> Result<FormatKind, Allowed> {
     match text.eq_ignore_ascii_case("hash") {
-        true => Err("it is Ruby's notation, which nothing else reads: use json".to_owned()),
+        true => Err("it is Ruby's notation, which nothing else reads: use json".into()),
         false => parse::one_of(FORMATS)(text),
     }
 }
@@ -182,12 +183,12 @@ fn compression(options: &mut Options<'_>) -> Option<Compression> {
     kind.map(|kind| Compression { kind, level })
 }
 
-fn key_paths(text: &str) -> Result<Vec<KeyPath>, String> {
+fn key_paths(text: &str) -> Result<Vec<KeyPath>, Allowed> {
     let paths: Result<Vec<KeyPath>, _> = text.split(',').map(|path| KeyPath::parse(path.trim())).collect();
-    paths.map_err(|allowed| format!("separated by commas, {allowed}"))
+    paths.map_err(|allowed| format!("separated by commas, {allowed}").into())
 }
 
-fn delimiter(text: &str) -> Result<String, String> {
+fn delimiter(text: &str) -> Result<String, Allowed> {
     Ok(match text.to_ascii_uppercase().as_str() {
         "TAB" | "\\T" => "\t".to_owned(),
         "SPACE" => " ".to_owned(),

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::aws::connect::{Connector, Pool, place, pool, retire_if_old};
 use crate::aws::credentials::CredentialsCache;
+use crate::aws::credentials::found::NoCredentials;
 use crate::aws::endpoint::Endpoint;
 use crate::aws::region::Region;
 use crate::aws::signature::{Signature, Signer};
@@ -63,6 +64,9 @@ impl Operation {
 /// Sends a request and returns the reply: the client below, or a test's.
 pub trait Transport: 'static {
     /// Posts `body` and returns the complete reply.
+    ///
+    /// # Errors
+    /// When there is none.
     fn send(&self, operation: Operation, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
 
     /// Prepares for another try after the service refused the credentials or signature of a request sent at
@@ -128,7 +132,10 @@ impl Client {
     }
 
     /// Fetches credentials now, so that the log shows at startup whether there are any.
-    pub async fn credentials(&self, patience: Duration) -> Result<Credentials, String> {
+    ///
+    /// # Errors
+    /// What was tried, for the log.
+    pub async fn credentials(&self, patience: Duration) -> Result<Credentials, NoCredentials> {
         self.credentials.get_within(patience).await
     }
 
@@ -143,7 +150,7 @@ impl Client {
             true => whole(body).await,
             false => beginning(body).await,
         };
-        Ok(Response { status: head.status, headers: head.headers, body: body.map_err(TransportError::Ambiguous)? })
+        Ok(Response { status: head.status, headers: head.headers, body: body? })
     }
 
     async fn exchange_in_time(
@@ -170,18 +177,20 @@ impl Client {
     }
 }
 
-async fn whole(body: Incoming) -> Result<Bytes, String> {
+async fn whole(body: Incoming) -> Result<Bytes, TransportError> {
     let read = Limited::new(body, MAX_REPLY_BYTES).collect().await;
-    read.map(Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
-        true => format!("it is longer than {} KiB", MAX_REPLY_BYTES >> 10),
-        false => with_causes(error.as_ref()),
+    read.map(Collected::to_bytes).map_err(|error| {
+        TransportError::Ambiguous(match error.is::<LengthLimitError>() {
+            true => format!("it is longer than {} KiB", MAX_REPLY_BYTES >> 10),
+            false => with_causes(error.as_ref()),
+        })
     })
 }
 
-async fn beginning(mut body: Incoming) -> Result<Bytes, String> {
+async fn beginning(mut body: Incoming) -> Result<Bytes, TransportError> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| with_causes(&error))?;
+        let frame = frame.map_err(|error| TransportError::Ambiguous(with_causes(&error)))?;
         let Some(data) = frame.data_ref() else { continue };
         let room = MAX_ERROR_BYTES - bytes.len();
         bytes.extend_from_slice(data.get(..room).unwrap_or(data));
@@ -194,7 +203,8 @@ async fn beginning(mut body: Incoming) -> Result<Bytes, String> {
 
 impl Transport for Client {
     async fn send(&self, operation: Operation, body: Bytes) -> Result<Response, TransportError> {
-        let credentials = self.credentials.get().await.map_err(TransportError::NoCredentials)?;
+        let credentials = self.credentials.get().await;
+        let credentials = credentials.map_err(|error| TransportError::NoCredentials(error.to_string()))?;
         let mut request = self
             .requests
             .sign(operation, body, &credentials, self.now())

@@ -1,6 +1,7 @@
 //! The stream that records go to.
 
 use crate::aws::region::Region;
+use crate::error::Allowed;
 use crate::kinesis::limits::MAX_STREAM_NAME_CHARACTERS;
 
 /// A stream, by name or by ARN.
@@ -12,13 +13,16 @@ pub struct Stream {
 
 impl Stream {
     /// Parses a name or an ARN. The error lists what is allowed.
-    pub fn parse(text: &str) -> Result<Stream, String> {
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse(text: &str) -> Result<Stream, Allowed> {
         if let Some(arn) = text.strip_prefix("arn:") {
             return Self::parse_arn(text, arn)
-                .ok_or_else(|| "use an ARN such as arn:aws:kinesis:us-east-1:111122223333:stream/name".to_owned());
+                .ok_or_else(|| "use an ARN such as arn:aws:kinesis:us-east-1:111122223333:stream/name".into());
         }
         if !is_name(text) {
-            return Err("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN".to_owned());
+            return Err("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN".into());
         }
         Ok(Stream { text: text.to_owned(), region: None })
     }

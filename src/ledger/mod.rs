@@ -8,6 +8,7 @@
 //! With a file ([`Ledger::open`]), this survives the process, however it ends.
 
 mod active;
+mod error;
 mod frame;
 mod journal;
 mod key;
@@ -28,6 +29,7 @@ use key::Key;
 use waiting::{Entry, Waiting};
 
 pub(crate) use active::ActiveChunks;
+pub use error::{OpenError, SaveError};
 pub use progress::Progress;
 
 /// What is known of the chunks of one output.
@@ -100,9 +102,14 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// The path cannot be used; the text is for the person who configured it. Other problems with the file are
-    /// logged.
-    pub fn open(max_bytes: usize, path: PathBuf, destination: String, seed: u64, log: Logger) -> Result<Self, String> {
+    /// The path cannot be used; the text is for whoever configured it. Any other flaw of the file goes to the log.
+    pub fn open(
+        max_bytes: usize,
+        path: PathBuf,
+        destination: String,
+        seed: u64,
+        log: Logger,
+    ) -> Result<Self, OpenError> {
         let (journal, chunks) = Journal::open(path, destination, seed, log)?;
         let begun = Cell::new(journal.last_id());
         let ledger = Ledger { seed: journal.seed, begun, journal: Some(Rc::clone(&journal)), ..Self::new(max_bytes) };
@@ -155,8 +162,8 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// The file cannot be written; the text is a log line.
-    pub(crate) fn save(&self) -> Result<(), String> {
+    /// The file cannot be written; the text is a line for the log.
+    pub(crate) fn save(&self) -> Result<(), SaveError> {
         self.journal.as_ref().map_or(Ok(()), |journal| journal.save())
     }
 }

@@ -37,7 +37,9 @@ pub(super) fn coroutines(
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Coroutines, ConfigError> {
     match (option, environment(COROUTINES)) {
-        (None, Some(text)) => Ok(Coroutines::parse(&text).map_err(|allowed| ConfigIssue::new(COROUTINES, allowed))?),
+        (None, Some(text)) => {
+            Ok(Coroutines::parse(&text).map_err(|allowed| ConfigIssue::new(COROUTINES, allowed.to_string()))?)
+        }
         (option, _) => Ok(option.unwrap_or_default()),
     }
 }

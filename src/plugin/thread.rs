@@ -198,7 +198,7 @@ fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
         )
     });
     log.write(Level::Info, || delivery.metrics().line());
-    if let Err(reason) = delivery.ledger().save() {
-        log.write(Level::Warn, || reason);
+    if let Err(error) = delivery.ledger().save() {
+        log.write(Level::Warn, || error.to_string());
     }
 }

@@ -1,5 +1,6 @@
 //! The partition key of a record: random, the tag, or a value of the event.
 
+use crate::error::Allowed;
 use crate::kinesis::limits::MAX_PARTITION_KEY_CHARACTERS;
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::{Reader, Token};
@@ -63,10 +64,15 @@ impl Key {
 
 impl PartitionKey {
     /// Parses the option's value: `$TAG` or a path.
-    pub fn parse(text: &str) -> Result<PartitionKey, String> {
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse(text: &str) -> Result<PartitionKey, Allowed> {
         match text {
             "$TAG" => Ok(PartitionKey::Tag),
-            path => KeyPath::parse(path).map(PartitionKey::Value).map_err(|allowed| format!("{allowed}, or $TAG")),
+            path => {
+                KeyPath::parse(path).map(PartitionKey::Value).map_err(|allowed| format!("{allowed}, or $TAG").into())
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::Allowed;
 use crate::msgpack::{Reader, Token};
 
 /// The keys that lead from the top of a record to a value.
@@ -14,14 +15,17 @@ const ALLOWED: &str = "use a key, a path such as kubernetes->pod_name, or $kuber
 
 impl KeyPath {
     /// Parses `key`, `a->b->c` or `$a['b']['c']`. The error lists what is allowed.
-    pub fn parse(text: &str) -> Result<KeyPath, String> {
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse(text: &str) -> Result<KeyPath, Allowed> {
         let keys = match text.strip_prefix('$') {
             Some(accessor) => accessor_keys(accessor),
             None => Some(text.split("->").map(str::to_owned).collect()),
         };
         match keys {
             Some(keys) if !keys.is_empty() && keys.iter().all(|key| !key.is_empty()) => Ok(KeyPath { keys }),
-            _ => Err(ALLOWED.to_owned()),
+            _ => Err(ALLOWED.into()),
         }
     }
 
@@ -107,7 +111,7 @@ mod tests {
         for text in
             ["", "$", "a->", "->a", "a->->b", "$a[0]", "$a['b'", "$a['b'x", "$a['']", "$.a.b", "$a['b]", "$a[b]"]
         {
-            assert_eq!(KeyPath::parse(text), Err(ALLOWED.to_owned()), "{text}");
+            assert_eq!(KeyPath::parse(text), Err(ALLOWED.into()), "{text}");
         }
     }
 

@@ -259,8 +259,8 @@ fn write_string(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_string_header(length: usize, out: &mut Vec<u8>) {
-    // A chunk is far below 4 GiB, and writing to a Vec cannot fail.
-    drop(rmp::encode::write_str_len(out, u32::try_from(length).unwrap_or(u32::MAX)));
+    // A chunk is far smaller than 4 GiB, and a Vec takes everything.
+    rmp::encode::write_str_len(out, u32::try_from(length).unwrap_or(u32::MAX)).ok();
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Utc};
 
 use crate::chunk::EventTime;
+use crate::error::Allowed;
 
 /// Conversions of strftime that chrono handles. `%N`, `%L` and `%f` are handled here.
 const CONVERSIONS: &str = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUvVwWxXyYzZ%";
@@ -29,7 +30,10 @@ impl TimeFormat {
     /// Parses a format: the conversions of strftime(3) in the C locale with the flags `-`, `_`, `0` and `%:z`; and
     /// for fractions of the second `%1N` to `%9N` (one to nine digits), `%N` and `%L` (nine), `%f` (six). The error
     /// names an unknown conversion.
-    pub fn parse(format: &str) -> Result<TimeFormat, String> {
+    ///
+    /// # Errors
+    /// What is no conversion, and what is allowed.
+    pub fn parse(format: &str) -> Result<TimeFormat, Allowed> {
         let mut pieces = Vec::new();
         let mut text = String::new();
         let mut rest = format;
@@ -50,7 +54,8 @@ impl TimeFormat {
                 None => {
                     return Err(format!(
                         "'%{conversion}' is not a strftime conversion: use those, or %3N, %6N, %9N, %L, %f for fractions"
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -82,9 +87,9 @@ fn is_conversion(conversion: &str) -> bool {
     conversion == ":z" || characters.next().is_some_and(|c| CONVERSIONS.contains(c)) && characters.next().is_none()
 }
 
-/// Chrono's items for a format without fractions.
-fn items(format: &str) -> Result<Vec<Item<'static>>, String> {
-    StrftimeItems::new(format).parse_to_owned().map_err(|_| format!("'{format}' is not understood"))
+/// What chrono makes of a format that holds no fractions.
+fn items(format: &str) -> Result<Vec<Item<'static>>, Allowed> {
+    StrftimeItems::new(format).parse_to_owned().map_err(|_| format!("'{format}' is not understood").into())
 }
 
 /// Writes times in one format.
@@ -230,8 +235,11 @@ mod tests {
             ("%--d", "%--d"),
             ("%5Y", "%5Y"),
         ] {
-            let error = TimeFormat::parse(format).unwrap_err();
-            assert!(error.starts_with(&format!("'{conversion}' is not a strftime conversion")), "{format}: {error}");
+            let mistake = TimeFormat::parse(format).unwrap_err().to_string();
+            assert!(
+                mistake.starts_with(&format!("'{conversion}' is not a strftime conversion")),
+                "{format}: {mistake}"
+            );
         }
     }
 

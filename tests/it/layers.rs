@@ -11,8 +11,8 @@ use syn::{ItemUse, Path, UseTree};
 /// From the bottom up. The longest prefix decides about a module. Modules of one row do not use each other, except
 /// for the files of one folder.
 const LAYERS: &[&[&str]] = &[
-    &["backoff", "clock", "compress", "environment", "error", "msgpack", "outcome", "record_set", "redact", "system"],
-    &["chunk", "log"],
+    &["backoff", "clock", "environment", "error", "msgpack", "outcome", "record_set", "redact", "system"],
+    &["chunk", "compress", "log"],
     &["ledger", "metrics"],
     &["aws"],
     &["kinesis"],

@@ -13,6 +13,8 @@ use http::header::HeaderValue;
 use http::uri::Scheme;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
+use crate::error::Allowed;
+
 /// Link-local addresses, where instances, ECS and EKS have their metadata
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>,
 /// <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>, read 2026-11), and loopback.
@@ -27,7 +29,7 @@ impl Proxy {
     ///
     /// # Errors
     /// What is allowed, without the text, which may hold a password.
-    pub fn parse(text: &str) -> Result<Proxy, String> {
+    pub fn parse(text: &str) -> Result<Proxy, Allowed> {
         let anywhere = Uri::from_static("https://example.com");
         let proxy = Matcher::builder().all(text).build().intercept(&anywhere);
         let is_http = |proxy: &Intercept| {
@@ -36,7 +38,7 @@ impl Proxy {
         };
         proxy.filter(is_http).map(Proxy).ok_or_else(|| {
             "use http://host:port or http://user:password@host:port; percent-encode special characters, such as %40 for @"
-                .to_owned()
+                .into()
         })
     }
 
@@ -77,7 +79,7 @@ struct Exception {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidProxyVariable {
     name: &'static str,
-    allowed: String,
+    allowed: Allowed,
 }
 
 impl fmt::Display for InvalidProxyVariable {
@@ -187,7 +189,9 @@ mod tests {
         assert!(authorization.is_sensitive());
         assert_eq!(authorization, &format!("Basic {}", base64_simd::STANDARD.encode_to_string("us:er:s@cret")));
         let proxies = Proxies::new(Some(proxy.clone()), &|_| None).unwrap();
-        for shown in [format!("{proxy} {proxy:?} {proxies:?}"), Proxy::parse("ftp://user:s@cret@proxy").unwrap_err()] {
+        for shown in
+            [format!("{proxy} {proxy:?} {proxies:?}"), Proxy::parse("ftp://user:s@cret@proxy").unwrap_err().to_string()]
+        {
             assert!(!shown.contains("cret") && !shown.contains("us:er") && !shown.contains("us%3A"), "{shown}");
         }
     }

@@ -84,7 +84,7 @@ fn of_system() -> (Vec<CertificateDer<'static>>, Vec<String>) {
 /// Why `SSL_CERT_FILE` cannot be used: it would be read to its end, if it has one.
 fn unusable_file() -> Option<String> {
     let path = PathBuf::from(variable("SSL_CERT_FILE")?);
-    read_now(&path, MAX_FILE_BYTES).err().map(Unread::reason)
+    read_now(&path, MAX_FILE_BYTES).err().map(|unread| unread.to_string())
 }
 
 /// The same of the files in `SSL_CERT_DIR`.

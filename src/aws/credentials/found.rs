@@ -1,6 +1,8 @@
 //! Credentials, and the places where they were sought.
 
 use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
 
 use aws_credential_types::Credentials;
 
@@ -16,6 +18,18 @@ pub struct Found {
     /// The places before it that had none, with their reasons.
     pub passed_over: Option<String>,
 }
+
+/// Why there are no credentials: each place that was tried with its reason, as a line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoCredentials(pub(super) String);
+
+impl fmt::Display for NoCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no credentials: {}", self.0)
+    }
+}
+
+impl Error for NoCredentials {}
 
 /// The places that one fetch has tried, for the log.
 #[derive(Debug, Default)]
@@ -45,13 +59,13 @@ impl Attempts {
     }
 
     /// Each place with its reason, as a line.
-    pub fn summary(&self) -> String {
+    pub fn summary(&self) -> NoCredentials {
         let mut reasons = self.failed.borrow().clone();
         reasons.extend(self.trying.borrow().as_ref().map(|place| format!("{place}: no answer yet")));
         if reasons.is_empty() {
-            "no credentials: there was no time".to_owned()
+            NoCredentials("there was no time".to_owned())
         } else {
-            format!("no credentials: {}", reasons.join("; "))
+            NoCredentials(reasons.join("; "))
         }
     }
 }

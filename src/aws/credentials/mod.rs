@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics};
 use crate::redact::one_line;
-use found::{Attempts, Found};
+use found::{Attempts, Found, NoCredentials};
 use provider::Settings;
 
 /// Longest wait of a flush for credentials, and of the start for region and credentials together.
@@ -66,7 +66,7 @@ const DROP_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_TRUST: Duration = Duration::from_secs(60);
 
 /// Fetches credentials and notes what it tried: [`provider::Settings`], or a test's script.
-pub type Fetch = Box<dyn Fn(Rc<Attempts>) -> Pin<Box<dyn Future<Output = Result<Found, String>>>>>;
+pub type Fetch = Box<dyn Fn(Rc<Attempts>) -> Pin<Box<dyn Future<Output = Result<Found, NoCredentials>>>>>;
 
 /// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first
 /// needed, and keeps them fresh from then on.
@@ -102,7 +102,7 @@ struct Current {
 }
 
 struct Failure {
-    reason: String,
+    reason: NoCredentials,
     /// No other fetch before this.
     until: Instant,
     in_a_row: u32,
@@ -162,7 +162,7 @@ impl CredentialsCache {
     ///
     /// # Errors
     /// What was tried, for the log.
-    pub(crate) async fn get(&self) -> Result<Credentials, String> {
+    pub(crate) async fn get(&self) -> Result<Credentials, NoCredentials> {
         self.get_within(FETCH_TIMEOUT).await
     }
 
@@ -170,7 +170,7 @@ impl CredentialsCache {
     ///
     /// # Errors
     /// What was tried, for the log.
-    pub(crate) async fn get_within(&self, limit: Duration) -> Result<Credentials, String> {
+    pub(crate) async fn get_within(&self, limit: Duration) -> Result<Credentials, NoCredentials> {
         let shared = &self.shared;
         let mut ended = shared.ended.subscribe();
         if let Some(credentials) = shared.usable() {
@@ -246,11 +246,11 @@ impl Shared {
     }
 
     /// A task of its own, so that a panic in it ends here.
-    async fn fetch(&self) -> Result<Found, String> {
+    async fn fetch(&self) -> Result<Found, NoCredentials> {
         let mut task = tokio::task::spawn_local((self.fetch)(Rc::clone(&self.attempts)));
         match tokio::time::timeout(FETCH_LIMIT, &mut task).await {
             Ok(Ok(fetched)) => fetched,
-            Ok(Err(panic)) => Err(format!("no credentials: a bug in this plugin: {}", one_line(&panic.to_string()))),
+            Ok(Err(panic)) => Err(NoCredentials(format!("a bug in this plugin: {}", one_line(&panic.to_string())))),
             Err(_) => {
                 task.abort();
                 Err(self.attempts.summary())
@@ -307,7 +307,7 @@ impl Shared {
         }
     }
 
-    fn fail(&self, reason: String) {
+    fn fail(&self, reason: NoCredentials) {
         self.metrics.add(Metric::CredentialsFailures, 1);
         self.metrics.publish();
         let in_a_row = self.failure.borrow().as_ref().map_or(0, |failure| failure.in_a_row);
@@ -323,9 +323,9 @@ impl Shared {
         self.failure.replace(Some(Failure { reason, until: Instant::now() + pause, in_a_row: in_a_row + 1 }));
     }
 
-    fn last_reason(&self) -> String {
+    fn last_reason(&self) -> NoCredentials {
         let failure = self.failure.borrow();
-        failure.as_ref().map_or_else(|| "no credentials: they were just refused".to_owned(), |f| f.reason.clone())
+        failure.as_ref().map_or_else(|| NoCredentials("they were just refused".to_owned()), |f| f.reason.clone())
     }
 }
 

@@ -4,6 +4,8 @@
 //! AWS's library can run one too, but it can neither kill it nor limit its output, and lets it inherit every file of
 //! the host.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
@@ -30,27 +32,81 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// How long to wait for a killed program, so that it does not remain a zombie.
 const KILL_GRACE: Duration = Duration::from_millis(100);
 
+/// Why a program gave no credentials.
+#[derive(Debug)]
+pub(super) enum ProcessError {
+    /// It does not start, or nothing is known of its end.
+    CannotRun(io::Error),
+    /// Its output cannot be read.
+    CannotRead(io::Error),
+    /// It printed more than this many bytes.
+    TooMuch { what: &'static str, most: usize },
+    /// It failed, and printed this to stderr.
+    Ended(ExitStatus, String),
+    /// What it printed is not as it should be.
+    Unparsable(ParseError),
+}
+
+/// What is wrong with the credentials that a program printed. Quotes none of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ParseError {
+    NotJson { line: usize, column: usize },
+    NotAnObject,
+    OtherVersion,
+    Missing(&'static str),
+    NotAString(&'static str),
+    Expiration(chrono::ParseError),
+}
+
+impl fmt::Display for ProcessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProcessError::CannotRun(error) => write!(f, "the process cannot be run: {}", explained(error)),
+            ProcessError::CannotRead(error) => write!(f, "the process cannot be read: {error}"),
+            ProcessError::TooMuch { what, most } => write!(f, "{what} {} KiB", most >> 10),
+            ProcessError::Ended(status, words) => write!(f, "the process ended with {status}: {words}"),
+            ProcessError::Unparsable(error) => write!(f, "could not parse response of the process: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ParseError::NotJson { line, column } => write!(f, "it is not JSON at line {line}, column {column}"),
+            ParseError::NotAnObject => f.write_str("it is not a JSON object"),
+            ParseError::OtherVersion => f.write_str("Version is not 1"),
+            ParseError::Missing(name) => write!(f, "{name} is missing"),
+            ParseError::NotAString(name) => write!(f, "{name} is not a string"),
+            ParseError::Expiration(error) => write!(f, "Expiration: {error}"),
+        }
+    }
+}
+
+impl Error for ProcessError {}
+
+impl Error for ParseError {}
+
 /// Runs `command` in a shell and reads what it prints. Dropping the future kills the program, with what it started.
 /// `account` is the account to assume if the program names none.
-pub(super) async fn credentials(command: &str, account: Option<String>) -> Result<Credentials, String> {
+pub(super) async fn credentials(command: &str, account: Option<String>) -> Result<Credentials, ProcessError> {
     let (status, output, words) = run(command).await?;
     if !status.success() {
         let words = String::from_utf8_lossy(&words);
-        return Err(format!("the process ended with {status}: {}", words.trim()));
+        return Err(ProcessError::Ended(status, words.trim().to_owned()));
     }
-    parse(&output, account).map_err(|reason| format!("could not parse response of the process: {reason}"))
+    parse(&output, account).map_err(ProcessError::Unparsable)
 }
 
-async fn run(command: &str) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), String> {
-    let failed = |error: &io::Error| format!("the process cannot be run: {}", explained(error));
-    let mut program = Program::start(command).map_err(|error| failed(&error))?;
-    let (output, words) = program.pipes().map_err(|error| failed(&error))?;
+async fn run(command: &str) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), ProcessError> {
+    let mut program = Program::start(command).map_err(ProcessError::CannotRun)?;
+    let (output, words) = program.pipes().map_err(ProcessError::CannotRun)?;
     let (output, words) = tokio::try_join!(
         read(output, MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES, "the process printed more than"),
         read(words, KEPT_WORDS_BYTES, MAX_WORDS_BYTES, "the process printed to stderr more than"),
     )?;
     loop {
-        if let Some(status) = program.check().map_err(|error| failed(&error))? {
+        if let Some(status) = program.check().map_err(ProcessError::CannotRun)? {
             return Ok((status, output, words));
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
@@ -58,16 +114,21 @@ async fn run(command: &str) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), String> {
 }
 
 /// Reads to the end, keeps the first `kept` bytes and fails beyond `most`.
-async fn read(mut from: impl AsyncRead + Unpin, kept: usize, most: usize, too_much: &str) -> Result<Vec<u8>, String> {
+async fn read(
+    mut from: impl AsyncRead + Unpin,
+    kept: usize,
+    most: usize,
+    what: &'static str,
+) -> Result<Vec<u8>, ProcessError> {
     let (mut all, mut piece, mut length) = (Vec::new(), vec![0; 8 << 10], 0);
     loop {
-        let read = from.read(&mut piece).await.map_err(|error| format!("the process cannot be read: {error}"))?;
+        let read = from.read(&mut piece).await.map_err(ProcessError::CannotRead)?;
         if read == 0 {
             return Ok(all);
         }
         length += read;
         if length > most {
-            return Err(format!("{too_much} {} KiB", most >> 10));
+            return Err(ProcessError::TooMuch { what, most });
         }
         let room = kept.saturating_sub(all.len()).min(read);
         all.extend_from_slice(piece.get(..room).unwrap_or_default());
@@ -118,23 +179,23 @@ impl Drop for Program {
 }
 
 /// Reads credentials from JSON. As in AWS's libraries, names may be in any case. No error quotes any of it.
-fn parse(output: &[u8], account: Option<String>) -> Result<Credentials, String> {
+fn parse(output: &[u8], account: Option<String>) -> Result<Credentials, ParseError> {
     let object: Map<String, Value> = serde_json::from_slice(output).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => "it is not a JSON object".to_owned(),
-        _ => format!("it is not JSON at line {}, column {}", error.line(), error.column()),
+        serde_json::error::Category::Data => ParseError::NotAnObject,
+        _ => ParseError::NotJson { line: error.line(), column: error.column() },
     })?;
     let find = |name: &str| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     match find("Version").map(Value::as_i64) {
         Some(Some(1)) => {}
-        None => return Err("Version is missing".to_owned()),
-        _ => return Err("Version is not 1".to_owned()),
+        None => return Err(ParseError::Missing("Version")),
+        _ => return Err(ParseError::OtherVersion),
     }
-    let text = |name: &str| match find(name) {
+    let text = |name: &'static str| match find(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(format!("{name} is not a string")),
+        Some(_) => Err(ParseError::NotAString(name)),
     };
-    let needed = |name: &str| text(name)?.ok_or_else(|| format!("{name} is missing"));
+    let needed = |name: &'static str| text(name)?.ok_or(ParseError::Missing(name));
     let expiry = text("Expiration")?.map(expiration).transpose()?;
     let mut credentials = Credentials::builder()
         .access_key_id(needed("AccessKeyId")?)
@@ -146,8 +207,8 @@ fn parse(output: &[u8], account: Option<String>) -> Result<Credentials, String> 
     Ok(credentials.build())
 }
 
-fn expiration(text: &str) -> Result<SystemTime, String> {
-    let time = DateTime::parse_from_rfc3339(text).map_err(|error| format!("Expiration: {error}"))?;
+fn expiration(text: &str) -> Result<SystemTime, ParseError> {
+    let time = DateTime::parse_from_rfc3339(text).map_err(ParseError::Expiration)?;
     Ok(time.into())
 }
 
@@ -183,7 +244,7 @@ mod tests {
                 "Expiration: premature end of input",
             ),
         ] {
-            assert_eq!(parse(output.as_bytes(), None).unwrap_err(), reason, "{output}");
+            assert_eq!(parse(output.as_bytes(), None).unwrap_err().to_string(), reason, "{output}");
         }
     }
 }

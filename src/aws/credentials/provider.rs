@@ -22,7 +22,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use secrecy::ExposeSecret;
 
-use super::found::{Attempts, Found};
+use super::found::{Attempts, Found, NoCredentials};
 use super::process;
 use super::profile::{Base, base, container_token_file, lines_with_credentials};
 use super::sts::Sts;
@@ -77,11 +77,11 @@ impl Settings {
     ///
     /// # Errors
     /// [`Attempts::summary`].
-    pub(crate) async fn fetch(&self, attempts: &Attempts) -> Result<Found, String> {
+    pub(crate) async fn fetch(&self, attempts: &Attempts) -> Result<Found, NoCredentials> {
         attempts.clear();
         attempts.begin("AWS's shared files");
         let files = SharedFiles::read(&self.blocking).await.map_err(|reason| {
-            attempts.fail(&reason);
+            attempts.fail(&reason.to_string());
             attempts.summary()
         })?;
         let mut found = self.first(&files, attempts).await?;
@@ -90,21 +90,24 @@ impl Settings {
             attempts.begin(&format!("{} assumed with credentials {}", role.arn, found.name));
             let session_name = role.session_name.as_ref().unwrap_or(&self.session_name);
             found = self.sts(&files).assume_role(role, session_name, &found).await.map_err(|reason| {
-                attempts.fail(&reason);
+                attempts.fail(&reason.to_string());
                 attempts.summary()
             })?;
         }
         Ok(found)
     }
 
-    async fn first(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Found, String> {
+    async fn first(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Found, NoCredentials> {
         let found = match &self.source {
             Source::Keys(keys) => Some(named(keys.clone(), "the configuration")),
             Source::Profile(profile) => self.profile(Some(profile), files, attempts).await.ok().flatten(),
             Source::Process(command) => {
                 attempts.begin("process_credentials");
                 let printed = process::credentials(command.expose_secret(), None).await;
-                printed.map_err(|reason| attempts.fail(&reason)).ok().map(|keys| named(keys, "process_credentials"))
+                printed
+                    .map_err(|reason| attempts.fail(&reason.to_string()))
+                    .ok()
+                    .map(|keys| named(keys, "process_credentials"))
             }
             Source::DefaultChain => self.chain(files, attempts).await.ok().flatten(),
         };
@@ -152,7 +155,8 @@ impl Settings {
         match base(&files, name).await {
             Base::File(path) => self.check(path, attempts).await?,
             Base::Process { command, account, taken_by } => {
-                let keys = process::credentials(&command, account).await.map_err(|reason| failed(&reason))?;
+                let keys = process::credentials(&command, account).await;
+                let keys = keys.map_err(|reason| failed(&reason.to_string()))?;
                 let Some(profile) = taken_by else {
                     return Ok(Some(Found { passed_over: attempts.clear(), ..named(keys, &place) }));
                 };
@@ -197,7 +201,7 @@ impl Settings {
         let role = variable("AWS_ROLE_ARN").ok_or_else(|| failed("AWS_ROLE_ARN is not set"))?;
         let session_name = variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| self.session_name.clone());
         // Read each time: Kubernetes replaces it before it expires.
-        let token = files::read_text(&self.blocking, file).await.map_err(|reason| failed(&reason.reason()))?;
+        let token = files::read_text(&self.blocking, file).await.map_err(|reason| failed(&reason.to_string()))?;
         match self.sts(files).assume_role_with_web_identity(&role, &session_name, token.trim()).await {
             Ok(found) => Ok(Some(Found { passed_over: attempts.clear(), ..found })),
             Err(reason) => Err(failed(&format!("{role}: {reason}"))),

@@ -3,6 +3,7 @@
 //! By AWS's client rather than its ready-made providers: those hide the session's ARN, which the log shows, and the
 //! one for web identity takes no endpoint.
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_config::ConfigLoader;
@@ -28,6 +29,29 @@ pub(super) struct Sts<'a> {
     pub(super) endpoint: Option<&'a Endpoint>,
 }
 
+/// Why there is no session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum StsError {
+    /// STS refused, or there is no answer.
+    Failed(String),
+    /// The answer has none.
+    WithoutCredentials,
+    /// The credentials expire at a time that is none.
+    ImpossibleDate,
+}
+
+impl fmt::Display for StsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StsError::Failed(reason) => reason,
+            StsError::WithoutCredentials => "STS answered without credentials",
+            StsError::ImpossibleDate => "STS answered with an impossible date",
+        })
+    }
+}
+
+impl std::error::Error for StsError {}
+
 impl Sts<'_> {
     /// A client that signs with `credentials`, or does not sign.
     async fn client(self, credentials: Option<Credentials>) -> Client {
@@ -44,7 +68,7 @@ impl Sts<'_> {
     }
 
     /// Assumes `role` with the credentials of `base`.
-    pub(super) async fn assume_role(self, role: &Role, session_name: &str, base: &Found) -> Result<Found, String> {
+    pub(super) async fn assume_role(self, role: &Role, session_name: &str, base: &Found) -> Result<Found, StsError> {
         let request = self.client(Some(base.credentials.clone())).await.assume_role();
         let answer = request
             .role_arn(&role.arn)
@@ -54,7 +78,7 @@ impl Sts<'_> {
             .duration_seconds(seconds(role.duration))
             .send()
             .await
-            .map_err(|error| reason(&error))?;
+            .map_err(|error| StsError::Failed(reason(&error)))?;
         let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
         let name = format!("of {principal}, assumed with credentials {}", base.name);
         Ok(Found { credentials, name, passed_over: base.passed_over.clone() })
@@ -67,7 +91,7 @@ impl Sts<'_> {
         role_arn: &str,
         session_name: &str,
         token: &str,
-    ) -> Result<Found, String> {
+    ) -> Result<Found, StsError> {
         let request = self.client(None).await.assume_role_with_web_identity();
         let answer = request
             .role_arn(role_arn)
@@ -75,7 +99,7 @@ impl Sts<'_> {
             .web_identity_token(token)
             .send()
             .await
-            .map_err(|error| reason(&error))?;
+            .map_err(|error| StsError::Failed(reason(&error)))?;
         let (credentials, principal) = session(answer.credentials, answer.assumed_role_user)?;
         let name = format!("of {principal}, assumed with web identity");
         Ok(Found { credentials, name, passed_over: None })
@@ -85,9 +109,9 @@ impl Sts<'_> {
 fn session(
     credentials: Option<aws_sdk_sts::types::Credentials>,
     user: Option<AssumedRoleUser>,
-) -> Result<(Credentials, String), String> {
-    let credentials = credentials.ok_or("STS answered without credentials")?;
-    let expiry = credentials.expiration.try_into().map_err(|_| "STS answered with an impossible date".to_owned())?;
+) -> Result<(Credentials, String), StsError> {
+    let credentials = credentials.ok_or(StsError::WithoutCredentials)?;
+    let expiry = credentials.expiration.try_into().map_err(|_| StsError::ImpossibleDate)?;
     let (id, secret, token) = (credentials.access_key_id, credentials.secret_access_key, credentials.session_token);
     let principal = user.map_or("a role".to_owned(), |user| one_line(&user.arn));
     Ok((Credentials::new(id, secret, Some(token), Some(expiry), "STS"), principal))

@@ -53,10 +53,10 @@ impl Script {
                     Until(second) => Some(SystemTime::UNIX_EPOCH + Duration::from_secs(second)),
                     ForEver => None,
                     Panics => panic!("injected into a fetch"),
-                    Fails => return Err("no credentials: script: it is away".to_owned()),
+                    Fails => return Err(NoCredentials("script: it is away".to_owned())),
                     FailsAfter(seconds) => {
                         sleep(Duration::from_secs(seconds)).await;
-                        return Err("no credentials: script: too late".to_owned());
+                        return Err(NoCredentials("script: too late".to_owned()));
                     }
                 };
                 let credentials = Credentials::new(format!("AKIAEXAMPLE{number}"), "secret", None, expiry, "script");
@@ -158,7 +158,7 @@ async fn while_renewal_fails_the_old_ones_are_used_until_they_expire_and_the_log
         sleep(Duration::from_secs(3599)).await;
         assert_eq!(key(cache).await, "AKIAEXAMPLE1");
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(cache.get().await.unwrap_err(), "no credentials: script: it is away");
+        assert_eq!(cache.get().await.unwrap_err().to_string(), "no credentials: script: it is away");
         let tries = script.fetches();
         assert!((20..80).contains(&tries), "{tries} in ten to fifteen minutes, not faster than every half minute");
         let lines = log.lines();
@@ -178,7 +178,7 @@ async fn while_renewal_fails_the_old_ones_are_used_until_they_expire_and_the_log
 async fn who_waits_for_credentials_waits_five_seconds_and_hears_who_does_not_answer() {
     with_cache(&[FailsAfter(30), ForEver], async |cache, script, _| {
         let asked = Instant::now();
-        assert_eq!(cache.get().await.unwrap_err(), "no credentials: script: no answer yet");
+        assert_eq!(cache.get().await.unwrap_err().to_string(), "no credentials: script: no answer yet");
         assert_eq!(asked.elapsed(), Duration::from_secs(5));
         assert!(cache.get().await.is_err());
         assert_eq!(script.fetches(), 1, "the first one is still under way");
@@ -238,7 +238,7 @@ async fn credentials_that_were_renewed_since_the_refused_request_are_not_dropped
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_fetch_is_a_reason_and_the_next_fetch_comes() {
     with_cache(&[Panics, ForEver], async |cache, _, _| {
-        let reason = cache.get().await.unwrap_err();
+        let reason = cache.get().await.unwrap_err().to_string();
         assert!(reason.contains("a bug in this plugin") && reason.contains("injected into a fetch"), "{reason}");
         sleep(Duration::from_secs(1)).await;
         assert_eq!(key(cache).await, "AKIAEXAMPLE2");

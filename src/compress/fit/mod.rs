@@ -26,6 +26,9 @@ impl Compressor {
     /// If not all of it fits, takes the longest prefix found to fit together with `suffix`. `cut(n)` returns the
     /// longest permitted prefix of at most `n` bytes; 0 is always permitted. Makes at most 10 compressions; text of a
     /// few KiB or more fills at least 97 % of the limit. On an error, `out` is unchanged.
+    ///
+    /// # Errors
+    /// When `suffix` alone does not fit, or the encoder fails. Then `out` is as before.
     pub fn compress_to_fit(
         &mut self,
         input: &[u8],
@@ -59,6 +62,9 @@ impl Compressor {
     /// large or less than 85 % full is made again, at most four times. While lines are alike, each byte is compressed
     /// about once (twice in the first block); with very different lines in each block, up to four times. Lines that
     /// surely fit are compressed once.
+    ///
+    /// # Errors
+    /// When the encoder fails.
     pub fn compress_lines(
         &mut self,
         text: &[u8],

@@ -246,7 +246,8 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
             return Err("chunks are retried forever".to_owned());
         }
         let log = TestLog::default();
-        let ledger = Ledger::open(LEDGER_BYTES, file.to_owned(), "logs".to_owned(), seed, log.logger())?;
+        let ledger = Ledger::open(LEDGER_BYTES, file.to_owned(), "logs".to_owned(), seed, log.logger())
+            .map_err(|error| error.to_string())?;
         let settings = Settings {
             concurrency: random.random_range(1..5),
             retries: random.random_range(0..5),
@@ -265,7 +266,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
         let delivery = delivery(kinesis.clone(), requests, settings, ledger, seed ^ 2, &log);
         let life = Duration::from_millis(random.random_range(100..30_000));
         LocalSet::new().run_until(live(&delivery, &chunks, &kinesis, life, &mut random)).await?;
-        delivery.ledger().save()?;
+        delivery.ledger().save().map_err(|error| error.to_string())?;
     }
     let kinesis = kinesis.0.borrow();
     for record in chunks.iter().flat_map(|chunk| &chunk.records) {

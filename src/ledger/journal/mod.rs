@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::error::{OpenError, SaveError, UNWRITTEN, Unopened};
 use super::frame::{self, Content, Note, Read};
 use super::key::Key;
 use super::known::Known;
@@ -72,9 +73,12 @@ impl Journal {
         destination: String,
         new_seed: u64,
         log: Logger,
-    ) -> Result<(Rc<Self>, Vec<Rc<Known>>), String> {
-        let (file, bytes) = open_locked(&path, &log).map_err(|why| format!("{} {why}", path.display()))?;
-        let read = read(&bytes, &path, &destination, new_seed, &log)?;
+    ) -> Result<(Rc<Self>, Vec<Rc<Known>>), OpenError> {
+        let opened = open_locked(&path, &log).and_then(|(file, bytes)| {
+            let read = read(&bytes, &path, &destination, new_seed, &log)?;
+            Ok((file, read))
+        });
+        let (file, read) = opened.map_err(|reason| OpenError { path: path.clone(), reason })?;
         let mut temporary = path.clone().into_os_string();
         temporary.push(format!(".{:016x}.new", read.seed));
         let state = State {
@@ -98,7 +102,10 @@ impl Journal {
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 journal.failed(&mut journal.state.borrow_mut(), &error);
             }
-            Err(error) => return Err(format!("{} cannot be written: {error}", journal.path.display())),
+            Err(error) => {
+                let path = journal.path.clone();
+                return Err(OpenError { path, reason: Unopened::Unwritable(error) });
+            }
             Ok(()) => {}
         }
         Ok((journal, chunks))
@@ -167,15 +174,15 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// The file cannot be written; the text is a log line.
-    pub(super) fn save(&self) -> Result<(), String> {
+    /// It cannot be written; the text is a line for the log.
+    pub(super) fn save(&self) -> Result<(), SaveError> {
         let state = &mut *self.state.borrow_mut();
         let saved = match self.rewrite(state, true) {
             // What was appended is still there.
             Err(_) if state.retry_at.is_none() => state.file.sync_all(),
             saved => saved,
         };
-        saved.map_err(|error| self.cannot_be_written(&error, ""))
+        saved.map_err(|error| SaveError { path: self.path.clone(), error })
     }
 
     /// Replaces the file by one with only what still counts; `lasting` syncs it to disk.
@@ -206,14 +213,10 @@ impl Journal {
         state.retry_at = Some(Instant::now() + PAUSE);
         let emptied = state.file.set_len(0).or_else(|_| fs::remove_file(&self.path));
         let also = emptied.err().map_or(String::new(), |error| [", ", &error.to_string()].concat());
-        self.log.folded(Level::Warn, "ledger file", || self.cannot_be_written(error, &also));
-    }
-
-    fn cannot_be_written(&self, error: &io::Error, also: &str) -> String {
         let path = self.path.display();
-        format!(
-            "the ledger file {path} cannot be written: {error}{also}; chunks will be sent whole if Fluent Bit ends before it can be written"
-        )
+        self.log.folded(Level::Warn, "ledger file", || {
+            format!("the ledger file {path} cannot be written: {error}{also}{UNWRITTEN}")
+        });
     }
 }
 
@@ -225,8 +228,8 @@ impl State {
     }
 }
 
-/// Reads the file's content and logs what cannot be used.
-fn read(bytes: &[u8], path: &Path, destination: &str, new_seed: u64, log: &Logger) -> Result<Read, String> {
+/// Reads the file's content, and logs what of it cannot be used.
+fn read(bytes: &[u8], path: &Path, destination: &str, new_seed: u64, log: &Logger) -> Result<Read, Unopened> {
     let new = || Read { seed: new_seed, ..Read::default() };
     let path = path.display();
     let content = match frame::read(bytes, destination) {
@@ -236,7 +239,7 @@ fn read(bytes: &[u8], path: &Path, destination: &str, new_seed: u64, log: &Logge
     let read = match content {
         Content::Ledger(read) => read,
         Content::Empty => new(),
-        Content::Foreign => return Err(format!("{path} is not a ledger and was left unchanged")),
+        Content::Foreign => return Err(Unopened::Foreign),
         Content::Unusable(why) => {
             log.write(Level::Warn, || {
                 format!("the ledger file {path} is ignored: {why}; chunks awaiting retry will be sent whole")
@@ -254,22 +257,19 @@ fn read(bytes: &[u8], path: &Path, destination: &str, new_seed: u64, log: &Logge
 }
 
 /// Opens and locks a file; creates it if there is none.
-fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
-    let unusable = |error: io::Error| format!("cannot be used: {error}");
+fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), Unopened> {
     let mut options = OpenOptions::new();
     // Opening a pipe would block otherwise.
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NONBLOCK);
     for _ in 0..OPENINGS {
-        let mut file = options.open(path).map_err(unusable)?;
-        let opened = file.metadata().map_err(unusable)?;
+        let mut file = options.open(path).map_err(Unopened::Unusable)?;
+        let opened = file.metadata().map_err(Unopened::Unusable)?;
         if !opened.is_file() {
-            return Err("cannot be used: it is not a file".to_owned());
+            return Err(Unopened::NotAFile);
         }
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err("is in use by another output: each output needs its own".to_owned());
-            }
+            Err(TryLockError::WouldBlock) => return Err(Unopened::InUse),
             Err(TryLockError::Error(error)) => log.write(Level::Warn, || {
                 format!("the ledger file {} cannot be locked: {error}; no other output may use it", path.display())
             }),
@@ -279,11 +279,11 @@ fn open_locked(path: &Path, log: &Logger) -> Result<(File, Vec<u8>), String> {
         if fs::metadata(path).is_ok_and(is_in_place) {
             let mut bytes = Vec::new();
             let limit = MAX_FILE_BYTES + 1;
-            (&mut file).take(limit).read_to_end(&mut bytes).map_err(unusable)?;
+            (&mut file).take(limit).read_to_end(&mut bytes).map_err(Unopened::Unusable)?;
             return Ok((file, bytes));
         }
     }
-    Err("is in use by another output: each output needs its own".to_owned())
+    Err(Unopened::InUse)
 }
 
 /// Replaces the file at `path` atomically. Returns the new file, locked.

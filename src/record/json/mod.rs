@@ -36,6 +36,9 @@ pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<(
 }
 
 /// Appends `value`, one complete msgpack value, to `out` as JSON. On an error, `out` may hold part of it.
+///
+/// # Errors
+/// When `value` is not valid msgpack, is nested too deeply, or becomes too large. Then `out` may hold a part of it.
 pub fn write(value: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
     let mut filter = Keys::Filter { rereads: REREADS * value.len() };
