@@ -1,11 +1,11 @@
 //! Typed label values. All are known in advance and few, because each is a time series in every output.
 
-use super::metric::Metric;
+use super::metric::LabelledMetric;
 
 /// A label of one metric. The type ties it to that metric.
-pub(crate) trait Label: Copy {
+pub trait Label: Copy {
     /// The metric it belongs to.
-    const METRIC: Metric;
+    const METRIC: LabelledMetric;
     /// Its index among the values of the label.
     fn place(self) -> usize;
 }
@@ -32,7 +32,7 @@ macro_rules! label {
         }
 
         impl Label for $label {
-            const METRIC: Metric = Metric::$metric;
+            const METRIC: LabelledMetric = LabelledMetric::$metric;
 
             fn place(self) -> usize {
                 self as usize

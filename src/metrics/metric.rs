@@ -1,12 +1,11 @@
 //! The metrics, by name.
 
-/// A metric, by its index in [`super::TABLE`].
+/// A metric with one series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table explains each")]
 pub enum Metric {
     RecordsReceived,
     RecordsDelivered,
-    RecordsRefused,
     RecordsLeft,
     RecordsDeduplicated,
     RecordsRetried,
@@ -17,7 +16,6 @@ pub enum Metric {
     RecordsKeyedAtRandom,
     BytesReceived,
     BytesSent,
-    Requests,
     RequestTime,
     RequestsInFlight,
     FlushTime,
@@ -27,4 +25,21 @@ pub enum Metric {
     CredentialsFailures,
     LedgerChunks,
     LedgerBytes,
+}
+
+/// A metric with a series for each value of its label. Only the label's type leads to it, see [`super::Label`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table explains each")]
+pub enum LabelledMetric {
+    RecordsRefused,
+    Requests,
+}
+
+/// Either kind of metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnyMetric {
+    /// It has one series.
+    One(Metric),
+    /// It has a series for each value of its label.
+    Labelled(LabelledMetric),
 }

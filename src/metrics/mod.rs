@@ -14,9 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use table::first;
 
-pub(crate) use labels::Label;
-pub use labels::{RefusalReason, RequestOutcome};
-pub use metric::Metric;
+pub use labels::{Label, RefusalReason, RequestOutcome};
+pub use metric::{AnyMetric, LabelledMetric, Metric};
 pub use table::{BOUNDS, Family, Kind, PREFIX, SERIES, TABLE, series};
 
 /// Where the host shows metrics. A series is identified by its index in [`series`].
@@ -78,15 +77,15 @@ impl Metrics {
 
     /// Adds to a counter without a label.
     pub(crate) fn add(&self, metric: Metric, amount: u64) {
-        self.add_at(metric, 0, amount);
+        self.add_at(AnyMetric::One(metric), 0, amount);
     }
 
     /// Adds to the counter with this label.
     pub(crate) fn add_by<L: Label>(&self, label: L, amount: u64) {
-        self.add_at(L::METRIC, label.place(), amount);
+        self.add_at(AnyMetric::Labelled(L::METRIC), label.place(), amount);
     }
 
-    fn add_at(&self, metric: Metric, place: usize, amount: u64) {
+    fn add_at(&self, metric: AnyMetric, place: usize, amount: u64) {
         if let Some(value) = self.cell(metric, place) {
             value.set(value.get() + amount);
         }
@@ -94,7 +93,7 @@ impl Metrics {
 
     /// Sets a gauge.
     pub(crate) fn set(&self, metric: Metric, amount: u64) {
-        self.cell(metric, 0).iter().for_each(|value| value.set(amount));
+        self.cell(AnyMetric::One(metric), 0).iter().for_each(|value| value.set(amount));
     }
 
     /// Sets a gauge to a time; `None` is 0.
@@ -130,16 +129,22 @@ impl Metrics {
         self.set(Metric::ThrottledShards, shards);
     }
 
-    /// The value of a counter or gauge, summed over its labels.
+    /// The value of a counter or gauge, or the number of observations of a histogram.
     pub fn get(&self, metric: Metric) -> u64 {
-        let places = TABLE.get(metric as usize).map_or(0, Family::series);
-        (0..places).filter_map(|place| self.cell(metric, place)).map(Cell::get).sum()
+        self.cell(AnyMetric::One(metric), 0).map_or(0, Cell::get)
+    }
+
+    /// The sum of a counter over all values of its label.
+    pub fn total<L: Label>(&self) -> u64 {
+        let places =
+            TABLE.iter().find(|family| family.metric == AnyMetric::Labelled(L::METRIC)).map_or(0, Family::series);
+        (0..places).filter_map(|place| self.cell(AnyMetric::Labelled(L::METRIC), place)).map(Cell::get).sum()
     }
 
     /// The value of the counter with this label.
     #[cfg(test)]
     pub(crate) fn get_by<L: Label>(&self, label: L) -> u64 {
-        self.cell(L::METRIC, label.place()).map_or(0, Cell::get)
+        self.cell(AnyMetric::Labelled(L::METRIC), label.place()).map_or(0, Cell::get)
     }
 
     /// Publishes what changed since the last call.
@@ -150,7 +155,10 @@ impl Metrics {
             if shown.replace(value) == value {
                 continue;
             }
-            match [Metric::RequestTime, Metric::FlushTime].into_iter().find(|metric| first(*metric) == place) {
+            match [Metric::RequestTime, Metric::FlushTime]
+                .into_iter()
+                .find(|metric| first(AnyMetric::One(*metric)) == place)
+            {
                 Some(metric) => self.histogram(metric).iter().for_each(|histogram| {
                     exporter.set_histogram(place, &histogram.buckets.borrow(), histogram.sum.get());
                 }),
@@ -169,7 +177,11 @@ impl Metrics {
             }
             let name = family.name.trim_end_matches("_total");
             let label = label.map_or_else(String::new, |label| format!("{{{label}}}"));
-            let sum = self.histogram(family.metric).map(|histogram| format!(" (sum {:.3})", histogram.sum.get()));
+            let histogram = match family.metric {
+                AnyMetric::One(metric) => self.histogram(metric),
+                AnyMetric::Labelled(_) => None,
+            };
+            let sum = histogram.map(|histogram| format!(" (sum {:.3})", histogram.sum.get()));
             line += &format!(" {name}{label} {value}{},", sum.unwrap_or_default());
         }
         let shards = self.shards();
@@ -196,7 +208,7 @@ impl Metrics {
         }
     }
 
-    fn cell(&self, metric: Metric, place: usize) -> Option<&Cell<u64>> {
+    fn cell(&self, metric: AnyMetric, place: usize) -> Option<&Cell<u64>> {
         self.0.values.get(first(metric) + place)
     }
 }

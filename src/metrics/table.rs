@@ -1,7 +1,7 @@
 //! The table of metrics: the source of the host's endpoint, the log line with all counters, and docs/metrics.md.
 
 use super::labels::{RefusalReason, RequestOutcome};
-use super::metric::Metric;
+use super::metric::{AnyMetric, LabelledMetric, Metric};
 
 /// The prefix of all names.
 pub const PREFIX: &str = "fluentbit_output_kinesis_";
@@ -21,7 +21,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Family {
     /// Which metric.
-    pub metric: Metric,
+    pub metric: AnyMetric,
     /// The name after [`PREFIX`].
     pub name: &'static str,
     /// The type.
@@ -46,22 +46,27 @@ impl Family {
 pub const BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 const fn counter(metric: Metric, name: &'static str, help: &'static str) -> Family {
-    Family { metric, name, kind: Kind::Counter, label: None, help }
+    Family { metric: AnyMetric::One(metric), name, kind: Kind::Counter, label: None, help }
 }
 
 const fn gauge(metric: Metric, name: &'static str, help: &'static str) -> Family {
-    Family { metric, name, kind: Kind::Gauge, label: None, help }
+    Family { metric: AnyMetric::One(metric), name, kind: Kind::Gauge, label: None, help }
 }
 
 const fn histogram(metric: Metric, name: &'static str, help: &'static str) -> Family {
-    Family { metric, name, kind: Kind::Histogram, label: None, help }
+    Family { metric: AnyMetric::One(metric), name, kind: Kind::Histogram, label: None, help }
 }
 
-const fn by(label: &'static str, values: &'static [&'static str], family: Family) -> Family {
-    Family { label: Some((label, values)), ..family }
+const fn counter_by(
+    (label, values): (&'static str, &'static [&'static str]),
+    metric: LabelledMetric,
+    name: &'static str,
+    help: &'static str,
+) -> Family {
+    Family { metric: AnyMetric::Labelled(metric), name, kind: Kind::Counter, label: Some((label, values)), help }
 }
 
-/// All metrics, in the order of [`Metric`].
+/// All metrics, those of either kind in the order of [`Metric`] and [`LabelledMetric`].
 pub const TABLE: &[Family] = &[
     counter(
         Metric::RecordsReceived,
@@ -69,14 +74,11 @@ pub const TABLE: &[Family] = &[
         "Records in chunks received from Fluent Bit, counted again on each of its retries.",
     ),
     counter(Metric::RecordsDelivered, "records_delivered_total", "Records that Kinesis accepted."),
-    by(
-        "reason",
-        RefusalReason::NAMES,
-        counter(
-            Metric::RecordsRefused,
-            "records_refused_total",
-            "Records lost because they can never be sent or Kinesis permanently refused them.",
-        ),
+    counter_by(
+        ("reason", RefusalReason::NAMES),
+        LabelledMetric::RecordsRefused,
+        "records_refused_total",
+        "Records lost because they can never be sent or Kinesis permanently refused them.",
     ),
     counter(Metric::RecordsLeft, "records_left_total", "Records left for Fluent Bit to retry."),
     counter(
@@ -116,10 +118,11 @@ pub const TABLE: &[Family] = &[
         "Bytes (msgpack) of chunks received from Fluent Bit, counted again on each of its retries.",
     ),
     counter(Metric::BytesSent, "bytes_sent_total", "Bytes of request bodies, including retries."),
-    by(
-        "outcome",
-        RequestOutcome::NAMES,
-        counter(Metric::Requests, "requests_total", "PutRecords requests by outcome."),
+    counter_by(
+        ("outcome", RequestOutcome::NAMES),
+        LabelledMetric::Requests,
+        "requests_total",
+        "PutRecords requests by outcome.",
     ),
     histogram(
         Metric::RequestTime,
@@ -148,26 +151,39 @@ pub const TABLE: &[Family] = &[
     gauge(Metric::LedgerBytes, "ledger_bytes", "Approximate memory of the ledger, in bytes."),
 ];
 
-const METRICS: usize = TABLE.len();
+/// Where each metric's series begin.
+struct Beginnings {
+    one: [usize; TABLE.len()],
+    labelled: [usize; TABLE.len()],
+    /// The number of all series.
+    end: usize,
+}
 
-/// The first series of each metric, and finally the total.
 #[expect(clippy::indexing_slicing, reason = "evaluated while compiling")]
-const BEGINNINGS: [usize; METRICS + 1] = {
-    let mut beginnings = [0; METRICS + 1];
+const BEGINNINGS: Beginnings = {
+    let mut beginnings = Beginnings { one: [0; TABLE.len()], labelled: [0; TABLE.len()], end: 0 };
     let mut index = 0;
-    while index < METRICS {
-        beginnings[index + 1] = beginnings[index] + TABLE[index].series();
+    while index < TABLE.len() {
+        match TABLE[index].metric {
+            AnyMetric::One(metric) => beginnings.one[metric as usize] = beginnings.end,
+            AnyMetric::Labelled(metric) => beginnings.labelled[metric as usize] = beginnings.end,
+        }
+        beginnings.end += TABLE[index].series();
         index += 1;
     }
     beginnings
 };
 
 /// The number of series in an output.
-pub const SERIES: usize = BEGINNINGS[METRICS];
+pub const SERIES: usize = BEGINNINGS.end;
 
 /// The first series of a metric.
-pub(super) fn first(metric: Metric) -> usize {
-    BEGINNINGS.get(metric as usize).copied().unwrap_or(SERIES)
+pub(super) fn first(metric: AnyMetric) -> usize {
+    let place = match metric {
+        AnyMetric::One(metric) => BEGINNINGS.one.get(metric as usize),
+        AnyMetric::Labelled(metric) => BEGINNINGS.labelled.get(metric as usize),
+    };
+    place.copied().unwrap_or(SERIES)
 }
 
 /// Every series in order: its metric and the value of that metric's label.

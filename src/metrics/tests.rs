@@ -27,8 +27,14 @@ fn shown() -> (Metrics, Shown) {
 
 #[test]
 fn the_table_is_in_the_order_of_its_metrics() {
-    for (place, family) in TABLE.iter().enumerate() {
-        assert_eq!(family.metric as usize, place, "{}", family.name);
+    let (mut one, mut labelled) = (0.., 0..);
+    for family in TABLE {
+        let (metric, place) = match family.metric {
+            AnyMetric::One(metric) => (metric as usize, one.next()),
+            AnyMetric::Labelled(metric) => (metric as usize, labelled.next()),
+        };
+        assert_eq!(Some(metric), place, "{}", family.name);
+        assert_eq!(family.label.is_some(), matches!(family.metric, AnyMetric::Labelled(_)), "{}", family.name);
     }
     assert_eq!(series().count(), SERIES);
 }

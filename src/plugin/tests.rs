@@ -15,7 +15,7 @@ use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::reply::Response;
 use crate::kinesis::stream::Stream;
 use crate::ledger::Ledger;
-use crate::metrics::{BOUNDS, Metric, series};
+use crate::metrics::{AnyMetric, BOUNDS, Metric, series};
 
 #[derive(Default)]
 struct Lines(Mutex<Vec<(String, thread::ThreadId)>>);
@@ -149,7 +149,7 @@ impl Exporter for Shown {
 fn a_request_that_hangs_is_shown_in_flight() {
     let (show, shown) = channel();
     let (plugin, _lines, _sent) = start_shown(Behaviour::Hang, || false, Some(Box::new(Shown(show))));
-    let in_flight = series().position(|(family, _)| family.metric == Metric::RequestsInFlight).unwrap();
+    let in_flight = series().position(|(family, _)| family.metric == AnyMetric::One(Metric::RequestsInFlight)).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry));
         let within = Duration::from_secs(20);

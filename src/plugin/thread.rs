@@ -19,7 +19,7 @@ use crate::error::ConfigError;
 use crate::host::borrowed_chunk::BorrowedChunk;
 use crate::kinesis::client::Transport;
 use crate::log::{Level, LineQueue, LogSink, Logger};
-use crate::metrics::Metric;
+use crate::metrics::{Metric, RefusalReason};
 use crate::outcome::Outcome;
 
 /// Stack of the delivery thread, in bytes.
@@ -191,7 +191,7 @@ fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
         format!(
             "stopped: {} records accepted, {} refused, {} left for Fluent Bit to retry, {} kept from being sent twice, {} possibly sent twice",
             count(Metric::RecordsDelivered),
-            count(Metric::RecordsRefused),
+            delivery.metrics().total::<RefusalReason>(),
             count(Metric::RecordsLeft),
             count(Metric::RecordsDeduplicated),
             count(Metric::RecordsAmbiguous),

@@ -19,7 +19,7 @@ use kinesis::kinesis::reply::Response;
 use kinesis::kinesis::stream::Stream;
 use kinesis::ledger::Ledger;
 use kinesis::log::{Level, LogSink, Logger};
-use kinesis::metrics::{Metric, Metrics};
+use kinesis::metrics::{Metrics, RefusalReason};
 use kinesis::outcome::Outcome;
 use kinesis::pack::RequestSettings;
 use kinesis::record::json;
@@ -178,7 +178,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         }
     }
     let stored = service.0.stored.borrow().len();
-    (outcome, stored, delivery.metrics().get(Metric::RecordsRefused))
+    (outcome, stored, delivery.metrics().total::<RefusalReason>())
 }
 
 fn real_chunks() -> Vec<Vec<u8>> {

@@ -164,7 +164,7 @@ async fn several_records_may_be_poison_for_the_same_reason() {
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Poison(&[r#"{"i":0}"#, r#"{"i":1}"#], "too long"));
     assert_eq!(bench.flush(500).await, Outcome::Delivered);
     assert_eq!(bench.accepted(), ids(2..500));
-    assert_eq!(bench.delivery.metrics().get(Metric::RecordsRefused), 2);
+    assert_eq!(bench.delivery.metrics().total::<RefusalReason>(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,7 +341,7 @@ async fn refused_records_are_not_counted_again_in_the_retry() {
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
     assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
     let metrics = bench.delivery.metrics();
-    assert_eq!((metrics.get(Metric::RecordsDelivered), metrics.get(Metric::RecordsRefused)), (10, 2));
+    assert_eq!((metrics.get(Metric::RecordsDelivered), metrics.total::<RefusalReason>()), (10, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,7 +407,7 @@ async fn changed_and_unsent_records_are_counted_by_reason_and_logged_once() {
         (2, 3, 5)
     );
     assert_eq!((metrics.get_by(RefusalReason::TooDeep), metrics.get_by(RefusalReason::NotAnEvent)), (1, 1));
-    assert_eq!(metrics.get(Metric::RecordsRefused), 2);
+    assert_eq!(metrics.total::<RefusalReason>(), 2);
     assert!(bench.accepted().contains(&r#"{"key":"k","tex[Truncated...]"#.to_owned()), "{:?}", bench.accepted());
     let logged = |text: &str| bench.log.lines().iter().filter(|line| line.contains(text)).count();
     assert_eq!(logged("Warn a record of 56 bytes was truncated to max_record_size, 30"), 1, "{:?}", bench.log.lines());

@@ -2,10 +2,11 @@
 
 use super::scripted::{Answer, Bench, ids};
 use crate::deliver::*;
+use crate::metrics::RefusalReason;
 use crate::pack::Aggregation;
 
 fn refused(bench: &Bench) -> u64 {
-    bench.delivery.metrics().get(Metric::RecordsRefused)
+    bench.delivery.metrics().total::<RefusalReason>()
 }
 
 /// A chunk of only these records.
