@@ -116,8 +116,10 @@ impl<T: Transport> Sender<T> {
         }
     }
 
-    /// Counts throttled records by shard. Returns their number, or `None` if the reply says nothing about it.
+    /// Counts throttled records, by shard where the reply names it. Returns their number, or `None` if the reply says
+    /// nothing about throttling.
     fn throttled(&self, attempt: &Attempt, verdict: &Verdict, outcome: RequestOutcome) -> Option<u64> {
+        let metrics = &self.reporter.metrics;
         match (verdict, outcome) {
             (Verdict::Accepted, _) => Some(0),
             (Verdict::Answered(records), _) => {
@@ -127,7 +129,7 @@ impl<T: Transport> Sender<T> {
                         && code == THROTTLED
                     {
                         let records = attempt.batch.records(entry).len() as u64;
-                        self.reporter.metrics.throttled(*shard, records);
+                        metrics.throttled_by_shard(*shard, records);
                         throttled += records;
                     }
                 }
@@ -138,7 +140,11 @@ impl<T: Transport> Sender<T> {
                 RequestOutcome::ProvisionedThroughputExceeded
                 | RequestOutcome::Throttling
                 | RequestOutcome::KmsThrottling,
-            ) => Some(attempt.record_count() as u64),
+            ) => {
+                let records = attempt.record_count() as u64;
+                metrics.add(Metric::RecordsThrottled, records);
+                Some(records)
+            }
             _ => None,
         }
     }
@@ -245,6 +251,7 @@ mod tests {
         for (status, code, throttled) in [
             (400, "ProvisionedThroughputExceededException", true),
             (400, "ThrottlingException", true),
+            (400, "KMSThrottlingException", true),
             (500, "InternalFailure", false),
         ] {
             let bench = Bench::new(vec![Answer::Status(status, code)]);
@@ -253,6 +260,8 @@ mod tests {
             assert_eq!(bench.flush(3).await, Outcome::Delivered);
             let is_logged = bench.log.lines().concat().contains("throttling has ended: 3 records were throttled");
             assert_eq!(is_logged, throttled, "{code}");
+            let counted = bench.delivery.metrics().get(Metric::RecordsThrottled);
+            assert_eq!(counted, if throttled { 3 } else { 0 }, "{code}");
         }
     }
 

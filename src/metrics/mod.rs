@@ -115,8 +115,8 @@ impl Metrics {
         self.add(metric, 1);
     }
 
-    /// Counts throttled records, by shard number if the service named it.
-    pub(crate) fn throttled(&self, shard: Option<u64>, records: u64) {
+    /// Counts records that were throttled one by one, by shard number if the service named it.
+    pub(crate) fn throttled_by_shard(&self, shard: Option<u64>, records: u64) {
         self.add(Metric::RecordsThrottled, records);
         let Throttled { shards, others } = &mut *self.0.throttled.borrow_mut();
         let known = shards.len();

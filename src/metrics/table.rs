@@ -90,12 +90,12 @@ pub const TABLE: &[Family] = &[
     counter(
         Metric::RecordsAmbiguous,
         "records_ambiguous_total",
-        "Records in requests without a readable reply; they are sent again and may be stored twice.",
+        "Records in requests without a readable reply from Kinesis; they are sent again and may be stored twice.",
     ),
     counter(
         Metric::RecordsThrottled,
         "records_throttled_total",
-        "Records answered with ProvisionedThroughputExceededException, counted each time.",
+        "Records that Kinesis throttled, one by one or with their whole request, counted each time.",
     ),
     gauge(
         Metric::ThrottledShards,

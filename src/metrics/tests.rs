@@ -92,9 +92,9 @@ fn a_time_is_in_every_bucket_whose_bound_it_keeps() {
 #[test]
 fn shards_are_counted_up_to_a_bound_and_the_hottest_are_named() {
     let metrics = Metrics::default();
-    (0..100).for_each(|shard| metrics.throttled(Some(shard), 1));
-    metrics.throttled(Some(7), 5);
-    metrics.throttled(None, 2);
+    (0..100).for_each(|shard| metrics.throttled_by_shard(Some(shard), 1));
+    metrics.throttled_by_shard(Some(7), 5);
+    metrics.throttled_by_shard(None, 2);
     assert_eq!(metrics.get(Metric::RecordsThrottled), 107);
     assert_eq!(metrics.get(Metric::ThrottledShards), 64);
     let shards = metrics.shards();
@@ -109,7 +109,7 @@ fn the_line_has_everything_except_zeros() {
     metrics.add(Metric::RecordsDelivered, 7);
     metrics.add_by(RequestOutcome::Ok, 1);
     metrics.observe(Metric::RequestTime, Duration::from_millis(250));
-    metrics.throttled(Some(3), 2);
+    metrics.throttled_by_shard(Some(3), 2);
     assert_eq!(
         metrics.line(),
         "counts: records_delivered 7, records_throttled 2, throttled_shards 1, requests{ok} 1, \

@@ -489,6 +489,15 @@ async fn each_number_is_that_of_the_requests() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_gateway_may_have_passed_on_is_counted_as_ambiguous() {
+    for (status, code, ambiguous) in [(502, "", 3), (504, "", 3), (503, "", 0), (500, "InternalFailure", 0)] {
+        let bench = Bench::new(vec![Answer::Status(status, code)]);
+        assert_eq!(bench.flush(3).await, Outcome::Delivered);
+        assert_eq!(bench.delivery.metrics().get(Metric::RecordsAmbiguous), ambiguous, "{status} {code}");
+    }
+}
+
 /// Regression: a chunk waited 101 seconds for 100 throttled ones, because pausing requests held all permits.
 #[tokio::test(start_paused = true)]
 async fn what_can_be_delivered_does_not_wait_for_what_is_throttled() {

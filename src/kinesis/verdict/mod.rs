@@ -164,7 +164,11 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
             judge_complaint(status, &error, count)
         }
         _ if status == 413 => Verdict::Refused(Refusal { reason, too_large: true, ..Refusal::default() }),
-        _ if status >= 500 || status == 429 || status == 408 => again(reason, response),
+        _ if status >= 500 || status == 429 || status == 408 => {
+            // Kinesis itself answers with a code; a gateway may have passed the request on before it gave up.
+            let ambiguous = matches!(status, 502 | 504) && error.code.is_empty();
+            Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous }
+        }
         // Unknown: keep the records and leave it to the operator.
         _ => operator(reason, "check that the endpoint is Kinesis"),
     }

@@ -56,7 +56,13 @@ fn errors_of_the_whole_call_are_judged_by_their_type() {
     for (status, body, expected) in [
         (413, "", "refused"),
         (429, "", "again"),
-        (502, "<html>Bad Gateway</html>", "again"),
+        // A gateway may have passed the request on before it gave up.
+        (502, "<html>Bad Gateway</html>", "again, perhaps twice"),
+        (504, "upstream request timeout", "again, perhaps twice"),
+        (504, "", "again, perhaps twice"),
+        (502, r#"{"__type":"InternalFailure"}"#, "again"),
+        (500, "", "again"),
+        (503, "<html>Service Unavailable</html>", "again"),
         (404, "<html>not found</html>", "operator"),
         (301, "", "operator"),
         (200, "<html>login</html>", "again, perhaps twice"),

@@ -118,7 +118,11 @@ impl Service {
             return Answer::unknown_content_type();
         };
         let answer = match &plan.fault {
-            Fault::ThrottleCall => Err(ServiceError::throttled()),
+            Fault::ThrottleCall => {
+                let records = wire.decode(body).ok().and_then(|request| request.records).map_or(0, |all| all.len());
+                self.store.stats_mut().throttled_records += records as u64;
+                Err(ServiceError::throttled())
+            }
             Fault::Error500 => Err(ServiceError::internal_failure()),
             Fault::Refuse { status, code, message } => {
                 Err(ServiceError { status: *status, code: code.clone().into(), message: Some(message.clone()) })

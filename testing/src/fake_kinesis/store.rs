@@ -78,7 +78,7 @@ pub struct Stats {
     pub distinct: u64,
     /// Accepted records with data that an earlier one had.
     pub duplicates: u64,
-    /// Records answered with `ProvisionedThroughputExceededException`.
+    /// Records answered with `ProvisionedThroughputExceededException`, and those of throttled calls.
     pub throttled_records: u64,
     /// Records answered with `InternalFailure`.
     pub failed_records: u64,
