@@ -1,8 +1,8 @@
 //! Delivers chunks to Kinesis: requests in flight, retries, and the answer to Fluent Bit.
 //!
-//! [`Delivery`] packs a chunk into batches ([`parts`]) and runs a task for each ([`executor`]). The task sends a
-//! request ([`sender`]), decides what to do after the reply ([`attempt`]), and repeats until every record is
-//! accepted, refused or left to Fluent Bit. Packing continues while requests are in flight, up to the [`limiter`]'s
+//! [`Delivery`] packs a chunk into batches (`parts`) and runs a task for each (`executor`). The task sends a
+//! request (`sender`), decides what to do after the reply (`attempt`), and repeats until every record is
+//! accepted, refused or left to Fluent Bit. Packing continues while requests are in flight, up to the `limiter`'s
 //! limit.
 
 mod attempt;

@@ -1,6 +1,6 @@
 //! The credentials that requests are signed with.
 //!
-//! [`provider`] fetches them; this file caches them. They are renewed in the background, well before they expire, so
+//! `provider` fetches them; this file caches them. They are renewed in the background, well before they expire, so
 //! that no flush waits for it. If they cannot be renewed, they are used until they expire. If Kinesis refuses them,
 //! they are dropped, at most once a minute.
 
@@ -65,7 +65,7 @@ const DROP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long to use credentials that look expired on arrival because the local clock is wrong.
 const MIN_TRUST: Duration = Duration::from_secs(60);
 
-/// Fetches credentials and notes what it tried: [`provider::Settings`], or a test's script.
+/// Fetches credentials and notes what it tried: `provider::Settings`, or a test's script.
 pub type Fetch = Box<dyn Fn(Rc<Attempts>) -> Pin<Box<dyn Future<Output = Result<Found, NoCredentials>>>>>;
 
 /// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first
