@@ -59,7 +59,7 @@ fn records_in_cbor_arrive_byte_exact_beside_those_in_json(server: &KinesisLocal)
     let records = [log_lines(), vec![large(1500 * 1024)]].concat();
     let report = instance.flush(&[chunk(&records)])?;
     report.expect("Delivered")?;
-    report.expect_complaint("a record is refused by Kinesis")?;
+    report.expect_complaint("Kinesis refused a record")?;
     assert_eq!(boto3.read_text("logs")?, log_lines_as_json());
     Ok(())
 }
@@ -137,7 +137,7 @@ fn a_record_that_the_stream_does_not_take_is_refused_alone(server: &KinesisLocal
     let instance = plugin(server.plain_endpoint(), "logs").option("max_record_size", "2M");
     let report = instance.flush(&[chunk(&records)])?;
     report.expect("Delivered")?;
-    report.expect_complaint("a record is refused by Kinesis")?;
+    report.expect_complaint("Kinesis refused a record")?;
     assert_eq!(boto3.read_text("logs")?, [r#"{"n":1}"#, r#"{"n":2}"#]);
     Ok(())
 }
