@@ -95,7 +95,7 @@ fn kill(binary: &Binary, plan: &Plan) -> Result<(), Failed> {
         return Err(format!("{missing} of {lines} lines are missing; {twice} came again, {allowed} may").into());
     }
     let said = home.log();
-    match said.lines().find(|line| line.contains("the ledger file") && !line.contains("is cut off after")) {
+    match said.lines().find(|line| line.contains("the ledger file") && !line.contains("is truncated after")) {
         Some(line) => Err(line.into()),
         None => Ok(()),
     }
