@@ -60,17 +60,7 @@ impl<T: Transport> Executor<T> {
 
     /// Waits for a permit for one more request. Returns `None` when the flush is over.
     pub(super) async fn acquire(&self, flush: &Flush) -> Option<Permit> {
-        if flush.is_over() {
-            return None;
-        }
-        // Usually a permit is free; waiting costs a subscription and a timer.
-        if let Some(permit) = self.limiter.try_acquire() {
-            return Some(permit);
-        }
-        let waiting_since = Instant::now();
-        let permit = flush.wait_for(self.limiter.acquire()).await;
-        add_time(&flush.times.waiting, waiting_since);
-        permit
+        flush.queue_for(self.limiter.acquire()).await
     }
 
     /// Carries out a decision. Returns the attempts to send next.

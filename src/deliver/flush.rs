@@ -143,14 +143,24 @@ impl Flush {
         self.stopped.get() || self.is_late() || self.shutdown.has_begun()
     }
 
-    /// Waits for `event`. Returns `None` if the host shuts down or the deadline passes first.
+    /// Waits for `event`. Returns `None` if the flush is over first.
     pub(super) async fn wait_for<E>(&self, event: impl Future<Output = E>) -> Option<E> {
-        tokio::select! {
+        let event = tokio::select! {
             biased;
+            // First: an event that is there already costs neither a subscription nor a timer.
+            event = event => Some(event),
             _ = self.shutdown.begun() => None,
             () = until(self.deadline) => None,
-            event = event => Some(event),
-        }
+        };
+        event.filter(|_| !self.is_over())
+    }
+
+    /// Waits in a queue for `event`, as [`Flush::wait_for`] does, and counts the time as waiting.
+    pub(super) async fn queue_for<E>(&self, event: impl Future<Output = E>) -> Option<E> {
+        let waiting_since = Instant::now();
+        let event = self.wait_for(event).await;
+        add_time(&self.times.waiting, waiting_since);
+        event
     }
 
     /// Waits until it is time to stop waiting for replies. Returns the reason.

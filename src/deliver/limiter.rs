@@ -59,24 +59,12 @@ impl ConcurrencyLimiter {
 
     /// Waits until one more request may be sent. First come, first served.
     pub(super) async fn acquire(self: &Rc<Self>) -> Permit {
-        if let Some(permit) = self.try_acquire() {
-            return permit;
+        if self.requests.get() >= self.limit.get() {
+            self.saturated_at.set(self.issued.get());
         }
         while !self.is_open() {
             self.freed.notified().await;
         }
-        self.issue()
-    }
-
-    /// Returns a permit if one more request may be sent now.
-    pub(super) fn try_acquire(self: &Rc<Self>) -> Option<Permit> {
-        if self.requests.get() >= self.limit.get() {
-            self.saturated_at.set(self.issued.get());
-        }
-        self.is_open().then(|| self.issue())
-    }
-
-    fn issue(self: &Rc<Self>) -> Permit {
         self.requests.set(self.requests.get() + 1);
         self.issued.set(self.issued.get() + 1);
         // The end of one large request may have made room for several.

@@ -53,13 +53,7 @@ pub(super) struct Packing {
 impl Packing {
     /// Waits for the packing lock. Returns `None` if the flush ends first.
     pub(super) async fn lock(&self, flush: &Flush) -> Option<MutexGuard<'_, ()>> {
-        if let Ok(guard) = self.packing_lock.try_lock() {
-            return Some(guard);
-        }
-        let waiting_since = Instant::now();
-        let guard = flush.wait_for(self.packing_lock.lock()).await;
-        add_time(&flush.times.waiting, waiting_since);
-        guard
+        flush.queue_for(self.packing_lock.lock()).await
     }
 
     /// Creates a packer for the records of a part.
