@@ -22,15 +22,6 @@ impl RecordSet {
         is_new
     }
 
-    /// Removes a record. Returns whether it was present.
-    pub fn remove(&mut self, record: u32) -> bool {
-        let (word, bit) = Self::place(record);
-        let Some(word) = self.words.get_mut(word) else { return false };
-        let was_there = *word & bit != 0;
-        *word &= !bit;
-        was_there
-    }
-
     /// Adds consecutive records. Returns whether any was missing.
     pub fn insert_run(&mut self, run: Range<u32>) -> bool {
         let end = run.end.div_ceil(64) as usize;
@@ -163,7 +154,7 @@ mod tests {
         assert!(set.is_empty());
         set.insert(70);
         assert!(!set.is_empty());
-        set.remove(70);
+        set.remove_run(70..71);
         assert!(set.is_empty());
     }
 
@@ -223,7 +214,8 @@ mod tests {
                 if inserts {
                     prop_assert_eq!(set.insert(record), expected.insert(record));
                 } else {
-                    prop_assert_eq!(set.remove(record), expected.remove(&record));
+                    prop_assert_eq!(set.contains(record), expected.remove(&record));
+                    set.remove_run(record..record + 1);
                 }
             }
             prop_assert_eq!(set.len(), expected.len());

@@ -13,9 +13,8 @@ use super::progress::Progress;
 pub(super) const ENTRY_OVERHEAD: usize = 128;
 
 /// How long an entry waits for its chunk. Fluent Bit retries a chunk within 2,001 seconds, ± its scheduler's interval
-/// of ten
-/// (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is higher. A stale entry could cost the
-/// records of a later chunk with the same bytes.
+/// of ten (`FLB_SCHED_CAP`, `flb_sched_request_create`), unless `scheduler.cap` is higher. A stale entry could cost
+/// the records of a later chunk with the same bytes.
 pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(3600);
 
 /// How many other chunks may begin before an entry is dropped. Unlike the time, this count survives restarts.

@@ -1,9 +1,9 @@
 //! Packs several records into one Kinesis record.
 //!
 //! A shard takes 1,000 records per second of any size, so small records reach that limit long before its limit of one
-//! megabyte. Records with the same partition key share a [`Group`]; those without a key share one under a random key.
-//! Records with different keys share one only if they are known to belong to the same shard ([`ShardMap`]), because a
-//! consumer drops records of other shards. Records with the same key stay in order, and no group outlives its chunk.
+//! megabyte. Records with the same partition key share a group; those without a key share one under a random key. Records
+//! with different keys share one only if they are known to belong to the same shard ([`ShardMap`]), because a consumer
+//! drops records of other shards. Records with the same key stay in order, and no group outlives its chunk.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::lines::Lines;
 use super::ready::Ready;
 use super::settings::Aggregation;
 use super::source::Source;
-use crate::kinesis::request::{BatchBuilder, Group, Wire};
+use crate::kinesis::request::{BatchBuilder, Wire};
 use crate::kinesis::shards::ShardMap;
 use crate::record::partition_key::Key;
 
@@ -21,8 +21,6 @@ use crate::record::partition_key::Key;
 pub(super) struct Groups {
     open: Open,
     ready: Ready,
-    /// The group that is added to the batch next.
-    next: Option<Group>,
     /// The record being written, and its key.
     record: Vec<u8>,
     key: Key,
@@ -40,7 +38,7 @@ impl Groups {
             Aggregation::Kpl { max_bytes, max_records, .. } => Open::Kpl(Kpl::new(max_bytes, max_records)),
             Aggregation::Lines => Open::Lines(Lines::default()),
         };
-        Groups { open, ready: Ready::default(), next: None, record: Vec::new(), key: Key::default() }
+        Groups { open, ready: Ready::default(), record: Vec::new(), key: Key::default() }
     }
 
     /// Sets the shards by which records of different keys may share an aggregate ([`Aggregation::Kpl`]).
@@ -79,19 +77,15 @@ impl Source for Groups {
                 }
             }
         }
-        self.next = self.ready.pop();
-        self.next.as_ref().map(|group| group.data.len() + group.key.len())
+        self.ready.first().map(|group| group.data.len() + group.key.len())
     }
 
     fn add<W: Wire>(&mut self, batch: &mut BatchBuilder<W>) {
-        if let Some(group) = self.next.take() {
+        if let Some(group) = self.ready.pop() {
             self.ready.recycle(batch.push_group(group));
         }
     }
 
-    fn keep<W: Wire>(&mut self, _: &BatchBuilder<W>) {
-        if let Some(group) = self.next.take() {
-            self.ready.put_back(group);
-        }
-    }
+    /// It still is the first that is ready.
+    fn keep<W: Wire>(&mut self, _: &BatchBuilder<W>) {}
 }

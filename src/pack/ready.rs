@@ -22,9 +22,8 @@ impl Ready {
         self.groups.pop_front()
     }
 
-    /// Puts a group back at the front.
-    pub(super) fn put_back(&mut self, group: Group) {
-        self.groups.push_front(group);
+    pub(super) fn first(&self) -> Option<&Group> {
+        self.groups.front()
     }
 
     pub(super) fn is_empty(&self) -> bool {

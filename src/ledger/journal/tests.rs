@@ -383,7 +383,7 @@ fn play(path: &Path, steps: Vec<Step>) -> (Vec<u8>, Vec<(usize, Model)>) {
                     let (done, refused) = &mut model[chunk];
                     records.into_iter().for_each(|record| {
                         done.insert(record);
-                        refused.remove(record);
+                        refused.remove_run(record..record + 1);
                     });
                 }
             }
