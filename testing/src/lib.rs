@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "names and tests say it; only what surprises is explained")]
 
 pub mod accepted;
+pub mod aggregates;
 pub mod chunks;
 pub mod corpora;
 pub mod fake_kinesis;

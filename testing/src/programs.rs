@@ -5,7 +5,7 @@
 use std::any::type_name_of_val;
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// A program that cargo built along with the tests. Cargo does so only when it builds all of them; the error says how
 /// otherwise.
@@ -16,6 +16,11 @@ pub fn example(name: &str) -> PathBuf {
     let program = folder.join("examples").join(name);
     assert!(program.exists(), "no {}: `cargo build --profile {profile} --example {name}` builds it", program.display());
     program
+}
+
+/// What a program printed, its errors last.
+pub fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat()
 }
 
 /// Returns whether this process runs only `test`, a test of the standard harness. If not, runs it in a child that
@@ -30,7 +35,7 @@ pub fn alone<T: Fn()>(test: T, environment: &[(&str, &str)]) -> bool {
     let mut child = Command::new(env::current_exe().unwrap());
     child.args(["--exact", name, "--nocapture"]).env(ALONE, "1").envs(environment.iter().copied());
     let ended = child.output().unwrap();
-    let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let said = said(&ended);
     println!("{said}");
     assert!(ended.status.success() && said.contains("1 passed"), "{name} fails in a process of its own");
     false

@@ -15,6 +15,7 @@ use kinesis::record_set::RecordSet;
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use testing::aggregates::{AggregatedRecord, Record};
 use testing::corpora::Corpus;
 use testing::fake_kinesis::wire::Wire;
 use testing::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, StoredRecord, Stream};
@@ -23,27 +24,6 @@ use testing::programs::example;
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-
-/// The container as specified by its author, without tags.
-#[derive(Clone, PartialEq, Message)]
-struct AggregatedRecord {
-    #[prost(string, repeated, tag = "1")]
-    partition_key_table: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    explicit_hash_key_table: Vec<String>,
-    #[prost(message, repeated, tag = "3")]
-    records: Vec<UserRecord>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct UserRecord {
-    #[prost(uint64, required, tag = "1")]
-    partition_key_index: u64,
-    #[prost(uint64, optional, tag = "2")]
-    explicit_hash_key_index: Option<u64>,
-    #[prost(bytes = "vec", required, tag = "3")]
-    data: Vec<u8>,
-}
 
 /// What a consumer makes of a record. Like the Kinesis Client Library (`AggregatorUtil.deaggregate`), it drops an
 /// aggregate if the explicit hash key of one of its records, or else the MD5 of its partition key, is outside the
@@ -57,7 +37,7 @@ fn user_records(record: &StoredRecord, stream: &Stream) -> Vec<Vec<u8>> {
     let message = AggregatedRecord::decode(&container[..container.len() - 16]).unwrap();
     let range = &stream.shards[record.shard as usize].range;
     let at = |table: &[String], index: u64| table[usize::try_from(index).unwrap()].clone();
-    let of_this_shard = |user: &UserRecord| {
+    let of_this_shard = |user: &Record| {
         range.contains(&match user.explicit_hash_key_index {
             Some(index) => at(&message.explicit_hash_key_table, index).parse().unwrap(),
             None => hash_key(&at(&message.partition_key_table, user.partition_key_index)),

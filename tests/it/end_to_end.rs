@@ -12,7 +12,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use testing::fake_kinesis::{Credential, FakeKinesis, Fault, Faults, Keep, Settings, Stats, Stream};
-use testing::programs::example;
+use testing::programs::{example, said};
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -38,10 +38,6 @@ fn send(kinesis: &FakeKinesis, lines: usize, arguments: &[&str], environment: &[
     let mut file = tempfile::NamedTempFile::new().unwrap();
     (0..lines).for_each(|id| writeln!(file, "line {id} of \"{lines}\" \\ – é").unwrap());
     host(kinesis, arguments, environment).arg(file.path()).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// How many times each line is in the stream; every record must be the JSON that was sent.

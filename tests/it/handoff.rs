@@ -18,7 +18,7 @@ use kinesis::log::{Level, Line};
 use kinesis::outcome::Outcome;
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Condvar, Mutex};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 /// Runs `model` in every order; there must be more than one.
 fn in_every_order(model: impl Fn() + Sync + Send + 'static) {
@@ -76,6 +76,12 @@ fn deliver<W: Waiter>(handoff: &Handoff<W>, chunk: &Chunk) {
     handoff.return_chunk();
 }
 
+/// The delivery thread, with one chunk.
+fn borrower<W: Waiter + Send + Sync + 'static>(handoff: &Arc<Handoff<W>>, chunk: &Arc<Chunk>) -> JoinHandle<()> {
+    let (handoff, chunk) = (Arc::clone(handoff), Arc::clone(chunk));
+    thread::spawn(move || deliver(&handoff, &chunk))
+}
+
 /// What a thread of the host does in a flush.
 fn lend<W: Waiter>(handoff: &Handoff<W>, write: impl Fn()) -> (Vec<Line>, Option<Outcome>) {
     let mut lines = Vec::new();
@@ -100,10 +106,7 @@ impl Waiter for NoCoroutine {
 fn a_blocked_lender_gets_every_line_and_the_outcome_and_frees_the_chunk_afterwards() {
     in_every_order(|| {
         let (handoff, chunk) = (Arc::new(Blocking::new(None)), Chunk::new());
-        let borrower = thread::spawn({
-            let (handoff, chunk) = (Arc::clone(&handoff), Arc::clone(&chunk));
-            move || deliver(&handoff, &chunk)
-        });
+        let borrower = borrower(&handoff, &chunk);
         let (lines, outcome) = lend(&handoff, || ());
         chunk.free();
         assert_eq!((lines, outcome), (vec![line("one")], Some(Outcome::Delivered)));
@@ -115,10 +118,7 @@ fn a_blocked_lender_gets_every_line_and_the_outcome_and_frees_the_chunk_afterwar
 fn a_chunk_that_is_taken_back_is_read_before_or_never() {
     in_every_order(|| {
         let (handoff, chunk) = (Arc::new(Blocking::new(None)), Chunk::new());
-        let borrower = thread::spawn({
-            let (handoff, chunk) = (Arc::clone(&handoff), Arc::clone(&chunk));
-            move || deliver(&handoff, &chunk)
-        });
+        let borrower = borrower(&handoff, &chunk);
         // The exit, after which the chunk is freed.
         if handoff.reclaim() {
             chunk.free();
@@ -133,10 +133,7 @@ fn a_suspended_lender_loses_its_chunk_at_the_exit_and_its_timer_is_not_set_any_m
     in_every_order(|| {
         let (host, chunk) = (Host::new(), Chunk::new());
         let handoff = Arc::new(Handoff::new(Some(host.clone())));
-        let borrower = thread::spawn({
-            let (handoff, chunk) = (Arc::clone(&handoff), Arc::clone(&chunk));
-            move || deliver(&handoff, &chunk)
-        });
+        let borrower = borrower(&handoff, &chunk);
         // The exit, while the borrower may be anywhere.
         while !handoff.reclaim() {
             thread::yield_now();
@@ -153,10 +150,7 @@ fn a_suspended_lender_is_continued_once_for_each_suspension_and_misses_no_wake()
     in_every_order(|| {
         let (host, chunk) = (Host::new(), Chunk::new());
         let handoff = Arc::new(Handoff::new(Some(host.clone())));
-        let borrower = thread::spawn({
-            let (handoff, chunk) = (Arc::clone(&handoff), Arc::clone(&chunk));
-            move || deliver(&handoff, &chunk)
-        });
+        let borrower = borrower(&handoff, &chunk);
         let flush = thread::spawn({
             let (host, handoff, chunk) = (host.clone(), Arc::clone(&handoff), Arc::clone(&chunk));
             move || {

@@ -39,7 +39,7 @@ mod valgrind;
 use std::env;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 testing::export_host!();
 
@@ -95,6 +95,17 @@ fn of_group(arguments: &Arguments, group: &str) -> Option<Arguments> {
         }
     }
     Some(own)
+}
+
+/// The end of a test that ran in a process of its own: its parent shows what it printed.
+fn finish(done: Result<(), Failed>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            println!("{}", failed.message().unwrap_or("failed"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The plugin's environment and memory are per process. Tests that set or measure them run this program again, with a

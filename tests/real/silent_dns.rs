@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Output};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
-use testing::programs::example;
+use testing::programs::{example, said};
 
 /// The argument with which this program runs inside the namespaces.
 pub const INSIDE: &str = "--with-a-silent-name-server";
@@ -32,12 +32,7 @@ fn namespaces(command: &str) -> std::io::Result<Output> {
 
 fn flush() -> Result<(), Failed> {
     let output = namespaces(&format!("'{}' {INSIDE}", std::env::current_exe()?.display()))?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)).into())
-    }
+    if output.status.success() { Ok(()) } else { Err(said(&output).into()) }
 }
 
 /// Half a second for each of three tries, and the exit; one name look-up of the C library alone takes ten seconds.
@@ -75,7 +70,7 @@ fn is_left_to_a_retry(request_timeout: &str, reason: &str, patience: Duration) -
     command.env_clear().env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
     let output = command.output().unwrap();
     let time = began.elapsed();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = said(&output);
     println!("{time:?}: {said}");
     silent.set_nonblocking(true).unwrap();
     let was_asked = silent.recv(&mut [0; 512]).is_ok();

@@ -1,38 +1,8 @@
 use proptest::prelude::*;
 use prost::Message;
+use testing::aggregates::{AggregatedRecord, Record};
 
 use super::*;
-
-/// The container's messages as specified by Amazon (aggregation-format.md), decoded and encoded by prost.
-#[derive(Clone, PartialEq, prost::Message)]
-struct AggregatedRecord {
-    #[prost(string, repeated, tag = "1")]
-    partition_key_table: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    explicit_hash_key_table: Vec<String>,
-    #[prost(message, repeated, tag = "3")]
-    records: Vec<Record>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Record {
-    #[prost(uint64, required, tag = "1")]
-    partition_key_index: u64,
-    #[prost(uint64, optional, tag = "2")]
-    explicit_hash_key_index: Option<u64>,
-    #[prost(bytes = "vec", required, tag = "3")]
-    data: Vec<u8>,
-    #[prost(message, repeated, tag = "4")]
-    tags: Vec<Tag>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Tag {
-    #[prost(string, required, tag = "1")]
-    key: String,
-    #[prost(string, optional, tag = "2")]
-    value: Option<String>,
-}
 
 /// The message between magic and MD5, both checked.
 fn message(container: &[u8]) -> AggregatedRecord {

@@ -10,7 +10,7 @@ use super::host::{Binary, Home};
 use super::known_faults::{Fault, has, tolerated};
 use super::stand_in::{assert_all, assert_each_once, checked, home_beside, section, tail_to};
 use super::{Claim, note};
-use testing::fake_kinesis::{Faults, Settings};
+use testing::fake_kinesis::{FakeKinesis, Faults, Settings};
 
 const NO_RELOAD: &str = "hot reload came with Fluent Bit 2.1";
 
@@ -75,11 +75,16 @@ fn stop_delivers(binary: &Binary) -> Result<(), Failed> {
     // The next run reads what had not yet been read from the file.
     drop(fluent_bit);
     kinesis.set_faults(Faults::default());
+    next_start_delivers_each_once(&home, &kinesis, LINES)
+}
+
+/// What the first start has left on disk arrives after the second.
+fn next_start_delivers_each_once(home: &Home, kinesis: &FakeKinesis, lines: usize) -> Result<(), Failed> {
     let mut fluent_bit = home.start("main.conf")?;
-    fluent_bit.wait_until("it started again", || starts(&home) == 2)?;
-    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
+    fluent_bit.wait_until("it started again", || starts(home) == 2)?;
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= lines as u64)?;
     fluent_bit.stop()?;
-    assert_each_once(&kinesis, "logs", LINES)
+    assert_each_once(kinesis, "logs", lines)
 }
 
 /// Kinesis accepts nothing until after the stop.
@@ -100,11 +105,7 @@ fn stop_leaves_on_disk(binary: &Binary) -> Result<(), Failed> {
     }
     drop(fluent_bit);
     kinesis.set_faults(Faults::default());
-    let mut fluent_bit = home.start("main.conf")?;
-    fluent_bit.wait_until("it started again", || starts(&home) == 2)?;
-    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
-    fluent_bit.stop()?;
-    assert_each_once(&kinesis, "logs", LINES)
+    next_start_delivers_each_once(&home, &kinesis, LINES)
 }
 
 /// A flush that outlasts the grace period delays the exit. Regression: in Fluent Bit 1.9 it read freed memory, and
@@ -130,11 +131,7 @@ fn stop_while_away(binary: &Binary, faults: Faults, output: &[&str]) -> Result<(
     }
     drop(fluent_bit);
     kinesis.set_faults(Faults::default());
-    let mut fluent_bit = home.start("main.conf")?;
-    fluent_bit.wait_until("it started again", || starts(&home) == 2)?;
-    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= (PARTS * PART) as u64)?;
-    fluent_bit.stop()?;
-    assert_each_once(&kinesis, "logs", PARTS * PART)
+    next_start_delivers_each_once(&home, &kinesis, PARTS * PART)
 }
 
 /// Fluent Bit ends by itself when its input has ended, and notifies no plugin.
@@ -276,11 +273,7 @@ fn restart_during_retries(binary: &Binary) -> Result<(), Failed> {
         return Err(format!("{before} of {LINES} lines had arrived before the restart, or there is no ledger").into());
     }
     kinesis.set_faults(Faults::default());
-    let mut fluent_bit = home.start("main.conf")?;
-    fluent_bit.wait_until("it started again", || starts(&home) == 2)?;
-    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
-    fluent_bit.stop()?;
-    assert_each_once(&kinesis, "logs", LINES)
+    next_start_delivers_each_once(&home, &kinesis, LINES)
 }
 
 /// Lines are written before, during and after each of several reloads, `pause` apart.

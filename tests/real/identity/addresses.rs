@@ -13,6 +13,8 @@ use super::container::agent;
 use super::instance::server_on;
 use super::issuer::Issuer;
 use super::life::deliver;
+use crate::finish;
+use testing::programs::said;
 
 /// The argument that makes this program run a test inside the network, followed by its name.
 pub const INSIDE: &str = "--in-a-network";
@@ -50,23 +52,14 @@ fn in_a_network(name: &str) -> Result<Completion, Failed> {
     let output = network(&format!("'{}' {INSIDE} {name}", std::env::current_exe()?.display()))?;
     match output.status.success() {
         true => Ok(Completion::Completed),
-        false => {
-            Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-                .into())
-        }
+        false => Err(said(&output).into()),
     }
 }
 
 /// Inside: runs the test with that name.
 pub fn run(name: &str) -> ExitCode {
     let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else { return ExitCode::FAILURE };
-    match test() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            println!("{}", failed.message().unwrap_or("failed"));
-            ExitCode::FAILURE
-        }
-    }
+    finish(test())
 }
 
 fn the_agent_of_ecs_is_at_its_address() -> Result<(), Failed> {

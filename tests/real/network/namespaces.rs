@@ -14,8 +14,10 @@ use super::proxy_server::ProxyServer;
 use super::relay::{Ending, Relay};
 use super::stand_in::{KEY, SECRET, chunks, expect_all, instance, kinesis};
 use super::trial_with;
+use crate::finish;
 use crate::flush::Instance;
 use testing::fake_kinesis::{Credential, FakeKinesis, Settings};
+use testing::programs::said;
 
 /// The argument with which this program runs inside, followed by what to do there.
 pub const INSIDE: &str = "--in-namespaces";
@@ -46,25 +48,17 @@ fn in_namespaces(command: &str) -> std::io::Result<Output> {
 
 fn run_inside(what: &str) -> Result<(), Failed> {
     let output = in_namespaces(&format!("'{}' {INSIDE} {what}", std::env::current_exe()?.display()))?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(said.into()) }
+    if output.status.success() { Ok(()) } else { Err(said(&output).into()) }
 }
 
 /// Does as told, inside.
 pub fn inside(what: Option<&str>) -> ExitCode {
-    let done = match what {
+    finish(match what {
         Some("silent") => flush_past_a_silent_address(),
         Some("change") => put_while_addresses_change(),
         Some("metadata") => flush_with_credentials_of_metadata(),
         _ => Err("what?".into()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            println!("{failed:?}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 fn an_address_that_does_not_answer_holds_up_nothing() -> Result<(), Failed> {

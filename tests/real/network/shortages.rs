@@ -15,7 +15,9 @@ use libtest_mimic::{Failed, Trial};
 
 use super::stand_in::{KEY, SECRET, chunks, kinesis};
 use super::{trial, trial_with};
+use crate::finish;
 use testing::fake_kinesis::FakeKinesis;
+use testing::programs::said;
 
 /// The argument with which this program runs inside, followed by what is scarce there.
 pub const INSIDE: &str = "--short-of";
@@ -52,8 +54,7 @@ fn another_user_is_missing() -> Option<String> {
 
 fn run_well(limit: &str, user: Option<u32>, what: &str) -> Result<(), Failed> {
     let output = run(limit, user, what)?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if output.status.success() && output.stderr.is_empty() { Ok(()) } else { Err(said.into()) }
+    if output.status.success() && output.stderr.is_empty() { Ok(()) } else { Err(said(&output).into()) }
 }
 
 fn names_are_resolved_though_no_more_thread_is_to_be_had() -> Result<(), Failed> {
@@ -74,21 +75,14 @@ fn a_process_without_files_to_open_says_which_limit_it_is() -> Result<(), Failed
 
 /// Does as told, inside.
 pub fn inside(what: Option<&str>) -> ExitCode {
-    let done = match what {
+    finish(match what {
         Some("nothing") => Ok(()),
         Some("another-thread") => flush_without_another_thread(),
         Some("any-thread") => start_without_threads(),
         Some("a-thread-for-names") => resolve_without_a_thread(),
         Some("files") => flush_without_files(),
         _ => Err("what?".into()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            println!("{failed:?}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 /// Threads that do nothing until this is dropped.
