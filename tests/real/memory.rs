@@ -113,7 +113,8 @@ fn within(name: &str, chunks: usize, before: Faults, then: Faults) -> Result<(),
     if mib > MOST_MIB { Err(format!("{mib:.1} MiB, {MOST_MIB} allowed").into()) } else { Ok(()) }
 }
 
-/// Tells the host that Kinesis is ready, and returns what it then measured.
+/// Tells the host that Kinesis is ready, and returns the peak in MiB of what it then measures: it is one when no higher
+/// one has come for a while, and requests were made at all.
 fn converse(kinesis: &FakeKinesis, then: Faults, host: &mut std::process::Child) -> Result<f64, Box<dyn Error>> {
     let mut lines = BufReader::new(host.stdout.take().ok_or("no output")?).lines();
     let mut next = || lines.next().ok_or("the host has ended")?.map_err(Box::<dyn Error>::from);
@@ -124,14 +125,22 @@ fn converse(kinesis: &FakeKinesis, then: Faults, host: &mut std::process::Child)
     kinesis.set_faults(then);
     let before = kinesis.stats().requests;
     writeln!(host.stdin.as_mut().ok_or("no input")?, "go")?;
-    let mib = next()?.parse()?;
-    let requests = kinesis.stats().requests - before;
-    println!("{requests} requests were made");
-    if requests < CHUNKS as u64 / 2 { Err("there were hardly any".into()) } else { Ok(mib) }
+    let (mut peak, mut quiet, mut requests) = (0.0, 0, 0);
+    for _ in 0..MOST_SECONDS {
+        let now: f64 = next()?.parse()?;
+        quiet = if now > peak { 0 } else { quiet + 1 };
+        peak = now.max(peak);
+        requests = kinesis.stats().requests - before;
+        if quiet >= QUIET && requests >= CHUNKS as u64 / 2 {
+            println!("{requests} requests were made");
+            return Ok(peak);
+        }
+    }
+    Err(format!("the memory grew all the time, or hardly any requests were made: {requests}").into())
 }
 
-/// The host: prints "ready", waits for a line, and prints by how many MiB its peak exceeds the memory before loading
-/// the plugin.
+/// The host: prints "ready", waits for a line, and then prints each second by how many MiB its peak exceeds the memory
+/// before loading the plugin.
 fn flush(name: &str) -> Result<(), Box<dyn Error>> {
     let options = OPTIONS.iter().find(|(option, _)| *option == name).ok_or("unknown options")?.1;
     let endpoint = env::var(ENDPOINT)?;
@@ -142,20 +151,22 @@ fn flush(name: &str) -> Result<(), Box<dyn Error>> {
     log::collect();
     let chunk = chunk()?;
     let one = chunk.get(..first_event(&chunk)).ok_or("no event")?.to_vec();
-    let (chunk, one, barrier) = (&*chunk.leak(), &*one.leak(), Arc::new(Barrier::new(CHUNKS + 1)));
+    let barrier = Arc::new(Barrier::new(CHUNKS + 1));
     let (start, library) = (Arc::clone(&barrier), Arc::new(std::sync::OnceLock::<(Library, Flushing)>::new()));
     for number in 0..CHUNKS {
         let (barrier, library) = (Arc::clone(&start), Arc::clone(&library));
+        // Memory that is lent twice at a time would count as one chunk.
+        let (chunk, one) = (chunk.clone(), one.clone());
         thread::spawn(move || {
             let tag = CString::new(format!("app.{number}")).unwrap_or_default();
             barrier.wait();
             let Some((library, Flushing(output))) = library.get() else { return };
-            let answers: Vec<i32> = (0..FLUSHES_BEFORE).map(|_| output.flush(library, one, &tag)).collect();
+            let answers: Vec<i32> = (0..FLUSHES_BEFORE).map(|_| output.flush(library, &one, &tag)).collect();
             assert!(answers.iter().all(|answer| *answer == 1), "the service works: {answers:?}");
             barrier.wait();
             barrier.wait();
             if number < waiting {
-                output.flush(library, chunk, &tag);
+                output.flush(library, &chunk, &tag);
             }
         });
     }
@@ -173,19 +184,11 @@ fn flush(name: &str) -> Result<(), Box<dyn Error>> {
     io::stdin().read_exact(&mut [0])?;
     fs::write("/proc/self/clear_refs", "5")?;
     barrier.wait();
-    let (mut peak, mut quiet) = (0, 0);
-    for _ in 0..MOST_SECONDS {
+    loop {
         thread::sleep(Duration::from_secs(1));
         log::take();
-        let now = memory("VmHWM")?;
-        quiet = if now > peak { 0 } else { quiet + 1 };
-        peak = now;
-        if quiet >= QUIET {
-            println!("{:.1}", peak.saturating_sub(before) as f64 / MIB);
-            thread::sleep(Duration::MAX);
-        }
+        println!("{}", memory("VmHWM")?.saturating_sub(before) as f64 / MIB);
     }
-    Err("the memory grew all the time".into())
 }
 
 /// An output flushed by several threads, like Fluent Bit's.
