@@ -107,14 +107,18 @@ impl Host {
         output
     }
 
-    /// Starts a flush on a coroutine. Returns when it ends or waits.
+    /// Starts a flush of a chunk of one event, its own, on a coroutine. Returns when it ends or waits.
     pub fn flush(&self, output: &Output) -> Box<Coroutine> {
-        self.flush_chunk(output, EVENT, b"app.log\0")
+        self.flush_lent(output, Lent::Own(EVENT.to_vec()))
     }
 
     /// Like [`Host::flush`]; the bytes are a chunk's, and a tag's with its NUL.
     pub fn flush_chunk(&self, output: &Output, chunk: *const [u8], tag: *const [u8]) -> Box<Coroutine> {
-        let mut coroutine = Coroutine::new(self.form, self.library.flush_ctx, output.context(), (chunk, tag));
+        self.flush_lent(output, Lent::Others(chunk, tag))
+    }
+
+    fn flush_lent(&self, output: &Output, lent: Lent) -> Box<Coroutine> {
+        let mut coroutine = Coroutine::new(self.form, self.library.flush_ctx, output.context(), lent);
         coroutine.belongs_to.config = self.config.get();
         coroutine.belongs_to.instance = ptr::from_ref(output).cast_mut().cast();
         let address = ptr::from_ref(&*coroutine).cast_mut();
@@ -165,9 +169,17 @@ pub struct Coroutine {
     stack: Vec<u8>,
     flush: Flush,
     instance: *mut c_void,
-    chunk: (*const [u8], *const [u8]),
+    lent: Lent,
     belongs_to: flb_output_flush,
     answer: Cell<Option<c_int>>,
+}
+
+/// What a flush lends to the plugin.
+enum Lent {
+    /// A chunk that lives as long as the coroutine.
+    Own(Vec<u8>),
+    /// A chunk and a tag that others may free meanwhile.
+    Others(*const [u8], *const [u8]),
 }
 
 type UnsafeContext = Box<UnsafeCell<libc::ucontext_t>>;
@@ -175,7 +187,7 @@ type UnsafeContext = Box<UnsafeCell<libc::ucontext_t>>;
 const STACK_BYTES: usize = 64 << 10;
 
 impl Coroutine {
-    fn new(form: Form, flush: Flush, instance: *mut c_void, chunk: (*const [u8], *const [u8])) -> Box<Coroutine> {
+    fn new(form: Form, flush: Flush, instance: *mut c_void, lent: Lent) -> Box<Coroutine> {
         // SAFETY: plain memory, which getcontext fills.
         let mut context: libc::ucontext_t = unsafe { mem::zeroed() };
         // SAFETY: as above.
@@ -201,7 +213,7 @@ impl Coroutine {
             stack,
             flush,
             instance,
-            chunk,
+            lent,
             belongs_to,
             answer,
         });
@@ -241,7 +253,10 @@ extern "C" fn run_flush() {
     let coroutine = RUNNING.get().cast::<Coroutine>();
     // SAFETY: the coroutine lives while it runs, and so does its output.
     unsafe {
-        let (chunk, tag) = (*coroutine).chunk;
+        let (chunk, tag): (*const [u8], *const [u8]) = match &(*coroutine).lent {
+            Lent::Own(chunk) => (chunk.as_slice(), b"app.log\0"),
+            Lent::Others(chunk, tag) => (*chunk, *tag),
+        };
         let flush = || ((*coroutine).flush)((*coroutine).instance, chunk.cast(), chunk.len(), tag.cast());
         let answer = vectors::preserving(flush);
         assert_eq!(RUNNING.get(), coroutine.cast(), "the host was told which one goes on");
