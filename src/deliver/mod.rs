@@ -281,4 +281,4 @@ impl<T: Transport> Delivery<T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

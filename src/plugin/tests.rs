@@ -1,18 +1,16 @@
-//! The handoff, with transports that misbehave.
+//! The handoff, with services that misbehave.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::SystemTime;
 
-use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::shutdown_watch::{CHECK_INTERVAL, SHUTDOWN_GRACE};
 use super::*;
+use crate::deliver::tests::service::{self, FakeService, Reply, Request, judged};
 use crate::deliver::{Deps, Destination};
-use crate::kinesis::client::{Operation, TransportError};
-use crate::kinesis::reply::Response;
 use crate::kinesis::stream::Stream;
 use crate::ledger::Ledger;
 use crate::metrics::{AnyMetric, BOUNDS, Metric, series};
@@ -49,22 +47,21 @@ struct Fake {
     sending: Sender<thread::ThreadId>,
 }
 
-impl Transport for Fake {
-    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
-        self.sending.send(thread::current().id()).unwrap();
-        match self.behaviour {
+impl service::Behaviour for Fake {
+    async fn put(state: &RefCell<Self>, request: Request) -> Reply {
+        let behaviour = {
+            let state = state.borrow();
+            state.sending.send(thread::current().id()).unwrap();
+            state.behaviour
+        };
+        match behaviour {
             Behaviour::Panic => panic!("injected into a request"),
             Behaviour::Hang => std::future::pending().await,
-            Behaviour::Accept => {
-                let count = body.windows(6).filter(|window| window == b"\"Data\"").count();
-                let entries = vec![r#"{"SequenceNumber":"1"}"#; count].join(",");
-                let body = format!(r#"{{"Records":[{entries}]}}"#).into();
-                Ok(Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body })
-            }
+            Behaviour::Accept => judged(request.records.iter().map(|_| Ok("s".to_owned()))),
         }
     }
 
-    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
+    fn renew(&mut self) -> bool {
         false
     }
 }
@@ -93,7 +90,7 @@ fn start_shown(
             let settings = crate::deliver::Settings { retries: 0, ..config.delivery };
             let stream = Stream::parse("logs").unwrap();
             let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(exporter));
-            let transport = Fake { behaviour, sending };
+            let transport = FakeService::new(Fake { behaviour, sending });
             let deps = Deps { transport, ledger: Ledger::new(1 << 20), random, log, metrics };
             let destination = Destination { stream, name: "stream logs".to_owned() };
             Ok(Delivery::new(deps, destination, config.requests, settings))
@@ -161,7 +158,7 @@ fn a_request_that_hangs_is_shown_in_flight() {
 
 #[test]
 fn a_panic_while_starting_is_an_error() {
-    async fn open(_: Logger) -> Result<Rc<Delivery<Fake>>, ConfigError> {
+    async fn open(_: Logger) -> Result<Rc<Delivery<FakeService<Fake>>>, ConfigError> {
         panic!("injected into the start")
     }
     let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), TIMEOUTS, open)
@@ -239,20 +236,20 @@ fn a_host_that_is_shutting_down_still_delivers() {
 const SHORT: Timeouts =
     Timeouts { start: Duration::from_millis(300), flush: Duration::from_millis(300), stop: Duration::from_millis(300) };
 
-/// A transport that blocks the delivery thread until released, like a file on a dead mount.
+/// A service that blocks the delivery thread until released, like a file on a dead mount.
 struct Stuck {
     sending: Sender<()>,
-    released: Mutex<Receiver<()>>,
+    released: Receiver<()>,
 }
 
-impl Transport for Stuck {
-    async fn send(&self, _: Operation, _: Bytes) -> Result<Response, TransportError> {
-        self.sending.send(()).ok();
-        self.released.lock().unwrap().recv().ok();
+impl service::Behaviour for Stuck {
+    async fn put(state: &RefCell<Self>, _: Request) -> Reply {
+        state.borrow().sending.send(()).ok();
+        state.borrow().released.recv().ok();
         std::future::pending().await
     }
 
-    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
+    fn renew(&mut self) -> bool {
         false
     }
 }
@@ -260,14 +257,14 @@ impl Transport for Stuck {
 fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, Sender<()>) {
     let lines = Arc::new(Lines::default());
     let ((sending, sent), (release, released)) = (channel(), channel());
-    let stuck = Stuck { sending, released: Mutex::new(released) };
+    let stuck = Stuck { sending, released };
     let plugin =
         Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), SHORT, move |log| async move {
             let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
             let stream = Stream::parse("logs").unwrap();
             let ledger = Ledger::new(1 << 20);
             let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(None));
-            let deps = Deps { transport: stuck, ledger, random, log, metrics };
+            let deps = Deps { transport: FakeService::new(stuck), ledger, random, log, metrics };
             let destination = Destination { stream, name: "stream logs".to_owned() };
             Ok(Delivery::new(deps, destination, config.requests, config.delivery))
         });
@@ -302,7 +299,7 @@ fn a_start_that_is_stuck_is_an_error() {
     let (release, released) = channel::<()>();
     let open = move |_: Logger| async move {
         released.recv().ok();
-        std::future::pending::<Result<Rc<Delivery<Fake>>, ConfigError>>().await
+        std::future::pending::<Result<Rc<Delivery<FakeService<Fake>>>, ConfigError>>().await
     };
     let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), SHORT, open);
     let error = error.err().unwrap().to_string();

@@ -1,6 +1,7 @@
 //! Delivery over a scripted transport, in virtual time.
 
 pub(crate) mod scripted;
+pub(crate) mod service;
 
 mod aggregation;
 mod refusals;

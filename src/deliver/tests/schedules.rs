@@ -7,18 +7,15 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use rand::{RngExt, SeedableRng};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::scripted::{delivery, settings};
+use super::service::{Behaviour, FakeService, Reply, Request, judged, refusal, reply};
 use crate::deliver::*;
-use crate::kinesis::client::{Operation, TransportError};
+use crate::kinesis::client::TransportError;
 use crate::kinesis::kpl;
-use crate::kinesis::reply::Response;
 use crate::log::tests::TestLog;
 use crate::pack::Aggregation;
 
@@ -66,31 +63,22 @@ impl FaultRates {
 
 struct Kinesis {
     random: SmallRng,
-    start: Instant,
     rates: FaultRates,
     stored: HashMap<String, u32>,
     /// How many times each record was stored without the plugin getting the reply.
     unconfirmed: HashMap<String, u32>,
 }
 
-#[derive(Clone)]
-struct Simulated(Rc<RefCell<Kinesis>>);
-
-impl Transport for Simulated {
-    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
-        let latency = self.0.borrow_mut().random.random_range(0..400);
-        tokio::time::sleep(Duration::from_millis(latency)).await;
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let records = body["Records"].as_array().unwrap().iter();
-        let records = records.map(|record| {
-            let data = base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap();
-            user_records(&data, record["PartitionKey"].as_str().unwrap())
-        });
-        self.0.borrow_mut().put(&records.collect::<Vec<_>>())
+impl Behaviour for Kinesis {
+    async fn put(state: &RefCell<Self>, Request { at, records, .. }: Request) -> Reply {
+        let latency = Duration::from_millis(state.borrow_mut().random.random_range(0..400));
+        tokio::time::sleep(latency).await;
+        let records: Vec<_> = records.iter().map(|record| user_records(&record.data, &record.key)).collect();
+        state.borrow_mut().put(at + latency, &records)
     }
 
-    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
-        self.0.borrow_mut().random.random_bool(0.7)
+    fn renew(&mut self) -> bool {
+        self.random.random_bool(0.7)
     }
 }
 
@@ -107,16 +95,16 @@ fn user_records(data: &[u8], key: &str) -> Vec<String> {
 }
 
 impl Kinesis {
-    fn put(&mut self, records: &[Vec<String>]) -> Result<Response, TransportError> {
+    fn put(&mut self, now: Duration, records: &[Vec<String>]) -> Reply {
         let rates = &self.rates;
-        let refusal = |status| reply(status, r#"{"__type":"SerializationException","message":"m"}"#.to_owned());
+        let unreadable = |status| refusal(status, "SerializationException", "m");
         if let Some((start, end, status)) = rates.outage
-            && (start..end).contains(&self.start.elapsed())
+            && (start..end).contains(&now)
         {
-            return refusal(status);
+            return unreadable(status);
         }
         if records.iter().flatten().any(|record| is_at_fault(record, rates)) {
-            return refusal(400);
+            return unreadable(400);
         }
         let faults = [
             rates.throttled_call,
@@ -134,8 +122,8 @@ impl Kinesis {
             }
         };
         match fault {
-            Some(0) => reply(400, r#"{"__type":"ThrottlingException","message":"m"}"#.to_owned()),
-            Some(1) => reply(500, String::new()),
+            Some(0) => refusal(400, "ThrottlingException", "m"),
+            Some(1) => reply(500, ""),
             Some(2) => Err(TransportError::Ambiguous("reset before the records were read".to_owned())),
             Some(3) => {
                 store(self, false);
@@ -143,26 +131,24 @@ impl Kinesis {
             }
             Some(4) => {
                 store(self, false);
-                reply(200, r#"{"FailedRecordCount":0,"Records":[]}"#.to_owned())
+                judged([])
             }
-            Some(_) => reply(400, r#"{"__type":"ExpiredTokenException","message":"m"}"#.to_owned()),
-            None => {
-                let mut entries = Vec::new();
-                for record in records {
-                    if self.random.random_bool(self.rates.throttled_record) {
-                        entries.push(r#"{"ErrorCode":"ProvisionedThroughputExceededException"}"#);
-                    } else if self.random.random_bool(self.rates.failed_record) {
-                        entries.push(r#"{"ErrorCode":"InternalFailure"}"#);
-                    } else {
-                        for record in record {
-                            *self.stored.entry(record.clone()).or_default() += 1;
-                        }
-                        entries.push(r#"{"SequenceNumber":"1"}"#);
-                    }
-                }
-                reply(200, format!(r#"{{"Records":[{}]}}"#, entries.join(",")))
-            }
+            Some(_) => refusal(400, "ExpiredTokenException", "m"),
+            None => judged(records.iter().map(|record| self.judge(record))),
         }
+    }
+
+    fn judge(&mut self, record: &[String]) -> Result<String, &'static str> {
+        if self.random.random_bool(self.rates.throttled_record) {
+            return Err("ProvisionedThroughputExceededException");
+        }
+        if self.random.random_bool(self.rates.failed_record) {
+            return Err("InternalFailure");
+        }
+        for record in record {
+            *self.stored.entry(record.clone()).or_default() += 1;
+        }
+        Ok("s".to_owned())
     }
 }
 
@@ -170,11 +156,6 @@ impl Kinesis {
 fn is_at_fault(record: &str, rates: &FaultRates) -> bool {
     let id = record.trim_start_matches("{\"id\":").trim_end_matches('}').parse::<u32>().unwrap();
     rates.at_fault.is_some_and(|every| id.is_multiple_of(every))
-}
-
-fn reply(status: u16, body: String) -> Result<Response, TransportError> {
-    let status = StatusCode::from_u16(status).unwrap();
-    Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
 }
 
 /// A chunk in Fluent Bit: bytes, tag, and whether it was answered OK.
@@ -232,12 +213,11 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
     let chunks = chunks(&mut random);
     let kinesis = Kinesis {
         random: SmallRng::seed_from_u64(seed ^ 1),
-        start: Instant::now(),
         rates,
         stored: HashMap::new(),
         unconfirmed: HashMap::new(),
     };
-    let kinesis = Simulated(Rc::new(RefCell::new(kinesis)));
+    let kinesis = FakeService::new(kinesis);
 
     let mut lives = 0;
     while chunks.iter().any(|chunk| !chunk.delivered.get()) {
@@ -268,7 +248,7 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
         LocalSet::new().run_until(live(&delivery, &chunks, &kinesis, life, &mut random)).await?;
         delivery.ledger().save().map_err(|error| error.to_string())?;
     }
-    let kinesis = kinesis.0.borrow();
+    let kinesis = kinesis.state.borrow();
     for record in chunks.iter().flat_map(|chunk| &chunk.records) {
         let stored = kinesis.stored.get(record).copied().unwrap_or_default();
         let unconfirmed = kinesis.unconfirmed.get(record).copied().unwrap_or_default();
@@ -282,9 +262,9 @@ async fn play(seed: u64, file: &std::path::Path) -> Result<(), String> {
 
 /// One life of the plugin: two workers flush and retry until everything is delivered or the host shuts down.
 async fn live(
-    delivery: &Rc<Delivery<Simulated>>,
+    delivery: &Rc<Delivery<FakeService<Kinesis>>>,
     chunks: &[Rc<Chunk>],
-    kinesis: &Simulated,
+    kinesis: &FakeService<Kinesis>,
     life: Duration,
     random: &mut SmallRng,
 ) -> Result<(), String> {
@@ -321,7 +301,11 @@ async fn live(
     tokio::select! { result = all => result, () = leave => Ok(()) }
 }
 
-async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simulated) -> Result<(), String> {
+async fn flush(
+    delivery: &Rc<Delivery<FakeService<Kinesis>>>,
+    chunk: &Chunk,
+    kinesis: &FakeService<Kinesis>,
+) -> Result<(), String> {
     let outcome = delivery.deliver(&chunk.bytes, chunk.tag).await;
     if delivery.ledger().bytes() > LEDGER_BYTES {
         return Err("the ledger is larger than its bound".to_owned());
@@ -330,7 +314,7 @@ async fn flush(delivery: &Rc<Delivery<Simulated>>, chunk: &Chunk, kinesis: &Simu
         Outcome::Retry => return Ok(()),
         Outcome::Delivered | Outcome::Hopeless => chunk.delivered.set(true),
     }
-    let kinesis = kinesis.0.borrow();
+    let kinesis = kinesis.state.borrow();
     let is_lost = |record: &&String| !kinesis.stored.contains_key(*record) && !is_at_fault(record, &kinesis.rates);
     match chunk.records.iter().find(is_lost) {
         _ if outcome == Outcome::Hopeless

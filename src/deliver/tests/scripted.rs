@@ -1,15 +1,12 @@
 //! A Kinesis with scripted answers, and a delivery to it.
 
 use std::collections::VecDeque;
-use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use rand::SeedableRng;
 
+use super::service::{Behaviour, FakeService, Reply, Request, judged, refusal, reply};
 use crate::deliver::*;
-use crate::kinesis::client::{Operation, TransportError};
-use crate::kinesis::reply::Response;
+use crate::kinesis::client::TransportError;
 use crate::log::tests::TestLog;
 use crate::metrics::Metrics;
 
@@ -58,18 +55,13 @@ pub(crate) struct State {
     pub(crate) latency: Duration,
 }
 
-#[derive(Clone)]
-pub(crate) struct Scripted {
-    pub(crate) state: Rc<RefCell<State>>,
-    pub(crate) start: Instant,
-}
-
-impl Transport for Scripted {
-    async fn send(&self, _: Operation, body: Bytes) -> Result<Response, TransportError> {
-        let records = records(&body);
+impl Behaviour for State {
+    async fn put(state: &RefCell<Self>, Request { at, body_bytes, records }: Request) -> Reply {
+        let records = records.into_iter().map(|record| (record.text().to_owned(), record.key));
+        let records: Vec<(String, String)> = records.collect();
         let (answer, latency) = {
-            let mut state = self.state.borrow_mut();
-            state.sent_at.push(self.start.elapsed());
+            let mut state = state.borrow_mut();
+            state.sent_at.push(at);
             state.requests.push(records.clone());
             state.in_flight += 1;
             state.most_in_flight = state.most_in_flight.max(state.in_flight);
@@ -80,92 +72,54 @@ impl Transport for Scripted {
         if matches!(answer, Answer::Silence) {
             std::future::pending::<()>().await;
         }
-        self.state.borrow_mut().in_flight -= 1;
-        self.answer(answer, &records, body.len())
+        let mut state = state.borrow_mut();
+        state.in_flight -= 1;
+        state.answer(answer, &records, body_bytes)
     }
 
-    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
-        let mut state = self.state.borrow_mut();
-        state.renewals += 1;
-        state.may_renew
+    fn renew(&mut self) -> bool {
+        self.renewals += 1;
+        self.may_renew
     }
 }
 
-impl Scripted {
-    fn answer(
-        &self,
-        answer: Answer,
-        records: &[(String, String)],
-        body_bytes: usize,
-    ) -> Result<Response, TransportError> {
-        let reply = |status: u16, body: String| {
-            let status = StatusCode::from_u16(status).unwrap();
-            Ok(Response { status, headers: HeaderMap::new(), body: body.into() })
+impl State {
+    fn answer(&mut self, answer: Answer, records: &[(String, String)], body_bytes: usize) -> Reply {
+        let first = |is_refused: &dyn Fn(&str) -> bool| records.iter().position(|(data, _)| is_refused(data));
+        let validation = |message: &str| refusal(400, "ValidationException", message);
+        let at = |index: usize, constraint: &str| {
+            let place = format!("records.{}.member.data", index + 1);
+            validation(&format!("Value at '{place}' failed to satisfy constraint: {constraint}"))
         };
-        let validation = |message: &str| format!(r#"{{"__type":"ValidationException","message":"{message}"}}"#);
-        match answer {
-            Answer::Status(status, code) => reply(status, format!(r#"{{"__type":"{code}","message":"said so"}}"#)),
-            Answer::Broken(error) => Err(error),
+        let (not_null, said_so) = ("Member must not be null", "said so");
+        let refused = match answer {
+            Answer::Status(status, code) => Some(refusal(status, code, said_so)),
+            Answer::Broken(error) => return Err(error),
             Answer::Panic => panic!("injected"),
-            Answer::Body(body) => reply(200, body.to_owned()),
-            Answer::Mismatch => reply(200, r#"{"FailedRecordCount":0,"Records":[]}"#.to_owned()),
-            Answer::Poison(poison, message) if records.iter().any(|(data, _)| poison.contains(&data.as_str())) => {
-                reply(400, validation(message))
-            }
-            Answer::NamedPoison(poison) if records.iter().any(|(data, _)| data == poison) => {
-                let position = records.iter().position(|(data, _)| data == poison).unwrap() + 1;
-                reply(
-                    400,
-                    validation(&format!(
-                        "Value at 'records.{position}.member.data' failed to satisfy constraint: Member must not be null"
-                    )),
-                )
-            }
-            Answer::PoisonInside(text, named) if records.iter().any(|(data, _)| data.contains(text)) => {
-                let position = records.iter().position(|(data, _)| data.contains(text)).unwrap() + 1;
-                let (place, why) = (format!("records.{position}.member.data"), "Member must not be null");
-                let message = format!("Value at '{place}' failed to satisfy constraint: {why}");
-                reply(400, validation(if named { &message } else { "said so" }))
-            }
-            Answer::BodyLimit(most) if body_bytes > most => reply(413, "<html>too large</html>".to_owned()),
-            Answer::DataLimit(most) if records.iter().any(|(data, _)| data.len() > most) => {
-                let position = records.iter().position(|(data, _)| data.len() > most).unwrap() + 1;
-                let too_long = format!(
-                    "1 validation error detected: Value at 'records.{position}.member.data' failed to satisfy constraint: Member must have length less than or equal to {most}"
-                );
-                reply(400, validation(&too_long))
-            }
-            _ => {
-                let code = |index: usize, data: &str| match answer {
-                    Answer::Fail(failing, code) if failing.contains(&index) => code,
-                    Answer::FailInside(text, code) if data.contains(text) => code,
-                    Answer::Codes(codes) => codes[index],
-                    _ => "",
-                };
-                let (mut entries, mut failed) = (Vec::new(), 0);
-                for (index, (data, _)) in records.iter().enumerate() {
-                    if code(index, data).is_empty() {
-                        self.state.borrow_mut().accepted.push(data.clone());
-                        entries.push(r#"{"SequenceNumber":"1","ShardId":"s"}"#.to_owned());
-                    } else {
-                        failed += 1;
-                        entries.push(format!(r#"{{"ErrorCode":"{}","ErrorMessage":"m"}}"#, code(index, data)));
-                    }
-                }
-                reply(200, format!(r#"{{"FailedRecordCount":{failed},"Records":[{}]}}"#, entries.join(",")))
-            }
-        }
+            Answer::Body(body) => Some(reply(200, body)),
+            Answer::Mismatch => Some(judged([])),
+            Answer::BodyLimit(most) => (body_bytes > most).then(|| reply(413, "<html>too large</html>")),
+            Answer::Poison(poison, message) => first(&|data| poison.contains(&data)).map(|_| validation(message)),
+            Answer::NamedPoison(poison) => first(&|data| data == poison).map(|index| at(index, not_null)),
+            Answer::PoisonInside(text, is_named) => first(&|data| data.contains(text))
+                .map(|index| if is_named { at(index, not_null) } else { validation(said_so) }),
+            Answer::DataLimit(most) => first(&|data| data.len() > most)
+                .map(|index| at(index, &format!("Member must have length less than or equal to {most}"))),
+            _ => None,
+        };
+        refused.unwrap_or_else(|| {
+            let code = |(index, (data, _)): (usize, &(String, String))| match answer {
+                Answer::Fail(failing, code) if failing.contains(&index) => code,
+                Answer::FailInside(text, code) if data.contains(text) => code,
+                Answer::Codes(codes) => codes[index],
+                _ => "",
+            };
+            let codes: Vec<&str> = records.iter().enumerate().map(code).collect();
+            let accepted = records.iter().zip(&codes).filter(|(_, code)| code.is_empty());
+            self.accepted.extend(accepted.map(|((data, _), _)| data.clone()));
+            judged(codes.into_iter().map(|code| if code.is_empty() { Ok("s".to_owned()) } else { Err(code) }))
+        })
     }
-}
-
-/// Data as text, and partition key, of each record in a request.
-fn records(body: &Bytes) -> Vec<(String, String)> {
-    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
-    let text = |record: &serde_json::Value| {
-        String::from_utf8(base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap()).unwrap()
-    };
-    let records = body["Records"].as_array().unwrap().iter();
-    records.map(|record| (text(record), record["PartitionKey"].as_str().unwrap().to_owned())).collect()
 }
 
 /// Settings that most tests share.
@@ -197,8 +151,8 @@ pub(crate) fn delivery<T: Transport>(
 }
 
 pub(crate) struct Bench {
-    pub(crate) kinesis: Scripted,
-    pub(crate) delivery: Rc<Delivery<Scripted>>,
+    pub(crate) kinesis: FakeService<State>,
+    pub(crate) delivery: Rc<Delivery<FakeService<State>>>,
     pub(crate) log: TestLog,
 }
 
@@ -212,7 +166,7 @@ impl Bench {
         let mut settings = Settings { slow_flush: Some(Duration::from_secs(20)), ..settings() };
         change(&mut settings, &mut requests);
         let state = State { script: script.into(), may_renew: true, ..State::default() };
-        let kinesis = Scripted { state: Rc::new(RefCell::new(state)), start: Instant::now() };
+        let kinesis = FakeService::new(state);
         let log = TestLog::default();
         let delivery = delivery(kinesis.clone(), requests, settings, Ledger::new(1 << 20), 1, &log);
         Bench { kinesis, delivery, log }

@@ -1,36 +1,33 @@
 //! Records are aggregated by the stream's shards, which are listed periodically.
 
-use std::time::SystemTime;
-
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
 use super::scripted::{delivery, settings};
+use super::service::{Behaviour, FakeService, Reply, Request, Sent, judged, refusal, reply};
 use crate::deliver::*;
-use crate::kinesis::client::{Operation, TransportError};
 use crate::kinesis::kpl::MAGIC;
 use crate::kinesis::kpl::tests::user_records;
-use crate::kinesis::reply::Response;
 use crate::kinesis::shards::hash_key;
 use crate::log::tests::TestLog;
 use crate::pack::Aggregation;
 use crate::record::partition_key::PartitionKey;
+
+const LATENCY: Duration = Duration::from_millis(20);
 
 /// A stream whose shards split and merge. A shard is a range; its number is its index.
 #[derive(Default)]
 struct Kinesis {
     shards: Vec<(u128, u128)>,
     open: Vec<usize>,
-    page: usize,
+    page_size: usize,
     denied: bool,
     expired: bool,
     /// The `ListShards` calls: when, and with which body.
     lists: Vec<(Duration, Value)>,
     puts: usize,
-    /// All Kinesis records: shard, partition key, explicit hash key, data.
-    stored: Vec<(usize, String, Option<u128>, Vec<u8>)>,
+    /// All Kinesis records, each with its shard.
+    stored: Vec<(usize, Sent)>,
 }
 
 impl Kinesis {
@@ -39,7 +36,7 @@ impl Kinesis {
         let width = u128::MAX / shards;
         let end = |n| if n == shards - 1 { u128::MAX } else { (n + 1) * width - 1 };
         let shards: Vec<_> = (0..shards).map(|n| (n * width, end(n))).collect();
-        Kinesis { open: (0..shards.len()).collect(), shards, page: 1000, ..Kinesis::default() }
+        Kinesis { open: (0..shards.len()).collect(), shards, page_size: 1000, ..Kinesis::default() }
     }
 
     fn add(&mut self, range: (u128, u128)) {
@@ -69,13 +66,12 @@ impl Kinesis {
         *self.open.iter().find(holds).unwrap()
     }
 
-    fn list(&self, request: &Value) -> (u16, Value) {
+    fn page(&self, request: &Value) -> Reply {
         if self.expired {
-            return (400, json!({ "__type": "ExpiredTokenException", "message": "expired" }));
+            return refusal(400, "ExpiredTokenException", "expired");
         }
         if self.denied {
-            let message = "not authorized to perform: kinesis:ListShards";
-            return (400, json!({ "__type": "AccessDeniedException", "message": message }));
+            return refusal(400, "AccessDeniedException", "not authorized to perform: kinesis:ListShards");
         }
         let from = match &request["NextToken"] {
             Value::String(token) => {
@@ -87,9 +83,10 @@ impl Kinesis {
                 0
             }
         };
-        let shards: Vec<Value> = self.open.iter().skip(from).take(self.page).map(|shard| self.listed(*shard)).collect();
-        let rest = self.open.len() > from + self.page;
-        (200, json!({ "Shards": shards, "NextToken": rest.then(|| (from + self.page).to_string()) }))
+        let shards: Vec<Value> =
+            self.open.iter().skip(from).take(self.page_size).map(|shard| self.listed(*shard)).collect();
+        let rest = self.open.len() > from + self.page_size;
+        reply(200, json!({ "Shards": shards, "NextToken": rest.then(|| (from + self.page_size).to_string()) }))
     }
 
     fn listed(&self, shard: usize) -> Value {
@@ -98,25 +95,21 @@ impl Kinesis {
         json!({ "ShardId": format!("shard {shard}"), "HashKeyRange": range })
     }
 
-    fn put(&mut self, request: &Value) -> (u16, Value) {
+    fn store(&mut self, records: Vec<Sent>) -> Reply {
         self.puts += 1;
-        let mut entries = Vec::new();
-        for record in request["Records"].as_array().unwrap() {
-            let data = base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap();
-            let key = record["PartitionKey"].as_str().unwrap().to_owned();
-            let explicit = record["ExplicitHashKey"].as_str().map(|digits| digits.parse().unwrap());
-            let shard = self.owner(explicit.unwrap_or_else(|| hash_key(&key)));
-            self.stored.push((shard, key, explicit, data));
-            entries.push(json!({ "SequenceNumber": "1", "ShardId": format!("shard {shard}") }));
-        }
-        (200, json!({ "FailedRecordCount": 0, "Records": entries }))
+        let store = |record: Sent| {
+            let shard = self.owner(record.explicit_hash_key.unwrap_or_else(|| hash_key(&record.key)));
+            self.stored.push((shard, record));
+            Ok(format!("shard {shard}"))
+        };
+        judged(records.into_iter().map(store))
     }
 
     /// What a consumer finds: key and data of each user record. Like the Kinesis Client Library, it drops a whole
     /// aggregate if the explicit hash key of one of its records, or the MD5 of its key, is outside the shard's range.
     fn consumed(&self) -> Vec<(String, String)> {
         let mut consumed = Vec::new();
-        for (shard, key, _, data) in &self.stored {
+        for (shard, Sent { key, data, .. }) in &self.stored {
             let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
             if !data.starts_with(&MAGIC) {
                 consumed.push((key.clone(), text(data)));
@@ -136,36 +129,28 @@ impl Kinesis {
     }
 }
 
-#[derive(Clone)]
-struct Simulated {
-    kinesis: Rc<RefCell<Kinesis>>,
-    start: Instant,
-}
-
-impl Transport for Simulated {
-    async fn send(&self, operation: Operation, body: Bytes) -> Result<Response, TransportError> {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let request: Value = serde_json::from_slice(&body).unwrap();
-        let mut kinesis = self.kinesis.borrow_mut();
-        let (status, body) = match operation {
-            Operation::PutRecords => kinesis.put(&request),
-            Operation::ListShards => {
-                kinesis.lists.push((self.start.elapsed(), request.clone()));
-                kinesis.list(&request)
-            }
-        };
-        let status = StatusCode::from_u16(status).unwrap();
-        Ok(Response { status, headers: HeaderMap::new(), body: body.to_string().into() })
+impl Behaviour for Kinesis {
+    async fn put(state: &RefCell<Self>, request: Request) -> Reply {
+        tokio::time::sleep(LATENCY).await;
+        state.borrow_mut().store(request.records)
     }
 
-    fn renew(&self, _: Instant, _: Option<SystemTime>) -> bool {
-        std::mem::take(&mut self.kinesis.borrow_mut().expired)
+    async fn list(state: &RefCell<Self>, at: Duration, request: Value) -> Reply {
+        tokio::time::sleep(LATENCY).await;
+        let mut kinesis = state.borrow_mut();
+        let reply = kinesis.page(&request);
+        kinesis.lists.push((at, request));
+        reply
+    }
+
+    fn renew(&mut self) -> bool {
+        std::mem::take(&mut self.expired)
     }
 }
 
 struct Bench {
     kinesis: Rc<RefCell<Kinesis>>,
-    delivery: Rc<Delivery<Simulated>>,
+    delivery: Rc<Delivery<FakeService<Kinesis>>>,
     log: TestLog,
     sent: Cell<usize>,
 }
@@ -179,9 +164,9 @@ impl Bench {
         let aggregation = Some(Aggregation::Kpl { max_bytes: 20_000, max_records: 1000, by_shard });
         let mut requests = RequestSettings { aggregation, ..RequestSettings::default() };
         requests.record.partition_key = PartitionKey::parse("k").unwrap();
-        let transport = Simulated { kinesis: Rc::clone(kinesis), start: Instant::now() };
+        let service = FakeService { state: Rc::clone(kinesis), start: Instant::now() };
         let log = TestLog::default();
-        let delivery = delivery(transport, requests, settings(), Ledger::new(1 << 20), seed, &log);
+        let delivery = delivery(service, requests, settings(), Ledger::new(1 << 20), seed, &log);
         Bench { kinesis: Rc::clone(kinesis), delivery, log, sent: Cell::new(0) }
     }
 
@@ -235,11 +220,11 @@ async fn ten_shards_take_ten_records_where_two_hundred_keys_take_two_hundred() {
         bench.assert_all_consumed(200);
         let kinesis = bench.kinesis.borrow();
         counts.push((kinesis.lists.len(), kinesis.stored.len()));
-        for (shard, key, explicit, data) in &kinesis.stored {
-            assert_eq!(by_shard, explicit.is_some());
+        for (shard, Sent { key, explicit_hash_key, data }) in &kinesis.stored {
+            assert_eq!(by_shard, explicit_hash_key.is_some());
             assert_eq!(kinesis.owner(hash_key(key)), *shard, "the key of the first record is of the shard too");
             let inside = user_records(data);
-            let digits = explicit.map(|hash_key| hash_key.to_string());
+            let digits = explicit_hash_key.map(|hash_key| hash_key.to_string());
             assert!(inside.iter().all(|(_, inner, _)| *inner == digits));
             assert!(inside.iter().all(|(key, _, _)| kinesis.owner(hash_key(key)) == *shard));
         }
@@ -309,7 +294,7 @@ async fn a_reply_that_names_another_shard_brings_a_new_map_within_a_minute_and_a
         .await;
     bench.assert_all_consumed(50);
     let kinesis = bench.kinesis.borrow();
-    let used: std::collections::BTreeSet<usize> = kinesis.stored.iter().map(|(shard, ..)| *shard).collect();
+    let used: std::collections::BTreeSet<usize> = kinesis.stored.iter().map(|(shard, _)| *shard).collect();
     assert_eq!(used.into_iter().collect::<Vec<_>>(), (4..12).collect::<Vec<_>>(), "the second chunk uses all eight");
     assert_eq!(kinesis.stored.len(), 4 + 8);
 }
@@ -373,7 +358,7 @@ async fn without_the_permission_keys_stay_apart_with_one_warning_and_one_line_wh
 
 #[tokio::test(start_paused = true)]
 async fn all_pages_are_read_and_the_next_is_requested_by_its_token_only() {
-    let bench = Bench::new(Kinesis { page: 10, ..Kinesis::new(25) }, true);
+    let bench = Bench::new(Kinesis { page_size: 10, ..Kinesis::new(25) }, true);
     bench
         .run(async {
             seconds(40).await;
@@ -398,7 +383,7 @@ async fn expired_credentials_are_renewed_without_a_warning() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_never_comes_to_an_end_is_not_followed() {
-    let bench = Bench::new(Kinesis { page: 0, ..Kinesis::new(4) }, true);
+    let bench = Bench::new(Kinesis { page_size: 0, ..Kinesis::new(4) }, true);
     bench.run(seconds(40)).await;
     assert_eq!(bench.kinesis.borrow().lists.len(), 100);
     assert!(
