@@ -209,6 +209,7 @@ fn dependabot_sees_all() -> Result<(), Failed> {
         ("package-lock.json", "packages", "npm"),
         ("Dockerfile", "FROM", "docker"),
         (".txt", "--hash=sha256:", "pip"),
+        (".tf", "required_providers", "terraform"),
     ] {
         for file in files("", name).into_iter().filter(|file| file.text.contains(mark)) {
             let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);

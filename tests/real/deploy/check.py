@@ -9,6 +9,7 @@ import sys
 
 import charts
 import manifests
+from terraform import terraform
 
 # Files that are the input of an operation of AWS's, by their names.
 OPERATIONS = {
@@ -89,6 +90,7 @@ def main():
         "aws-for-fluent-bit": charts.aws_for_fluent_bit,
         "aws": aws,
         "iam": iam,
+        "terraform": terraform,
     }[sys.argv[1]]
     mistakes = [f"{path}: {mistake}" for path in sys.argv[2:] for mistake in check(path)]
     print("\n".join(mistakes))

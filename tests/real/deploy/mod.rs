@@ -50,6 +50,7 @@ pub fn trials() -> Vec<Trial> {
             &["deploy/ecs/task-definition.json", "deploy/kubernetes/pod-identity-association.json"],
         ),
         checked("the_policies_are_valid_and_give_no_more_than_needed", "iam", &["deploy/iam/.json"]),
+        checked("terraform_gives_what_the_policies_give", "terraform", &["deploy/terraform/main.tf"]),
         denies_nothing("the_crates_have_licences_and_sources_that_are_allowed", &["licenses", "bans", "sources"]),
     ];
     trials.push(advisories());
