@@ -209,6 +209,7 @@ fn dependabot_sees_all() -> Result<(), Failed> {
         ("package-lock.json", "packages", "npm"),
         ("Dockerfile", "FROM", "docker"),
         (".txt", "--hash=sha256:", "pip"),
+        (".tf", "required_providers", "terraform"),
     ] {
         for file in files("", name).into_iter().filter(|file| file.text.contains(mark)) {
             let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -250,12 +251,17 @@ fn paths_agree() -> Result<(), Failed> {
     )?;
     for (file, load) in [
         ("deploy/kubernetes/fluent-bit.yaml", "-e, /plugin/kinesis.so"),
+        ("deploy/kubernetes/fluent-operator.yaml", "-e, /plugin/kinesis.so"),
         ("deploy/helm/values.yaml", "--plugin=/plugin/kinesis.so"),
     ] {
         let text = read(file);
         must(text.contains("[cp, /kinesis.so, /plugin/kinesis.so]"), format!("{file}: what the init container does"))?;
         must(text.contains(load) && text.matches("mountPath: /plugin\n").count() == 2, format!("{file}: {load}"))?;
     }
+    must(
+        read("deploy/kubernetes/logging-operator.yaml").contains(" /fluent-bit/etc/plugins.conf\n"),
+        "logging-operator's secret does not load the image's plugins.conf".to_owned(),
+    )?;
     let extra =
         task_definition()["containerDefinitions"][0]["firelensConfiguration"]["options"]["config-file-value"].clone();
     let baked = format!("COPY deploy/ecs/extra.conf {}", extra.as_str().unwrap_or_default());
@@ -272,18 +278,20 @@ fn images_are_not_root() -> Result<(), Failed> {
 
 fn versions_agree() -> Result<(), Failed> {
     let ours = ["/kinesis-plugin:", "/aws-for-fluent-bit-kinesis:", "/fluent-bit-kinesis:"];
+    // As values of a chart or an operator.
+    let apart = ours.map(|image| image.replace(':', "\n"));
     let mut found = 0;
     for file in files("deploy", "").into_iter().filter(|file| !file.path.ends_with(".txt")) {
-        for image in ours {
+        for image in ours.into_iter().chain(apart.iter().map(String::as_str)) {
             for (at, _) in file.text.match_indices(image) {
-                let rest = &file.text[at + image.len()..];
+                let rest = file.text[at + image.len()..].trim_start().trim_start_matches("tag: ");
                 let tag = rest.split(|c: char| c.is_whitespace() || c == '"').next().unwrap_or_default();
                 found += 1;
                 must(tag == env!("CARGO_PKG_VERSION"), format!("{}: {image}{tag}", file.path))?;
             }
         }
     }
-    must(found >= 3, format!("{found} images were found"))
+    must(found >= 8, format!("{found} images were found"))
 }
 
 fn task_definition() -> Value {
@@ -299,12 +307,22 @@ fn number(text: &str, name: &str) -> Option<u64> {
 fn stops_are_patient() -> Result<(), Failed> {
     let stop = task_definition()["containerDefinitions"][0]["stopTimeout"].as_u64();
     let kubernetes = read("deploy/kubernetes/fluent-bit.yaml");
+    let fluent_operator = read("deploy/kubernetes/fluent-operator.yaml");
+    let logging_operator = read("deploy/kubernetes/logging-operator.yaml");
     let helm = read("deploy/helm/values.yaml");
     let systemd = read("deploy/systemd/kinesis.conf");
     let patience = "terminationGracePeriodSeconds:";
     for (whose, grace, stop) in [
         ("FireLens", number(&read("deploy/ecs/extra.conf"), "\n    Grace "), stop),
         ("Kubernetes", number(&kubernetes, "\n        Grace "), number(&kubernetes, patience)),
+        (
+            "fluent-operator",
+            number(&fluent_operator, "\n    graceSeconds: "),
+            number(&fluent_operator, &format!("\n  {patience}")),
+        ),
+        ("logging-operator", number(&logging_operator, "\n        Grace "), number(&logging_operator, patience)),
+        // The chart leaves pods what Kubernetes gives by default.
+        ("the chart of AWS", number(&read("deploy/helm/aws-for-fluent-bit.yaml"), "\n    Grace "), Some(30)),
         ("Helm", number(&helm, "\n        Grace "), number(&helm, patience)),
         (
             "systemd",

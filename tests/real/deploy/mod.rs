@@ -6,6 +6,7 @@
 //! `tests/real/fluent_bit/` tests that each configuration works in Fluent Bit.
 
 mod agreement;
+pub mod configurations;
 mod systemd;
 
 use std::env;
@@ -21,7 +22,6 @@ pub fn trials() -> Vec<Trial> {
     let in_bash = scripts.iter().filter(|file| file.text.starts_with("#!/usr/bin/env bash\n"));
     let in_bash: Vec<&str> = in_bash.map(|file| file.path.as_str()).collect();
     assert!(in_bash.contains(&".ci/run") && in_bash.contains(&"scripts/test"), "{in_bash:?}");
-    let python = ["python", "tests/real/deploy/check.py"];
     let mut trials = vec![
         passes("the_dockerfile_passes_hadolint", &["hadolint"], &["deploy/docker/Dockerfile"]),
         passes(
@@ -35,27 +35,28 @@ pub fn trials() -> Vec<Trial> {
             &["check-jsonschema", "--builtin-schema", "vendor.dependabot"],
             &[".github/dependabot.yml"],
         ),
-        passes(
-            "the_manifests_are_those_of_kubernetes",
-            &[&python[..], &["kubernetes"]].concat(),
-            &["deploy/kubernetes/.yaml"],
+        checked("the_manifests_are_those_of_kubernetes_and_its_operators", "kubernetes", &["deploy/kubernetes/.yaml"]),
+        checked("an_image_volume_fits_the_manifest", "patch", &["deploy/kubernetes/image-volume.json"]),
+        checked("the_values_are_those_of_the_chart", "fluent-bit", &["deploy/helm/values.yaml"]),
+        checked("an_image_volume_fits_the_chart", "image-volume", &["deploy/helm/image-volume.yaml"]),
+        checked(
+            "the_values_are_those_of_the_chart_of_aws",
+            "aws-for-fluent-bit",
+            &["deploy/helm/aws-for-fluent-bit.yaml"],
         ),
-        passes("the_values_are_those_of_the_chart", &[&python[..], &["helm"]].concat(), &["deploy/helm/values.yaml"]),
-        passes(
+        checked(
             "what_is_given_to_aws_is_what_it_takes",
-            &[&python[..], &["aws"]].concat(),
+            "aws",
             &["deploy/ecs/task-definition.json", "deploy/kubernetes/pod-identity-association.json"],
         ),
-        passes(
-            "the_policies_are_valid_and_give_no_more_than_needed",
-            &[&python[..], &["iam"]].concat(),
-            &["deploy/iam/.json"],
-        ),
+        checked("the_policies_are_valid_and_give_no_more_than_needed", "iam", &["deploy/iam/.json"]),
+        checked("terraform_gives_what_the_policies_give", "terraform", &["deploy/terraform/main.tf"]),
         denies_nothing("the_crates_have_licences_and_sources_that_are_allowed", &["licenses", "bans", "sources"]),
     ];
     trials.push(advisories());
     trials.extend(systemd::trials());
     trials.extend(agreement::trials());
+    trials.extend(configurations::trials());
     trials
 }
 
@@ -66,6 +67,11 @@ fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
     let mut arguments: Vec<String> = command[1..].iter().map(|argument| (*argument).to_owned()).collect();
     arguments.extend(files.iter().flat_map(|file| expanded(file)));
     unless_missing(name, missing(&program), move || succeeds(Command::new(&program).args(&arguments)))
+}
+
+/// One of the checks of `check.py` finds nothing wrong.
+fn checked(name: &str, check: &str, files: &[&str]) -> Trial {
+    passes(name, &["python", "tests/real/deploy/check.py", check], files)
 }
 
 /// cargo-deny accepts the crates. It reads those of every platform, but building has fetched only this one's.

@@ -1,60 +1,66 @@
 //! The configurations under deploy/, as the cluster, the chart and FireLens hand them to Fluent Bit.
 
-use std::fs;
 use std::process::Command;
 
 use libtest_mimic::Failed;
 
 use super::host::{Binary, Home};
-use super::stand_in::section;
-use super::{Claim, note, project};
+use super::stand_in::{assert_each_once, checked, home_beside, section};
+use super::{Claim, note};
+use crate::deploy::configurations;
+use testing::sources::read;
 
 pub fn claims() -> Vec<Claim> {
-    vec![
-        Claim::new("the_manifests_configuration_passes_a_dry_run", |binary| passes(binary, &manifests()?)),
-        Claim::new("the_charts_configuration_passes_a_dry_run", |binary| passes(binary, &charts()?)),
-        Claim::new("what_firelens_makes_of_the_task_definition_passes_a_dry_run", |binary| {
-            passes(binary, &firelens()?)
-        }),
-        Claim::new("the_probes_are_answered", |binary| probes_are_answered(binary, &manifests()?)),
-    ]
+    let mut claims = vec![Claim::new("the_probes_are_answered", |binary| {
+        probes_are_answered(binary, &configurations::manifests()?)
+    })];
+    for deployed in DEPLOYED {
+        let Deployed { name, text, load, reads_files } = deployed;
+        claims.push(Claim::new(&format!("{name}_passes_a_dry_run"), move |binary| passes(binary, &text()?, load)));
+        if reads_files {
+            claims.push(Claim::new(&format!("{name}_delivers"), move |binary| delivers(binary, &text()?, load)));
+        }
+    }
+    claims
 }
 
-fn read(file: &str) -> Result<String, Failed> {
-    fs::read_to_string(project().join("deploy").join(file)).map_err(|error| format!("{file}: {error}").into())
+struct Deployed {
+    name: &'static str,
+    text: fn() -> Result<String, Failed>,
+    load: Load,
+    /// FireLens' does not: it takes what Docker sends.
+    reads_files: bool,
 }
 
-/// The text under `key: |` in a YAML file, without its indentation.
-fn block(yaml: &str, key: &str) -> Result<String, Failed> {
-    let head = format!("  {key}: |\n");
-    let (_, rest) = yaml.split_once(&head).ok_or_else(|| format!("there is no {key}"))?;
-    let indented = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
-    Ok(indented.map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect())
+/// How the library is loaded.
+#[derive(Clone, Copy, PartialEq)]
+enum Load {
+    ByArgument,
+    ByPluginsFile,
 }
 
-fn manifests() -> Result<String, Failed> {
-    block(&read("kubernetes/fluent-bit.yaml")?, "fluent-bit.conf")
-}
+const DEPLOYED: [Deployed; 6] = [
+    deployed("the_manifests_configuration", configurations::manifests),
+    deployed("the_charts_configuration", configurations::fluent_bit_chart),
+    Deployed { reads_files: false, ..deployed("what_firelens_makes_of_the_task_definition", firelens) },
+    deployed("what_fluent_operator_makes_of_its_resources", configurations::fluent_operator),
+    Deployed {
+        load: Load::ByPluginsFile,
+        ..deployed("the_secret_for_logging_operator", configurations::logging_operator)
+    },
+    deployed("what_the_chart_of_aws_makes_of_its_values", configurations::aws_for_fluent_bit),
+];
 
-/// The values' texts joined, as in the chart's configmap.
-fn charts() -> Result<String, Failed> {
-    let values = read("helm/values.yaml")?;
-    let parts = ["service", "inputs", "filters", "outputs"].map(|part| block(&values, part));
-    let text = parts.into_iter().collect::<Result<String, Failed>>()?;
-    let text = text
-        .replace("{{ .Values.flush }}", "1")
-        .replace("{{ .Values.logLevel }}", "info")
-        .replace("{{ .Values.metricsPort }}", "2020")
-        .replace("{{ .Release.Namespace }}", "logging");
-    if text.contains("{{") { Err(format!("a template is left: {text}").into()) } else { Ok(text) }
+const fn deployed(name: &'static str, text: fn() -> Result<String, Failed>) -> Deployed {
+    Deployed { name, text, load: Load::ByArgument, reads_files: true }
 }
 
 /// As ECS writes it: its own inputs, the file, and an output from the options of each container.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/firelens-taskdef.html>, 2026-11-22
 fn firelens() -> Result<String, Failed> {
-    let task: serde_json::Value = serde_json::from_str(&read("ecs/task-definition.json")?)?;
+    let task: serde_json::Value = serde_json::from_str(&read("deploy/ecs/task-definition.json"))?;
     let containers = task["containerDefinitions"].as_array().ok_or("no containers")?;
-    let mut text = section("INPUT", &[&["Name forward", "unix_path fluent.sock"]]) + &read("ecs/extra.conf")?;
+    let mut text = section("INPUT", &[&["Name forward", "unix_path fluent.sock"]]) + &read("deploy/ecs/extra.conf");
     for container in containers {
         let log = &container["logConfiguration"];
         let Some(options) = log["options"].as_object().filter(|_| log["logDriver"] == "awsfirelens") else { continue };
@@ -75,32 +81,67 @@ fn firelens() -> Result<String, Failed> {
 fn moved_here(text: &str, port: u16) -> String {
     text.replace("/fluent-bit/etc/conf/custom_parsers.conf", "custom_parsers.conf")
         .replace("/fluent-bit/etc/parsers.conf", "parsers.conf")
+        .replace("/fluent-bit/parsers/parsers.conf", "parsers.conf")
+        .replace("/fluent-bit/etc/plugins.conf", "plugins.conf")
         .replace("/var/lib/fluent-bit", ".")
+        .replace("/fluent-bit/tail", ".")
+        .replace("/tail-db", ".")
+        .replace("/buffers", "./buffers")
         .replace("/var/log/containers", ".")
         .replace("0.0.0.0", "127.0.0.1")
         .replace("2020", &port.to_string())
 }
 
-fn passes(binary: &Binary, text: &str) -> Result<(), Failed> {
-    let home = Home::new(binary)?;
+/// Writes the files that the configurations name and the configuration. Returns the arguments that load both.
+fn settle(home: &Home, text: &str, load: Load) -> Result<Vec<String>, Failed> {
     home.write("parsers.conf", &section("PARSER", &[&["Name any", "Format json"]]))?;
     home.write("custom_parsers.conf", &section("PARSER", &[&["Name custom", "Format json"]]))?;
-    home.write("deployed.conf", &with_the_filters_of(binary, &moved_here(text, 2020))?)?;
-    let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-c", "deployed.conf", "--dry-run"])?;
+    let plugin = home.plugin().to_string_lossy();
+    let plugins = read("fluent-bit-conf/plugins.conf");
+    home.write("plugins.conf", &plugins.replace("/fluent-bit/kinesis.so", &plugin))?;
+    home.write("deployed.conf", text)?;
+    let plugin = ["-e", &plugin].map(str::to_owned).into_iter().filter(|_| load == Load::ByArgument);
+    Ok(plugin.chain(["-c", "deployed.conf"].map(str::to_owned)).collect())
+}
+
+fn passes(binary: &Binary, text: &str, load: Load) -> Result<(), Failed> {
+    let home = Home::new(binary)?;
+    let text = with_the_filters_of(binary, &moved_here(text, 2020))?;
+    let mut arguments = settle(&home, &text, load)?;
+    arguments.push("--dry-run".to_owned());
+    let ended = home.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
     match ended.status.success() && ended.output.contains("configuration test is successful") {
         true => Ok(()),
         false => Err(format!("{}: {}", ended.status, ended.output).into()),
     }
 }
 
+fn delivers(binary: &Binary, text: &str, load: Load) -> Result<(), Failed> {
+    const LINES: usize = 1000;
+    let (home, kinesis) = home_beside(binary, checked())?;
+    let text = without_section(&moved_here(text, free_port()?), "FILTER");
+    let stream = text.lines().find(|line| line.trim().starts_with("stream ")).ok_or("there is no stream")?;
+    let text = text.replace(stream, &format!("{stream}\n    endpoint {}", kinesis.endpoint()));
+    let arguments = settle(&home, &text, load)?;
+    home.append_lines(0..LINES)?;
+    let mut fluent_bit = home.start_with(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
+    fluent_bit.stop()?;
+    assert_each_once(&kinesis, "logs", LINES)
+}
+
+/// Free just now; Fluent Bit does not accept 0.
+fn free_port() -> Result<u16, Failed> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
 /// Liveness and readiness, as probed by the kubelet.
 fn probes_are_answered(binary: &Binary, text: &str) -> Result<(), Failed> {
-    let manifest = read("kubernetes/fluent-bit.yaml")?;
+    let manifest = read("deploy/kubernetes/fluent-bit.yaml");
     let paths: Vec<&str> = manifest.lines().filter_map(|line| line.trim().strip_prefix("path: /api/")).collect();
     let home = Home::new(binary)?;
     home.write("parsers.conf", &section("PARSER", &[&["Name any", "Format json"]]))?;
-    // The kernel picks a free port; Fluent Bit does not accept 0.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
     // There is no cluster to ask, and Fluent Bit does not start without one.
     let without_cluster = without_section(&moved_here(text, port), "FILTER");
     home.write("deployed.conf", &without_cluster)?;
@@ -125,7 +166,8 @@ fn with_the_filters_of(binary: &Binary, text: &str) -> Result<String, Failed> {
 
 fn without_section(text: &str, name: &str) -> String {
     let head = format!("[{name}]");
-    let sections = text.split("\n\n").filter(|section| !section.trim_start().starts_with(&head));
+    let is_that = |section: &&str| section.trim().lines().next().is_some_and(|line| line.eq_ignore_ascii_case(&head));
+    let sections = text.split("\n\n").filter(|section| !is_that(section));
     sections.collect::<Vec<_>>().join("\n\n")
 }
 

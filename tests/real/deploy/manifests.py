@@ -1,0 +1,89 @@
+"""Resources of Kubernetes and of its operators, by the schemas of those that read them."""
+
+import copy
+import glob
+import json
+import os
+
+import yaml
+
+# The oldest Kubernetes that AWS still ran when this was written, and the newest whose schemas the package has.
+VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
+# Since when an image may be a volume without a feature gate.
+# https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/, read 2026-11-28
+WITH_IMAGE_VOLUMES = ["1.35", "1.37"]
+
+
+def kubernetes(path):
+    for resource in load_all(path):
+        definition = custom_resources().get(resource["kind"])
+        yield from resource_mistakes(resource) if definition is None else custom_mistakes(resource, definition)
+
+
+def resource_mistakes(resource, versions=VERSIONS):
+    import kubernetes_validate
+
+    for version in versions:
+        try:
+            kubernetes_validate.validate(resource, version, strict=True)
+        except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
+            where = ".".join(map(str, getattr(error, "path", [])))
+            yield f"{resource['kind']} in Kubernetes {version}: {where}: {error.message}"
+
+
+def custom_resources():
+    """The resources of operators by their kinds, cut by prune.py."""
+    files = glob.glob(os.path.join(os.path.dirname(__file__), "crds", "*.yaml"))
+    return {kind: definition for path in files for [kinds] in [load_all(path)] for kind, definition in kinds.items()}
+
+
+def custom_mistakes(resource, definition):
+    import jsonschema
+
+    what = resource["kind"]
+    if resource["apiVersion"] != definition["apiVersion"]:
+        yield f"{what} is of {definition['apiVersion']}, not of {resource['apiVersion']}"
+    if ("namespace" in resource["metadata"]) != (definition["scope"] == "Namespaced"):
+        yield f"{what} is {definition['scope']}"
+    for mistake in jsonschema.Draft7Validator(closed(definition["spec"])).iter_errors(resource["spec"]):
+        yield f"{what}: {'.'.join(map(str, mistake.path))}: {mistake.message}"
+    # apis/fluentbit/v1alpha2/plugins/custom/custom_plugin_types.go of fluent-operator 3.10.0
+    for line in resource["spec"].get("customPlugin", {}).get("config", "").splitlines():
+        if line.strip().startswith(("[", "@")):
+            yield f"{what}: fluent-operator refuses the line {line}"
+
+
+def closed(schema):
+    """The schema, with no properties but those it lists."""
+    schema = copy.deepcopy(schema)
+    if "properties" in schema:
+        schema["additionalProperties"] = False
+        schema["properties"] = {name: closed(inner) for name, inner in schema["properties"].items()}
+    if "items" in schema:
+        schema["items"] = closed(schema["items"])
+    return schema
+
+
+def patch(path):
+    """The DaemonSet with a patch in JSON (RFC 6902), of which these files use three operations."""
+    [resource] = [one for one in load_all("deploy/kubernetes/fluent-bit.yaml") if one["kind"] == "DaemonSet"]
+    with open(path) as file:
+        operations = json.load(file)
+    for operation in operations:
+        *parents, last = operation["path"].lstrip("/").split("/")
+        inside = resource
+        for name in parents:
+            inside = inside[int(name) if isinstance(inside, list) else name]
+        last = int(last) if isinstance(inside, list) else last
+        if operation["op"] == "remove":
+            del inside[last]
+        elif operation["op"] == "replace":
+            inside[last] = operation["value"]
+        elif operation["op"] != "test" or inside[last] != operation["value"]:
+            yield f"{operation} does not hold"
+    yield from resource_mistakes(resource, WITH_IMAGE_VOLUMES)
+
+
+def load_all(path):
+    with open(path) as file:
+        return list(yaml.safe_load_all(file))
