@@ -31,7 +31,9 @@ mod identity;
 mod library_file;
 mod memory;
 mod network;
+mod packages;
 mod peers;
+mod root_fs;
 mod silent_dns;
 mod sts;
 mod valgrind;
@@ -46,10 +48,11 @@ testing::export_host!();
 /// A name, how many tests run in parallel (default: one per processor), and the tests.
 type Group = (&'static str, Option<usize>, fn() -> Vec<Trial>);
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     ("generated", None, generated::trials),
     ("library_file", None, library_file::trials),
     ("deploy", None, deploy::trials),
+    ("packages", None, packages::trials),
     ("network", None, network::trials),
     ("silent_dns", None, silent_dns::trials),
     // They mostly wait for credentials to expire.
