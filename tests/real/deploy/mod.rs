@@ -7,6 +7,7 @@
 
 mod agreement;
 pub mod configurations;
+pub mod dockerfile;
 mod systemd;
 
 use std::env;
