@@ -1,7 +1,7 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and
 # Node.
 
-.PHONY: help build dist dist-amd64 dist-arm64 demo test test-arm64 check bench fuzz sanitize mutants peers bindings clean
+.PHONY: help build dist dist-amd64 dist-arm64 packages demo test test-arm64 check bench fuzz sanitize mutants peers bindings clean
 
 # A line `target: ## what it does; N min` is listed.
 help: ## lists the commands
@@ -27,6 +27,17 @@ dist-amd64: .cargo-tools/zig/installed
 dist-arm64: .cargo-tools/zig/installed $(if $(filter x86_64,$(shell uname -m)),.cargo-tools/arm64/installed)
 	TARGET=aarch64-unknown-linux-gnu scripts/dist
 	cargo test --test real library_file::dist_arm64::
+
+packages: .cargo-tools/bin/cargo-deb .cargo-tools/bin/cargo-generate-rpm ## packages what `make dist` built, as .deb and .rpm in dist; 5 min
+	scripts/packages dist/kinesis.so dist/arm64/kinesis.so
+
+# Barely optimized: compiling takes longer than packaging ever will.
+PACKAGER := CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install --locked --root .cargo-tools
+.cargo-tools/bin/cargo-deb:
+	$(PACKAGER) cargo-deb --version 3.8.0
+
+.cargo-tools/bin/cargo-generate-rpm:
+	$(PACKAGER) cargo-generate-rpm --version 0.21.1
 
 demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived; 3 min
 	scripts/demo
@@ -91,7 +102,7 @@ mutants: .cargo-tools/bin/cargo-mutants ## breaks the code in hundreds of ways, 
 .cargo-tools/arm64/installed: deploy/arm64.txt
 	scripts/arm64-tools
 
-peers: .venv/installed node_modules/installed ## installs the servers for the tests into this folder
+peers: .venv/installed node_modules/installed .cargo-tools/bin/cargo-deb .cargo-tools/bin/cargo-generate-rpm ## installs the servers and tools for the tests into this folder; 5 min
 
 bindings: .venv/installed ## regenerates the bindings of the host and the header of the exports
 	UPDATE=1 cargo test --test real generated

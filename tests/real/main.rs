@@ -28,10 +28,13 @@ mod fluent_bit;
 mod flush;
 mod generated;
 mod identity;
+mod images;
 mod library_file;
 mod memory;
 mod network;
+mod packages;
 mod peers;
+mod root_fs;
 mod silent_dns;
 mod sts;
 mod valgrind;
@@ -46,10 +49,12 @@ testing::export_host!();
 /// A name, how many tests run in parallel (default: one per processor), and the tests.
 type Group = (&'static str, Option<usize>, fn() -> Vec<Trial>);
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 13] = [
     ("generated", None, generated::trials),
     ("library_file", None, library_file::trials),
     ("deploy", None, deploy::trials),
+    ("packages", None, packages::trials),
+    ("images", None, images::trials),
     ("network", None, network::trials),
     ("silent_dns", None, silent_dns::trials),
     // They mostly wait for credentials to expire.

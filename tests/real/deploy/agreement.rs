@@ -5,10 +5,11 @@ use std::collections::{BTreeSet, HashSet};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
+use super::dockerfile::{Stage, copies, instructions, stages};
 use testing::sources::{files, read, root};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, Test); 12] = [
+    let tests: [(&str, Test); 14] = [
         ("the_image_is_built_of_files_that_are_there", copied_files_exist),
         ("the_build_is_given_what_it_copies", nothing_needed_is_ignored),
         ("an_image_holds_the_library_of_its_architecture", architecture_is_given),
@@ -19,6 +20,8 @@ pub fn trials() -> Vec<Trial> {
         ("dependabot_looks_at_every_list_of_other_peoples_code", dependabot_sees_all),
         ("the_library_is_where_it_is_loaded_from", paths_agree),
         ("no_image_runs_as_root_by_itself", images_are_not_root),
+        ("an_image_is_built_on_a_digest", images_are_digests),
+        ("the_images_that_are_released_are_those_that_were_tested", released_images_are_tested),
         ("images_carry_the_version_of_the_crate", versions_agree),
         ("a_stop_waits_longer_than_fluent_bits_grace", stops_are_patient),
     ];
@@ -27,61 +30,20 @@ pub fn trials() -> Vec<Trial> {
 
 type Test = fn() -> Result<(), Failed>;
 
-const DOCKERFILE: &str = "deploy/docker/Dockerfile";
-
-/// The instructions of the Dockerfile, with lines continued by `\` joined.
-fn instructions() -> Vec<String> {
-    let text = read(DOCKERFILE).replace("\\\n", " ");
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(str::to_owned).collect()
-}
-
-/// The stages by name, each with its instructions.
-fn stages() -> Vec<(String, Vec<String>)> {
-    let mut stages: Vec<(String, Vec<String>)> = Vec::new();
-    for line in instructions() {
-        if let Some(from) = line.strip_prefix("FROM ") {
-            stages.push((from.rsplit_once(" AS ").map_or("", |(_, name)| name).to_owned(), Vec::new()));
-        } else if let Some((_, instructions)) = stages.last_mut() {
-            instructions.push(line);
-        }
-    }
-    stages
-}
-
-/// Sources and destination of each COPY, and the stage they come from, if not the build context.
-fn copies() -> Vec<(Vec<String>, String, Option<String>)> {
-    let lines = instructions();
-    let copies = lines.iter().filter_map(|line| line.strip_prefix("COPY "));
-    let copy = |line: &str| {
-        let (flags, mut paths): (Vec<_>, Vec<_>) =
-            line.split_whitespace().map(str::to_owned).partition(|word| word.starts_with("--"));
-        let from = flags.iter().find_map(|flag| flag.strip_prefix("--from=").map(str::to_owned));
-        let to = paths.pop().unwrap_or_default();
-        (paths, to, from)
-    };
-    copies.map(copy).collect()
-}
-
 fn must(holds: bool, otherwise: String) -> Result<(), Failed> {
     if holds { Ok(()) } else { Err(otherwise.into()) }
 }
 
 fn copied_files_exist() -> Result<(), Failed> {
     let stages = stages();
-    let made: String = stages
-        .iter()
-        .filter(|(name, _)| name == "build")
-        .flat_map(|(_, lines)| lines.concat().chars().collect::<Vec<_>>())
-        .collect();
     must(copies().len() >= 10, format!("{} COPY were found", copies().len()))?;
-    for (sources, _, from) in copies() {
-        for source in sources {
-            match &from {
+    for copy in copies() {
+        for source in copy.sources {
+            match &copy.from {
                 None => must(root().join(&source).exists(), format!("there is no {source}"))?,
                 Some(stage) => {
-                    must(stages.iter().any(|(name, _)| name == stage), format!("there is no stage {stage}"))?;
-                    must(made.contains(&source), format!("{stage} makes no {source}"))?;
+                    let stage = stages.iter().find(|found| found.name == *stage).ok_or("no such stage")?;
+                    must(stage.lines.concat().contains(&source), format!("{} makes no {source}", stage.name))?;
                 }
             }
         }
@@ -110,7 +72,7 @@ fn nothing_needed_is_ignored() -> Result<(), Failed> {
         "Makefile",
         "scripts",
     ];
-    let copied = copies().into_iter().filter(|(_, _, from)| from.is_none()).flat_map(|(sources, ..)| sources);
+    let copied = copies().into_iter().filter(|copy| copy.from.is_none()).flat_map(|copy| copy.sources);
     let makes = read("Makefile");
     let list = makes.lines().find_map(|line| line.strip_prefix(".cargo-tools/zig/installed: ")).unwrap_or_default();
     must(!list.is_empty(), "the Makefile does not install zig".to_owned())?;
@@ -124,7 +86,7 @@ fn nothing_needed_is_ignored() -> Result<(), Failed> {
 /// The builder sets these where a stage declares them; a default would apply to every architecture.
 fn architecture_is_given() -> Result<(), Failed> {
     let mut asked = 0;
-    for (name, lines) in stages() {
+    for Stage { name, lines, .. } in stages() {
         let arguments: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("ARG ")).collect();
         for argument in ["TARGETARCH", "TARGETPLATFORM", "TARGETOS", "TARGETVARIANT"] {
             if lines.iter().any(|line| line.contains(argument)) {
@@ -229,10 +191,10 @@ fn dependabot_sees_all() -> Result<(), Failed> {
 fn paths_agree() -> Result<(), Failed> {
     let stages = stages();
     let lays = |stage: &str, line: &str| {
-        stages.iter().any(|(name, lines)| name == stage && lines.iter().any(|instruction| instruction == line))
+        stages.iter().any(|found| found.name == stage && found.lines.iter().any(|instruction| instruction == line))
     };
     // Where AWS's entrypoint, and the configurations, load it from.
-    let library = "COPY --from=build /plugin/kinesis.so /fluent-bit/kinesis.so";
+    let library = "COPY --from=build /$TARGETARCH/kinesis.so /fluent-bit/kinesis.so";
     must(
         lays("aws-for-fluent-bit", library) && lays("fluent-bit", library),
         "not at /fluent-bit/kinesis.so".to_owned(),
@@ -268,30 +230,68 @@ fn paths_agree() -> Result<(), Failed> {
     must(lays("aws-for-fluent-bit", &baked), format!("no {baked}"))
 }
 
+/// But for that whose entrypoint writes where only root may.
 fn images_are_not_root() -> Result<(), Failed> {
-    for (name, lines) in stages().iter().filter(|(name, _)| name != "build") {
-        let user = lines.iter().rev().find_map(|line| line.strip_prefix("USER "));
-        must(user == Some("65532:65532"), format!("{name} runs as {user:?}"))?;
+    for stage in stages().iter().filter(|stage| !["build", "state"].contains(&stage.name.as_str())) {
+        let user = stage.lines.iter().rev().find_map(|line| line.strip_prefix("USER "));
+        let wanted = if stage.name == "aws-for-fluent-bit-init" { "0:0" } else { "65532:65532" };
+        must(user == Some(wanted), format!("{} runs as {user:?}", stage.name))?;
     }
     Ok(())
 }
 
+/// A tag can be moved. What our own argument names may carry a digest, too.
+fn images_are_digests() -> Result<(), Failed> {
+    let (stages, mut found) = (stages(), 0);
+    for Stage { name, base, .. } in &stages {
+        let is_ours = stages.iter().any(|stage| stage.name == *base) || base.contains("${");
+        let digest = base.split_once("@sha256:").map_or("", |(_, digest)| digest);
+        found += usize::from(!is_ours);
+        must(is_ours || digest.len() == 64, format!("{name} is built on {base}, which is no digest"))?;
+    }
+    must(found == 3, format!("{found} were found"))
+}
+
+/// The stages and arguments that a workflow builds.
+fn images_of(workflow: &str) -> BTreeSet<(String, String)> {
+    let text = read(workflow).replace(", argument: ", "\nargument: ").replace("{ target: ", "target: ");
+    let text = text.replace(", target: ", "\ntarget: ");
+    let value = |line: &str, name: &str| {
+        Some(line.trim().trim_start_matches("- ").strip_prefix(name)?.trim_matches([' ', '"', '}']).to_owned())
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    lines.windows(2).filter_map(|pair| Some((value(pair[0], "target: ")?, value(pair[1], "argument: ")?))).collect()
+}
+
+fn released_images_are_tested() -> Result<(), Failed> {
+    let (tested, released) = (images_of(".github/workflows/library.yml"), images_of(".github/workflows/release.yml"));
+    let targets: BTreeSet<&str> = released.iter().map(|(target, _)| target.as_str()).collect();
+    let stages = stages();
+    let made = stages.iter().map(|stage| stage.name.as_str()).filter(|name| !["build", "state"].contains(name));
+    must(targets == made.collect(), format!("{targets:?} are released"))?;
+    must(tested == released, format!("{tested:?} are tested, {released:?} are released"))
+}
+
 fn versions_agree() -> Result<(), Failed> {
     let ours = ["/kinesis-plugin:", "/aws-for-fluent-bit-kinesis:", "/fluent-bit-kinesis:"];
+    // In a table.
+    let named = ours.map(|image| image.replace('/', "`"));
     // As values of a chart or an operator.
     let apart = ours.map(|image| image.replace(':', "\n"));
     let mut found = 0;
     for file in files("deploy", "").into_iter().filter(|file| !file.path.ends_with(".txt")) {
-        for image in ours.into_iter().chain(apart.iter().map(String::as_str)) {
+        for image in ours.into_iter().chain(named.iter().chain(&apart).map(String::as_str)) {
             for (at, _) in file.text.match_indices(image) {
                 let rest = file.text[at + image.len()..].trim_start().trim_start_matches("tag: ");
-                let tag = rest.split(|c: char| c.is_whitespace() || c == '"').next().unwrap_or_default();
+                let tag = rest.split(|c: char| c.is_whitespace() || "\"`".contains(c)).next().unwrap_or_default();
+                // The other tags of AWS's image.
+                let tag = tag.trim_start_matches("init-").trim_end_matches("-2.x");
                 found += 1;
                 must(tag == env!("CARGO_PKG_VERSION"), format!("{}: {image}{tag}", file.path))?;
             }
         }
     }
-    must(found >= 8, format!("{found} images were found"))
+    must(found >= 14, format!("{found} images were found"))
 }
 
 fn task_definition() -> Value {

@@ -7,6 +7,7 @@
 
 mod agreement;
 pub mod configurations;
+pub mod dockerfile;
 mod systemd;
 
 use std::env;
@@ -83,11 +84,11 @@ fn denies_nothing(name: &str, checks: &'static [&str]) -> Trial {
     })
 }
 
-fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     root().join(".venv/bin").join(name)
 }
 
-fn succeeds(command: &mut Command) -> Result<(), Failed> {
+pub fn succeeds(command: &mut Command) -> Result<(), Failed> {
     let ran = command.current_dir(root()).stdin(Stdio::null()).output()?;
     match ran.status.success() {
         true => Ok(()),
@@ -127,7 +128,7 @@ fn missing(program: &Path) -> Option<String> {
 }
 
 /// A test that is reported as ignored if there is a reason; if the tools were just installed, that is a failure.
-fn unless_missing(
+pub fn unless_missing(
     name: &str,
     missing: Option<String>,
     test: impl FnOnce() -> Result<(), Failed> + Send + 'static,

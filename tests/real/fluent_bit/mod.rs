@@ -7,13 +7,13 @@
 mod configuration;
 mod delivery;
 mod deployed;
-mod host;
+pub mod host;
 mod killed;
 mod known_faults;
 mod log;
 mod metrics;
 mod shipped;
-mod stand_in;
+pub mod stand_in;
 mod stopping;
 
 use std::env;
@@ -83,7 +83,7 @@ fn trials_with(binary: &Binary) -> Vec<Trial> {
 }
 
 /// A test that is reported as ignored, and fails if it is run nevertheless.
-fn not_run(name: String, reason: String) -> Trial {
+pub fn not_run(name: String, reason: String) -> Trial {
     Trial::test(name, {
         let reason = reason.clone();
         move || Err(reason.into())
@@ -94,7 +94,7 @@ fn not_run(name: String, reason: String) -> Trial {
 
 /// The Fluent Bits to test with. A program that `FLUENT_BIT` names but that does not run is an error, not a reason to
 /// skip.
-fn binaries() -> Result<Vec<Binary>, String> {
+pub fn binaries() -> Result<Vec<Binary>, String> {
     let named: Vec<PathBuf> = match env::var_os("FLUENT_BIT") {
         Some(paths) => env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect(),
         None => env::split_paths(&env::var_os("PATH").unwrap_or_default())
