@@ -9,7 +9,7 @@ use crate::aws::blocking::Blocking;
 use crate::aws::connect::Connector;
 use crate::aws::connect::proxy::{InvalidProxyVariable, Proxies, Proxy};
 use crate::aws::connect::resolver::Resolver;
-use crate::aws::connect::tls;
+use crate::aws::connect::tls::Tls;
 use crate::aws::endpoint::{Endpoint, EndpointError};
 use crate::aws::region::Region;
 use crate::aws::shared_config::{SharedConfig, SharedFiles};
@@ -63,7 +63,7 @@ impl Network {
         let proxies = Proxies::new(self.http_proxy, environment)?;
         let ca_bundle = self.ca_bundle.or_else(|| environment("AWS_CA_BUNDLE").map(PathBuf::from));
         let needed = endpoint.is_https();
-        let read = blocking.run(CERTIFICATES_TIMEOUT, move || tls::client_config(ca_bundle.as_deref(), needed)).await;
+        let read = blocking.run(CERTIFICATES_TIMEOUT, move || Tls::new(ca_bundle.as_deref(), needed)).await;
         let tls = read
             .map_err(|reason| NetworkError::Certificates(format!("certificates cannot be read: {reason}")))?
             .map_err(NetworkError::Certificates)?;

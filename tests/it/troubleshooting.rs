@@ -123,6 +123,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("HTTP … ExpiredTokenException: …", "src/deliver/tests/mod.rs", "ExpiredTokenException"),
     ("the reply to ListShards …", "src/deliver/tests/shards.rs", "the reply to ListShards "),
     (
+        "…; the next try starts TLS with a shorter ClientHello",
+        "tests/real/network/tls/key_exchange.rs",
+        "; the next try starts TLS with a shorter ClientHello",
+    ),
+    (
         "the certificate's authority is not trusted here; if it is yours, name its file in ca_bundle",
         "tests/real/network/trust.rs",
         "the certificate's authority is not trusted here; if it is yours",

@@ -1,5 +1,6 @@
 //! Connections: direct or through a proxy, plain or TLS, each of a limited age.
 
+pub(crate) mod hello;
 pub mod proxy;
 pub mod resolver;
 pub mod tls;
@@ -17,18 +18,19 @@ use http::uri::Scheme;
 use http::{Extensions, HeaderValue, Uri};
 use http_body_util::Full;
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
 use tokio::io::BufReader;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use crate::aws::connect::hello::{Hello, Hellos};
 use crate::aws::connect::proxy::{Proxies, Proxy};
 use crate::aws::connect::resolver::{Resolver, Unresolved};
+use crate::aws::connect::tls::Tls;
 use crate::aws::shortage;
 use crate::error::with_causes;
 use crate::log::duration;
@@ -64,7 +66,7 @@ pub(crate) fn pool(connector: Connector) -> Pool {
 #[derive(Clone)]
 pub struct Connector {
     tcp: HttpConnector<Resolver>,
-    tls: Arc<rustls::ClientConfig>,
+    hellos: Arc<Hellos>,
     proxies: Arc<Proxies>,
     connect_timeout: Duration,
     max_age: Duration,
@@ -72,11 +74,12 @@ pub struct Connector {
 
 impl Connector {
     /// A connector with these trusted certificates, proxies and names.
-    pub fn new(tls: Arc<rustls::ClientConfig>, proxies: Proxies, resolver: Resolver) -> Connector {
+    pub fn new(tls: Tls, proxies: Proxies, resolver: Resolver) -> Connector {
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        Connector { tcp, tls, proxies: Arc::new(proxies), connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
+        let (hellos, proxies) = (Arc::new(Hellos::new(tls)), Arc::new(proxies));
+        Connector { tcp, hellos, proxies, connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
             .with_connect_timeout(CONNECT_TIMEOUT)
     }
 
@@ -109,87 +112,149 @@ impl Connector {
         proxy.authorization().cloned()
     }
 
-    async fn open(self, to: Uri) -> Result<OpenConnection, ConnectError> {
-        let mut direct = DirectConnector { tcp: self.tcp.clone(), tls: Arc::clone(&self.tls) };
+    async fn open(self, to: Uri, hello: Hello) -> Result<MaybeHttpsStream<OpenConnection>, ConnectError> {
+        let hello = &hello;
         let age = Age { opened: Instant::now(), max: self.max_age };
         let Some(proxy) = self.proxy(&to) else {
-            let stream = direct.call(to.clone()).await;
-            let stream = stream.map_err(|error| ConnectError(direct_reason(&to, error.as_ref())))?;
-            return Ok(OpenConnection { stream, asks_proxy: false, age });
+            let opened = Https::over(self.tcp.clone(), hello, false, age).call(to.clone()).await;
+            return opened.map_err(|error| ConnectError(direct_reason(&to, error.as_ref())));
         };
-        let failed = |place, error: &(dyn Error + 'static)| ConnectError(format!("{place} {proxy}: {}", reason(error)));
-        if to.scheme() == Some(&Scheme::HTTP) {
-            let stream = direct.call(proxy.uri().clone()).await;
-            let stream = stream.map_err(|error| failed("the proxy", error.as_ref()))?;
-            return Ok(OpenConnection { stream, asks_proxy: true, age });
+        let failed = |place, error: BoxError| ConnectError(format!("{place} {proxy}: {}", reason(error.as_ref())));
+        let asks_proxy = to.scheme() == Some(&Scheme::HTTP);
+        let mut to_proxy = Https::over(self.tcp.clone(), hello, asks_proxy, age);
+        if asks_proxy {
+            return to_proxy.call(proxy.uri().clone()).await.map_err(|error| failed("the proxy", error));
         }
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), direct);
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
         if let Some(authorization) = proxy.authorization() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
-        let stream = tunnel.call(to.clone()).await.map_err(|error| failed("the proxy", &error))?;
-        let stream =
-            secure(stream, &to, Arc::clone(&self.tls)).await.map_err(|error| failed("through the proxy", &error))?;
-        Ok(OpenConnection { stream, asks_proxy: false, age })
-    }
-}
-
-/// Connects to a server or a proxy, over TLS when its URL says so.
-struct DirectConnector {
-    tcp: HttpConnector<Resolver>,
-    tls: Arc<rustls::ClientConfig>,
-}
-
-impl Service<Uri> for DirectConnector {
-    type Response = Box<dyn Stream>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.tcp.poll_ready(context).map_err(Into::into)
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let (connecting, tls) = (self.tcp.call(to.clone()), Arc::clone(&self.tls));
-        Box::pin(async move {
-            let stream = connecting.await?;
-            match to.scheme() {
-                Some(scheme) if *scheme == Scheme::HTTPS => Ok(secure(stream, &to, tls).await?),
-                _ => Ok(Box::new(stream) as Box<dyn Stream>),
-            }
+        let opened = Https::over(tunnel, hello, false, age).call(to).await;
+        opened.map_err(|error| match error.downcast::<NoWay>() {
+            Ok(no_way) => failed("the proxy", no_way.0),
+            Err(error) => failed("through the proxy", error),
         })
     }
 }
 
-/// Starts TLS on `stream` with the server of a URL.
-async fn secure(
-    stream: impl Stream + 'static,
-    to: &Uri,
-    tls: Arc<rustls::ClientConfig>,
-) -> Result<Box<dyn Stream>, io::Error> {
-    let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(host).map_err(io::Error::other)?;
-    let stream = BufReader::with_capacity(TLS_READ_BYTES, TokioIo::new(stream));
-    let limit_writes = |session: &mut rustls::ClientConnection| session.set_buffer_limit(Some(TLS_WRITE_BYTES));
-    Ok(Box::new(TokioIo::new(TlsConnector::from(tls).connect_with(name, stream, limit_writes).await?)))
+type BoxError = Box<dyn Error + Send + Sync>;
+type Opening<S, E> = Pin<Box<dyn Future<Output = Result<S, E>> + Send>>;
+
+/// TLS where a URL asks for it, by hyper-rustls, which is given what it reads from in large pieces and whose session is
+/// told to write in large pieces.
+struct Https<C> {
+    connector: HttpsConnector<Buffered<C>>,
+    hello: Hello,
+}
+
+impl<C> Https<C> {
+    fn over(inner: C, hello: &Hello, asks_proxy: bool, age: Age) -> Https<C> {
+        let buffered = Buffered { inner, hello: hello.clone(), asks_proxy, age };
+        Https { connector: (buffered, Arc::clone(&hello.config)).into(), hello: hello.clone() }
+    }
+}
+
+impl<C> Service<Uri> for Https<C>
+where
+    C: Service<Uri, Response: Stream + 'static, Error: Into<BoxError>, Future: Send + 'static>,
+{
+    type Response = MaybeHttpsStream<OpenConnection>;
+    type Error = BoxError;
+    type Future = Opening<Self::Response, BoxError>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let (opening, hello) = (self.connector.call(to), self.hello.clone());
+        Box::pin(async move {
+            let opened = opening.await;
+            if opened.as_ref().err().is_none_or(|error| tls::certificate_refusal(error.as_ref()).is_some()) {
+                hello.is_answered();
+            }
+            let mut stream = opened?;
+            if let MaybeHttpsStream::Https(tls) = &mut stream {
+                tls.inner_mut().get_mut().1.set_buffer_limit(Some(TLS_WRITE_BYTES));
+            }
+            Ok(stream)
+        })
+    }
+}
+
+/// Opens what TLS runs on, with a buffer if there will be TLS.
+struct Buffered<C> {
+    inner: C,
+    hello: Hello,
+    asks_proxy: bool,
+    age: Age,
+}
+
+impl<C> Service<Uri> for Buffered<C>
+where
+    C: Service<Uri, Response: Stream + 'static, Error: Into<BoxError>, Future: Send + 'static>,
+{
+    type Response = OpenConnection;
+    type Error = NoWay;
+    type Future = Opening<OpenConnection, NoWay>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NoWay>> {
+        self.inner.poll_ready(context).map_err(|error| NoWay(error.into()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let is_https = to.scheme() == Some(&Scheme::HTTPS);
+        let (opening, hello, asks_proxy, age) = (self.inner.call(to), self.hello.clone(), self.asks_proxy, self.age);
+        Box::pin(async move {
+            let stream = opening.await.map_err(|error| NoWay(error.into()))?;
+            if !is_https {
+                return Ok(OpenConnection { stream: Box::new(stream), asks_proxy, age });
+            }
+            hello.starts();
+            let stream = TokioIo::new(BufReader::with_capacity(TLS_READ_BYTES, TokioIo::new(stream)));
+            Ok(OpenConnection { stream: Box::new(stream), asks_proxy, age })
+        })
+    }
+}
+
+/// Why TLS could not begin: there is nothing for it to run on.
+#[derive(Debug)]
+struct NoWay(BoxError);
+
+impl fmt::Display for NoWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for NoWay {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 impl Service<Uri> for Connector {
-    type Response = OpenConnection;
+    type Response = MaybeHttpsStream<OpenConnection>;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<OpenConnection, ConnectError>> + Send>>;
+    type Future = Opening<Self::Response, ConnectError>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let (limit, place, open) = (self.connect_timeout, place(&to), self.clone().open(to));
+        let (limit, place, hellos, hello) =
+            (self.connect_timeout, place(&to), Arc::clone(&self.hellos), self.hellos.next());
+        let open = self.clone().open(to, hello.clone());
         Box::pin(async move {
-            match tokio::time::timeout(limit, open).await {
-                Ok(opened) => opened,
-                Err(_) => Err(ConnectError(format!("no connection to {place} within {}", duration(limit)))),
-            }
+            let late = |_| Err(ConnectError(format!("no connection to {place} within {}", duration(limit))));
+            let opened = tokio::time::timeout(limit, open).await.unwrap_or_else(late);
+            opened.map_err(|mut error| {
+                if hellos.failed(&hello) {
+                    error.0.push_str("; the next try starts TLS with a shorter ClientHello");
+                }
+                error
+            })
         })
     }
 }
@@ -248,7 +313,7 @@ impl Age {
     }
 }
 
-/// An open connection.
+/// What an open connection runs on.
 pub struct OpenConnection {
     stream: Box<dyn Stream>,
     /// The other end is a proxy, so requests name the server that they are for.

@@ -16,7 +16,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, NamedGroup, OtherError, RootCertStore,
+    SignatureScheme,
 };
 
 use crate::aws::files::{Unread, read_now};
@@ -28,47 +29,72 @@ const NAMES_SHOWN: usize = 5;
 /// Largest file of certificates, in bytes. All authorities of a system together take a quarter of a MiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// Trusts the system's certificates (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those of the PEM file
-/// `ca_bundle`. Reads files on the calling thread, which a file system that does not respond blocks.
-///
-/// # Errors
-/// When `ca_bundle` cannot be read or holds no certificate, and, if `needed`, when there is nothing to trust.
-pub fn client_config(ca_bundle: Option<&Path>, needed: bool) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    let (certificates_of_system, reasons) = of_system();
-    roots.add_parsable_certificates(certificates_of_system);
-    if let Some(path) = ca_bundle {
-        // One unusable certificate does not spoil the bundle.
-        let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
-        if usable == 0 {
-            return Err(format!("{} holds no certificate in PEM", path.display()));
+/// How TLS is started: with the same trust, by either of two ClientHellos. [`super::hello`] chooses.
+#[derive(Clone)]
+pub struct Tls {
+    /// Prefers X25519MLKEM768 and brings X25519's key share too, so neither costs another round trip.
+    pub(crate) long: Arc<ClientConfig>,
+    /// Without post-quantum key exchange: it fits into one packet.
+    pub(crate) short: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// Trusts the system's certificates (or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`) and those of the PEM file
+    /// `ca_bundle`. Reads files on the calling thread, which a file system that does not respond blocks.
+    ///
+    /// # Errors
+    /// When `ca_bundle` cannot be read or holds no certificate, and, if `needed`, when there is nothing to trust.
+    pub fn new(ca_bundle: Option<&Path>, needed: bool) -> Result<Tls, String> {
+        let mut roots = RootCertStore::empty();
+        let (certificates_of_system, reasons) = of_system();
+        roots.add_parsable_certificates(certificates_of_system);
+        if let Some(path) = ca_bundle {
+            // One unusable certificate does not spoil the bundle.
+            let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
+            if usable == 0 {
+                return Err(format!("{} holds no certificate in PEM", path.display()));
+            }
         }
-    }
-    let provider = Arc::new(provider());
-    let versions = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let versions = versions.map_err(|error| error.to_string())?;
-    if roots.is_empty() {
-        if needed {
+        if needed && roots.is_empty() {
             let reasons: String = reasons.iter().map(|reason| format!(": {reason}")).collect();
             return Err(format!(
                 "no trusted certificates found: install the system's (package ca-certificates) or set ca_bundle{reasons}"
             ));
         }
-        return Ok(Arc::new(versions.with_root_certificates(roots).with_no_client_auth()));
+        Tls::trusting(roots)
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+
+    /// Trusts nobody, for connections without TLS.
+    ///
+    /// # Errors
+    /// When the provider of cryptography supports no version of TLS.
+    pub(crate) fn nobody() -> Result<Tls, String> {
+        Tls::trusting(RootCertStore::empty())
+    }
+
+    fn trusting(roots: RootCertStore) -> Result<Tls, String> {
+        let roots = Arc::new(roots);
+        let mut classical = provider();
+        classical.kx_groups.retain(|group| !is_post_quantum(group.name()));
+        Ok(Tls { long: client_config(provider(), &roots)?, short: client_config(classical, &roots)? })
+    }
+}
+
+fn client_config(provider: CryptoProvider, roots: &Arc<RootCertStore>) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(provider);
+    let versions = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let versions = versions.map_err(|error| error.to_string())?;
+    if roots.is_empty() {
+        return Ok(Arc::new(versions.with_root_certificates(Arc::clone(roots)).with_no_client_auth()));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider).build();
     let verifier = Arc::new(Verifier(verifier.map_err(|error| error.to_string())?));
     Ok(Arc::new(versions.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 
-/// Trusts nobody, for connections without TLS.
-///
-/// # Errors
-/// When the provider of cryptography supports no version of TLS.
-pub(crate) fn nobody() -> Result<Arc<ClientConfig>, String> {
-    let versions = ClientConfig::builder_with_provider(Arc::new(provider())).with_safe_default_protocol_versions();
-    let versions = versions.map_err(|error| error.to_string())?;
-    Ok(Arc::new(versions.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+/// The one that rustls's feature `prefer-post-quantum` puts first.
+fn is_post_quantum(group: NamedGroup) -> bool {
+    group == NamedGroup::X25519MLKEM768
 }
 
 /// The system's certificates, and why some may be missing.

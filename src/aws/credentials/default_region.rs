@@ -12,7 +12,7 @@ use crate::aws::blocking::Blocking;
 use crate::aws::connect::Connector;
 use crate::aws::connect::proxy::Proxies;
 use crate::aws::connect::resolver::Resolver;
-use crate::aws::connect::tls;
+use crate::aws::connect::tls::Tls;
 use crate::aws::credentials::identity::Identity;
 use crate::aws::region::Region;
 use crate::aws::sdk_http::http_client;
@@ -28,7 +28,7 @@ pub(crate) async fn default_region(
 ) -> Option<Region> {
     // The instance's metadata is served without TLS and without a proxy, and aws-config brings no HTTP client of its
     // own.
-    let connector = Connector::new(tls::nobody().ok()?, Proxies::default(), Resolver::new(blocking.clone()));
+    let connector = Connector::new(Tls::nobody().ok()?, Proxies::default(), Resolver::new(blocking.clone()));
     let provider = ProviderConfig::default().with_http_client(http_client(connector));
     let mut profile = ProfileFileRegionProvider::builder().profile_files(files.contents());
     if let Some(name) = identity.profile() {

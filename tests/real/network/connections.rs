@@ -10,7 +10,7 @@ use kinesis::aws::blocking::Blocking;
 use kinesis::aws::connect::Connector;
 use kinesis::aws::connect::proxy::Proxies;
 use kinesis::aws::connect::resolver::Resolver;
-use kinesis::aws::connect::tls;
+use kinesis::aws::connect::tls::Tls;
 use kinesis::aws::credentials::found::Found;
 use kinesis::aws::credentials::{CredentialsCache, Fetch};
 use kinesis::aws::endpoint::Endpoint;
@@ -26,9 +26,9 @@ use rand::rngs::SmallRng;
 use rustls::version::TLS13;
 use tokio::task::LocalSet;
 
-use super::certificates::Authority;
 use super::relay::{Ending, Relay};
 use super::stand_in::{KEY, SECRET, chunks, expect_all, instance, kinesis};
+use super::tls::certificates::Authority;
 use super::trial;
 use testing::fake_kinesis::Faults;
 
@@ -104,7 +104,7 @@ fn an_old_connection_is_not_used_again() -> Result<(), Failed> {
 /// Sends records one after another for `time`, on connections that live no longer than `age`. Returns their number.
 pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, Failed> {
     let resolver = Resolver::new(Blocking::start());
-    let connector = Connector::new(tls::client_config(None, false)?, Proxies::default(), resolver).with_max_age(age);
+    let connector = Connector::new(Tls::new(None, false)?, Proxies::default(), resolver).with_max_age(age);
     let requests = Requests::new(
         &Endpoint::parse(endpoint)?,
         Region::parse("us-east-1")?,

@@ -8,10 +8,10 @@ use kinesis::aws::region::{Kind, Region};
 use libtest_mimic::{Failed, Trial};
 use rustls::version::{TLS12, TLS13};
 
-use super::certificates::Authority;
 use super::proxy_server::ProxyServer;
 use super::relay::{Ending, Relay};
 use super::stand_in::{KEY, SECRET, chunks, expect_all, instance, kinesis, kinesis_in};
+use super::tls::certificates::Authority;
 use super::{trial, trial_with};
 use crate::flush::Instance;
 

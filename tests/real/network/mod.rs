@@ -1,11 +1,10 @@
-//! The path to Kinesis: endpoints, proxies, certificates, connections that end, names with several addresses, endless
-//! replies, and a machine short of resources.
+//! The path to Kinesis: endpoints, proxies, certificates, key exchange, connections that end, names with several
+//! addresses, endless replies, and a machine short of resources.
 //!
 //! Between plugin and stand-in are our own relays and proxies ([`relay`], [`proxy_server`]), with our own
-//! certificates ([`certificates`]). A test whose tool is missing (botocore, namespaces, IPv6) is reported as ignored,
-//! with the reason.
+//! certificates ([`tls::certificates`]). A test whose tool is missing (botocore, namespaces, IPv6) is reported as
+//! ignored, with the reason.
 
-mod certificates;
 mod connections;
 mod endpoints;
 mod limits;
@@ -17,6 +16,7 @@ mod relay;
 mod replies;
 pub mod shortages;
 mod stand_in;
+mod tls;
 mod trust;
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         proxies::trials(),
         endpoints::trials(),
         connections::trials(),
+        tls::key_exchange::trials(),
         namespaces::trials(),
         replies::trials(),
         limits::trials(),

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 use rustls::version::{TLS12, TLS13};
 
-use super::certificates::Authority;
 use super::proxy_server::ProxyServer;
 use super::relay::Relay;
 use super::stand_in::{chunks, expect_all, expect_refused, instance, kinesis};
+use super::tls::certificates::Authority;
 use super::trial;
 use crate::flush::{Instance, Report};
 use crate::sts::{ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, Sts};

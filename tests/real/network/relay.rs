@@ -83,6 +83,11 @@ impl Relay {
     }
 }
 
+/// Relays a connection to `target` until either end closes it.
+pub async fn relay_forever<I: AsyncRead + AsyncWrite>(client: I, target: SocketAddr) -> std::io::Result<()> {
+    relay(client, target, Ending::Never).await
+}
+
 async fn relay<I: AsyncRead + AsyncWrite>(client: I, target: SocketAddr, ending: Ending) -> std::io::Result<()> {
     let (mut from_server, mut to_server) = TcpStream::connect(target).await?.into_split();
     let (mut from_client, mut to_client) = tokio::io::split(client);

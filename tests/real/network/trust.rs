@@ -3,9 +3,9 @@
 use libtest_mimic::{Failed, Trial};
 use rustls::version::{TLS12, TLS13};
 
-use super::certificates::{Authority, Server, path, self_signed};
 use super::relay::Relay;
 use super::stand_in::{chunks, expect_all, expect_refused, instance, kinesis};
+use super::tls::certificates::{Authority, Server, path, self_signed};
 use super::trial;
 use crate::flush::Report;
 use testing::fake_kinesis::FakeKinesis;

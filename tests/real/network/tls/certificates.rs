@@ -8,6 +8,7 @@ use std::time::Duration;
 use kinesis::clock::{Clock, SystemClock};
 use libtest_mimic::Failed;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
@@ -103,7 +104,17 @@ pub struct Server {
 impl Server {
     /// TLS with this certificate, in only these versions.
     pub fn tls(&self, versions: &[&'static SupportedProtocolVersion]) -> Result<Arc<ServerConfig>, Failed> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        self.tls_of_groups(versions, &rustls::crypto::aws_lc_rs::default_provider().kx_groups)
+    }
+
+    /// TLS with this certificate, in only these versions and with only these groups, the first preferred.
+    pub fn tls_of_groups(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        groups: &[&'static dyn SupportedKxGroup],
+    ) -> Result<Arc<ServerConfig>, Failed> {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let provider = Arc::new(CryptoProvider { kx_groups: groups.to_vec(), ..provider });
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
         Ok(Arc::new(config.with_no_client_auth().with_single_cert(vec![self.certificate.clone()], key)?))
