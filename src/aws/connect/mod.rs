@@ -130,8 +130,8 @@ impl Connector {
             tunnel = tunnel.with_auth(authorization.clone());
         }
         let opened = Https::over(tunnel, hello, false, age).call(to).await;
-        opened.map_err(|error| match error.downcast::<NoWay>() {
-            Ok(no_way) => failed("the proxy", no_way.0),
+        opened.map_err(|error| match error.downcast::<NotConnected>() {
+            Ok(not_connected) => failed("the proxy", not_connected.0),
             Err(error) => failed("through the proxy", error),
         })
     }
@@ -195,18 +195,18 @@ where
     C: Service<Uri, Response: Stream + 'static, Error: Into<BoxError>, Future: Send + 'static>,
 {
     type Response = OpenConnection;
-    type Error = NoWay;
-    type Future = Opening<OpenConnection, NoWay>;
+    type Error = NotConnected;
+    type Future = Opening<OpenConnection, NotConnected>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NoWay>> {
-        self.inner.poll_ready(context).map_err(|error| NoWay(error.into()))
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NotConnected>> {
+        self.inner.poll_ready(context).map_err(|error| NotConnected(error.into()))
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let is_https = to.scheme() == Some(&Scheme::HTTPS);
         let (opening, hello, asks_proxy, age) = (self.inner.call(to), self.hello.clone(), self.asks_proxy, self.age);
         Box::pin(async move {
-            let stream = opening.await.map_err(|error| NoWay(error.into()))?;
+            let stream = opening.await.map_err(|error| NotConnected(error.into()))?;
             if !is_https {
                 return Ok(OpenConnection { stream: Box::new(stream), asks_proxy, age });
             }
@@ -219,15 +219,15 @@ where
 
 /// Why TLS could not begin: there is nothing for it to run on.
 #[derive(Debug)]
-struct NoWay(BoxError);
+struct NotConnected(BoxError);
 
-impl fmt::Display for NoWay {
+impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Error for NoWay {
+impl Error for NotConnected {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }
