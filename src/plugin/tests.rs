@@ -233,8 +233,8 @@ fn a_host_that_is_shutting_down_still_delivers() {
     }
 }
 
-const SHORT: Timeouts =
-    Timeouts { start: Duration::from_millis(300), flush: Duration::from_millis(300), stop: Duration::from_millis(300) };
+/// What is stuck stays so, however long one waits. What is not may need longer to start on a slow machine.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// A service that blocks the delivery thread until released, like a file on a dead mount.
 struct Stuck {
@@ -258,8 +258,9 @@ fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, S
     let lines = Arc::new(Lines::default());
     let ((sending, sent), (release, released)) = (channel(), channel());
     let stuck = Stuck { sending, released };
+    let timeouts = Timeouts { flush: SHORT, stop: SHORT, ..TIMEOUTS };
     let plugin =
-        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), SHORT, move |log| async move {
+        Plugin::start_with(lines.clone(), Coroutines::Auto, Arc::new(host_stops), timeouts, move |log| async move {
             let config = Config::parse(&|name| (name == "stream").then(|| "logs".to_owned())).unwrap();
             let stream = Stream::parse("logs").unwrap();
             let ledger = Ledger::new(1 << 20);
@@ -273,9 +274,14 @@ fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, S
 
 #[test]
 fn a_stuck_delivery_thread_holds_up_neither_flush_nor_stop_and_is_left_behind() {
-    let (plugin, lines, sent, release) = start_stuck(|| true);
-    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Retry, "given up though the thread has the chunk");
-    sent.recv().unwrap();
+    static STOPS: AtomicBool = AtomicBool::new(false);
+    let (plugin, lines, sent, release) = start_stuck(|| STOPS.load(Ordering::Relaxed));
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| plugin.flush(CHUNK, b"app"));
+        sent.recv().unwrap();
+        STOPS.store(true, Ordering::Relaxed);
+        assert_eq!(flush.join().unwrap(), Outcome::Retry, "given up though the thread has the chunk");
+    });
     plugin.stop();
     let texts = lines.texts();
     assert!(texts.last().unwrap().contains("the delivery thread is stuck in a file"), "{texts:?}");
@@ -301,7 +307,8 @@ fn a_start_that_is_stuck_is_an_error() {
         released.recv().ok();
         std::future::pending::<Result<Rc<Delivery<FakeService<Fake>>>, ConfigError>>().await
     };
-    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), SHORT, open);
+    let timeouts = Timeouts { start: SHORT, ..TIMEOUTS };
+    let error = Plugin::start_with(Arc::new(Lines::default()), Coroutines::Auto, Arc::new(|| false), timeouts, open);
     let error = error.err().unwrap().to_string();
     assert!(error.contains("a file or a library has not responded"), "{error}");
     drop(release);
