@@ -11,9 +11,9 @@ mod startup;
 mod thread;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -183,9 +183,14 @@ impl Plugin {
 
     /// Every version that says whether it may reload starts the workers of such an output twice and stops them once.
     fn warn_of_reload(&self) {
-        if self.may_reload.load(Ordering::Relaxed) && !self.is_on_engine() && self.may_reload.swap(false, Ordering::Relaxed)
+        if self.may_reload.load(Ordering::Relaxed)
+            && !self.is_on_engine()
+            && self.may_reload.swap(false, Ordering::Relaxed)
         {
-            self.log.write(Level::Warn, "a hot reload may crash Fluent Bit, because this output has workers: leave out workers or hot_reload");
+            self.log.write(
+                Level::Warn,
+                "a hot reload may crash Fluent Bit, because this output has workers: leave out workers or hot_reload",
+            );
         }
     }
 

@@ -80,6 +80,9 @@ fn main() -> ExitCode {
             }
         }
     }
+    if env::var_os("UPDATE").is_some() {
+        fluent_bit::update();
+    }
     code
 }
 

@@ -101,6 +101,11 @@ impl Home {
     pub fn append_lines(&self, numbers: Range<usize>) -> Result<(), Failed> {
         let mut text = String::new();
         numbers.for_each(|number| text.push_str(&line(number)));
+        self.append(&text)
+    }
+
+    /// Appends text to the tailed log file.
+    pub fn append(&self, text: &str) -> Result<(), Failed> {
         let mut file = OpenOptions::new().append(true).open(self.path("app.log"))?;
         Ok(file.write_all(text.as_bytes())?)
     }
@@ -179,6 +184,20 @@ impl FluentBit<'_> {
             sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    /// Whether `done` comes to hold within `time`, before Fluent Bit ends.
+    pub fn comes_to(&mut self, time: Duration, done: impl Fn() -> bool) -> bool {
+        let began = Instant::now();
+        loop {
+            if done() {
+                return true;
+            }
+            if began.elapsed() > time || !matches!(self.child.try_wait(), Ok(None)) {
+                return false;
+            }
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Stops it like a service manager and fails unless it exits with code 0. Returns how long that took.
