@@ -143,6 +143,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("the_page_of_versions_is_that_of_these_tests", page_is_current),
         Trial::test("documents_name_only_versions_that_were_tested", documents_name_tested_versions),
+        Trial::test("ci_runs_the_versions_of_the_page", ci_runs_the_versions),
     ]
 }
 
@@ -186,4 +187,13 @@ fn documents_name_tested_versions() -> Result<(), Failed> {
         }
     }
     if named < 20 { Err(format!("{named} versions were found").into()) } else { Ok(()) }
+}
+
+fn ci_runs_the_versions() -> Result<(), Failed> {
+    let workflow = read(".github/workflows/library.yml");
+    let (_, list) = workflow.split_once(" version: [").ok_or("no list of versions")?;
+    let (list, _) = list.split_once(']').ok_or("a list without an end")?;
+    let run: Vec<&str> = list.split(", ").map(|version| version.trim_matches('"')).collect();
+    let page: Vec<String> = rows_of(&read(PAGE)).into_keys().map(text).collect();
+    if run == page { Ok(()) } else { Err(format!("CI runs {run:?}, {PAGE} has {page:?}").into()) }
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use goblin::elf::Elf;
@@ -126,7 +127,7 @@ fn shows_metrics(binary: &Binary) -> Result<bool, Failed> {
     // Its server may take a moment.
     let shown = |_: &Home| {
         (0..20).any(|_| {
-            std::thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(200));
             !scrape(port, "kinesis.0").is_empty()
         })
     };
@@ -140,7 +141,7 @@ fn reloads(binary: &Binary) -> Result<bool, Failed> {
     let mut fluent_bit = home.start("main.conf")?;
     fluent_bit.wait_until("it started", || starts(&home) == 1)?;
     // It listens for signals a moment after its outputs have started.
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     fluent_bit.signal(libc::SIGHUP);
     Ok(fluent_bit.comes_to(Duration::from_secs(20), || starts(&home) == 2))
 }
@@ -250,6 +251,18 @@ fn waits_side_by_side(binary: &Binary) -> Result<bool, Failed> {
 
 /// By the function that tells these versions apart. The plugin looks for it too, and copies chunks if it is missing.
 fn keeps_chunks(binary: &Binary) -> Result<bool, Failed> {
-    let program = fs::read(&binary.path)?;
-    Ok(exported_symbols(&Elf::parse(&program)?).contains(&"flb_proxy_output_cb_init"))
+    let home = Home::new(binary)?;
+    home.write("main.conf", &section("INPUT", &[&["Name dummy"]]))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    // It may be started by a script or by a loader.
+    let exports = |symbol: &str| {
+        let files = fluent_bit.code_files().into_iter().filter_map(|file| fs::read(file).ok());
+        files.into_iter().any(|file| Elf::parse(&file).is_ok_and(|elf| exported_symbols(&elf).contains(&symbol)))
+    };
+    let keeps = (0..20).any(|_| {
+        thread::sleep(Duration::from_millis(200));
+        exports("flb_log_print")
+    }) && exports("flb_proxy_output_cb_init");
+    fluent_bit.stop()?;
+    Ok(keeps)
 }

@@ -1,5 +1,6 @@
 //! Fluent Bit as a process: its files, start and end.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
@@ -234,6 +235,13 @@ impl FluentBit<'_> {
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: the process is our child and has not been waited for, so its id is still its own.
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+    }
+
+    /// The files whose code it has loaded.
+    pub fn code_files(&self) -> BTreeSet<PathBuf> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap_or_default();
+        let code = maps.lines().filter(|line| line.contains(" r-xp "));
+        code.filter_map(|line| Some(PathBuf::from(line.get(line.find('/')?..)?))).collect()
     }
 
     /// Waits until it has ended.
