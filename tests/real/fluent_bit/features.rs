@@ -176,7 +176,7 @@ fn groups_events(binary: &Binary) -> Result<bool, Failed> {
     // Fluent Bit 1.9 has no such input and ends; 2.0 accepts logs there and drops them.
     let soon = Duration::from_secs(20);
     let is_on_disk = || !chunks(&home.path("storage")).is_empty();
-    if !fluent_bit.comes_to(soon, || post(port, EVENTS)) || !fluent_bit.comes_to(soon, is_on_disk) {
+    if !fluent_bit.comes_to(soon, || post(port, &two_events())) || !fluent_bit.comes_to(soon, is_on_disk) {
         return Ok(false);
     }
     let has_group =
@@ -191,9 +191,14 @@ fn groups_events(binary: &Binary) -> Result<bool, Failed> {
     }
 }
 
-const EVENTS: &str = r#"{"resourceLogs":[{"resource":{},"scopeLogs":[{"scope":{},"logRecords":[
-    {"timeUnixNano":"1700000000000000000","body":{"stringValue":"one"}},
-    {"timeUnixNano":"1700000000000000001","body":{"stringValue":"two"}}]}]}]}"#;
+/// Two events in OpenTelemetry's protocol: LogsData with ResourceLogs, its Resource and ScopeLogs, its scope and two
+/// LogRecords, each with its body.
+fn two_events() -> Vec<u8> {
+    let member = |number: u8, content: &[u8]| [&[number << 3 | 2, content.len() as u8], content].concat();
+    let event = |text: &str| member(2, &member(5, &member(1, text.as_bytes())));
+    let of_scope = [member(1, &[]), event("one"), event("two")].concat();
+    member(1, &[member(1, &[]), member(2, &of_scope)].concat())
+}
 
 /// The time −1 in the form of an event's time: a group begins.
 const GROUP_STARTS: [&[u8]; 2] = [b"\xd7\x00\xff\xff\xff\xff", b"\xc7\x08\x00\xff\xff\xff\xff"];
@@ -207,15 +212,15 @@ fn to(kinesis: &FakeKinesis) -> String {
 }
 
 /// Posts OpenTelemetry's logs, and returns whether they were accepted.
-fn post(port: u16, body: &str) -> bool {
+fn post(port: u16, body: &[u8]) -> bool {
     let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let length = body.len();
     let head = format!(
-        "POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        "POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Length: {length}\r\n\r\n"
     );
     let mut reply = [0; 64];
     drop(connection.set_read_timeout(Some(Duration::from_secs(5))));
-    drop(connection.write_all((head + body).as_bytes()));
+    drop(connection.write_all(&[head.as_bytes(), body].concat()));
     let read = connection.read(&mut reply).unwrap_or(0);
     String::from_utf8_lossy(&reply[..read]).starts_with("HTTP/1.1 2")
 }

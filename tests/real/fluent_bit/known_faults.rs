@@ -39,9 +39,9 @@ pub const KNOWN: [Known; 6] = [
     },
     Known {
         fault: Fault::ReloadHangs,
-        versions: ((2, 2, 3), (2, 2, 3)),
-        what: "A hot reload with chunks in retry may hang: nothing is delivered until it is killed and started again.",
-        advice: "Restart instead of reloading.",
+        versions: ((2, 2, 0), (3, 2, 2)),
+        what: "While it reloads, it answers each flush of a plugin of this kind with \"retry\" by itself, and waits until no chunk is left: if one is under way, nothing is delivered until it is killed and started again.",
+        advice: "Set `hot_reload.ensure_thread_safety off` in the service: a reload then waits for `grace`, and chunks on disk are kept.",
     },
     Known {
         fault: Fault::ReloadsWithWorkers,
