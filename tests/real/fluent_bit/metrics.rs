@@ -69,6 +69,7 @@ fn compare(shown: &BTreeMap<String, f64>, stats: &Stats) -> Result<(), Failed> {
     }
 }
 
+/// Without workers, because of `ReloadsWithWorkers`.
 fn two_outputs_and_a_reload(binary: &Binary) -> Result<(), Failed> {
     let (home, kinesis) = home_beside(binary, faulty())?;
     home.append_lines(0..LINES)?;
@@ -76,8 +77,8 @@ fn two_outputs_and_a_reload(binary: &Binary) -> Result<(), Failed> {
     let http = http(port);
     let service = [&["Hot_Reload On"], http.each_ref().map(String::as_str).as_slice()].concat();
     let endpoint = format!("endpoint {}", kinesis.endpoint());
-    let second = ["Name kinesis", "Alias second", "Match app", "region eu-west-1", "stream other", "Workers 1"];
-    let text = tail_to(&kinesis, &service, &[], &["stream logs", "Workers 2", "Retry_Limit no_limits"])
+    let second = ["Name kinesis", "Alias second", "Match app", "region eu-west-1", "stream other"];
+    let text = tail_to(&kinesis, &service, &[], &["stream logs", "Retry_Limit no_limits"])
         + &section("OUTPUT", &[&second, &[&endpoint, "Retry_Limit no_limits"]]);
     home.write("main.conf", &text)?;
     let mut fluent_bit = home.start("main.conf")?;
