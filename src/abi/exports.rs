@@ -58,9 +58,13 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut flbgo_output_plugin) -> c_in
 /// # Safety
 /// None; the host's interface makes it a C function.
 #[unsafe(no_mangle)]
-#[allow(unused_variables, reason = "named for the header")]
 pub unsafe extern "C" fn FLBPluginOutputPreRun(hot_reload: c_int) -> c_int {
-    guard(FLB_OK, || FLB_OK)
+    guard(FLB_OK, || {
+        if hot_reload != 0 {
+            instances::may_reload();
+        }
+        FLB_OK
+    })
 }
 
 /// Delivers a chunk through the only instance. Hosts that find [`FLBPluginFlushCtx`] never call this.

@@ -97,6 +97,11 @@ pub(super) unsafe fn start(plugin: *const flbgo_output_plugin) -> bool {
     }
 }
 
+/// Notes that the host may reload its configuration.
+pub(super) fn may_reload() {
+    instances().iter().for_each(|instance| instance.plugin.may_reload());
+}
+
 /// Flushes through the instance of `context`. Every chunk takes this path: no lock is taken.
 ///
 /// # Safety

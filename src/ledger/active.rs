@@ -9,8 +9,8 @@ use crate::outcome::Outcome;
 
 /// Chunks that are lent to us, by the memory they are in.
 ///
-/// Fluent Bit 2.2.3 and 3.2.10 flush a chunk once more when they shut down while a retry of it is under way. Memory that is
-/// lent twice at a time holds one chunk: chunks of equal content are in different places.
+/// Fluent Bit 2.0.0 to 4.0.1 flushes a chunk once more when it shuts down while a retry of it is under way. Memory that
+/// is lent twice at a time holds one chunk: chunks of equal content are in different places.
 #[derive(Default)]
 pub(crate) struct ActiveChunks(RefCell<Vec<Active>>);
 

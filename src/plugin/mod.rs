@@ -11,9 +11,9 @@ mod startup;
 mod thread;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -60,8 +60,12 @@ pub struct Plugin {
     heartbeat: Arc<Heartbeat>,
     host_stops: HostStops,
     timeouts: Timeouts,
-    /// The engine's thread, until the warning about blocking it has been logged.
-    engine: Mutex<Option<ThreadId>>,
+    /// The engine's thread: without workers, flushes run on it too.
+    engine: ThreadId,
+    /// Whether the host may reload its configuration, until the warning about that has been logged.
+    may_reload: AtomicBool,
+    /// Whether the warning about blocking the engine has been logged.
+    is_warned_of_blocking: AtomicBool,
     /// Whether the warning about an unknown host has been logged.
     is_warned: AtomicBool,
 }
@@ -109,7 +113,9 @@ impl Plugin {
             heartbeat,
             host_stops,
             timeouts,
-            engine: Mutex::new(Some(std::thread::current().id())),
+            engine: std::thread::current().id(),
+            may_reload: AtomicBool::new(false),
+            is_warned_of_blocking: AtomicBool::new(false),
             is_warned: AtomicBool::new(false),
         };
         match started.recv_timeout(timeouts.start) {
@@ -132,9 +138,15 @@ impl Plugin {
         }
     }
 
+    /// Notes that the host may reload its configuration. Call this before the first flush.
+    pub(crate) fn may_reload(&self) {
+        self.may_reload.store(true, Ordering::Relaxed);
+    }
+
     /// Hands the chunk to the delivery thread and waits for the outcome, writing the lines it logs in the meantime.
     /// On a coroutine of the host, the host's thread does other work while this waits.
     pub fn flush(&self, chunk: &[u8], tag: &[u8]) -> Outcome {
+        self.warn_of_reload();
         let outcome = with_chunk(
             &self.callers,
             chunk,
@@ -164,12 +176,27 @@ impl Plugin {
         if !unknown.is_empty() && !self.is_warned.swap(true, Ordering::Relaxed) {
             self.log.write(Level::Warn, unknown);
         }
-        // Without workers the host flushes on the thread that started the plugin, which also does everything else.
-        let Ok(mut engine) = self.engine.try_lock() else { return };
-        if *engine == Some(std::thread::current().id()) {
-            *engine = None;
+        if self.is_on_engine() && !self.is_warned_of_blocking.swap(true, Ordering::Relaxed) {
             self.log.write(Level::Warn, "every flush blocks Fluent Bit's engine: set workers to 1 or more");
         }
+    }
+
+    /// Every version that says whether it may reload starts the workers of such an output twice and stops them once.
+    fn warn_of_reload(&self) {
+        if self.may_reload.load(Ordering::Relaxed)
+            && !self.is_on_engine()
+            && self.may_reload.swap(false, Ordering::Relaxed)
+        {
+            self.log.write(
+                Level::Warn,
+                "a hot reload may crash Fluent Bit, because this output has workers: leave out workers or hot_reload",
+            );
+        }
+    }
+
+    /// Whether this is the thread that started the plugin. Without workers the host also flushes on it.
+    fn is_on_engine(&self) -> bool {
+        self.engine == std::thread::current().id()
     }
 
     /// Stops the delivery thread and waits until it has ended. Unconfirmed chunks, and every later flush, are

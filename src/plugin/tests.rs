@@ -1,6 +1,7 @@
 //! The handoff, with services that misbehave.
 
 use std::cell::RefCell;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 

@@ -286,6 +286,32 @@ fn hot_reload_registers_the_new_before_the_old_has_left() {
     reloaded.unregister(new_definition);
 }
 
+/// Regression: Fluent Bit since 2.2 runs half of the workers on freed memory after a reload, and nothing said so.
+#[test]
+fn workers_in_a_host_that_may_reload_are_warned_of_once() {
+    let host = host();
+    let definition = host.library.register(0).unwrap();
+    for (hot_reload, on_worker, told) in [(1, true, 1), (1, false, 0), (0, true, 0)] {
+        let mut output = output("kinesis.0");
+        assert_eq!(output.init(&host.library), 1, "{:?}", log::take());
+        // SAFETY: as the host calls it at this point.
+        assert_eq!(unsafe { (host.library.output_pre_run)(hot_reload) }, FLB_OK);
+        let (flush, context) = (host.library.flush_ctx, output.context().expose_provenance());
+        let two_flushes = move || {
+            let (chunk, context) = (chunk(), ptr::with_exposed_provenance_mut(context));
+            // SAFETY: the output is there, and chunk and tag live through the call.
+            [(); 2].map(|()| unsafe { flush(context, chunk.as_ptr().cast(), chunk.len(), TAG.as_ptr()) })
+        };
+        let answers = if on_worker { std::thread::spawn(two_flushes).join().unwrap() } else { two_flushes() };
+        assert_eq!(answers, [FLB_RETRY; 2]);
+        let lines = log::take();
+        let warnings = lines.iter().filter(|(_, line)| line.contains("a hot reload may crash Fluent Bit")).count();
+        assert_eq!(warnings, told, "hot reload {hot_reload}, on a worker {on_worker}: {lines:?}");
+        output.exit(&host.library);
+    }
+    host.library.unregister(definition);
+}
+
 /// If one of two engines in a process ends, it stops only its own outputs.
 #[test]
 fn unregistering_leaves_the_outputs_of_another_registration_alone() {

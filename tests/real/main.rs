@@ -85,6 +85,9 @@ fn main() -> ExitCode {
             }
         }
     }
+    if env::var_os("UPDATE").is_some() {
+        fluent_bit::update();
+    }
     code
 }
 

@@ -205,8 +205,8 @@ async fn the_first_chunk_is_sent_before_the_second() {
     assert_eq!(order, ids(0..24));
 }
 
-/// Fluent Bit 2.2.3 and 3.2.10 flushed a chunk again, by retry and by shutdown, while a flush of it was under way: every line
-/// was stored twice.
+/// Fluent Bit 2.0.0 to 4.0.1 flushes a chunk again, by retry and by shutdown, while a flush of it is under way: every
+/// line was stored twice.
 #[tokio::test(start_paused = true)]
 async fn a_chunk_that_is_flushed_twice_at_a_time_is_sent_once_and_both_flushes_end_alike() {
     for (answers, outcome, sent) in

@@ -2,18 +2,16 @@
 
 use libtest_mimic::Failed;
 
-use super::Claim;
 use super::host::{Binary, Home};
 use super::stand_in::section;
-
-const NO_CONFIG_MAP: &str = "before 5.1.1 Fluent Bit takes no list of options from a plugin of this kind";
+use super::{Claim, features};
 
 pub fn claims() -> Vec<Claim> {
     vec![
         Claim::new("every_mistake_is_in_the_log_and_stops_the_start", every_mistake),
         Claim::new("an_unknown_option_stops_the_start", unknown_option),
         Claim::new("two_outputs_with_one_ledger_file_are_refused", one_ledger_file),
-        Claim::new("the_help_explains_every_option", help).since((5, 1, 1), NO_CONFIG_MAP),
+        Claim::new("the_help_explains_every_option", help).needs(&features::HELP),
     ]
 }
 

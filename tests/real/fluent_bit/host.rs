@@ -1,5 +1,6 @@
 //! Fluent Bit as a process: its files, start and end.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
@@ -101,6 +102,11 @@ impl Home {
     pub fn append_lines(&self, numbers: Range<usize>) -> Result<(), Failed> {
         let mut text = String::new();
         numbers.for_each(|number| text.push_str(&line(number)));
+        self.append(&text)
+    }
+
+    /// Appends text to the tailed log file.
+    pub fn append(&self, text: &str) -> Result<(), Failed> {
         let mut file = OpenOptions::new().append(true).open(self.path("app.log"))?;
         Ok(file.write_all(text.as_bytes())?)
     }
@@ -181,6 +187,20 @@ impl FluentBit<'_> {
         Ok(())
     }
 
+    /// Whether `done` comes to hold within `time`, before Fluent Bit ends.
+    pub fn comes_to(&mut self, time: Duration, done: impl Fn() -> bool) -> bool {
+        let began = Instant::now();
+        loop {
+            if done() {
+                return true;
+            }
+            if began.elapsed() > time || !matches!(self.child.try_wait(), Ok(None)) {
+                return false;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Stops it like a service manager and fails unless it exits with code 0. Returns how long that took.
     pub fn stop(&mut self) -> Result<Duration, Failed> {
         let began = Instant::now();
@@ -215,6 +235,13 @@ impl FluentBit<'_> {
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: the process is our child and has not been waited for, so its id is still its own.
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+    }
+
+    /// The files whose code it has loaded.
+    pub fn code_files(&self) -> BTreeSet<PathBuf> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap_or_default();
+        let code = maps.lines().filter(|line| line.contains(" r-xp "));
+        code.filter_map(|line| Some(PathBuf::from(line.get(line.find('/')?..)?))).collect()
     }
 
     /// Waits until it has ended.

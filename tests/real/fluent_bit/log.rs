@@ -2,12 +2,12 @@
 
 use libtest_mimic::Failed;
 
-use super::Claim;
 use super::host::{Binary, Home};
+use super::known_faults::{Fault as Known, has, tolerated};
 use super::stand_in::{checked, home_beside, tail_to};
+use super::stopping::starts;
+use super::{Claim, features};
 use testing::fake_kinesis::Fault;
-
-const NO_LEVEL: &str = "Fluent Bit 1.9 offers no function that tells the level of an output";
 
 pub fn claims() -> Vec<Claim> {
     vec![
@@ -22,7 +22,8 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("the_level_of_the_output_is_honoured", |binary| {
             level_is_honoured(binary, &[], &["Log_Level error"])
         })
-        .since((2, 0, 0), NO_LEVEL),
+        .needs(&features::LOG_LEVEL),
+        Claim::new("a_level_in_the_environment_stops_no_start", level_in_the_environment),
     ]
 }
 
@@ -72,6 +73,23 @@ fn level_is_honoured(binary: &Binary, service: &[&str], output: &[&str]) -> Resu
     match home.log().lines().find(lower) {
         Some(line) => Err(format!("below the level: {line}").into()),
         None => Ok(()),
+    }
+}
+
+fn level_in_the_environment(binary: &Binary) -> Result<(), Failed> {
+    let (mut home, kinesis) = home_beside(binary, checked())?;
+    home.set("FLB_LOG_LEVEL", "info");
+    home.append_lines(0..10)?;
+    home.write("main.conf", &tail_to(&kinesis, &["Log_Level info"], &[], &["stream logs"]))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    let arrived = fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= 10);
+    match arrived {
+        Ok(()) => fluent_bit.stop().map(drop),
+        Err(_) if starts(&home) == 0 && has(binary, Known::AbortsOnLogLevel) => {
+            tolerated(binary, Known::AbortsOnLogLevel);
+            Ok(())
+        }
+        Err(failed) => Err(failed),
     }
 }
 

@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 
-use super::Claim;
 use super::host::{Binary, FluentBit};
 use super::stand_in::{assert_each_once, checked, home_beside, section, tail_to};
+use super::{Claim, features};
 use testing::fake_kinesis::{Faults, Settings, Stats, Stream};
-
-const NO_METRICS: &str = "Fluent Bit 1.9 has no metrics that a plugin could add to";
 
 pub fn claims() -> Vec<Claim> {
     vec![
-        Claim::new("each_metric_is_what_kinesis_counted", each_metric).since((2, 0, 0), NO_METRICS),
+        Claim::new("each_metric_is_what_kinesis_counted", each_metric).needs(&features::METRICS),
         Claim::new("two_outputs_have_their_own_metrics_also_after_a_reload", two_outputs_and_a_reload)
-            .since((2, 1, 0), "Fluent Bit reloads since 2.1"),
+            .needs(&features::RELOAD),
         Claim::new("the_counts_are_in_the_log_at_the_end_and_in_between", counts_in_the_log),
     ]
 }
@@ -71,6 +69,7 @@ fn compare(shown: &BTreeMap<String, f64>, stats: &Stats) -> Result<(), Failed> {
     }
 }
 
+/// Without workers, because of `ReloadsWithWorkers`.
 fn two_outputs_and_a_reload(binary: &Binary) -> Result<(), Failed> {
     let (home, kinesis) = home_beside(binary, faulty())?;
     home.append_lines(0..LINES)?;
@@ -78,8 +77,8 @@ fn two_outputs_and_a_reload(binary: &Binary) -> Result<(), Failed> {
     let http = http(port);
     let service = [&["Hot_Reload On"], http.each_ref().map(String::as_str).as_slice()].concat();
     let endpoint = format!("endpoint {}", kinesis.endpoint());
-    let second = ["Name kinesis", "Alias second", "Match app", "region eu-west-1", "stream other", "Workers 1"];
-    let text = tail_to(&kinesis, &service, &[], &["stream logs", "Workers 2", "Retry_Limit no_limits"])
+    let second = ["Name kinesis", "Alias second", "Match app", "region eu-west-1", "stream other"];
+    let text = tail_to(&kinesis, &service, &[], &["stream logs", "Retry_Limit no_limits"])
         + &section("OUTPUT", &[&second, &[&endpoint, "Retry_Limit no_limits"]]);
     home.write("main.conf", &text)?;
     let mut fluent_bit = home.start("main.conf")?;
@@ -116,7 +115,7 @@ fn until_shown(
     Ok(scrape(port, output))
 }
 
-fn scrape(port: u16, output: &str) -> BTreeMap<String, f64> {
+pub fn scrape(port: u16, output: &str) -> BTreeMap<String, f64> {
     let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)) else { return BTreeMap::new() };
     let mut text = Vec::new();
     let request = "GET /api/v2/metrics/prometheus HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -156,11 +155,11 @@ fn counts_in_the_log(binary: &Binary) -> Result<(), Failed> {
     }
 }
 
-fn http(port: u16) -> [String; 3] {
+pub fn http(port: u16) -> [String; 3] {
     ["HTTP_Server On".to_owned(), "HTTP_Listen 127.0.0.1".to_owned(), format!("HTTP_Port {port}")]
 }
 
 /// A port that was free a moment ago; Fluent Bit does not report which one it took.
-fn free_port() -> Result<u16, Failed> {
+pub fn free_port() -> Result<u16, Failed> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -3,10 +3,14 @@
 //! `FLUENT_BIT` names the programs to test with, separated by colons; without it, `fluent-bit` is searched for on the
 //! PATH. Without any, every test is reported as ignored for that reason, and so is a claim that a version of Fluent
 //! Bit cannot keep.
+//!
+//! With `UPDATE` set, what was found out about these versions is written to docs/compatibility.md.
 
+mod compatibility;
 mod configuration;
 mod delivery;
 mod deployed;
+mod features;
 pub mod host;
 mod killed;
 mod known_faults;
@@ -21,14 +25,15 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Failed, Trial};
 
+use features::Feature;
 use host::{Binary, Version};
 
-/// A claim that holds in Fluent Bit since some version.
+pub use compatibility::update;
+
+/// A claim that holds in Fluent Bit, or in the versions with some feature.
 pub struct Claim {
     name: String,
-    since: Version,
-    /// Why it does not hold before.
-    before: &'static str,
+    needs: Option<&'static Feature>,
     check: Check,
 }
 
@@ -37,24 +42,27 @@ type Check = Box<dyn Fn(&Binary) -> Result<(), Failed> + Send>;
 impl Claim {
     /// A claim for every version.
     pub fn new(name: &str, check: impl Fn(&Binary) -> Result<(), Failed> + Send + 'static) -> Claim {
-        Claim { name: name.to_owned(), since: (0, 0, 0), before: "", check: Box::new(check) }
+        Claim { name: name.to_owned(), needs: None, check: Box::new(check) }
     }
 
-    /// Restricts the claim to `version` and later; `before` says why.
-    pub fn since(self, version: Version, before: &'static str) -> Claim {
-        Claim { since: version, before, ..self }
+    /// Restricts the claim to the versions with a feature.
+    pub fn needs(self, feature: &'static Feature) -> Claim {
+        Claim { needs: Some(feature), ..self }
     }
 }
 
 pub fn trials() -> Vec<Trial> {
-    match binaries() {
+    let mut trials: Vec<Trial> = match binaries() {
         Ok(binaries) => binaries.iter().flat_map(trials_with).collect(),
         Err(reason) => claims().into_iter().map(|claim| not_run(claim.name, reason.clone())).collect(),
-    }
+    };
+    trials.extend(compatibility::trials());
+    trials
 }
 
 fn claims() -> Vec<Claim> {
     [
+        features::claims(),
         shipped::claims(),
         deployed::claims(),
         configuration::claims(),
@@ -70,16 +78,22 @@ fn claims() -> Vec<Claim> {
 }
 
 fn trials_with(binary: &Binary) -> Vec<Trial> {
-    let (major, minor, patch) = binary.version;
     let trial = |claim: Claim| {
-        let name = format!("{major}.{minor}.{patch}::{}", claim.name);
-        if binary.version < claim.since {
-            return not_run(name, claim.before.to_owned());
+        let name = format!("{}::{}", text(binary.version), claim.name);
+        if let Some(missing) = claim.needs.filter(|feature| binary.version < feature.since) {
+            compatibility::not_run(binary);
+            return not_run(name, format!("only since Fluent Bit {}: {}", text(missing.since), missing.title));
         }
         let binary = binary.clone();
-        Trial::test(name, move || (claim.check)(&binary))
+        compatibility::begins(&binary);
+        Trial::test(name, move || (claim.check)(&binary).inspect(|()| compatibility::passed(&binary)))
     };
     claims().into_iter().map(trial).collect()
+}
+
+/// A version as it is written.
+pub fn text((major, minor, patch): Version) -> String {
+    format!("{major}.{minor}.{patch}")
 }
 
 /// A test that is reported as ignored, and fails if it is run nevertheless.
@@ -110,9 +124,8 @@ pub fn binaries() -> Result<Vec<Binary>, String> {
 }
 
 /// Prints a measured number that no test judges.
-pub fn note(binary: &Binary, text: &str) {
-    let (major, minor, patch) = binary.version;
-    eprintln!("note: {major}.{minor}.{patch}: {text}");
+pub fn note(binary: &Binary, what: &str) {
+    eprintln!("note: {}: {what}", text(binary.version));
 }
 
 /// The project's directory.

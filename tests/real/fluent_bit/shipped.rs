@@ -6,11 +6,9 @@ use libtest_mimic::Failed;
 
 use super::host::{Binary, Home};
 use super::stand_in::{assert_each_once, checked, home_beside, section};
-use super::{Claim, project};
+use super::{Claim, features, project};
 use crate::sts::{ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, Sts};
 use testing::fake_kinesis::{ACCOUNT, Credential, FakeKinesis, Settings};
-
-const OLD_YAML: &str = "Fluent Bit 1.9 reads YAML of another form";
 
 pub fn claims() -> Vec<Claim> {
     let mut files: Vec<String> = fs::read_dir(project().join("fluent-bit-conf"))
@@ -20,16 +18,14 @@ pub fn claims() -> Vec<Claim> {
     files.sort();
     let mut claims = Vec::new();
     for file in files {
-        let since = if file.ends_with(".yaml") { ((2, 0, 0), OLD_YAML) } else { ((0, 0, 0), "") };
         let name = file.replace('.', "_");
         let dry = file.clone();
-        claims.push(
-            Claim::new(&format!("{name}_passes_a_dry_run"), move |binary| passes_a_dry_run(binary, &dry))
-                .since(since.0, since.1),
-        );
-        claims.push(
-            Claim::new(&format!("{name}_delivers"), move |binary| delivers(binary, &file)).since(since.0, since.1),
-        );
+        let is_yaml = file.ends_with(".yaml");
+        let both = [
+            Claim::new(&format!("{name}_passes_a_dry_run"), move |binary| passes_a_dry_run(binary, &dry)),
+            Claim::new(&format!("{name}_delivers"), move |binary| delivers(binary, &file)),
+        ];
+        claims.extend(both.map(|claim| if is_yaml { claim.needs(&features::YAML) } else { claim }));
     }
     claims
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use libtest_mimic::Failed;
 
 use super::host::{Binary, Home, KEY, SECRET, line};
-use testing::fake_kinesis::{Credential, FakeKinesis, Settings};
+use testing::fake_kinesis::{Credential, FakeKinesis, Settings, StoredRecord};
 
 /// A stand-in with TLS that checks signatures and accepts only those of our key, for our region.
 pub fn checked() -> Settings {
@@ -38,8 +38,12 @@ pub fn section(name: &str, lines: &[&[&str]]) -> String {
 
 /// How many times each line arrived in `stream`, by number. Fails if a record is not the JSON of its line.
 pub fn times_arrived(kinesis: &FakeKinesis, stream: &str) -> Result<BTreeMap<usize, usize>, Failed> {
+    times_in(kinesis.records().into_iter().filter(|record| *record.stream == *stream))
+}
+
+fn times_in(records: impl Iterator<Item = StoredRecord>) -> Result<BTreeMap<usize, usize>, Failed> {
     let mut times = BTreeMap::new();
-    for record in kinesis.records().into_iter().filter(|record| *record.stream == *stream) {
+    for record in records {
         let json: serde_json::Value = serde_json::from_slice(&record.data)?;
         let text = json["log"].as_str().ok_or("a record without its line")?;
         let number = text.strip_prefix("line ").and_then(|rest| rest.split(',').next()?.parse().ok());
@@ -52,6 +56,18 @@ pub fn times_arrived(kinesis: &FakeKinesis, stream: &str) -> Result<BTreeMap<usi
         *times.entry(number).or_default() += 1;
     }
     Ok(times)
+}
+
+/// The numbers of the lines from 0 to `count` that did not arrive whole, and how many lines arrived without their
+/// beginning.
+pub fn not_whole(kinesis: &FakeKinesis, count: usize) -> Result<(Vec<usize>, usize), Failed> {
+    let is_end = |record: &StoredRecord| {
+        let text = String::from_utf8_lossy(&record.data);
+        text.contains("server's log") && !text.contains("\"line ")
+    };
+    let (ends, whole): (Vec<_>, Vec<_>) = kinesis.records().into_iter().partition(is_end);
+    let times = times_in(whole.into_iter())?;
+    Ok(((0..count).filter(|number| !times.contains_key(number)).collect(), ends.len()))
 }
 
 /// Fails unless the lines from 0 to `count` each arrived in `stream` exactly once.
