@@ -8,6 +8,7 @@ use super::{compatibility, note};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     AbortsAtTheEnd,
+    ClosesTwice,
     FlushesAgain,
     ReloadHangs,
     ReloadsWithWorkers,
@@ -24,12 +25,18 @@ pub struct Known {
     pub advice: &'static str,
 }
 
-pub const KNOWN: [Known; 6] = [
+pub const KNOWN: [Known; 7] = [
     Known {
         fault: Fault::AbortsAtTheEnd,
         versions: ((1, 9, 10), (1, 9, 10)),
         what: "With two outputs of a plugin of this kind it may abort after the last exit call.",
         advice: "Nothing is lost by then; one output for each process avoids it.",
+    },
+    Known {
+        fault: Fault::ClosesTwice,
+        versions: ((1, 9, 10), (4, 0, 5)),
+        what: "When an input pauses (a stop, a reload, `mem_buf_limit`), it closes a timer's descriptor twice, and so perhaps one that another thread has just opened.",
+        advice: "A newer version, where inputs pause often.",
     },
     Known {
         fault: Fault::FlushesAgain,
