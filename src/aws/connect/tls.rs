@@ -29,7 +29,7 @@ const NAMES_SHOWN: usize = 5;
 /// Largest file of certificates, in bytes. All authorities of a system together take a quarter of a MiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// How TLS is started: with the same trust, by either of two ClientHellos. [`super::hello`] chooses.
+/// How TLS is started: with the same trust, by either of two ClientHellos: `hello.rs` chooses.
 #[derive(Clone)]
 pub struct Tls {
     /// Prefers X25519MLKEM768 and brings X25519's key share too, so neither costs another round trip.
