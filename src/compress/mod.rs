@@ -106,7 +106,7 @@ impl SharedCompressor {
 }
 
 impl Kind {
-    /// Parses a name, in any case. The error lists what is allowed.
+    /// Parses a name, in any case.
     ///
     /// # Errors
     /// What is allowed.
@@ -131,7 +131,7 @@ impl Kind {
         }
     }
 
-    /// Parses a level. The error lists what is allowed.
+    /// Parses a level.
     ///
     /// # Errors
     /// What is allowed.
@@ -212,7 +212,7 @@ impl Compressor {
         self.work
     }
 
-    /// Compresses `input` and appends it to `out`. On an error, `out` is unchanged.
+    /// Compresses `input` and appends it to `out`.
     ///
     /// # Errors
     /// When the encoder fails. Then `out` is as before.

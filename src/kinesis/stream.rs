@@ -12,7 +12,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Parses a name or an ARN. The error lists what is allowed.
+    /// Parses a name or an ARN.
     ///
     /// # Errors
     /// What is allowed.

@@ -25,6 +25,19 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// What is before, between and after the two marks called `name` in a document, if it has them.
+pub fn marked<'a>(document: &'a str, name: &str) -> Option<[&'a str; 3]> {
+    let (before, rest) = document.split_once(&format!("<!-- {name} -->\n"))?;
+    let (between, after) = rest.split_once(&format!("<!-- /{name} -->\n"))?;
+    Some([before, between, after])
+}
+
+/// The document with this content between its marks called `name`, if it has them.
+pub fn with_marked(document: &str, name: &str, content: &str) -> Option<String> {
+    let [before, _, after] = marked(document, name)?;
+    Some(format!("{before}<!-- {name} -->\n\n{content}\n<!-- /{name} -->\n{after}"))
+}
+
 /// All files under `folder` (all of the project's for an empty one) whose names end with `suffix`, by path.
 pub fn files(folder: &str, suffix: &str) -> Vec<File> {
     let (mut folders, mut files) = (vec![root().join(folder)], Vec::new());

@@ -21,6 +21,7 @@ use testing::fake_kinesis::wire::Wire;
 use testing::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, StoredRecord, Stream};
 use testing::host::access_log::AccessLog;
 use testing::programs::example;
+use testing::sources::{read, root, with_marked};
 
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -236,13 +237,10 @@ fn compressed_lines_need_an_eighth_of_the_shards_and_tuning_says_what_the_others
         });
         table += &format!("| {name} |{}\n", cells.concat());
     }
-    let tuning = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tuning.md");
-    let text = std::fs::read_to_string(tuning).unwrap();
-    let (before, rest) = text.split_once("<!-- saved -->\n\n").unwrap();
-    let (_, after) = rest.split_once("\n<!-- /saved -->").unwrap();
-    let current = format!("{before}<!-- saved -->\n\n{table}\n<!-- /saved -->{after}");
+    let text = read("docs/tuning.md");
+    let current = with_marked(&text, "saved", &table).unwrap();
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(tuning, &current).unwrap();
+        std::fs::write(root().join("docs/tuning.md"), &current).unwrap();
     } else {
         assert!(text == current, "docs/tuning.md is not current: UPDATE=1 cargo test --test it aggregation::\n{table}");
     }

@@ -10,12 +10,8 @@ use std::{env, fs};
 
 use kinesis::config::options::OPTIONS;
 use kinesis::metrics::{PREFIX, RefusalReason, RequestOutcome, TABLE};
-use testing::sources::{File, code, files, read, root};
+use testing::sources::{File, code, files, marked, read, root, with_marked};
 
-const OPTIONS_BEGIN: &str = "<!-- options -->\n";
-const OPTIONS_END: &str = "<!-- /options -->\n";
-const MAP_BEGIN: &str = "<!-- map -->\n";
-const MAP_END: &str = "<!-- /map -->\n";
 const FILE_BEGIN: &str = "<!-- file ";
 const FILE_END: &str = " -->\n";
 
@@ -47,14 +43,12 @@ const UPDATE: &str = "is not current: UPDATE=1 cargo test --test it documentatio
 #[test]
 fn the_option_table_is_that_of_the_code() {
     let options = document("docs/options.md");
-    assert!(options.contains(OPTIONS_BEGIN));
+    assert!(marked(options, "options").is_some());
     assert!(options == with_options(options), "docs/options.md {UPDATE}");
 }
 
 fn with_options(document: &str) -> String {
-    let Some((before, rest)) = document.split_once(OPTIONS_BEGIN) else { return document.to_owned() };
-    let (_, after) = rest.split_once(OPTIONS_END).unwrap();
-    [before, OPTIONS_BEGIN, &option_table(), OPTIONS_END, after].concat()
+    with_marked(document, "options", &option_table()).unwrap_or_else(|| document.to_owned())
 }
 
 #[test]
@@ -116,12 +110,6 @@ fn no_document_has_a_configuration_of_its_own() {
 #[test]
 fn the_table_of_metrics_is_that_of_the_code() {
     let current = read("docs/metrics.md");
-    let with = |document: String, name: &str, content: String| {
-        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
-        let (before, rest) = document.split_once(&begin).unwrap();
-        let (_, after) = rest.split_once(&end).unwrap();
-        [before, &begin, "\n", &content, "\n", &end, after].concat()
-    };
     let list = |values: &[&str]| values.iter().map(|value| format!("- `{value}`\n")).collect::<String>();
     let mut metrics = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
     for family in TABLE {
@@ -129,9 +117,9 @@ fn the_table_of_metrics_is_that_of_the_code() {
         let kind = format!("{:?}", family.kind).to_lowercase();
         metrics += &format!("| `{PREFIX}{}`{label} | {kind} | {} |\n", family.name, family.help);
     }
-    let wanted = with(current.clone(), "metrics", metrics);
-    let wanted = with(wanted, "reasons", list(RefusalReason::NAMES));
-    let wanted = with(wanted, "outcomes", list(RequestOutcome::NAMES));
+    let wanted = with_marked(&current, "metrics", &metrics).unwrap();
+    let wanted = with_marked(&wanted, "reasons", &list(RefusalReason::NAMES)).unwrap();
+    let wanted = with_marked(&wanted, "outcomes", &list(RequestOutcome::NAMES)).unwrap();
     if env::var_os("UPDATE").is_some() {
         fs::write(root().join("docs/metrics.md"), wanted).unwrap();
         return;
@@ -140,13 +128,13 @@ fn the_table_of_metrics_is_that_of_the_code() {
 }
 
 fn option_table() -> String {
-    let mut table = "\n| option | default | meaning |\n|---|---|---|\n".to_owned();
+    let mut table = "| option | default | meaning |\n|---|---|---|\n".to_owned();
     for option in OPTIONS {
         let aliases: Vec<String> = option.aliases.iter().map(|alias| format!(" (`{alias}`)")).collect();
         let default = option.default.map_or("–".to_owned(), |default| format!("`{default}`"));
         table += &format!("| `{}`{} | {default} | {} |\n", option.name, aliases.concat(), option.doc);
     }
-    table + "\n"
+    table
 }
 
 /// The rows of the tables of a section, without their heads: cells, trimmed.
@@ -328,7 +316,7 @@ fn the_oldest_rust_is_that_of_the_crate() {
 #[test]
 fn the_map_is_that_of_the_modules() {
     let architecture = document("ARCHITECTURE.md");
-    assert!(architecture.contains(MAP_BEGIN));
+    assert!(marked(architecture, "map").is_some());
     assert!(architecture == with_map(architecture), "ARCHITECTURE.md {UPDATE}");
 }
 
@@ -390,9 +378,8 @@ fn every_test_has_its_place_in_the_readme_of_tests() {
 }
 
 fn with_map(document: &str) -> String {
-    let Some((before, rest)) = document.split_once(MAP_BEGIN) else { return document.to_owned() };
-    let (_, after) = rest.split_once(MAP_END).unwrap();
-    [before, MAP_BEGIN, "\n| file | what it is |\n|---|---|\n", &map(), MAP_END, after].concat()
+    let table = format!("| file | what it is |\n|---|---|\n{}", map());
+    with_marked(document, "map", &table).unwrap_or_else(|| document.to_owned())
 }
 
 /// The modules of src/lib.rs, in its order.

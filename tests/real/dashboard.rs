@@ -19,6 +19,7 @@ use testing::host::chunk::Chunk;
 use testing::host::library::{Library, built_plugin};
 use testing::host::metrics;
 use testing::host::output::{ENVIRONMENT, Output};
+use testing::sources::root;
 
 /// How long the plugin is watched: long enough for rates over [`RATE`], longer for a picture.
 fn watched() -> Duration {
@@ -56,14 +57,9 @@ fn ignored(trial: Trial, reason: &str) -> Trial {
     trial.with_kind(reason).with_ignored_flag(true)
 }
 
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn alerts() -> Result<(), Failed> {
     for arguments in [["check", "rules", "kinesis.rules.yaml"], ["test", "rules", "kinesis.rules.test.yaml"]] {
-        let ended =
-            Command::new("promtool").args(arguments).current_dir(project().join("deploy/prometheus")).output()?;
+        let ended = Command::new("promtool").args(arguments).current_dir(root().join("deploy/prometheus")).output()?;
         if !ended.status.success() {
             let told = [ended.stdout, ended.stderr].concat();
             return Err(String::from_utf8_lossy(&told).into_owned().into());
@@ -85,7 +81,7 @@ fn panels_have_data(start: &dyn Fn(&FakeKinesis) -> Result<Scraped, Failed>) -> 
     let scraped = start(&kinesis)?;
     let prometheus = Prometheus::start(&scraped)?;
     thread::sleep(watched());
-    let dashboard: Value = serde_json::from_slice(&fs::read(project().join("deploy/grafana/kinesis.json"))?)?;
+    let dashboard: Value = serde_json::from_slice(&fs::read(root().join("deploy/grafana/kinesis.json"))?)?;
     let panels = dashboard["panels"].as_array().ok_or("no panels")?;
     let mut shown = Vec::new();
     for panel in panels {
@@ -190,7 +186,7 @@ struct Prometheus {
 impl Prometheus {
     fn start(scraped: &Scraped) -> Result<Prometheus, Failed> {
         let (directory, port) = (tempfile::tempdir()?, free_port()?);
-        let rules: PathBuf = project().join("deploy/prometheus/kinesis.rules.yaml");
+        let rules: PathBuf = root().join("deploy/prometheus/kinesis.rules.yaml");
         let configuration = format!(
             "global: {{ scrape_interval: 1s }}\nrule_files: [ '{}' ]\nscrape_configs:\n  - job_name: fluent-bit\n    metrics_path: {}\n    static_configs: [ {{ targets: [ '127.0.0.1:{}' ] }} ]\n",
             rules.display(),

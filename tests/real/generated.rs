@@ -4,10 +4,10 @@
 //! the plugin does not.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::{env, fs, panic};
 
 use libtest_mimic::{Failed, Trial};
+use testing::sources::root;
 
 pub fn trials() -> Vec<Trial> {
     let bindings = Trial::test("bindings_are_those_of_the_header", || current("src/host/bindings.rs", bindings()?));
@@ -21,7 +21,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// Compares a committed file with what it should be, or writes it when `UPDATE` is set.
 fn current(file: &str, wanted: String) -> Result<(), Failed> {
-    let path = project().join(file);
+    let path = root().join(file);
     if env::var_os("UPDATE").is_some() {
         return Ok(fs::write(path, wanted)?);
     }
@@ -37,7 +37,7 @@ const UPDATE: &str = "make it anew by UPDATE=1 cargo test --test real generated"
 
 fn bindings() -> Result<String, Box<dyn Error>> {
     let bindings = bindgen::Builder::default()
-        .header(project().join("include/fluent_bit_proxy.h").to_string_lossy())
+        .header(root().join("include/fluent_bit_proxy.h").to_string_lossy())
         .clang_arg("-DWITHOUT_SYSTEM_HEADERS")
         .allowlist_file(".*/fluent_bit_proxy\\.h")
         .blocklist_type("size_t|uintptr_t|uint64_t")
@@ -51,8 +51,8 @@ fn bindings() -> Result<String, Box<dyn Error>> {
 }
 
 fn header() -> Result<String, Box<dyn Error>> {
-    let config = cbindgen::Config::from_file(project().join("cbindgen.toml"))?;
-    let source = project().join("src/abi/exports.rs");
+    let config = cbindgen::Config::from_file(root().join("cbindgen.toml"))?;
+    let source = root().join("src/abi/exports.rs");
     let bindings = cbindgen::Builder::new().with_config(config).with_src(source).generate()?;
     let mut header = Vec::new();
     bindings.write(&mut header);
@@ -62,7 +62,7 @@ fn header() -> Result<String, Box<dyn Error>> {
 /// Finds libclang: `LIBCLANG_PATH`, PyPI's `libclang` in the project's .venv, or wherever clang-sys finds it.
 fn load_libclang() -> Result<(), String> {
     if env::var_os("LIBCLANG_PATH").is_none() {
-        let found = fs::read_dir(project().join(".venv/lib")).into_iter().flatten().flatten();
+        let found = fs::read_dir(root().join(".venv/lib")).into_iter().flatten().flatten();
         let found = found.map(|python| python.path().join("site-packages/clang/native"));
         if let Some(folder) = found.into_iter().find(|folder| folder.join("libclang.so").exists()) {
             // SAFETY: no other thread is running yet.
@@ -75,8 +75,4 @@ fn load_libclang() -> Result<(), String> {
     let loaded = panic::catch_unwind(bindgen::clang_version);
     panic::set_hook(hook);
     loaded.map(|_| ()).map_err(|_| "libclang not found".to_owned())
-}
-
-fn project() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }

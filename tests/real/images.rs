@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::deploy::dockerfile::{Copy, Stage, copy, stages};
 use crate::fluent_bit::host::Binary;
-use crate::fluent_bit::{binaries, not_run};
+use crate::fluent_bit::{binaries, not_run, text};
 use crate::root_fs::RootFs;
 use testing::host::library::built_plugin;
 use testing::programs::said;
@@ -47,9 +47,8 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn in_fluent_bit(binary: &Binary, (name, check): (&str, Check)) -> Trial {
-    let ((major, minor, patch), binary) = (binary.version, binary.clone());
-    let path = binary.path.clone();
-    trial(format!("{major}.{minor}.{patch}::{name}"), &path, move || check(&binary))
+    let (path, binary) = (binary.path.clone(), binary.clone());
+    trial(format!("{}::{name}", text(binary.version)), &path, move || check(&binary))
 }
 
 fn trial(name: String, program: &Path, check: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::deploy::{succeeds, tool, unless_missing};
 use crate::fluent_bit::host::Binary;
-use crate::fluent_bit::{binaries, not_run};
+use crate::fluent_bit::{binaries, not_run, text};
 use crate::root_fs::{RootFs, as_root};
 use testing::host::library::built_plugin;
 use testing::programs::said;
@@ -234,8 +234,7 @@ const INSTALLED: &str = "what_dpkg_installed_delivers_in_fluent_bit";
 /// dpkg installs the package where glibc is new enough, Fluent Bit loads it by the packaged plugins.conf and delivers,
 /// and dpkg removes it.
 fn installed(binary: Binary) -> Trial {
-    let (major, minor, patch) = binary.version;
-    Trial::ignorable_test(format!("{major}.{minor}.{patch}::{INSTALLED}"), move || {
+    Trial::ignorable_test(format!("{}::{INSTALLED}", text(binary.version)), move || {
         let reason = missing().or_else(dpkg_is_missing).or_else(|| RootFs::impossible(&binary.path));
         match reason {
             Some(reason) => Ok(Completion::ignored_with(reason)),

@@ -45,13 +45,13 @@ impl Hellos {
 
     /// Learns from a connection that failed. Returns whether the next starts with a short one because of it.
     pub(crate) fn failed(&self, hello: &Hello) -> bool {
-        let is_short_next = hello.is_unanswered.load(Ordering::Relaxed) && !hello.is_short;
-        if hello.is_unanswered.load(Ordering::Relaxed) {
-            // What fails with both is something else, and the long one has its turn again.
-            let failed_at = is_short_next.then(Instant::now);
-            *self.long_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+        if !hello.is_unanswered.load(Ordering::Relaxed) {
+            return false;
         }
-        is_short_next
+        // What fails with both is something else, and the long one has its turn again.
+        let failed_at = (!hello.is_short).then(Instant::now);
+        *self.long_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+        failed_at.is_some()
     }
 }
 

@@ -25,7 +25,7 @@ impl Compressor {
     ///
     /// If not all of it fits, takes the longest prefix found to fit together with `suffix`. `cut(n)` returns the
     /// longest permitted prefix of at most `n` bytes; 0 is always permitted. Makes at most 10 compressions; text of a
-    /// few KiB or more fills at least 97 % of the limit. On an error, `out` is unchanged.
+    /// few KiB or more fills at least 97 % of the limit.
     ///
     /// # Errors
     /// When `suffix` alone does not fit, or the encoder fails. Then `out` is as before.

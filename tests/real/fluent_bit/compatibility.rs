@@ -12,7 +12,8 @@ use libtest_mimic::{Failed, Trial};
 use super::features::{self, Feature};
 use super::host::{Binary, Version};
 use super::known_faults::{Fault, KNOWN, Known};
-use super::{project, text};
+use super::text;
+use testing::sources::{files, marked, read, root, with_marked};
 
 /// What became of the claims of one Fluent Bit, so far.
 #[derive(Default)]
@@ -71,7 +72,7 @@ pub fn update() {
             false => eprintln!("note: {}: no row, {} of {} tests passed", text(*version), run.passed, run.begun),
         }
     }
-    fs::write(project().join(PAGE), with_tables(&page, &rows)).unwrap();
+    fs::write(root().join(PAGE), with_tables(&page, &rows)).unwrap();
 }
 
 fn row(version: Version, run: &Run) -> String {
@@ -99,7 +100,12 @@ fn with_tables(page: &str, rows: &BTreeMap<Version, String>) -> String {
     let hosts = [format!("| {} |", head.join(" | ")), line].into_iter().chain(rows.values().cloned());
     let faults = ["| Fluent Bit | fault | advice |".to_owned(), "|---|---|---|".to_owned()];
     let faults = faults.into_iter().chain(KNOWN.iter().map(fault_row));
-    with(&with(page, "hosts", hosts), "faults", faults)
+    let page = with_marked(page, "hosts", &lines(hosts)).unwrap();
+    with_marked(&page, "faults", &lines(faults)).unwrap()
+}
+
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| line + "\n").collect()
 }
 
 fn fault_row(known: &Known) -> String {
@@ -108,19 +114,9 @@ fn fault_row(known: &Known) -> String {
     format!("| {versions} | {} | {} |", known.what, known.advice)
 }
 
-/// The page with these lines between the two marks called `name`.
-fn with(page: &str, name: &str, lines: impl Iterator<Item = String>) -> String {
-    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
-    let (before, rest) = page.split_once(&begin).unwrap();
-    let (_, after) = rest.split_once(&end).unwrap();
-    let lines: String = lines.map(|line| line + "\n").collect();
-    [before, &begin, "\n", &lines, "\n", &end, after].concat()
-}
-
 /// The rows of the hosts' table, by version.
 fn rows_of(page: &str) -> BTreeMap<Version, String> {
-    let (_, rest) = page.split_once("<!-- hosts -->\n").unwrap();
-    let (table, _) = rest.split_once("<!-- /hosts -->\n").unwrap();
+    let [_, table, _] = marked(page, "hosts").unwrap();
     let version = |row: &str| parse(row.strip_prefix("| ")?.split(' ').next()?);
     table.lines().filter_map(|row| Some((version(row)?, row.to_owned()))).collect()
 }
@@ -129,10 +125,6 @@ fn parse(version: &str) -> Option<Version> {
     let numbers = version.split('.').map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()?;
     let [major, minor, patch] = numbers[..] else { return None };
     Some((major, minor, patch))
-}
-
-fn read(file: &str) -> String {
-    fs::read_to_string(project().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// What can be compared without a Fluent Bit. A run that writes the page has nothing to compare.
@@ -175,7 +167,7 @@ fn documents_name_tested_versions() -> Result<(), Failed> {
     let limits = KNOWN.iter().flat_map(|known| [known.versions.0, known.versions.1]);
     let known: BTreeSet<Version> = rows_of(&read(PAGE)).into_keys().chain(limits).chain([FREES_CHUNKS]).collect();
     let mut named = 0;
-    for document in testing::sources::files("", ".md") {
+    for document in files("", ".md") {
         // Everything that is said of a version: "Fluent Bit 2.2.3 and 3.2.10".
         for said in document.text.split("Fluent Bit ").skip(1) {
             let words = said.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_ascii_digit()));

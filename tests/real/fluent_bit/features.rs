@@ -20,6 +20,7 @@ use super::stand_in::{checked, home_beside, section, tail_to};
 use super::stopping::starts;
 use testing::fake_kinesis::{FakeKinesis, Faults, Settings};
 use testing::host::elf::exported_symbols;
+use testing::sources::root;
 
 /// Something that a version of Fluent Bit does or has.
 pub struct Feature {
@@ -89,7 +90,7 @@ fn claim(feature: &'static Feature) -> Claim {
 
 fn reads_yaml(binary: &Binary) -> Result<bool, Failed> {
     let home = Home::new(binary)?;
-    let file = super::project().join("fluent-bit-conf/minimal.yaml").display().to_string();
+    let file = root().join("fluent-bit-conf/minimal.yaml").display().to_string();
     let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-c", &file, "--dry-run"])?;
     Ok(ended.status.success())
 }

@@ -21,7 +21,7 @@ pub mod stand_in;
 mod stopping;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::{Failed, Trial};
 
@@ -126,9 +126,4 @@ pub fn binaries() -> Result<Vec<Binary>, String> {
 /// Prints a measured number that no test judges.
 pub fn note(binary: &Binary, what: &str) {
     eprintln!("note: {}: {what}", text(binary.version));
-}
-
-/// The project's directory.
-pub fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -6,12 +6,13 @@ use libtest_mimic::Failed;
 
 use super::host::{Binary, Home};
 use super::stand_in::{assert_each_once, checked, home_beside, section};
-use super::{Claim, features, project};
+use super::{Claim, features};
 use crate::sts::{ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, Sts};
 use testing::fake_kinesis::{ACCOUNT, Credential, FakeKinesis, Settings};
+use testing::sources::root;
 
 pub fn claims() -> Vec<Claim> {
-    let mut files: Vec<String> = fs::read_dir(project().join("fluent-bit-conf"))
+    let mut files: Vec<String> = fs::read_dir(root().join("fluent-bit-conf"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -36,7 +37,7 @@ fn passes_a_dry_run(binary: &Binary, file: &str) -> Result<(), Failed> {
     home.set("KINESIS_ENDPOINT", "https://localhost:4567");
     home.set("KINESIS_STREAM", "logs");
     let plugin = home.plugin().display().to_string();
-    let shipped = project().join("fluent-bit-conf").join(file).display().to_string();
+    let shipped = root().join("fluent-bit-conf").join(file).display().to_string();
     let ended = match file {
         // Not a configuration by itself.
         "plugins.conf" => {
@@ -64,7 +65,7 @@ fn delivers(binary: &Binary, file: &str) -> Result<(), Failed> {
     home.set("LOG_FILE", "app.log");
     home.set("KINESIS_ENDPOINT", kinesis.endpoint());
     home.set("KINESIS_STREAM", "logs");
-    let text = fs::read_to_string(project().join("fluent-bit-conf").join(file))?;
+    let text = fs::read_to_string(root().join("fluent-bit-conf").join(file))?;
     home.write(file, &moved_here(&text, &home, &kinesis, &sts))?;
     home.append_lines(0..LINES)?;
     let mut fluent_bit = match file {

@@ -12,6 +12,7 @@ use libtest_mimic::Failed;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 use tempfile::TempDir;
+use testing::sources::root;
 
 /// How long a server may take to listen; about a second on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -146,7 +147,7 @@ impl Ministack {
     }
 
     fn program() -> PathBuf {
-        project().join(".venv/bin/ministack")
+        root().join(".venv/bin/ministack")
     }
 }
 
@@ -205,21 +206,17 @@ impl Drop for Server {
 
 /// Where Node's modules are.
 pub fn node_modules() -> PathBuf {
-    project().join("node_modules")
+    root().join("node_modules")
 }
 
 /// The Python installation with boto3.
 pub fn python() -> PathBuf {
-    project().join(".venv/bin/python")
+    root().join(".venv/bin/python")
 }
 
 /// A file of this test's sources.
 pub fn source(name: &str) -> PathBuf {
-    project().join("tests/real/peers").join(name)
-}
-
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    root().join("tests/real/peers").join(name)
 }
 
 /// The message for a missing peer.
