@@ -182,7 +182,7 @@ fn one_line(text: &str) -> String {
 fn the_call_rates_of_a_fleet_follow_from_the_code() {
     const NODES: f64 = 10_000.0;
     const CREDENTIALS: &str = "src/aws/credentials/mod.rs";
-    const SHARDS: &str = "src/deliver/shards.rs";
+    const SHARDS: &str = "src/deliver/stream/shards.rs";
     let (before_expiry, latest) =
         (seconds(CREDENTIALS, "RENEW_BEFORE_EXPIRY"), 1.0 - number(CREDENTIALS, "RENEW_SPREAD"));
     let spread = before_expiry * latest;
@@ -191,7 +191,7 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
     // Half of a pause is random.
     let mean_pause = seconds(CREDENTIALS, "LONGEST_PAUSE") * 0.75;
     let handshakes = NODES / seconds("src/aws/connect/mod.rs", "MAX_AGE");
-    let fewest = number("src/deliver/limiter.rs", "FEWEST");
+    let fewest = number("src/deliver/stream/limiter.rs", "FEWEST");
     let asked_at_once = NODES / seconds(SHARDS, "JITTER");
     assert_eq!(asked_at_once, NODES / seconds(SHARDS, "FIRST_RETRY"));
     let rows = [

@@ -82,7 +82,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "a reply counts … failed records but lists …: using the list",
-        "src/deliver/sender.rs",
+        "src/deliver/stream/sender.rs",
         " failed records but lists ",
     ),
     (

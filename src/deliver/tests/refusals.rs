@@ -129,7 +129,7 @@ async fn a_stream_that_refuses_each_record_by_itself_is_given_up_after_few_reque
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 1);
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::FailInside("i", "InvalidArgumentException"));
     assert_eq!(bench.flush(400).await, Outcome::Retry);
-    assert_eq!((bench.sizes(), refused(&bench)), (vec![4; refusals::MAX_IN_A_ROW], 0));
+    assert_eq!((bench.sizes(), refused(&bench)), (vec![4; stream::refusals::MAX_IN_A_ROW], 0));
     let lines = bench.log.lines();
     assert!(lines[0].contains("stream logs: InvalidArgumentException; nothing has been accepted since"), "{lines:?}");
 }
@@ -217,7 +217,7 @@ fn long_line(id: usize, bytes: usize) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn what_passed_is_the_size_of_a_group_and_not_of_a_record_alone() {
     let bench = Bench::with(vec![], |_, requests| joined(requests));
-    let limit = &bench.delivery.packing.refusals.sizes.group;
+    let limit = &bench.delivery.stream.sizes().group;
     let lower_to = |most: usize| while limit.get() > most && limit.refused(limit.get(), Some(most)) {};
     lower_to(5000);
     assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
@@ -231,7 +231,7 @@ async fn what_passed_is_the_size_of_a_group_and_not_of_a_record_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_accepted_shows_what_size_passes() {
     let bench = Bench::new(vec![]);
-    let limit = &bench.delivery.packing.refusals.sizes.request;
+    let limit = &bench.delivery.stream.sizes().request;
     assert!(limit.refused(limit.get(), Some(5000)));
     assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
     assert!(limit.refused(4500, None));

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 use super::Response;
-use crate::deliver::sender::outcome;
+use crate::deliver::stream::sender::outcome;
 use crate::kinesis::verdict::{RecordVerdict, Verdict, verdict};
 use crate::metrics::RequestOutcome;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::settings::Settings;
 use crate::backoff::Backoff;
+use crate::deliver::settings::Settings;
 use crate::kinesis::request::Batch;
 use crate::kinesis::verdict::{RecordVerdict, Refusal, Verdict};
 

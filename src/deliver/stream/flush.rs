@@ -13,7 +13,7 @@ use crate::ledger::Progress;
 use crate::record_set::RecordSet;
 
 /// Whether the host is shutting down, and the deadline for replies then.
-pub(super) struct Shutdown(watch::Sender<Option<Instant>>);
+pub(crate) struct Shutdown(watch::Sender<Option<Instant>>);
 
 impl Default for Shutdown {
     fn default() -> Self {
@@ -23,7 +23,7 @@ impl Default for Shutdown {
 
 impl Shutdown {
     /// Makes all flushes end soon: no new requests, and no waiting for replies after `deadline`.
-    pub(super) fn begin(&self, deadline: Instant) {
+    pub(crate) fn begin(&self, deadline: Instant) {
         self.0.send_replace(Some(deadline));
     }
 
@@ -60,15 +60,15 @@ pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
 }
 
 /// One flush of a chunk.
-pub(super) struct Flush {
+pub(crate) struct Flush {
     /// The number of this flush, for the log.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     pub(super) deadline: Option<Instant>,
     shutdown: Rc<Shutdown>,
     /// Which records Kinesis already has, kept for when Fluent Bit retries the chunk.
-    pub(super) progress: Rc<Progress>,
-    pub(super) accepted: Cell<usize>,
-    pub(super) refused: Cell<usize>,
+    pub(crate) progress: Rc<Progress>,
+    pub(crate) accepted: Cell<usize>,
+    pub(crate) refused: Cell<usize>,
     /// Whether further requests are pointless.
     stopped: Cell<bool>,
     /// Records to pack again after all others are done.
@@ -109,7 +109,7 @@ pub(super) struct RefusalHistory {
 }
 
 impl Flush {
-    pub(super) fn new(number: u64, progress: Rc<Progress>, deadline: Option<Instant>, shutdown: Rc<Shutdown>) -> Flush {
+    pub(crate) fn new(number: u64, progress: Rc<Progress>, deadline: Option<Instant>, shutdown: Rc<Shutdown>) -> Flush {
         let known = progress.refused_alone().clone();
         let refused_at = known.records.iter().map(|record| (record, known.latest)).collect();
         let refusals = RefusalHistory { earlier: known.records, refused_at, ..RefusalHistory::default() };
@@ -134,7 +134,7 @@ impl Flush {
     }
 
     /// Whether the deadline has passed.
-    pub(super) fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 

@@ -19,7 +19,7 @@ const MAX_PARKED_BYTES: usize = 16 << 20;
 
 /// Limits the requests in flight of one output. Requests pausing before a retry do not count; they would block all
 /// others.
-pub(super) struct ConcurrencyLimiter {
+pub(crate) struct ConcurrencyLimiter {
     /// The user's `concurrency`.
     max: usize,
     limit: Cell<usize>,
@@ -73,7 +73,7 @@ impl ConcurrencyLimiter {
     }
 
     /// Reserves room for a body of this many bytes during a pause. Returns `None` if there is none.
-    pub(super) fn park(self: &Rc<Self>, bytes: usize) -> Option<Parked> {
+    pub(crate) fn park(self: &Rc<Self>, bytes: usize) -> Option<Parked> {
         let parked = self.parked_bytes.get() + bytes;
         if parked > MAX_PARKED_BYTES {
             return None;
@@ -83,7 +83,7 @@ impl ConcurrencyLimiter {
     }
 
     /// How many requests may be in flight now.
-    pub(super) fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit.get()
     }
 
@@ -105,7 +105,7 @@ impl ConcurrencyLimiter {
 }
 
 /// Room for a body during a pause, released on drop.
-pub(super) struct Parked {
+pub(crate) struct Parked {
     limiter: Rc<ConcurrencyLimiter>,
     bytes: usize,
 }

@@ -10,7 +10,7 @@ use super::attempt::{Attempt, Cause, Failure, Next, next, retry_or_leave};
 use super::flush::{Flush, Postponed, add, add_time};
 use super::limiter::{ConcurrencyLimiter, Permit};
 use super::sender::{Reply, Sender};
-use super::settings::Settings;
+use crate::deliver::settings::Settings;
 use crate::kinesis::client::Transport;
 use crate::kinesis::random_key::RandomKey;
 use crate::kinesis::request::{Batch, Entry};

@@ -15,7 +15,7 @@ use crate::pack::RequestSettings;
 use crate::record_set::RecordSet;
 
 /// A flush ends after this many refusals in a row: the records are probably not at fault.
-pub(super) const MAX_IN_A_ROW: usize = 8;
+pub(crate) const MAX_IN_A_ROW: usize = 8;
 
 /// Finds records at fault and decides when to give them up.
 pub(super) struct Refusals {

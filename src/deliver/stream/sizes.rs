@@ -12,14 +12,14 @@ use tokio::time::Instant;
 const PROBE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Both limits.
-pub(super) struct Sizes {
-    pub(super) request: SizeLimit,
+pub(crate) struct Sizes {
+    pub(crate) request: SizeLimit,
     /// For aggregated records.
-    pub(super) group: SizeLimit,
+    pub(crate) group: SizeLimit,
 }
 
 /// One limit, in bytes.
-pub(super) struct SizeLimit {
+pub(crate) struct SizeLimit {
     /// What the settings allow.
     max: usize,
     now: Cell<usize>,
@@ -34,7 +34,7 @@ impl SizeLimit {
     }
 
     /// The current limit.
-    pub(super) fn get(&self) -> usize {
+    pub(crate) fn get(&self) -> usize {
         if let Some(changed_at) = self.changed_at.get()
             && changed_at.elapsed() >= PROBE_INTERVAL
         {
@@ -55,7 +55,7 @@ impl SizeLimit {
 
     /// Notes that this many bytes were refused, and how many the service allows if it said so. If `bytes` is within
     /// the current limit, lowers the limit and returns true.
-    pub(super) fn refused(&self, bytes: usize, allowed: Option<usize>) -> bool {
+    pub(crate) fn refused(&self, bytes: usize, allowed: Option<usize>) -> bool {
         if bytes > self.now.get() {
             return false;
         }

@@ -14,13 +14,13 @@ use crate::record::{Alterations, Refusal};
 
 /// Counts and logs. Clones share the same counters and log.
 #[derive(Clone)]
-pub(super) struct Reporter {
-    pub(super) log: Logger,
-    pub(super) metrics: Metrics,
+pub(crate) struct Reporter {
+    pub(crate) log: Logger,
+    pub(crate) metrics: Metrics,
     /// The stream, its region and its endpoint, for the log.
-    pub(super) destination: Rc<str>,
+    pub(crate) destination: Rc<str>,
     /// `max_record_size`, in bytes.
-    pub(super) max_record_bytes: usize,
+    pub(crate) max_record_bytes: usize,
 }
 
 impl Reporter {
@@ -99,7 +99,7 @@ impl Reporter {
     }
 
     /// Reports a flush that took longer than `threshold`, and where its time went.
-    pub(super) fn slow_flush(&self, took: Duration, threshold: Option<Duration>, limit: usize, flush: &Flush) {
+    pub(crate) fn slow_flush(&self, took: Duration, threshold: Option<Duration>, limit: usize, flush: &Flush) {
         if threshold.is_none_or(|threshold| took <= threshold) {
             return;
         }
@@ -120,7 +120,7 @@ impl Reporter {
     }
 
     /// Reports a flush whose rest is left to Fluent Bit because its time was up.
-    pub(super) fn flush_timeout(&self, took: Duration) {
+    pub(crate) fn flush_timeout(&self, took: Duration) {
         self.log.folded(Level::Warn, "flush_timeout", || {
             format!(
                 "a flush took longer than flush_timeout: stopped after {}; Fluent Bit will retry the rest",

@@ -38,12 +38,12 @@ pub(super) struct Part {
 /// Packs chunks into batches.
 pub(super) struct Packing {
     pub(super) stream: Stream,
-    pub(super) requests: RequestSettings,
+    pub(super) requests: Rc<RequestSettings>,
     /// Held by the flush that is packing. Chunks are packed one at a time, in the order they came, so that the host
     /// can free the first one soonest.
     pub(super) packing_lock: Mutex<()>,
     pub(super) bodies: Rc<BodyPool>,
-    pub(super) compressor: SharedCompressor,
+    pub(super) compressor: Rc<SharedCompressor>,
     pub(super) shards: Option<Rc<Shards>>,
     pub(super) refusals: Rc<Refusals>,
     pub(super) random: Rc<RefCell<SmallRng>>,

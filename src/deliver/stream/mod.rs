@@ -1,0 +1,183 @@
+//! Delivers records to one stream: everything that one stream's replies teach stays with that stream.
+//!
+//! [`StreamDelivery`] packs its records of a chunk into batches (`parts`) and runs a task for each (`executor`). The
+//! task sends a request (`sender`), decides what to do after the reply (`attempt`), and repeats until every record is
+//! accepted, refused or left to Fluent Bit. Packing continues while requests are in flight, up to the `limiter`'s
+//! limit.
+
+mod attempt;
+mod evidence;
+mod executor;
+pub(super) mod flush;
+mod incidents;
+mod limiter;
+mod parts;
+pub(super) mod refusals;
+pub(super) mod report;
+pub(crate) mod sender;
+mod shards;
+mod sizes;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rand::rngs::SmallRng;
+use tokio::sync::Mutex;
+use tokio::task::{JoinError, JoinSet};
+
+use super::settings::Settings;
+use crate::compress::SharedCompressor;
+use crate::kinesis::client::Transport;
+use crate::kinesis::stream::Stream;
+use crate::log::Level;
+use crate::pack::{BodyPool, RequestSettings};
+use executor::Executor;
+use flush::{Flush, Shutdown};
+use incidents::Incidents;
+use limiter::ConcurrencyLimiter;
+use parts::{Packing, Part};
+use refusals::Refusals;
+use report::Reporter;
+use sender::Sender;
+use shards::{ShardWatcher, Shards};
+
+/// What the streams of one output share.
+pub(super) struct Shared<T> {
+    pub(super) transport: Rc<T>,
+    pub(super) random: Rc<RefCell<SmallRng>>,
+    pub(super) bodies: Rc<BodyPool>,
+    pub(super) compressor: Rc<SharedCompressor>,
+    pub(super) requests: Rc<RequestSettings>,
+    pub(super) settings: Settings,
+    pub(super) shutdown: Rc<Shutdown>,
+}
+
+/// Delivers records to one stream.
+pub(super) struct StreamDelivery<T> {
+    packing: Packing,
+    executor: Rc<Executor<T>>,
+    /// `Some` if records are aggregated by shard.
+    shard_watcher: Option<ShardWatcher<T>>,
+}
+
+impl<T: Transport> StreamDelivery<T> {
+    pub(super) fn new(shared: &Shared<T>, stream: Stream, reporter: Reporter) -> Self {
+        let Shared { transport, random, bodies, requests, .. } = shared;
+        let shards = Shards::if_used(requests.aggregation);
+        let refusals = Rc::new(Refusals::new(requests, reporter.clone()));
+        let shard_watcher = shards.clone().map(|shards| ShardWatcher {
+            shards,
+            transport: Rc::clone(transport),
+            stream: stream.clone(),
+            random: Rc::clone(random),
+            reporter: reporter.clone(),
+            shutdown: Rc::clone(&shared.shutdown),
+        });
+        let sender = Sender {
+            transport: Rc::clone(transport),
+            refusals: Rc::clone(&refusals),
+            shards: shards.clone(),
+            incidents: Incidents::new(reporter.log.clone(), reporter.metrics.clone()),
+            reporter: reporter.clone(),
+        };
+        let executor = Rc::new(Executor {
+            sender,
+            limiter: ConcurrencyLimiter::new(shared.settings.concurrency),
+            bodies: Rc::clone(bodies),
+            random: Rc::clone(random),
+            settings: shared.settings.clone(),
+        });
+        let packing = Packing {
+            stream,
+            requests: Rc::clone(requests),
+            packing_lock: Mutex::new(()),
+            bodies: Rc::clone(bodies),
+            compressor: Rc::clone(&shared.compressor),
+            shards,
+            refusals,
+            random: Rc::clone(random),
+            reporter,
+        };
+        StreamDelivery { packing, executor, shard_watcher }
+    }
+
+    /// Sends all parts of a chunk. Returns the number of events in it.
+    pub(super) async fn send_all(self: &Rc<Self>, chunk: &[u8], tag: &[u8], flush: &Rc<Flush>) -> usize {
+        let events = self.send_part(chunk, tag, Part::default(), flush).await;
+        while let Some(part) = self.packing.next_part(flush) {
+            if let Some(not_before) = part.not_before {
+                flush.wait_for(tokio::time::sleep_until(not_before)).await;
+            }
+            self.send_part(chunk, tag, part, flush).await;
+        }
+        events
+    }
+
+    /// Sends one part of a chunk until each record is done or left. Returns the number of events in the chunk.
+    async fn send_part(self: &Rc<Self>, chunk: &[u8], tag: &[u8], mut part: Part, flush: &Rc<Flush>) -> usize {
+        let mut packer = self.packing.packer(chunk, tag, flush, &mut part);
+        let mut tasks = JoinSet::new();
+        let lock = self.packing.lock(flush).await;
+        while lock.is_some()
+            && let Some(mut permit) = self.executor.acquire(flush).await
+            && let Some(attempt) = self.packing.next_batch(&mut packer, &part, flush)
+        {
+            permit.fill(attempt.batch.body().len());
+            tasks.spawn_local(Rc::clone(&self.executor).deliver_batch(attempt, Rc::clone(flush), permit));
+            // Packing blocks the thread: first let the request go out and replies come in.
+            tokio::task::yield_now().await;
+            while let Some(ended) = tasks.try_join_next() {
+                self.joined(ended, flush);
+            }
+        }
+        let events = packer.events();
+        // Free the packer's memory before waiting for replies.
+        drop(packer);
+        drop(lock);
+        while let Some(ended) = tasks.join_next().await {
+            self.joined(ended, flush);
+        }
+        events
+    }
+
+    fn joined(&self, ended: Result<(), JoinError>, flush: &Flush) {
+        if let Err(error) = ended {
+            flush.stop();
+            let log = &self.executor.sender.reporter.log;
+            log.folded(Level::Error, "bug", || format!("a request failed because of a bug in this plugin: {error}"));
+        }
+    }
+
+    /// Reports what a flush leaves open.
+    pub(super) fn end_flush(&self, flush: &Flush) {
+        self.packing.refusals.report_kept(flush);
+    }
+
+    /// How many requests may be in flight now.
+    pub(super) fn limit(&self) -> usize {
+        self.executor.limiter.limit()
+    }
+
+    /// Keeps the map of the stream's shards current until shutdown. Returns immediately if the map is not used.
+    pub(super) async fn keep_shards(&self) {
+        if let Some(watcher) = &self.shard_watcher {
+            watcher.run().await;
+        }
+    }
+}
+
+/// What tests set up or look at.
+#[cfg(test)]
+impl<T> StreamDelivery<T> {
+    pub(super) fn limiter(&self) -> &Rc<limiter::ConcurrencyLimiter> {
+        &self.executor.limiter
+    }
+
+    pub(super) fn sizes(&self) -> &sizes::Sizes {
+        &self.packing.refusals.sizes
+    }
+
+    pub(super) fn shard_map_is_outdated(&self) {
+        self.packing.shards.as_ref().unwrap().outdated.notify_one();
+    }
+}
