@@ -128,7 +128,8 @@ fn allocations_of_packing(options: &[(&str, &str)], chunk: &[u8], records: usize
     let mut pack = || {
         let (before, mut requests, mut packed) = (ALLOCATIONS.get(), 0, 0);
         let mut packer =
-            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&pool);
+            Packer::new(chunk, b"app", config.target.single().unwrap(), &config.requests, RecordSet::default())
+                .with_body_pool(&pool);
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, issue| panic!("{issue:?}")) {
             requests += 1;
             packed += batch.record_count();
@@ -176,7 +177,8 @@ fn in_flight(options: &[(&str, &str)], chunks: &[&[u8]], kept: usize) -> (usize,
     let before = LIVE.get();
     for chunk in chunks {
         let mut packer =
-            Packer::new(chunk, b"app", &config.stream, &config.requests, RecordSet::default()).with_body_pool(&pool);
+            Packer::new(chunk, b"app", config.target.single().unwrap(), &config.requests, RecordSet::default())
+                .with_body_pool(&pool);
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
             flying.push_back(batch);
             if flying.len() > kept {

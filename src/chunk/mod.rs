@@ -69,13 +69,32 @@ impl fmt::Display for NotAnEvent {
 #[derive(Clone, Debug)]
 pub struct Events<'a> {
     reader: Reader<'a>,
-    chunk_length: usize,
+    /// Where the last event ends, in bytes from the start of the chunk.
+    end: usize,
 }
 
 impl<'a> Events<'a> {
     /// Creates an iterator over `chunk`.
     pub fn new(chunk: &'a [u8]) -> Self {
-        Events { reader: Reader::new(chunk), chunk_length: chunk.len() }
+        Events { reader: Reader::new(chunk), end: chunk.len() }
+    }
+
+    /// Where the next event starts, in bytes from the start of the chunk.
+    pub fn offset(&self) -> usize {
+        self.end - self.reader.rest().len()
+    }
+
+    /// Whether nothing follows.
+    #[inline]
+    pub fn is_at_end(&self) -> bool {
+        self.reader.rest().is_empty()
+    }
+
+    /// The events before `end`, in bytes from the start of the chunk, where one must end.
+    pub fn until(&self, end: usize) -> Events<'a> {
+        let rest = self.reader.rest();
+        let length = end.saturating_sub(self.offset()).min(rest.len());
+        Events { reader: Reader::new(rest.get(..length).unwrap_or(rest)), end }
     }
 
     /// Consumes the next event through `read`, which must read its whole body, a map of yet unknown length. If `read`
@@ -103,7 +122,7 @@ impl<'a> Iterator for Events<'a> {
             if start.rest().is_empty() {
                 return None;
             }
-            let offset = self.chunk_length - start.rest().len();
+            let offset = self.offset();
             match read_event(&mut self.reader) {
                 Ok(Found::Event(event)) => return Some(Ok(event)),
                 Ok(Found::GroupMarker) => {}

@@ -1,22 +1,75 @@
 //! The options about where records go.
 
+use std::num::NonZeroUsize;
+
+use super::parse::integer;
 use super::reader::Options;
 use crate::aws::region::Region;
+use crate::deliver::Target;
+use crate::error::Allowed;
 use crate::kinesis::stream::Stream;
+use crate::record::StreamTemplate;
 
-/// The stream, and the region if an option or the stream's ARN names one. `None` if there is no usable stream.
-pub(super) fn read(options: &mut Options<'_>) -> Option<(Stream, Option<Region>)> {
-    let stream = options.optional("stream", Stream::parse);
+/// Most streams whose state is kept.
+const MAX_STREAMS: usize = 1024;
+
+/// Where records go, and the region if an option or the stream's ARN names one. `None` if there is no usable stream.
+pub(super) fn read(options: &mut Options<'_>) -> Option<(Target, Option<Region>)> {
+    let stream = options.optional("stream", Parsed::parse);
+    let fallback = options.optional("stream_fallback", name);
+    let max_streams = options.value("max_streams", integer(1..=MAX_STREAMS));
+    let is_template = matches!(stream, Some(Parsed::Template(_)));
+    for option in ["stream_fallback", "max_streams"] {
+        options.reject_unless(
+            is_template || stream.is_none(),
+            option,
+            "only valid if stream is a template, such as logs-$TAG",
+        );
+    }
     let region = options.optional("region", Region::parse);
     if !options.is_set("stream") {
         options.reject("stream", "required: the name or ARN of a Kinesis stream");
     }
-    let arn_region = stream.as_ref().and_then(Stream::region);
+    let arn_region = match &stream {
+        Some(Parsed::Stream(stream)) => stream.region(),
+        _ => None,
+    };
     if let (Some(region), Some(arn_region)) = (&region, &arn_region)
         && region != arn_region
     {
         options
             .reject("region", format!("'{region}' is not the region of the stream's ARN, '{arn_region}': remove it"));
     }
-    Some((stream?, region.or(arn_region)))
+    let target = match stream? {
+        Parsed::Stream(stream) => Target::Stream(stream),
+        Parsed::Template(template) => Target::Template {
+            template: template.with_fallback(fallback),
+            max_streams: NonZeroUsize::new(max_streams).unwrap_or(NonZeroUsize::MIN),
+        },
+    };
+    Some((target, region.or(arn_region)))
+}
+
+/// The option `stream`.
+enum Parsed {
+    Stream(Stream),
+    Template(StreamTemplate),
+}
+
+impl Parsed {
+    fn parse(text: &str) -> Result<Parsed, Allowed> {
+        if StreamTemplate::is_template(text) {
+            StreamTemplate::parse(text).map(Parsed::Template)
+        } else {
+            Stream::parse(text).map(Parsed::Stream)
+        }
+    }
+}
+
+/// A stream's name.
+fn name(text: &str) -> Result<Stream, Allowed> {
+    Stream::parse(text)
+        .ok()
+        .filter(|stream| !stream.is_arn())
+        .ok_or("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -)".into())
 }

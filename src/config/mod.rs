@@ -19,9 +19,8 @@ use std::time::Duration;
 use crate::aws::credentials::identity::Identity;
 use crate::aws::network::Network;
 use crate::aws::region::Region;
-use crate::deliver;
+use crate::deliver::{self, Target};
 use crate::error::ConfigError;
-use crate::kinesis::stream::Stream;
 use crate::pack::RequestSettings;
 use reader::Options;
 
@@ -32,7 +31,7 @@ pub(crate) use ledger::LedgerSettings;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where records go.
-    pub stream: Stream,
+    pub target: Target,
     /// The region, if the configuration or the stream's ARN names one.
     pub(crate) region: Option<Region>,
     /// How AWS is reached.
@@ -71,8 +70,8 @@ impl Config {
         let set_options = options.summary();
         let issues = options.finish();
         match destination {
-            Some((stream, region)) if issues.is_empty() => Ok(Config {
-                stream,
+            Some((target, region)) if issues.is_empty() => Ok(Config {
+                target,
                 region,
                 network,
                 identity,

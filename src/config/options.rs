@@ -48,8 +48,20 @@ impl OptionSpec {
 
 /// All options, in the order of the documentation.
 pub static OPTIONS: &[OptionSpec] = &[
-    OptionSpec::new("stream", "Name or ARN of the Kinesis stream. An ARN also sets the default region. Required.")
-        .aliases(&["stream_name"]),
+    OptionSpec::new(
+        "stream",
+        "Name or ARN of the Kinesis stream, or a template such as logs-$TAG, $TAG[1] or $kubernetes['namespace_name']-logs, which gives each record its stream. An ARN also sets the default region. Required.",
+    )
+    .aliases(&["stream_name"]),
+    OptionSpec::new(
+        "stream_fallback",
+        "If stream is a template: the stream of records for which it gives no valid name. If unset, those records are refused.",
+    ),
+    OptionSpec::new(
+        "max_streams",
+        "If stream is a template: how many streams to keep state for, 1 to 1024. Beyond this, the least recently used one starts anew.",
+    )
+    .default("64"),
     OptionSpec::new(
         "region",
         "AWS region. If unset: the region of the stream's ARN, AWS_REGION, AWS_DEFAULT_REGION, the profile or the instance, in that order.",

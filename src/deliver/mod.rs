@@ -5,6 +5,7 @@
 
 mod settings;
 pub(crate) mod stream;
+mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,17 +16,19 @@ use tokio::time::Instant;
 
 use crate::compress::SharedCompressor;
 use crate::kinesis::client::Transport;
-use crate::kinesis::stream::Stream;
 use crate::ledger::{ActiveChunks, Ledger};
 use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
 use crate::pack::{BodyPool, RequestSettings};
+use stream::Shared;
 use stream::flush::{Flush, Shutdown};
+use stream::limiter::Budget;
 use stream::report::Reporter;
-use stream::{Shared, StreamDelivery};
+use streams::{Sent, Streams};
 
 pub use settings::Settings;
+pub use streams::Target;
 
 /// What delivery depends on.
 pub struct Deps<T> {
@@ -44,15 +47,15 @@ pub struct Deps<T> {
 /// Where records go.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// The stream.
-    pub stream: Stream,
-    /// The stream, its region and its endpoint, for the log.
-    pub name: String,
+    /// The stream or streams.
+    pub target: Target,
+    /// What follows a stream's name in the log: its region and endpoint.
+    pub place: String,
 }
 
-/// Delivers chunks to one stream.
+/// Delivers chunks to the streams of one output.
 pub struct Delivery<T> {
-    stream: Rc<StreamDelivery<T>>,
+    streams: Streams<T>,
     active: Rc<ActiveChunks>,
     ledger: Rc<Ledger>,
     reporter: Reporter,
@@ -66,7 +69,8 @@ impl<T: Transport> Delivery<T> {
     /// Creates a delivery to `destination`.
     pub fn new(deps: Deps<T>, destination: Destination, requests: RequestSettings, settings: Settings) -> Rc<Self> {
         let Deps { transport, ledger, random, log, metrics } = deps;
-        let Destination { stream, name } = destination;
+        let Destination { target, place } = destination;
+        let name = format!("stream {}{place}", target.as_str());
         let shutdown = Rc::new(Shutdown::default());
         let max_record_bytes = requests.record.max_bytes;
         let reporter = Reporter { log, metrics, destination: name.into(), max_record_bytes };
@@ -76,12 +80,14 @@ impl<T: Transport> Delivery<T> {
             bodies: Rc::new(BodyPool::default()),
             compressor: Rc::new(SharedCompressor::default()),
             requests: Rc::new(requests),
+            requests_sent: Rc::default(),
+            budget: Budget::new(settings.concurrency),
             settings: settings.clone(),
             shutdown: Rc::clone(&shutdown),
         };
-        let stream = Rc::new(StreamDelivery::new(&shared, stream, reporter.clone()));
+        let streams = Streams::new(shared, target, &place, reporter.clone());
         let (active, ledger, flushes) = (Rc::default(), Rc::new(ledger), Cell::new(0));
-        Rc::new(Delivery { stream, active, ledger, reporter, settings, flushes, shutdown })
+        Rc::new(Delivery { streams, active, ledger, reporter, settings, flushes, shutdown })
     }
 
     /// Delivers every record of `chunk` except those that Kinesis accepted in an earlier flush of it. Must run in a
@@ -104,9 +110,9 @@ impl<T: Transport> Delivery<T> {
         let flush = Flush::new(self.flushes.get(), Rc::clone(open.progress()), deadline, Rc::clone(&self.shutdown));
         let flush = Rc::new(flush);
         let done_before = flush.progress.done().len();
-        let events = self.stream.send_all(chunk, tag, &flush).await;
+        let sent = self.streams.send(chunk, tag, &flush).await;
         let took = started.elapsed();
-        let outcome = self.finish(&flush, events, done_before, took);
+        let outcome = self.finish(&flush, &sent, done_before, took);
         if outcome == Outcome::Retry {
             drop(open);
         } else {
@@ -122,9 +128,9 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Reports a flush and decides the answer to Fluent Bit: any record that is not done means "retry".
-    fn finish(&self, flush: &Flush, events: usize, done_before: usize, took: Duration) -> Outcome {
-        self.stream.end_flush(flush);
-        self.reporter.slow_flush(took, self.settings.slow_flush, self.stream.limit(), flush);
+    fn finish(&self, flush: &Flush, sent: &Sent, done_before: usize, took: Duration) -> Outcome {
+        let &Sent { events, limit } = sent;
+        self.reporter.slow_flush(took, self.settings.slow_flush, limit, flush);
         let (accepted, refused) = (flush.accepted.get(), flush.refused.get());
         let left = events.saturating_sub(flush.progress.done().len());
         self.metrics().add(Metric::RecordsReceived, events as u64);
@@ -156,7 +162,7 @@ impl<T: Transport> Delivery<T> {
 
     /// Keeps the map of the stream's shards current until shutdown. Returns immediately if the map is not used.
     pub async fn keep_shards(&self) {
-        self.stream.keep_shards().await;
+        self.streams.keep_shards().await;
     }
 
     /// The number of records accepted so far, including flushes in progress.
@@ -177,6 +183,17 @@ impl<T: Transport> Delivery<T> {
     /// The interval at which all metrics are logged.
     pub fn stats_interval(&self) -> Option<Duration> {
         self.settings.stats_interval
+    }
+}
+
+#[cfg(test)]
+impl<T> Delivery<T> {
+    /// The stream, if there is only one.
+    fn stream(&self) -> &stream::StreamDelivery<T> {
+        match &self.streams {
+            Streams::One(stream) => stream,
+            Streams::Many(_) => panic!("there are several"),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ impl Stream {
             return Self::parse_arn(text, arn)
                 .ok_or_else(|| "use an ARN such as arn:aws:kinesis:us-east-1:111122223333:stream/name".into());
         }
-        if !is_name(text) {
+        if !Self::is_name(text) {
             return Err("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN".into());
         }
         Ok(Stream { text: text.to_owned(), region: None })
@@ -31,7 +31,7 @@ impl Stream {
         let parts: Vec<&str> = arn.split(':').collect();
         let [partition, "kinesis", region, account, resource] = parts.as_slice() else { return None };
         let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-        let is_stream = resource.strip_prefix("stream/").is_some_and(is_name);
+        let is_stream = resource.strip_prefix("stream/").is_some_and(Self::is_name);
         let region = Region::parse(region).ok()?;
         (partition.starts_with("aws") && is_account && is_stream)
             .then(|| Stream { text: text.to_owned(), region: Some(region) })
@@ -51,11 +51,12 @@ impl Stream {
     pub fn region(&self) -> Option<Region> {
         self.region.clone()
     }
-}
 
-fn is_name(text: &str) -> bool {
-    (1..=MAX_STREAM_NAME_CHARACTERS).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    /// Whether Kinesis allows the name.
+    pub fn is_name(text: &str) -> bool {
+        (1..=MAX_STREAM_NAME_CHARACTERS).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    }
 }
 
 #[cfg(test)]

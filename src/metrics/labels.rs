@@ -75,6 +75,7 @@ label! {
         TooDeep = "too_deep",
         TooLarge = "too_large",
         NoLogKey = "no_log_key",
+        NoStream = "no_stream",
         Compression = "compression",
         NotAnEvent = "not_an_event",
         ByKinesis = "refused_by_kinesis",

@@ -25,6 +25,7 @@ pub enum Metric {
     CredentialsFailures,
     LedgerChunks,
     LedgerBytes,
+    Streams,
 }
 
 /// A metric with a series for each value of its label. Only the label's type leads to it, see [`super::Label`].

@@ -6,13 +6,14 @@
 mod labels;
 mod metric;
 mod table;
+mod top_counts;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use table::first;
+use top_counts::TopCounts;
 
 pub use labels::{Label, RefusalReason, RequestOutcome};
 pub use metric::{AnyMetric, LabelledMetric, Metric};
@@ -26,9 +27,6 @@ pub trait Exporter: Send {
     fn set_histogram(&self, series: usize, buckets: &[u64; BOUNDS.len() + 1], sum: f64);
 }
 
-/// Most shards counted separately.
-const MAX_SHARDS: usize = 64;
-
 /// The metrics of one output. Clones share the same cells.
 #[derive(Clone)]
 pub struct Metrics(Rc<Inner>);
@@ -39,7 +37,10 @@ struct Inner {
     shown: [Cell<u64>; SERIES],
     request_time: Histogram,
     flush_time: Histogram,
-    throttled: RefCell<Throttled>,
+    /// Throttled records by shard.
+    throttled: RefCell<TopCounts<u64>>,
+    /// Accepted records by stream, if there are several.
+    streams: RefCell<TopCounts<Box<str>>>,
     exporter: Option<Box<dyn Exporter>>,
 }
 
@@ -47,13 +48,6 @@ struct Inner {
 struct Histogram {
     buckets: RefCell<[u64; BOUNDS.len() + 1]>,
     sum: Cell<f64>,
-}
-
-/// Throttled records by shard, plus those whose shard is unknown or beyond [`MAX_SHARDS`].
-#[derive(Default)]
-struct Throttled {
-    shards: BTreeMap<u64, u64>,
-    others: u64,
 }
 
 impl Default for Metrics {
@@ -71,6 +65,7 @@ impl Metrics {
             request_time: Histogram::default(),
             flush_time: Histogram::default(),
             throttled: RefCell::default(),
+            streams: RefCell::default(),
             exporter,
         }))
     }
@@ -118,15 +113,16 @@ impl Metrics {
     /// Counts records that were throttled one by one, by shard number if the service named it.
     pub(crate) fn throttled_by_shard(&self, shard: Option<u64>, records: u64) {
         self.add(Metric::RecordsThrottled, records);
-        let Throttled { shards, others } = &mut *self.0.throttled.borrow_mut();
-        let known = shards.len();
-        let count = match shard {
-            Some(shard) if known < MAX_SHARDS || shards.contains_key(&shard) => shards.entry(shard).or_default(),
-            _ => others,
-        };
-        *count += records;
-        let shards = shards.len() as u64;
-        self.set(Metric::ThrottledShards, shards);
+        let mut throttled = self.0.throttled.borrow_mut();
+        throttled.add(shard, records);
+        self.set(Metric::ThrottledShards, throttled.keys() as u64);
+    }
+
+    /// Counts records that one of several streams accepted.
+    pub(crate) fn delivered_to(&self, stream: &str, records: u64) {
+        if records > 0 {
+            self.0.streams.borrow_mut().add(Some(stream.into()), records);
+        }
     }
 
     /// The value of a counter or gauge, or the number of observations of a histogram.
@@ -184,20 +180,19 @@ impl Metrics {
             let sum = histogram.map(|histogram| format!(" (sum {:.3})", histogram.sum.get()));
             line += &format!(" {name}{label} {value}{},", sum.unwrap_or_default());
         }
-        let shards = self.shards();
-        if shards.is_empty() { line.trim_end_matches(',').to_owned() } else { format!("{line} throttled by {shards}") }
+        let (streams, shards) = (self.0.streams.borrow().text(|name| name.to_string()), self.shards());
+        let mut line = line.trim_end_matches(',').to_owned();
+        for (what, counts) in [("delivered to", streams), ("throttled by", shards)] {
+            if !counts.is_empty() {
+                line += &format!(", {what} {counts}");
+            }
+        }
+        line
     }
 
     /// The shards that throttled most, with their number of records; empty if none did.
     pub(crate) fn shards(&self) -> String {
-        const NAMED: usize = 8;
-        let throttled = self.0.throttled.borrow();
-        let mut shards: Vec<(u64, u64)> = throttled.shards.iter().map(|(shard, count)| (*shard, *count)).collect();
-        shards.sort_by_key(|(shard, count)| (std::cmp::Reverse(*count), *shard));
-        let others = throttled.others + shards.iter().skip(NAMED).map(|(_, count)| count).sum::<u64>();
-        let named = shards.iter().take(NAMED).map(|(shard, count)| format!("shardId-{shard:012} {count}"));
-        let others = (others > 0).then(|| format!("others {others}"));
-        named.chain(others).collect::<Vec<_>>().join(", ")
+        self.0.throttled.borrow().text(|shard| format!("shardId-{shard:012}"))
     }
 
     fn histogram(&self, metric: Metric) -> Option<&Histogram> {

@@ -149,6 +149,7 @@ pub const TABLE: &[Family] = &[
     counter(Metric::CredentialsFailures, "credentials_failures_total", "Failed attempts to fetch credentials."),
     gauge(Metric::LedgerChunks, "ledger_chunks", "Chunks awaiting retry that the ledger remembers."),
     gauge(Metric::LedgerBytes, "ledger_bytes", "Approximate memory of the ledger, in bytes."),
+    gauge(Metric::Streams, "streams", "Streams in use, if stream is a template; at most max_streams."),
 ];
 
 /// Where each metric's series begin.

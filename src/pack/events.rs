@@ -1,5 +1,6 @@
 //! Selects the events of a chunk to pack.
 
+use super::route::Run;
 use crate::chunk::{Event, Events, NotAnEvent};
 use crate::msgpack::Reader;
 use crate::record_set::RecordSet;
@@ -13,12 +14,14 @@ pub(super) struct SelectedEvents<'a> {
     /// If set, the only records to pack.
     only: Option<RecordSet>,
     next: u32,
+    /// What follows `events`, if they are not the whole chunk.
+    runs: std::slice::Iter<'a, Run<'a>>,
 }
 
 impl<'a> SelectedEvents<'a> {
     /// Selects all events of `chunk` except those that are `done`.
     pub(super) fn all_but(done: RecordSet, chunk: &'a [u8]) -> Self {
-        SelectedEvents { events: Events::new(chunk), done, only: None, next: 0 }
+        SelectedEvents { events: Events::new(chunk), done, only: None, next: 0, runs: [].iter() }
     }
 
     /// Selects only these records, done or not.
@@ -27,7 +30,20 @@ impl<'a> SelectedEvents<'a> {
         self.only = Some(records);
     }
 
-    /// The number of events in the chunk, selected or not.
+    /// Selects among the records of these runs of the chunk only.
+    pub(super) fn within(&mut self, runs: &'a [Run<'a>]) {
+        self.runs = runs.iter();
+        self.events = Events::new(&[]);
+    }
+
+    /// Goes on to the next run.
+    fn advance(&mut self) -> Option<()> {
+        let run = self.runs.next()?;
+        (self.events, self.next) = (run.events(), run.first);
+        Some(())
+    }
+
+    /// The number of events in the whole chunk, selected or not.
     pub(super) fn count_all(&self) -> usize {
         self.next as usize + self.events.clone().count()
     }
@@ -40,6 +56,9 @@ impl<'a> SelectedEvents<'a> {
     /// Like [`Events::pass`], for the next selected event. Also returns its index.
     #[inline]
     pub(super) fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<(u32, T)> {
+        if self.events.is_at_end() {
+            self.advance()?;
+        }
         let record = self.next;
         if !self.is_selected(record) {
             return None;
@@ -56,7 +75,10 @@ impl<'a> Iterator for SelectedEvents<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let event = self.events.next()?;
+            let Some(event) = self.events.next() else {
+                self.advance()?;
+                continue;
+            };
             let record = self.next;
             self.next += 1;
             if self.is_selected(record) {

@@ -12,6 +12,7 @@ mod keyed_lru;
 mod kpl;
 mod lines;
 mod ready;
+mod route;
 mod settings;
 mod single;
 mod source;
@@ -34,6 +35,7 @@ use source::Source;
 
 pub use body_pool::BodyPool;
 pub use issue::RecordIssue;
+pub use route::{Route, Routes, Run, route};
 pub use settings::{Aggregation, Limits, RequestSettings};
 
 /// Packs the events of a chunk into batches.
@@ -69,7 +71,9 @@ impl<'a> Packer<'a> {
     ) -> Self {
         let encoder = Encoder::new(&settings.record, tag);
         let (entries, body_bytes) = match settings.aggregation {
-            Some(aggregation) => (Entries::Groups(Box::new(Groups::new(aggregation))), settings.body_bytes(chunk)),
+            Some(aggregation) => {
+                (Entries::Groups(Box::new(Groups::new(aggregation))), settings.body_bytes(chunk.len()))
+            }
             None => (Entries::Singles(Singles::default()), 0),
         };
         Packer {
@@ -88,6 +92,15 @@ impl<'a> Packer<'a> {
     /// Packs only these records of the chunk.
     pub fn only(mut self, records: RecordSet) -> Self {
         self.events.select(records);
+        self
+    }
+
+    /// Packs only records of these runs of the chunk.
+    pub fn within(mut self, runs: &'a [Run<'a>]) -> Self {
+        self.events.within(runs);
+        if self.body_bytes > 0 {
+            self.body_bytes = self.settings.body_bytes(runs.iter().map(Run::bytes).sum());
+        }
         self
     }
 

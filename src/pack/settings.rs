@@ -48,13 +48,13 @@ impl Default for RequestSettings {
 }
 
 impl RequestSettings {
-    /// A capacity for the first body of a chunk that is enough if the whole chunk fits into it: memory that is never
-    /// written costs nothing, but a body that outgrows its memory is copied.
-    pub(super) fn body_bytes(&self, chunk: &[u8]) -> usize {
+    /// A capacity for the first body of so many bytes of a chunk that is enough if all of them fit into it: memory that
+    /// is never written costs nothing, but a body that outgrows its memory is copied.
+    pub(super) fn body_bytes(&self, chunk_bytes: usize) -> usize {
         if self.record.compression.is_some() {
             return 0;
         }
-        let data = chunk.len().saturating_mul(3) / 2;
+        let data = chunk_bytes.saturating_mul(3) / 2;
         let data = data.min(self.max_bytes);
         match self.protocol {
             Protocol::Json => data / 3 * 4,

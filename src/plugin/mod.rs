@@ -85,7 +85,7 @@ impl Plugin {
     ) -> Result<Plugin, ConfigError> {
         let config = Config::parse(property)?;
         let coroutines = startup::coroutines(config.coroutines, &environment::variable)?;
-        let exporter = exporter(config.stream.as_str());
+        let exporter = exporter(config.target.as_str());
         Self::start_with(log, coroutines, host_stops, TIMEOUTS, move |logger| async move {
             startup::open(config, Arc::new(SystemClock), logger, Metrics::new(exporter)).await
         })

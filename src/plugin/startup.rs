@@ -62,7 +62,8 @@ pub(super) async fn open(
     let region = region(config.region, &config.identity, &files, &blocking).await?;
     let network = config.network.resolve(config.identity.profile(), &files, &blocking, &region, &environment::variable);
     let (endpoint, connector) = network.await.map_err(issue)?;
-    let destination = format!("stream {} in {region} at {endpoint}", config.stream.as_str());
+    let place = format!(" in {region} at {endpoint}");
+    let destination = format!("stream {}{place}", config.target.as_str());
     announce(&log, &destination, &connector, &endpoint, config.identity.sts_endpoint.as_ref(), &config.set_options);
 
     let http = http_client(connector.clone());
@@ -86,7 +87,7 @@ pub(super) async fn open(
     let mut random: SmallRng = rand::make_rng();
     let ledger = load_ledger(config.ledger, &destination, &mut random, &log)?;
     let deps = Deps { transport: client, ledger, random, log, metrics };
-    let destination = Destination { stream: config.stream, name: destination };
+    let destination = Destination { target: config.target, place };
     Ok(Delivery::new(deps, destination, config.requests, config.delivery))
 }
 

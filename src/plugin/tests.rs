@@ -93,7 +93,7 @@ fn start_shown(
             let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(exporter));
             let transport = FakeService::new(Fake { behaviour, sending });
             let deps = Deps { transport, ledger: Ledger::new(1 << 20), random, log, metrics };
-            let destination = Destination { stream, name: "stream logs".to_owned() };
+            let destination = Destination { target: stream.into(), place: String::new() };
             Ok(Delivery::new(deps, destination, config.requests, settings))
         });
     (plugin.unwrap(), lines, sent)
@@ -267,7 +267,7 @@ fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, S
             let ledger = Ledger::new(1 << 20);
             let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(None));
             let deps = Deps { transport: FakeService::new(stuck), ledger, random, log, metrics };
-            let destination = Destination { stream, name: "stream logs".to_owned() };
+            let destination = Destination { target: stream.into(), place: String::new() };
             Ok(Delivery::new(deps, destination, config.requests, config.delivery))
         });
     (plugin.unwrap(), lines, sent, release)

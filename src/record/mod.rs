@@ -12,9 +12,11 @@ mod refusal;
 mod settings;
 pub(crate) mod shape;
 pub(crate) mod size;
+mod stream_template;
 pub(crate) mod time;
 
 pub use encoder::{Alterations, Encoder};
 pub use partition_key::Key;
 pub use refusal::Refusal;
 pub use settings::{Compression, RecordSettings};
+pub use stream_template::StreamTemplate;

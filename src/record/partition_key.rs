@@ -91,7 +91,8 @@ impl PartitionKey {
     }
 }
 
-fn write_value(value: &[u8], out: &mut String) -> bool {
+/// Appends a value as text, cut to the length of a partition key. Returns `false` if it is none of the above.
+pub(super) fn write_value(value: &[u8], out: &mut String) -> bool {
     match Reader::new(value).token() {
         Ok(Token::String(text) | Token::Binary(text)) => write_text(text, out),
         Ok(Token::Boolean(value)) => write_text(if value { b"true" } else { b"false" }, out),

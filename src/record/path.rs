@@ -20,13 +20,22 @@ impl KeyPath {
     /// What is allowed.
     pub fn parse(text: &str) -> Result<KeyPath, Allowed> {
         let keys = match text.strip_prefix('$') {
-            Some(accessor) => accessor_keys(accessor),
+            Some(accessor) => {
+                accessor_keys(accessor, |_| true).filter(|(_, rest)| rest.is_empty()).map(|(keys, _)| keys)
+            }
             None => Some(text.split("->").map(str::to_owned).collect()),
         };
         match keys {
             Some(keys) if !keys.is_empty() && keys.iter().all(|key| !key.is_empty()) => Ok(KeyPath { keys }),
             _ => Err(ALLOWED.into()),
         }
+    }
+
+    /// Parses `name['b']['c']` at the start of `text`, with `is_name` characters in the name. Also returns the rest.
+    pub(super) fn parse_accessor(text: &str, is_name: impl Fn(char) -> bool) -> Option<(KeyPath, &str)> {
+        let (keys, rest) = accessor_keys(text, is_name)?;
+        let is_path = !keys.is_empty() && keys.iter().all(|key| !key.is_empty());
+        is_path.then_some((KeyPath { keys }, rest))
     }
 
     /// The keys, at least one.
@@ -37,7 +46,16 @@ impl KeyPath {
     /// Finds the value's bytes in `map`, a complete msgpack map. If a key repeats, the last one counts.
     #[inline]
     pub fn find<'a>(&self, map: &'a [u8]) -> Option<&'a [u8]> {
-        self.keys.iter().try_fold(map, |map, key| entry(map, key.as_bytes()))
+        self.pass(&mut Reader::new(map))?
+    }
+
+    /// Reads a whole map and finds the value in it; `None` if the map is malformed.
+    #[inline]
+    pub(super) fn pass<'a>(&self, map: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
+        let (first, inner) = self.keys.split_first()?;
+        let value = entry(map, first.as_bytes())?;
+        let inner = |value| inner.iter().try_fold(value, |map, key| entry(&mut Reader::new(map), key.as_bytes())?);
+        Some(value.and_then(inner))
     }
 }
 
@@ -47,34 +65,34 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// The keys of `name['key']["key"]`. Either the name or the brackets may be missing.
-fn accessor_keys(text: &str) -> Option<Vec<String>> {
-    let (name, mut rest) = text.split_at(text.find('[').unwrap_or(text.len()));
+/// The keys of `name['key']["key"]`, and what follows. Either the name or the brackets may be missing.
+fn accessor_keys(text: &str, is_name: impl Fn(char) -> bool) -> Option<(Vec<String>, &str)> {
+    let end = |character: char| character == '[' || !is_name(character);
+    let (name, mut rest) = text.split_at(text.find(end).unwrap_or(text.len()));
     if name.starts_with('.') {
         return None;
     }
     let mut keys: Vec<String> = Some(name).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
-    while !rest.is_empty() {
-        let quoted = rest.strip_prefix('[')?;
+    while let Some(quoted) = rest.strip_prefix('[') {
         let quote = quoted.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
         let (key, after) = quoted.get(1..)?.split_once(quote)?;
         keys.push(key.to_owned());
         rest = after.strip_prefix(']')?;
     }
-    Some(keys)
+    Some((keys, rest))
 }
 
-/// The value of the last entry of `map` with this key.
-fn entry<'a>(map: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let mut reader = Reader::new(map);
+/// Reads a whole map and returns the value of its last entry with this key, if any; `None` if the map is malformed.
+#[inline]
+fn entry<'a>(reader: &mut Reader<'a>, key: &[u8]) -> Option<Option<&'a [u8]>> {
     let Ok(Token::Map(entries)) = reader.token() else { return None };
     let mut found = None;
     for _ in 0..entries {
-        let position = reader;
+        let position = *reader;
         let is_it = match reader.token().ok()? {
             Token::String(bytes) | Token::Binary(bytes) => bytes == key,
             Token::Array(_) | Token::Map(_) => {
-                reader = position;
+                *reader = position;
                 reader.skip().ok()?;
                 false
             }
@@ -85,7 +103,7 @@ fn entry<'a>(map: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
             found = Some(value);
         }
     }
-    found
+    Some(found)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub enum Refusal {
     Compression,
     /// The event has no value under `log_key`, the only one that is sent.
     NoLogKey,
+    /// The template of the stream's name gives no valid name, and there is no `stream_fallback`.
+    NoStream,
     /// The body is not complete msgpack.
     Malformed(Malformed),
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Refusal {
             Refusal::TooLarge => f.write_str("it is larger than max_record_size"),
             Refusal::Compression => f.write_str("it cannot be compressed"),
             Refusal::NoLogKey => f.write_str("it has no value under log_key"),
+            Refusal::NoStream => f.write_str("stream gives no valid name for it, and stream_fallback is not set"),
             Refusal::Malformed(reason) => write!(f, "its msgpack is invalid: {reason}"),
         }
     }

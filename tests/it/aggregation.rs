@@ -164,7 +164,8 @@ fn kinesis_records(corpus: Corpus, options: &[(&str, &str)]) -> Vec<(Vec<u8>, us
         {
             corpus.write_event(&line, &mut chunk).unwrap();
         }
-        let mut packer = Packer::new(&chunk, b"app", &config.stream, &config.requests, RecordSet::default());
+        let mut packer =
+            Packer::new(&chunk, b"app", config.target.single().unwrap(), &config.requests, RecordSet::default());
         while let Some(batch) = packer.next_batch(&mut random, &mut |_, remark| panic!("{remark:?}")) {
             let request = Wire::Cbor.decode(&batch.body()).unwrap();
             let sent = request.records.unwrap().into_iter();

@@ -168,7 +168,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
     let log = Logger::new(Arc::new(Silence), |_| {});
     let (transport, ledger, metrics) = (service.clone(), Ledger::new(1 << 20), Metrics::default());
     let deps = Deps { transport, ledger, random: random(2), log, metrics };
-    let destination = Destination { stream, name: "stream logs".to_owned() };
+    let destination = Destination { target: stream.into(), place: String::new() };
     let delivery = Delivery::new(deps, destination, requests, settings);
     let mut outcome = Outcome::Retry;
     for _ in 0..20 {

@@ -201,11 +201,18 @@ mod logging_operator {
     }
 
     #[test]
-    fn case_9_placeholders_in_a_streams_name_are_refused() {
-        for name in ["stream-placeholder-${tag}", "stream-placeholder-%Y%m%d", "stream-placeholder-${$.key.nested}"] {
-            let refused = issues(&[("stream_name", name), ("region", "us-east-1")]);
-            let allowed = "use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN";
-            assert_eq!(refused, [format!("stream_name: '{name}' is not valid: {allowed}")]);
+    fn case_9_placeholders_in_a_streams_name_are_refused_with_what_takes_their_place() {
+        let template = "Fluent Bit replaces ${X} by an environment variable, and has not done so here; use $TAG for the tag, and $key for a value";
+        let name = "use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN";
+        for (text, allowed) in [
+            ("stream-placeholder-${tag}", template),
+            ("stream-placeholder-${$.key.nested}", template),
+            ("stream-placeholder-%Y%m%d", name),
+        ] {
+            let refused = issues(&[("stream_name", text), ("region", "us-east-1")]);
+            assert_eq!(refused, [format!("stream_name: '{text}' is not valid: {allowed}")]);
         }
+        let taken = "stream-placeholder-$TAG-$key['nested']";
+        assert_eq!(issues(&[("stream_name", taken), ("region", "us-east-1")]), [""; 0]);
     }
 }

@@ -5,15 +5,21 @@
 //! refused again.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
-/// Numbers the requests of an output and remembers the last one in which Kinesis accepted a record.
+/// Numbers the requests of an output and remembers the last one in which the stream accepted a record.
 #[derive(Default)]
 pub(super) struct Evidence {
-    sent: Cell<u64>,
+    /// The requests to all streams, so that a number outlives what is kept of a stream.
+    sent: Rc<Cell<u64>>,
     accepted: Cell<u64>,
 }
 
 impl Evidence {
+    pub(super) fn new(sent: Rc<Cell<u64>>) -> Evidence {
+        Evidence { sent, accepted: Cell::new(0) }
+    }
+
     /// Returns the number of a request about to be sent.
     pub(super) fn number(&self) -> u64 {
         self.sent.set(self.sent.get() + 1);

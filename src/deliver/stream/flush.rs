@@ -52,6 +52,20 @@ pub(super) struct Times {
     pub(super) requests: Cell<u64>,
 }
 
+impl Times {
+    fn add(&self, other: &Times) {
+        for (sum, time) in [
+            (&self.packing, &other.packing),
+            (&self.waiting, &other.waiting),
+            (&self.network, &other.network),
+            (&self.pauses, &other.pauses),
+        ] {
+            sum.set(sum.get() + time.get());
+        }
+        self.requests.set(self.requests.get() + other.requests.get());
+    }
+}
+
 /// Adds the time since `start` to `sum` and returns the current time.
 pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
     let now = Instant::now();
@@ -59,7 +73,7 @@ pub(super) fn add_time(sum: &Cell<Duration>, start: Instant) -> Instant {
     now
 }
 
-/// One flush of a chunk.
+/// One flush of a chunk, or of the chunk's records for one stream.
 pub(crate) struct Flush {
     /// The number of this flush, for the log.
     pub(crate) number: u64,
@@ -108,6 +122,14 @@ pub(super) struct RefusalHistory {
     pub(super) reason: String,
 }
 
+impl RefusalHistory {
+    /// Forgets the records that do not satisfy `is_in_it`.
+    fn only(&mut self, is_in_it: impl Fn(u32) -> bool) {
+        self.earlier = self.earlier.iter().filter(|&record| is_in_it(record)).collect();
+        self.refused_at.retain(|&record, _| is_in_it(record));
+    }
+}
+
 impl Flush {
     pub(crate) fn new(number: u64, progress: Rc<Progress>, deadline: Option<Instant>, shutdown: Rc<Shutdown>) -> Flush {
         let known = progress.refused_alone().clone();
@@ -126,6 +148,21 @@ impl Flush {
             refusals: RefCell::new(refusals),
             times: Times::default(),
         }
+    }
+
+    /// The part of this flush that goes to one stream, whose records satisfy `is_in_it`.
+    pub(crate) fn of_stream(&self, is_in_it: impl Fn(u32) -> bool) -> Flush {
+        let Flush { number, progress, deadline, shutdown, .. } = self;
+        let part = Flush::new(*number, Rc::clone(progress), *deadline, Rc::clone(shutdown));
+        part.refusals.borrow_mut().only(is_in_it);
+        part
+    }
+
+    /// Adds what became of a stream's part.
+    pub(crate) fn add_part(&self, part: &Flush) {
+        add(&self.accepted, part.accepted.get());
+        add(&self.refused, part.refused.get());
+        self.times.add(&part.times);
     }
 
     /// Stops sending new requests.

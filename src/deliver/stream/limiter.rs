@@ -1,7 +1,8 @@
 //! Limits the requests in flight.
 //!
-//! A distant endpoint needs many to be busy; a throttling Kinesis should get few. Each accepted request raises the
-//! limit by one, so it doubles every round trip while it is in use; each request that must be retried halves it.
+//! A distant endpoint needs many to be busy; a throttling stream should get few. Each accepted request raises the
+//! stream's limit by one, so it doubles every round trip while it is in use; each request that must be retried halves
+//! it. All streams of an output share one [`Budget`].
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,16 +18,58 @@ const MAX_BYTES: usize = 32 << 20;
 /// Most bytes of bodies kept during pauses before retries. Beyond this, records are packed again from their chunk.
 const MAX_PARKED_BYTES: usize = 16 << 20;
 
-/// Limits the requests in flight of one output. Requests pausing before a retry do not count; they would block all
-/// others.
-pub(crate) struct ConcurrencyLimiter {
+/// What the streams of one output may have in flight together.
+pub(crate) struct Budget {
     /// The user's `concurrency`.
     max: usize,
-    limit: Cell<usize>,
     requests: Cell<usize>,
     bytes: Cell<usize>,
     /// Bytes of bodies kept during pauses.
     parked_bytes: Cell<usize>,
+    /// Notified when there is room again.
+    freed: Notify,
+}
+
+impl Budget {
+    /// Creates a budget of `max` requests.
+    pub(crate) fn new(max: usize) -> Rc<Budget> {
+        Rc::new(Budget {
+            max,
+            requests: Cell::default(),
+            bytes: Cell::default(),
+            parked_bytes: Cell::default(),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Waits until one more request has room. First come, first served.
+    async fn enter(&self) {
+        while !self.has_room() {
+            self.freed.notified().await;
+        }
+        add(&self.requests, 1);
+        // The end of one large request may have made room for several.
+        self.notify();
+    }
+
+    /// Wakes one waiter if there is room for it.
+    fn notify(&self) {
+        if self.has_room() {
+            self.freed.notify_one();
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.requests.get() < self.max && self.bytes.get() < MAX_BYTES
+    }
+}
+
+/// Limits the requests in flight to one stream. Requests pausing before a retry do not count; they would block all
+/// others.
+pub(crate) struct ConcurrencyLimiter {
+    budget: Rc<Budget>,
+    limit: Cell<usize>,
+    requests: Cell<usize>,
     /// Permits issued so far.
     issued: Cell<u64>,
     /// Permits issued when the limit was last reached. Only these may raise it.
@@ -39,18 +82,18 @@ pub(super) struct Permit {
     limiter: Rc<ConcurrencyLimiter>,
     /// The number of the permit, from 1.
     number: u64,
+    /// Whether it counts in the budget yet.
+    in_budget: bool,
     bytes: usize,
 }
 
 impl ConcurrencyLimiter {
-    /// Creates a limiter for at most `max` requests.
-    pub(super) fn new(max: usize) -> Rc<Self> {
+    /// Creates a limiter within `budget`.
+    pub(super) fn new(budget: Rc<Budget>) -> Rc<Self> {
         Rc::new(ConcurrencyLimiter {
-            max,
-            limit: Cell::new(FEWEST.min(max)),
+            limit: Cell::new(FEWEST.min(budget.max)),
+            budget,
             requests: Cell::default(),
-            bytes: Cell::default(),
-            parked_bytes: Cell::default(),
             issued: Cell::default(),
             saturated_at: Cell::default(),
             freed: Notify::new(),
@@ -65,21 +108,23 @@ impl ConcurrencyLimiter {
         while !self.is_open() {
             self.freed.notified().await;
         }
-        self.requests.set(self.requests.get() + 1);
+        add(&self.requests, 1);
         self.issued.set(self.issued.get() + 1);
-        // The end of one large request may have made room for several.
+        let mut permit = Permit { limiter: Rc::clone(self), number: self.issued.get(), in_budget: false, bytes: 0 };
         self.notify();
-        Permit { limiter: Rc::clone(self), number: self.issued.get(), bytes: 0 }
+        self.budget.enter().await;
+        permit.in_budget = true;
+        permit
     }
 
     /// Reserves room for a body of this many bytes during a pause. Returns `None` if there is none.
-    pub(crate) fn park(self: &Rc<Self>, bytes: usize) -> Option<Parked> {
-        let parked = self.parked_bytes.get() + bytes;
-        if parked > MAX_PARKED_BYTES {
+    pub(crate) fn park(&self, bytes: usize) -> Option<Parked> {
+        let budget = &self.budget;
+        if budget.parked_bytes.get() + bytes > MAX_PARKED_BYTES {
             return None;
         }
-        self.parked_bytes.set(parked);
-        Some(Parked { limiter: Rc::clone(self), bytes })
+        add(&budget.parked_bytes, bytes);
+        Some(Parked { budget: Rc::clone(budget), bytes })
     }
 
     /// How many requests may be in flight now.
@@ -89,11 +134,11 @@ impl ConcurrencyLimiter {
 
     /// Halves the limit because a request must be retried.
     pub(super) fn failed(&self) {
-        self.limit.set((self.limit.get() / 2).max(FEWEST.min(self.max)));
+        self.limit.set((self.limit.get() / 2).max(FEWEST.min(self.budget.max)));
     }
 
     fn is_open(&self) -> bool {
-        self.requests.get() < self.limit.get() && self.bytes.get() < MAX_BYTES
+        self.requests.get() < self.limit.get()
     }
 
     /// Wakes one waiter if there is a permit for it.
@@ -106,13 +151,13 @@ impl ConcurrencyLimiter {
 
 /// Room for a body during a pause, released on drop.
 pub(crate) struct Parked {
-    limiter: Rc<ConcurrencyLimiter>,
+    budget: Rc<Budget>,
     bytes: usize,
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        self.limiter.parked_bytes.set(self.limiter.parked_bytes.get().saturating_sub(self.bytes));
+        subtract(&self.budget.parked_bytes, self.bytes);
     }
 }
 
@@ -121,7 +166,7 @@ impl Permit {
     pub(super) fn accepted(&self) {
         let limiter = &self.limiter;
         if self.number <= limiter.saturated_at.get() {
-            limiter.limit.set(limiter.max.min(limiter.limit.get() + 1));
+            limiter.limit.set(limiter.budget.max.min(limiter.limit.get() + 1));
             limiter.notify();
         }
     }
@@ -129,16 +174,29 @@ impl Permit {
     /// Counts the bytes of the request's body.
     pub(super) fn fill(&mut self, bytes: usize) {
         self.bytes += bytes;
-        self.limiter.bytes.set(self.limiter.bytes.get() + bytes);
+        add(&self.limiter.budget.bytes, bytes);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.limiter.requests.set(self.limiter.requests.get().saturating_sub(1));
-        self.limiter.bytes.set(self.limiter.bytes.get().saturating_sub(self.bytes));
+        let ConcurrencyLimiter { budget, requests, .. } = &*self.limiter;
+        subtract(requests, 1);
         self.limiter.notify();
+        if self.in_budget {
+            subtract(&budget.requests, 1);
+            subtract(&budget.bytes, self.bytes);
+            budget.notify();
+        }
     }
+}
+
+fn add(count: &Cell<usize>, amount: usize) {
+    count.set(count.get() + amount);
+}
+
+fn subtract(count: &Cell<usize>, amount: usize) {
+    count.set(count.get().saturating_sub(amount));
 }
 
 #[cfg(test)]
@@ -146,10 +204,19 @@ mod tests {
     use super::*;
     use std::task::{Context, Waker};
 
+    /// Whether a permit can be had at once.
+    fn is_open(limiter: &ConcurrencyLimiter) -> bool {
+        limiter.is_open() && limiter.budget.has_room()
+    }
+
+    fn limiter(max: usize) -> Rc<ConcurrencyLimiter> {
+        ConcurrencyLimiter::new(Budget::new(max))
+    }
+
     /// Takes all free permits while another caller waits for one.
     fn fill(limiter: &Rc<ConcurrencyLimiter>) -> Vec<Permit> {
         let mut permits = Vec::new();
-        while limiter.is_open() {
+        while is_open(limiter) {
             permits.push(acquire(limiter));
         }
         let mut waits = std::pin::pin!(limiter.acquire());
@@ -163,7 +230,7 @@ mod tests {
 
     #[test]
     fn each_round_trip_without_a_failure_doubles_it_up_to_the_users_number() {
-        let limiter = ConcurrencyLimiter::new(100);
+        let limiter = limiter(100);
         let doubled = [(); 5].map(|()| {
             let permits = fill(&limiter);
             permits.iter().for_each(Permit::accepted);
@@ -175,7 +242,7 @@ mod tests {
     /// Only the first of a burst of replies counted: its permit was taken again before the next reply was read.
     #[test]
     fn replies_count_though_permits_are_taken_again_between_them() {
-        let limiter = ConcurrencyLimiter::new(100);
+        let limiter = limiter(100);
         let mut permits = fill(&limiter);
         for _ in 0..8 {
             permits.remove(0).accepted();
@@ -186,7 +253,7 @@ mod tests {
 
     #[test]
     fn it_does_not_grow_while_it_is_not_reached() {
-        let limiter = ConcurrencyLimiter::new(100);
+        let limiter = limiter(100);
         for _ in 0..1000 {
             let permits = acquire(&limiter);
             permits.accepted();
@@ -197,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_failure_halves_it_down_to_where_it_began() {
-        let limiter = ConcurrencyLimiter::new(100);
+        let limiter = limiter(100);
         limiter.limit.set(100);
         let limits = [(); 5].map(|()| {
             limiter.failed();
@@ -208,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_user_who_wants_fewer_gets_fewer() {
-        let limiter = ConcurrencyLimiter::new(3);
+        let limiter = limiter(3);
         assert_eq!(fill(&limiter).len(), 3);
         limiter.failed();
         assert_eq!(limiter.limit(), 3);
@@ -216,10 +283,10 @@ mod tests {
 
     #[test]
     fn what_pauses_has_a_bound_of_its_own() {
-        let limiter = ConcurrencyLimiter::new(100);
+        let limiter = limiter(100);
         let mut parked: Vec<Parked> = std::iter::from_fn(|| limiter.park(5 << 20)).collect();
         assert_eq!(parked.len(), 3);
-        assert!(limiter.is_open());
+        assert!(is_open(&limiter));
         parked.pop();
         assert!(limiter.park(5 << 20).is_some());
         parked.clear();
@@ -229,7 +296,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_body_that_ends_lets_as_many_go_on_as_there_is_room_for() {
-        let limiter = ConcurrencyLimiter::new(100);
+        let limiter = limiter(100);
         let mut large = limiter.acquire().await;
         large.fill(MAX_BYTES);
         let free = async {
@@ -243,22 +310,46 @@ mod tests {
 
     #[test]
     fn large_bodies_close_it_and_their_end_opens_it() {
-        let limiter = ConcurrencyLimiter::new(100);
+        let limiter = limiter(100);
         let mut permits = Vec::new();
-        while limiter.is_open() {
+        while is_open(&limiter) {
             let mut large = acquire(&limiter);
             large.fill(5 << 20);
             permits.push(large);
         }
         assert_eq!(permits.len(), 7);
         drop(permits.pop());
-        assert!(limiter.is_open());
+        assert!(is_open(&limiter));
         permits.clear();
         acquire(&limiter).fill(MAX_BYTES - 1);
         let mut all = acquire(&limiter);
         all.fill(MAX_BYTES - 1);
-        assert!(limiter.is_open());
+        assert!(is_open(&limiter));
         all.fill(1);
-        assert!(!limiter.is_open());
+        assert!(!is_open(&limiter));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_streams_of_an_output_share_its_requests_and_room_and_each_has_a_limit_of_its_own() {
+        let budget = Budget::new(10);
+        let [one, other] = [(); 2].map(|()| ConcurrencyLimiter::new(Rc::clone(&budget)));
+        let mut permits = Vec::new();
+        for limiter in [&one, &other] {
+            while is_open(limiter) {
+                permits.push(limiter.acquire().await);
+            }
+        }
+        assert_eq!((one.requests.get(), other.requests.get()), (8, 2), "together no more than the user's number");
+        let frees = async {
+            tokio::task::yield_now().await;
+            // It is the first stream's, and the other one waits for it.
+            drop(permits.remove(0));
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(1), async { tokio::join!(other.acquire(), frees) })
+            .await
+            .unwrap();
+        assert!(one.park(MAX_PARKED_BYTES).is_some_and(|_parked| other.park(1).is_none()));
+        one.failed();
+        assert_eq!((one.limit(), other.limit()), (8, 8));
     }
 }

@@ -10,7 +10,7 @@ mod evidence;
 mod executor;
 pub(super) mod flush;
 mod incidents;
-mod limiter;
+pub(super) mod limiter;
 mod parts;
 pub(super) mod refusals;
 pub(super) mod report;
@@ -18,7 +18,7 @@ pub(crate) mod sender;
 mod shards;
 mod sizes;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use rand::rngs::SmallRng;
@@ -34,8 +34,10 @@ use crate::pack::{BodyPool, RequestSettings};
 use executor::Executor;
 use flush::{Flush, Shutdown};
 use incidents::Incidents;
-use limiter::ConcurrencyLimiter;
+use limiter::{Budget, ConcurrencyLimiter};
 use parts::{Packing, Part};
+
+pub(super) use parts::Records;
 use refusals::Refusals;
 use report::Reporter;
 use sender::Sender;
@@ -49,6 +51,9 @@ pub(super) struct Shared<T> {
     pub(super) compressor: Rc<SharedCompressor>,
     pub(super) requests: Rc<RequestSettings>,
     pub(super) settings: Settings,
+    pub(super) budget: Rc<Budget>,
+    /// Counts the requests to all streams, see [`evidence`].
+    pub(super) requests_sent: Rc<Cell<u64>>,
     pub(super) shutdown: Rc<Shutdown>,
 }
 
@@ -64,7 +69,7 @@ impl<T: Transport> StreamDelivery<T> {
     pub(super) fn new(shared: &Shared<T>, stream: Stream, reporter: Reporter) -> Self {
         let Shared { transport, random, bodies, requests, .. } = shared;
         let shards = Shards::if_used(requests.aggregation);
-        let refusals = Rc::new(Refusals::new(requests, reporter.clone()));
+        let refusals = Rc::new(Refusals::new(requests, Rc::clone(&shared.requests_sent), reporter.clone()));
         let shard_watcher = shards.clone().map(|shards| ShardWatcher {
             shards,
             transport: Rc::clone(transport),
@@ -82,7 +87,7 @@ impl<T: Transport> StreamDelivery<T> {
         };
         let executor = Rc::new(Executor {
             sender,
-            limiter: ConcurrencyLimiter::new(shared.settings.concurrency),
+            limiter: ConcurrencyLimiter::new(Rc::clone(&shared.budget)),
             bodies: Rc::clone(bodies),
             random: Rc::clone(random),
             settings: shared.settings.clone(),
@@ -101,21 +106,22 @@ impl<T: Transport> StreamDelivery<T> {
         StreamDelivery { packing, executor, shard_watcher }
     }
 
-    /// Sends all parts of a chunk. Returns the number of events in it.
-    pub(super) async fn send_all(self: &Rc<Self>, chunk: &[u8], tag: &[u8], flush: &Rc<Flush>) -> usize {
-        let events = self.send_part(chunk, tag, Part::default(), flush).await;
+    /// Sends records until each is done or left. Returns the number of events in the chunk.
+    pub(super) async fn send_all(self: &Rc<Self>, records: Records<'_>, flush: &Rc<Flush>) -> usize {
+        let events = self.send_part(records, Part::default(), flush).await;
         while let Some(part) = self.packing.next_part(flush) {
             if let Some(not_before) = part.not_before {
                 flush.wait_for(tokio::time::sleep_until(not_before)).await;
             }
-            self.send_part(chunk, tag, part, flush).await;
+            self.send_part(records, part, flush).await;
         }
+        self.packing.refusals.report_kept(flush);
         events
     }
 
-    /// Sends one part of a chunk until each record is done or left. Returns the number of events in the chunk.
-    async fn send_part(self: &Rc<Self>, chunk: &[u8], tag: &[u8], mut part: Part, flush: &Rc<Flush>) -> usize {
-        let mut packer = self.packing.packer(chunk, tag, flush, &mut part);
+    /// Sends one part of the records until each is done or left. Returns the number of events in the chunk.
+    async fn send_part(self: &Rc<Self>, records: Records<'_>, mut part: Part, flush: &Rc<Flush>) -> usize {
+        let mut packer = self.packing.packer(records, flush, &mut part);
         let mut tasks = JoinSet::new();
         let lock = self.packing.lock(flush).await;
         while lock.is_some()
@@ -146,11 +152,6 @@ impl<T: Transport> StreamDelivery<T> {
             let log = &self.executor.sender.reporter.log;
             log.folded(Level::Error, "bug", || format!("a request failed because of a bug in this plugin: {error}"));
         }
-    }
-
-    /// Reports what a flush leaves open.
-    pub(super) fn end_flush(&self, flush: &Flush) {
-        self.packing.refusals.report_kept(flush);
     }
 
     /// How many requests may be in flight now.

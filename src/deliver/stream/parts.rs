@@ -17,8 +17,17 @@ use super::report::Reporter;
 use super::shards::Shards;
 use crate::compress::SharedCompressor;
 use crate::kinesis::stream::Stream;
-use crate::pack::{BodyPool, Limits, Packer, RequestSettings};
+use crate::pack::{BodyPool, Limits, Packer, RequestSettings, Run};
 use crate::record_set::RecordSet;
+
+/// The records of a chunk that go to a stream.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a> {
+    pub(crate) chunk: &'a [u8],
+    pub(crate) tag: &'a [u8],
+    /// `None`: all.
+    pub(crate) runs: Option<&'a [Run<'a>]>,
+}
 
 /// Records of a chunk that are packed the same way.
 #[derive(Default)]
@@ -56,15 +65,21 @@ impl Packing {
         flush.queue_for(self.packing_lock.lock()).await
     }
 
-    /// Creates a packer for the records of a part.
-    pub(super) fn packer<'a>(&'a self, chunk: &'a [u8], tag: &'a [u8], flush: &Flush, part: &mut Part) -> Packer<'a> {
+    /// Creates a packer for a part of the records.
+    pub(super) fn packer<'a>(&'a self, records: Records<'a>, flush: &Flush, part: &mut Part) -> Packer<'a> {
+        let Records { chunk, tag, runs } = records;
+        let packer = |done| Packer::new(chunk, tag, &self.stream, &self.requests, done);
         let packer = match part.records.take() {
-            Some(records) => Packer::new(chunk, tag, &self.stream, &self.requests, RecordSet::default()).only(records),
+            Some(records) => packer(RecordSet::default()).only(records),
             None => {
                 let mut excluded = flush.progress.done().clone();
                 excluded.extend(flush.refusals.borrow().earlier.iter());
-                Packer::new(chunk, tag, &self.stream, &self.requests, excluded)
+                packer(excluded)
             }
+        };
+        let packer = match runs {
+            Some(runs) => packer.within(runs),
+            None => packer,
         };
         packer
             .with_shards(self.shards.as_ref().and_then(|shards| shards.map()))

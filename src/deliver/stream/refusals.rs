@@ -4,6 +4,9 @@
 //! groups are split up. A record is given up only if it was refused alone twice and a record of a later request was
 //! accepted in between ([`super::evidence`]). Until then the ledger remembers the refusal across flushes.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::attempt::Attempt;
 use super::evidence::Evidence;
 use super::flush::{Flush, ToSplit};
@@ -25,10 +28,10 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    pub(super) fn new(requests: &RequestSettings, reporter: Reporter) -> Refusals {
+    pub(super) fn new(requests: &RequestSettings, sent: Rc<Cell<u64>>, reporter: Reporter) -> Refusals {
         let sizes =
             Sizes { request: SizeLimit::new(requests.max_bytes), group: SizeLimit::new(requests.record.max_bytes) };
-        Refusals { evidence: Evidence::default(), sizes, reporter }
+        Refusals { evidence: Evidence::new(sent), sizes, reporter }
     }
 
     /// Narrows the search for the record that makes a batch unacceptable. Returns what to send next.

@@ -25,7 +25,7 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// Reports a problem that the packer found with a record.
-    pub(super) fn record_issue(&self, record: u32, issue: RecordIssue, flush: &Flush) {
+    pub(crate) fn record_issue(&self, record: u32, issue: RecordIssue, flush: &Flush) {
         match issue {
             RecordIssue::Refused(refusal) => {
                 let (reason, cause) = match refusal {
@@ -33,6 +33,7 @@ impl Reporter {
                     Refusal::TooLarge => (RefusalReason::TooLarge, "record too large"),
                     Refusal::Compression => (RefusalReason::Compression, "record not compressed"),
                     Refusal::NoLogKey => (RefusalReason::NoLogKey, "record without log_key"),
+                    Refusal::NoStream => (RefusalReason::NoStream, "record without stream"),
                     Refusal::Malformed(_) => (RefusalReason::NotAnEvent, "record malformed"),
                 };
                 self.lost(record, reason, cause, flush, || format!("a record cannot be sent: {refusal}"));

@@ -7,6 +7,7 @@ mod aggregation;
 mod refusals;
 mod schedules;
 mod shards;
+mod streams;
 
 use std::collections::HashMap;
 
@@ -561,7 +562,7 @@ async fn throttled_bodies_that_there_is_no_room_for_are_packed_again() {
 
 /// Uses up all room for bodies of pausing requests.
 fn no_room(bench: &Bench) -> impl Drop {
-    bench.delivery.stream.limiter().park(16 << 20).unwrap()
+    bench.delivery.stream().limiter().park(16 << 20).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -587,10 +588,10 @@ async fn a_request_that_pauses_halves_the_limit() {
     let bench = Bench::with(vec![], |settings, _| settings.concurrency = 256);
     bench.kinesis.state.borrow_mut().latency = Duration::from_millis(10);
     assert_eq!(bench.flush(1000).await, Outcome::Delivered);
-    let open = bench.delivery.stream.limiter().limit();
+    let open = bench.delivery.stream().limiter().limit();
     bench.kinesis.state.borrow_mut().script.push_back(Answer::Fail(&[0], THROTTLED));
     assert_eq!(bench.flush(2).await, Outcome::Delivered);
-    assert_eq!(bench.delivery.stream.limiter().limit(), open / 2);
+    assert_eq!(bench.delivery.stream().limiter().limit(), open / 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,7 +217,7 @@ fn long_line(id: usize, bytes: usize) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn what_passed_is_the_size_of_a_group_and_not_of_a_record_alone() {
     let bench = Bench::with(vec![], |_, requests| joined(requests));
-    let limit = &bench.delivery.stream.sizes().group;
+    let limit = &bench.delivery.stream().sizes().group;
     let lower_to = |most: usize| while limit.get() > most && limit.refused(limit.get(), Some(most)) {};
     lower_to(5000);
     assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
@@ -231,7 +231,7 @@ async fn what_passed_is_the_size_of_a_group_and_not_of_a_record_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_accepted_shows_what_size_passes() {
     let bench = Bench::new(vec![]);
-    let limit = &bench.delivery.stream.sizes().request;
+    let limit = &bench.delivery.stream().sizes().request;
     assert!(limit.refused(limit.get(), Some(5000)));
     assert_eq!(bench.flush_chunk(&long_line(0, 4000)).await, Outcome::Delivered);
     assert!(limit.refused(4500, None));

@@ -6,7 +6,8 @@ use rand::SeedableRng;
 
 use super::service::{Behaviour, FakeService, Reply, Request, judged, refusal, reply};
 use crate::deliver::*;
-use crate::kinesis::client::TransportError;
+use crate::kinesis::client::{Transport, TransportError};
+use crate::kinesis::stream::Stream;
 use crate::log::tests::TestLog;
 use crate::metrics::Metrics;
 
@@ -56,7 +57,7 @@ pub(crate) struct State {
 }
 
 impl Behaviour for State {
-    async fn put(state: &RefCell<Self>, Request { at, body_bytes, records }: Request) -> Reply {
+    async fn put(state: &RefCell<Self>, Request { at, body_bytes, records, .. }: Request) -> Reply {
         let records = records.into_iter().map(|record| (record.text().to_owned(), record.key));
         let records: Vec<(String, String)> = records.collect();
         let (answer, latency) = {
@@ -144,9 +145,23 @@ pub(crate) fn delivery<T: Transport>(
     seed: u64,
     log: &TestLog,
 ) -> Rc<Delivery<T>> {
+    let stream = Stream::parse("logs").unwrap();
+    delivery_to(stream.into(), transport, requests, settings, ledger, seed, log)
+}
+
+/// Delivery to a simulated Kinesis.
+pub(crate) fn delivery_to<T: Transport>(
+    target: Target,
+    transport: T,
+    requests: RequestSettings,
+    settings: Settings,
+    ledger: Ledger,
+    seed: u64,
+    log: &TestLog,
+) -> Rc<Delivery<T>> {
     let random = SmallRng::seed_from_u64(seed);
     let deps = Deps { transport, ledger, random, log: log.logger(), metrics: Metrics::default() };
-    let destination = Destination { stream: Stream::parse("logs").unwrap(), name: "stream logs".to_owned() };
+    let destination = Destination { target, place: String::new() };
     Delivery::new(deps, destination, requests, settings)
 }
 

@@ -18,6 +18,7 @@ pub(crate) type Reply = Result<Response, TransportError>;
 pub(crate) struct Request {
     /// When it arrived, since the service began.
     pub(crate) at: Duration,
+    pub(crate) stream: String,
     pub(crate) body_bytes: usize,
     pub(crate) records: Vec<Sent>,
 }
@@ -72,7 +73,8 @@ impl<B: Behaviour> Transport for FakeService<B> {
         match operation {
             Operation::PutRecords => {
                 let records = request["Records"].as_array().unwrap().iter().map(sent).collect();
-                B::put(&self.state, Request { at, body_bytes: body.len(), records }).await
+                let stream = request["StreamName"].as_str().unwrap().to_owned();
+                B::put(&self.state, Request { at, stream, body_bytes: body.len(), records }).await
             }
             Operation::ListShards => B::list(&self.state, at, request).await,
         }

@@ -411,7 +411,7 @@ async fn a_fleet_calls_less_than_half_as_often_as_it_may_whatever_happens() {
             let quiet = calls();
             assert!((2300..2800).contains(&quiet), "once at the start, and every ten minutes: {quiet}");
             for _ in 0..300 {
-                fleet.iter().for_each(|bench| bench.delivery.stream.shard_map_is_outdated());
+                fleet.iter().for_each(|bench| bench.delivery.stream().shard_map_is_outdated());
                 seconds(1).await;
             }
             let resharding = calls() - quiet;

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use libtest_mimic::Failed;
+use serde_json::json;
 
 use super::Claim;
 use super::host::{Binary, Home};
@@ -16,6 +17,7 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("each_line_arrives_once_without_workers", |binary| each_line_once(binary, &[])),
         Claim::new("records_are_shaped_as_a_go_plugins_configuration_says", shaped),
         Claim::new("two_outputs_deliver_to_their_own_streams", two_outputs),
+        Claim::new("each_record_arrives_once_in_the_stream_that_it_names", streams_by_record),
         Claim::new("each_line_arrives_once_after_a_time_of_throttling", throttled_for_a_time),
         Claim::new("each_line_arrives_once_when_the_stream_is_created_late", stream_is_created_late),
     ]
@@ -78,6 +80,42 @@ fn two_outputs(binary: &Binary) -> Result<(), Failed> {
 /// Fast and unlimited retries.
 const SHORT_RETRIES: [&str; 2] = ["scheduler.base 1", "scheduler.cap 2"];
 const ENDLESS: [&str; 4] = ["stream logs", "Workers 2", "Retry_Limit no_limits", "retries_on_batch_request 1"];
+
+/// One of the streams is created late; records without a stream go to the fallback.
+fn streams_by_record(binary: &Binary) -> Result<(), Failed> {
+    const RECORDS: usize = 3000;
+    let streams = ["shop-logs", "rest"].map(|name| Stream::new(name, 2)).to_vec();
+    let (home, kinesis) = home_beside(binary, Settings { streams, ..checked() })?;
+    home.write("parsers.conf", &section("PARSER", &[&["Name json", "Format json"]]))?;
+    let namespaces = ["shop", "web", "no stream"];
+    let record = |id: usize| json!({ "i": id, "kubernetes": { "namespace_name": namespaces[id % 3] } });
+    home.append(&(0..RECORDS).map(|id| format!("{}\n", record(id))).collect::<String>())?;
+    let target = ["stream $kubernetes['namespace_name']-logs", "stream_fallback rest"];
+    let service = [&SHORT_RETRIES[..], &["Parsers_File parsers.conf"]].concat();
+    let output = [&ENDLESS[1..], &target].concat();
+    home.write("main.conf", &tail_to(&kinesis, &service, &["Parser json"], &output))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    let told = "cannot put records into stream web-logs";
+    fluent_bit.wait_until("the missing stream is in the log", || home.log().contains(told))?;
+    let others = || kinesis.stats().distinct >= (RECORDS - RECORDS / 3) as u64;
+    fluent_bit.wait_until("the records of the other streams arrived", others)?;
+    kinesis.add_stream(Stream::new("web-logs", 2));
+    fluent_bit.wait_until("every record arrived", || kinesis.stats().distinct >= RECORDS as u64)?;
+    fluent_bit.stop()?;
+    let mut arrived: Vec<(usize, String)> = Vec::new();
+    for stored in kinesis.records() {
+        let json: serde_json::Value = serde_json::from_slice(&stored.data)?;
+        arrived.push((json["i"].as_u64().ok_or("a record without its number")? as usize, stored.stream.to_string()));
+    }
+    arrived.sort();
+    let stream = |id: usize| ["shop-logs", "web-logs", "rest"][id % 3].to_owned();
+    let expected: Vec<_> = (0..RECORDS).map(|id| (id, stream(id))).collect();
+    if arrived == expected {
+        Ok(())
+    } else {
+        Err(format!("{} records, not each once in its stream", arrived.len()).into())
+    }
+}
 
 /// All at first, then some: chunks come back whole, then in part.
 fn throttled_for_a_time(binary: &Binary) -> Result<(), Failed> {
