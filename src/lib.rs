@@ -52,7 +52,7 @@
 //! 6. [`compress`]: records and blocks of lines made smaller.
 //! 7. [`pack`]: records into request bodies, under every limit of Kinesis.
 //! 8. [`deliver`]: requests in flight, failed records again, the answer to Fluent Bit. [`ledger`]: what Kinesis has
-//!    of a chunk that Fluent Bit will bring again.
+//!    of a chunk that Fluent Bit will bring again. [`dead_letters`]: refused records, kept in files.
 //! 9. [`kinesis`]: the service: limits, a `PutRecords` call and its reply, and what a reply means.
 //! 10. [`aws`]: how AWS is reached and in whose name: endpoint, connection, signature, credentials.
 //! 11. [`metrics`]: what is counted. To add a metric, begin at [`metrics::TABLE`].
@@ -75,6 +75,7 @@ pub mod compress;
 
 pub mod pack;
 
+pub mod dead_letters;
 pub mod deliver;
 pub mod ledger;
 

@@ -167,7 +167,7 @@ impl Output {
                 };
                 let log = Logger::new(Arc::new(Silence), |_| {});
                 let (ledger, metrics) = (Ledger::new(1 << 20), Metrics::default());
-                let deps = Deps { transport: line, ledger, random, log, metrics };
+                let deps = Deps { transport: line, ledger, dead_letters: None, random, log, metrics };
                 let destination = Destination { target: stream().into(), place: String::new() };
                 Output::Records(Delivery::new(deps, destination, RequestSettings::default(), settings))
             }

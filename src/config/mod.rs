@@ -4,8 +4,8 @@ mod aggregation;
 mod coroutines;
 mod delivery;
 mod destination;
+mod files;
 mod identity;
-mod ledger;
 mod network;
 pub mod options;
 mod parse;
@@ -19,13 +19,14 @@ use std::time::Duration;
 use crate::aws::credentials::identity::Identity;
 use crate::aws::network::Network;
 use crate::aws::region::Region;
+use crate::dead_letters::Place;
 use crate::deliver::{self, Target};
 use crate::error::ConfigError;
 use crate::pack::RequestSettings;
 use reader::Options;
 
 pub(crate) use coroutines::Coroutines;
-pub(crate) use ledger::LedgerSettings;
+pub(crate) use files::LedgerSettings;
 
 /// A configuration without issues.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Config {
     pub(crate) request_timeout: Option<Duration>,
     /// What is remembered of chunks in retry.
     pub(crate) ledger: LedgerSettings,
+    /// Where refused records are kept, if anywhere.
+    pub(crate) dead_letters: Option<Place>,
     /// Whether flushes wait on coroutines of the host; `None` leaves it to the environment.
     pub(crate) coroutines: Option<Coroutines>,
     /// The options that the user set, for the log: on one line, without secrets.
@@ -65,7 +68,8 @@ impl Config {
         let identity = identity::read(&mut options);
         let requests = requests::read(&mut options);
         let (delivery, request_timeout) = delivery::read(&mut options);
-        let ledger = ledger::read(&mut options);
+        let ledger = files::ledger(&mut options);
+        let dead_letters = files::dead_letters(&mut options);
         let coroutines = options.optional("coroutines", Coroutines::parse);
         let set_options = options.summary();
         let issues = options.finish();
@@ -79,6 +83,7 @@ impl Config {
                 delivery,
                 request_timeout,
                 ledger,
+                dead_letters,
                 coroutines,
                 set_options,
             }),
@@ -168,6 +173,22 @@ mod tests {
     #[test]
     fn a_timeout_of_zero_means_none() {
         assert_eq!(parse(&[("stream", "a"), ("http_request_timeout", "0")]).unwrap().request_timeout, None);
+    }
+
+    #[test]
+    fn refused_records_are_kept_where_a_path_is_set_up_to_a_bound() {
+        let stream = ("stream", "a");
+        let path = ("dead_letter_path", "letters");
+        let kept = |options: &[(&str, &str)]| {
+            parse(options).unwrap().dead_letters.map(|place| (place.path.display().to_string(), place.max_bytes))
+        };
+        assert_eq!(kept(&[stream]), None);
+        assert_eq!(kept(&[stream, path]), Some(("letters".to_owned(), 100 << 20)));
+        assert_eq!(kept(&[stream, path, ("dead_letter_max_bytes", "2G")]), Some(("letters".to_owned(), 2 << 30)));
+        assert_eq!(
+            issues(&[stream, ("dead_letter_max_bytes", "2G")]),
+            ["dead_letter_max_bytes: only valid with dead_letter_path"]
+        );
     }
 
     #[test]

@@ -257,6 +257,15 @@ pub static OPTIONS: &[OptionSpec] = &[
         "File that preserves the ledger across restarts, reloads, kills and crashes. Each output needs its own. If unset: memory only.",
     ),
     OptionSpec::new(
+        "dead_letter_path",
+        "Folder for records that are refused for good, as lines of JSON in files that no other output writes to. If unset: they are counted and logged, and lost.",
+    ),
+    OptionSpec::new(
+        "dead_letter_max_bytes",
+        "Most bytes of all files in dead_letter_path, 1M to 1T. When they are reached, the oldest files are removed.",
+    )
+    .default("100M"),
+    OptionSpec::new(
         "coroutines",
         "Whether flushes wait on Fluent Bit's coroutines and share a thread: auto (in versions this plugin knows), on (in newer versions too) or off (each flush blocks its thread). If unset: KINESIS_COROUTINES, then auto.",
     )

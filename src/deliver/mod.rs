@@ -3,6 +3,7 @@
 //! [`Delivery`] asks the ledger which records of a chunk Kinesis already has, and gives the others to their stream
 //! ([`stream`]).
 
+mod letters;
 mod settings;
 pub(crate) mod stream;
 mod streams;
@@ -15,6 +16,7 @@ use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
 use crate::compress::SharedCompressor;
+use crate::dead_letters::DeadLetters;
 use crate::kinesis::client::Transport;
 use crate::ledger::{ActiveChunks, Ledger};
 use crate::log::{Level, Logger};
@@ -36,6 +38,8 @@ pub struct Deps<T> {
     pub transport: T,
     /// Remembers what Kinesis has of chunks that Fluent Bit will retry.
     pub ledger: Ledger,
+    /// Keeps refused records, if configured.
+    pub dead_letters: Option<Rc<DeadLetters>>,
     /// Draws backoff jitter and partition keys.
     pub random: SmallRng,
     /// Receives log lines.
@@ -68,12 +72,12 @@ pub struct Delivery<T> {
 impl<T: Transport> Delivery<T> {
     /// Creates a delivery to `destination`.
     pub fn new(deps: Deps<T>, destination: Destination, requests: RequestSettings, settings: Settings) -> Rc<Self> {
-        let Deps { transport, ledger, random, log, metrics } = deps;
+        let Deps { transport, ledger, dead_letters, random, log, metrics } = deps;
         let Destination { target, place } = destination;
         let name = format!("stream {}{place}", target.as_str());
         let shutdown = Rc::new(Shutdown::default());
         let max_record_bytes = requests.record.max_bytes;
-        let reporter = Reporter { log, metrics, destination: name.into(), max_record_bytes };
+        let reporter = Reporter { log, metrics, destination: name.into(), max_record_bytes, dead_letters };
         let shared = Shared {
             transport: Rc::new(transport),
             random: Rc::new(RefCell::new(random)),
@@ -163,6 +167,20 @@ impl<T: Transport> Delivery<T> {
     /// Keeps the map of the stream's shards current until shutdown. Returns immediately if the map is not used.
     pub async fn keep_shards(&self) {
         self.streams.keep_shards().await;
+    }
+
+    /// Counts and logs what becomes of dead letters, until the last is written.
+    pub async fn watch_dead_letters(&self) {
+        if let Some(dead_letters) = &self.reporter.dead_letters {
+            dead_letters.watch().await;
+        }
+    }
+
+    /// Writes dead letters to the disk, unless that takes until `deadline`.
+    pub async fn close_dead_letters(&self, deadline: Instant) {
+        if let Some(dead_letters) = &self.reporter.dead_letters {
+            dead_letters.close(deadline).await;
+        }
     }
 
     /// The number of records accepted so far, including flushes in progress.

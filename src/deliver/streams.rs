@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use lru::LruCache;
 use tokio::task::JoinSet;
 
+use super::letters::ChunkLetters;
 use super::stream::flush::Flush;
 use super::stream::report::Reporter;
 use super::stream::{Records, Shared, StreamDelivery};
@@ -131,8 +132,10 @@ impl<T: Transport> NamedStreams<T> {
             return Sent { events, limit: stream.limit() };
         }
         let Routes { streams, issues, events } = route(chunk, tag, &self.template, &flush.progress.done());
+        let mut letters = ChunkLetters::new(self.reporter.dead_letters.clone(), chunk, tag, self.template.as_str());
         for (record, issue) in issues {
             self.reporter.record_issue(record, issue, flush);
+            letters.keep(flush.lost.take());
         }
         let limit = Cell::new(0);
         let send = async |route: Route<'_>| {

@@ -14,6 +14,8 @@ pub enum Metric {
     ThrottledShards,
     RecordsTruncated,
     RecordsKeyedAtRandom,
+    DeadLettersWritten,
+    DeadLettersDropped,
     BytesReceived,
     BytesSent,
     RequestTime,

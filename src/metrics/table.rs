@@ -113,6 +113,16 @@ pub const TABLE: &[Family] = &[
         "Records that got a random key for lack of a partition_key value, counted each time they are encoded.",
     ),
     counter(
+        Metric::DeadLettersWritten,
+        "dead_letters_written_total",
+        "Refused records kept in the files of dead_letter_path.",
+    ),
+    counter(
+        Metric::DeadLettersDropped,
+        "dead_letters_dropped_total",
+        "Refused records that could not be kept there: no room in the queue or on the disk.",
+    ),
+    counter(
         Metric::BytesReceived,
         "bytes_received_total",
         "Bytes (msgpack) of chunks received from Fluent Bit, counted again on each of its retries.",

@@ -20,6 +20,7 @@ use crate::aws::shared_config::SharedFiles;
 use crate::aws::user_agent::user_agent;
 use crate::clock::Clock;
 use crate::config::{Config, Coroutines, LedgerSettings};
+use crate::dead_letters::DeadLetters;
 use crate::deliver::{Delivery, Deps, Destination};
 use crate::environment;
 use crate::error::{ConfigError, ConfigIssue};
@@ -78,7 +79,7 @@ pub(super) async fn open(
     );
     let requests = Requests::new(&endpoint, region, config.requests.protocol, user_agent(&environment::variable))
         .with_proxy_authorization(connector.proxy_authorization(endpoint.uri()));
-    let client = Client::new(connector, cache, clock, requests, config.request_timeout);
+    let client = Client::new(connector, cache, Arc::clone(&clock), requests, config.request_timeout);
     if let Err(reason) = client.credentials(deadline.saturating_duration_since(Instant::now())).await {
         log.write(Level::Warn, || {
             format!("{reason}; starting without credentials: flushes return retry until they are available")
@@ -86,7 +87,11 @@ pub(super) async fn open(
     }
     let mut random: SmallRng = rand::make_rng();
     let ledger = load_ledger(config.ledger, &destination, &mut random, &log)?;
-    let deps = Deps { transport: client, ledger, random, log, metrics };
+    let open = |place| DeadLetters::open(place, random.random(), clock, log.clone(), metrics.clone());
+    let dead_letters = config.dead_letters.map(open).transpose();
+    let dead_letters =
+        dead_letters.map_err(|reason| ConfigIssue::new("dead_letter_path", reason.to_string()))?.map(Rc::new);
+    let deps = Deps { transport: client, ledger, dead_letters, random, log, metrics };
     let destination = Destination { target: config.target, place };
     Ok(Delivery::new(deps, destination, config.requests, config.delivery))
 }

@@ -92,7 +92,7 @@ fn start_shown(
             let stream = Stream::parse("logs").unwrap();
             let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(exporter));
             let transport = FakeService::new(Fake { behaviour, sending });
-            let deps = Deps { transport, ledger: Ledger::new(1 << 20), random, log, metrics };
+            let deps = Deps { transport, ledger: Ledger::new(1 << 20), dead_letters: None, random, log, metrics };
             let destination = Destination { target: stream.into(), place: String::new() };
             Ok(Delivery::new(deps, destination, config.requests, settings))
         });
@@ -266,7 +266,7 @@ fn start_stuck(host_stops: fn() -> bool) -> (Plugin, Arc<Lines>, Receiver<()>, S
             let stream = Stream::parse("logs").unwrap();
             let ledger = Ledger::new(1 << 20);
             let (random, metrics) = (SmallRng::seed_from_u64(1), Metrics::new(None));
-            let deps = Deps { transport: FakeService::new(stuck), ledger, random, log, metrics };
+            let deps = Deps { transport: FakeService::new(stuck), ledger, dead_letters: None, random, log, metrics };
             let destination = Destination { target: stream.into(), place: String::new() };
             Ok(Delivery::new(deps, destination, config.requests, config.delivery))
         });

@@ -108,6 +108,7 @@ where
             Ok(delivery) => {
                 drop(ready.send(Ok(relay.take())));
                 serve(Rc::clone(&delivery), host_stops, heartbeat, jobs, &relay, &log).await;
+                delivery.close_dead_letters(Instant::now() + SHUTDOWN_GRACE).await;
                 close(&delivery, &log);
             }
             Err(error) => drop(ready.send(Err(error))),
@@ -132,6 +133,8 @@ async fn serve<T: Transport>(
     let mut background = JoinSet::new();
     let keeper = Rc::clone(&delivery);
     background.spawn_local(async move { keeper.keep_shards().await });
+    let watcher = Rc::clone(&delivery);
+    background.spawn_local(async move { watcher.watch_dead_letters().await });
     let mut shutdown_watch = ShutdownWatch::default();
     let mut checks = tokio::time::interval(CHECK_INTERVAL);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);

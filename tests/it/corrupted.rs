@@ -167,7 +167,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
     let stream = Stream::parse("logs").expect("a stream");
     let log = Logger::new(Arc::new(Silence), |_| {});
     let (transport, ledger, metrics) = (service.clone(), Ledger::new(1 << 20), Metrics::default());
-    let deps = Deps { transport, ledger, random: random(2), log, metrics };
+    let deps = Deps { transport, ledger, dead_letters: None, random: random(2), log, metrics };
     let destination = Destination { target: stream.into(), place: String::new() };
     let delivery = Delivery::new(deps, destination, requests, settings);
     let mut outcome = Outcome::Retry;

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["aws"],
     &["kinesis"],
     &["record"],
-    &["pack"],
+    &["dead_letters", "pack"],
     &["deliver"],
     &["config"],
     &["host"],

@@ -176,6 +176,16 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         " is in use by another output: each output needs its own",
     ),
     ("through the proxy …: …", "tests/real/network/proxies.rs", "through the proxy "),
+    (
+        "refused records are not kept in …: …; delivery goes on",
+        "src/dead_letters/tests.rs",
+        "refused records are not kept in ",
+    ),
+    (
+        "… has reached dead_letter_max_bytes: removed the oldest files, …",
+        "src/dead_letters/tests.rs",
+        " has reached dead_letter_max_bytes: removed the oldest files, ",
+    ),
 ];
 
 /// What no test can provoke, and why.
@@ -189,6 +199,7 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("the delivery thread failed because of a bug in this plugin", "panics end in the task that they happen in"),
     ("the ledger file … cannot be locked: …; no other output may use it", "a file system without locks"),
     ("the certificate is refused: …", "the rest of what rustls may say"),
+    ("refused records in … may not survive a loss of power: …", "a file system that takes data and fails to sync it"),
 ];
 
 #[test]
@@ -274,6 +285,7 @@ fn mistakes() -> Vec<String> {
     let ledger = |name: &str| format!("ledger_path={}", folder.path().join(name).display());
     // Too long for the option name next to it.
     let (a_folder, no_ledger, long_name) = (ledger("."), ledger("ca.pem"), ledger(&"x".repeat(240)));
+    let letters_in = |name: &str| format!("dead_letter_path={}", folder.path().join(name).display());
     let tls = "endpoint=https://localhost:1";
     let cases: &[(&[&str], Environment<'_>)] = &[
         (&["-stream"], &[]),
@@ -306,6 +318,9 @@ fn mistakes() -> Vec<String> {
         (&[&a_folder], &[]),
         (&[&no_ledger], &[]),
         (&[&long_name], &[]),
+        (&[&letters_in("no/where")], &[]),
+        (&[&letters_in("ca.pem")], &[]),
+        (&["dead_letter_path=/proc/self"], &[]),
     ];
     cases.iter().flat_map(|(options, environment)| run("http://127.0.0.1:1", 1, options, environment)).collect()
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::attempt::Tries;
+use crate::deliver::letters::Lost;
 use crate::ledger::Progress;
 use crate::record_set::RecordSet;
 
@@ -89,6 +90,8 @@ pub(crate) struct Flush {
     pub(super) to_split: RefCell<Option<ToSplit>>,
     pub(super) postponed: RefCell<Option<Postponed>>,
     pub(super) refusals: RefCell<RefusalHistory>,
+    /// Records given up that are not yet dead letters.
+    pub(crate) lost: RefCell<Vec<Lost>>,
     pub(super) times: Times,
 }
 
@@ -146,6 +149,7 @@ impl Flush {
             to_split: RefCell::default(),
             postponed: RefCell::default(),
             refusals: RefCell::new(refusals),
+            lost: RefCell::default(),
             times: Times::default(),
         }
     }

@@ -122,11 +122,12 @@ impl<T: Transport> StreamDelivery<T> {
     /// Sends one part of the records until each is done or left. Returns the number of events in the chunk.
     async fn send_part(self: &Rc<Self>, records: Records<'_>, mut part: Part, flush: &Rc<Flush>) -> usize {
         let mut packer = self.packing.packer(records, flush, &mut part);
+        let mut letters = self.packing.letters(records);
         let mut tasks = JoinSet::new();
         let lock = self.packing.lock(flush).await;
         while lock.is_some()
             && let Some(mut permit) = self.executor.acquire(flush).await
-            && let Some(attempt) = self.packing.next_batch(&mut packer, &part, flush)
+            && let Some(attempt) = self.packing.next_batch(&mut packer, &part, flush, &mut letters)
         {
             permit.fill(attempt.batch.body().len());
             tasks.spawn_local(Rc::clone(&self.executor).deliver_batch(attempt, Rc::clone(flush), permit));
@@ -135,6 +136,7 @@ impl<T: Transport> StreamDelivery<T> {
             while let Some(ended) = tasks.try_join_next() {
                 self.joined(ended, flush);
             }
+            letters.keep(flush.lost.take());
         }
         let events = packer.events();
         // Free the packer's memory before waiting for replies.
@@ -142,6 +144,7 @@ impl<T: Transport> StreamDelivery<T> {
         drop(lock);
         while let Some(ended) = tasks.join_next().await {
             self.joined(ended, flush);
+            letters.keep(flush.lost.take());
         }
         events
     }

@@ -16,6 +16,7 @@ use super::refusals::Refusals;
 use super::report::Reporter;
 use super::shards::Shards;
 use crate::compress::SharedCompressor;
+use crate::deliver::letters::ChunkLetters;
 use crate::kinesis::stream::Stream;
 use crate::pack::{BodyPool, Limits, Packer, RequestSettings, Run};
 use crate::record_set::RecordSet;
@@ -87,11 +88,25 @@ impl Packing {
             .with_compressor(&self.compressor)
     }
 
+    /// Makes dead letters of a chunk's records.
+    pub(super) fn letters<'a>(&self, Records { chunk, tag, .. }: Records<'a>) -> ChunkLetters<'a> {
+        ChunkLetters::new(self.reporter.dead_letters.clone(), chunk, tag, self.stream.as_str())
+    }
+
     /// Packs the next batch of a part.
-    pub(super) fn next_batch(&self, packer: &mut Packer<'_>, part: &Part, flush: &Flush) -> Option<Attempt> {
+    pub(super) fn next_batch(
+        &self,
+        packer: &mut Packer<'_>,
+        part: &Part,
+        flush: &Flush,
+        letters: &mut ChunkLetters<'_>,
+    ) -> Option<Attempt> {
         let packing_since = Instant::now();
         packer.set_limits(self.limits(part));
-        let mut report = |record, issue| self.reporter.record_issue(record, issue, flush);
+        let mut report = |record, issue| {
+            self.reporter.record_issue(record, issue, flush);
+            letters.keep(flush.lost.take());
+        };
         let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut report);
         add_time(&flush.times.packing, packing_since);
         batch.map(|batch| Attempt::new(batch, part.tries.clone()))

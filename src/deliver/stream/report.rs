@@ -3,10 +3,13 @@
 //! The log folds lines of the same cause ([`crate::log::Logger::folded`]).
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::flush::{Flush, add};
+use crate::dead_letters::DeadLetters;
+use crate::deliver::letters::Lost;
 use crate::log::{Level, Logger, duration};
 use crate::metrics::{Metric, Metrics, RefusalReason};
 use crate::pack::RecordIssue;
@@ -21,6 +24,8 @@ pub(crate) struct Reporter {
     pub(crate) destination: Rc<str>,
     /// `max_record_size`, in bytes.
     pub(crate) max_record_bytes: usize,
+    /// Keeps refused records, if configured.
+    pub(crate) dead_letters: Option<Rc<DeadLetters>>,
 }
 
 impl Reporter {
@@ -36,11 +41,11 @@ impl Reporter {
                     Refusal::NoStream => (RefusalReason::NoStream, "record without stream"),
                     Refusal::Malformed(_) => (RefusalReason::NotAnEvent, "record malformed"),
                 };
-                self.lost(record, reason, cause, flush, || format!("a record cannot be sent: {refusal}"));
+                self.lost(record, reason, cause, "a record cannot be sent", &refusal, flush);
             }
             RecordIssue::NotAnEvent(event) => {
-                let text = || format!("part of a chunk cannot be sent: {event}");
-                self.lost(record, RefusalReason::NotAnEvent, "not an event", flush, text);
+                let line = "part of a chunk cannot be sent";
+                self.lost(record, RefusalReason::NotAnEvent, "not an event", line, &event, flush);
             }
             RecordIssue::Altered(alterations) => self.altered(alterations),
         }
@@ -64,8 +69,8 @@ impl Reporter {
 
     /// Reports a record that Kinesis permanently refuses.
     pub(super) fn refused_by_kinesis(&self, record: u32, reason: &str, flush: &Flush) {
-        let text = || format!("Kinesis refused a record: {reason}");
-        self.lost(record, RefusalReason::ByKinesis, "refused by Kinesis", flush, text);
+        let line = "Kinesis refused a record";
+        self.lost(record, RefusalReason::ByKinesis, "refused by Kinesis", line, &reason, flush);
     }
 
     fn lost(
@@ -73,13 +78,17 @@ impl Reporter {
         record: u32,
         reason: RefusalReason,
         cause: &'static str,
+        line: &str,
+        detail: &dyn Display,
         flush: &Flush,
-        text: impl FnOnce() -> String,
     ) {
         add(&flush.refused, 1);
         self.metrics.add_by(reason, 1);
         flush.progress.mark_done([record]);
-        self.log.folded(Level::Error, cause, text);
+        self.log.folded(Level::Error, cause, || format!("{line}: {detail}"));
+        if self.dead_letters.is_some() {
+            flush.lost.borrow_mut().push(Lost { record, reason, detail: detail.to_string() });
+        }
     }
 
     /// Reports a problem that blocks delivery until an operator changes something.

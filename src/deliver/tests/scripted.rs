@@ -1,10 +1,14 @@
 //! A Kinesis with scripted answers, and a delivery to it.
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
 
 use rand::SeedableRng;
 
 use super::service::{Behaviour, FakeService, Reply, Request, judged, refusal, reply};
+use crate::clock::SystemClock;
+use crate::dead_letters::Place;
 use crate::deliver::*;
 use crate::kinesis::client::{Transport, TransportError};
 use crate::kinesis::stream::Stream;
@@ -159,8 +163,20 @@ pub(crate) fn delivery_to<T: Transport>(
     seed: u64,
     log: &TestLog,
 ) -> Rc<Delivery<T>> {
+    delivery_with(deps(transport, ledger, seed, log), target, requests, settings)
+}
+
+fn deps<T>(transport: T, ledger: Ledger, seed: u64, log: &TestLog) -> Deps<T> {
     let random = SmallRng::seed_from_u64(seed);
-    let deps = Deps { transport, ledger, random, log: log.logger(), metrics: Metrics::default() };
+    Deps { transport, ledger, dead_letters: None, random, log: log.logger(), metrics: Metrics::default() }
+}
+
+fn delivery_with<T: Transport>(
+    deps: Deps<T>,
+    target: Target,
+    requests: RequestSettings,
+    settings: Settings,
+) -> Rc<Delivery<T>> {
     let destination = Destination { target, place: String::new() };
     Delivery::new(deps, destination, requests, settings)
 }
@@ -177,13 +193,29 @@ impl Bench {
     }
 
     pub(crate) fn with(script: Vec<Answer>, change: impl FnOnce(&mut Settings, &mut RequestSettings)) -> Self {
+        Self::to(Stream::parse("logs").unwrap().into(), None, script, change)
+    }
+
+    /// Keeps refused records in a folder, if any.
+    pub(crate) fn to(
+        target: Target,
+        folder: Option<&Path>,
+        script: Vec<Answer>,
+        change: impl FnOnce(&mut Settings, &mut RequestSettings),
+    ) -> Self {
         let mut requests = RequestSettings { max_records: 4, ..RequestSettings::default() };
         let mut settings = Settings { slow_flush: Some(Duration::from_secs(20)), ..settings() };
         change(&mut settings, &mut requests);
         let state = State { script: script.into(), may_renew: true, ..State::default() };
         let kinesis = FakeService::new(state);
         let log = TestLog::default();
-        let delivery = delivery(kinesis.clone(), requests, settings, Ledger::new(1 << 20), 1, &log);
+        let mut deps = deps(kinesis.clone(), Ledger::new(1 << 20), 1, &log);
+        deps.dead_letters = folder.map(|folder| {
+            let place = Place { path: folder.to_owned(), max_bytes: 100 << 20 };
+            let clock = Arc::new(SystemClock);
+            Rc::new(DeadLetters::open(place, 1, clock, deps.log.clone(), deps.metrics.clone()).unwrap())
+        });
+        let delivery = delivery_with(deps, target, requests, settings);
         Bench { kinesis, delivery, log }
     }
 

@@ -1,18 +1,20 @@
 //! Every line that is written to a file is in the stream, once.
 
+pub mod dead_letters;
+
 use std::io::Read;
 
 use libtest_mimic::Failed;
 use serde_json::json;
 
-use super::Claim;
-use super::host::{Binary, Home};
-use super::known_faults::{Fault, has, tolerated};
-use super::stand_in::{assert_all, assert_each_once, checked, home_beside, section, tail_to};
+use crate::fluent_bit::Claim;
+use crate::fluent_bit::host::{Binary, Home};
+use crate::fluent_bit::known_faults::{Fault, has, tolerated};
+use crate::fluent_bit::stand_in::{assert_all, assert_each_once, checked, home_beside, section, tail_to};
 use testing::fake_kinesis::{FakeKinesis, Faults, Settings, Stream};
 
 pub fn claims() -> Vec<Claim> {
-    vec![
+    let mut claims = vec![
         Claim::new("each_line_arrives_once_with_two_workers", |binary| each_line_once(binary, &["Workers 2"])),
         Claim::new("each_line_arrives_once_without_workers", |binary| each_line_once(binary, &[])),
         Claim::new("records_are_shaped_as_a_go_plugins_configuration_says", shaped),
@@ -20,7 +22,9 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("each_record_arrives_once_in_the_stream_that_it_names", streams_by_record),
         Claim::new("each_line_arrives_once_after_a_time_of_throttling", throttled_for_a_time),
         Claim::new("each_line_arrives_once_when_the_stream_is_created_late", stream_is_created_late),
-    ]
+    ];
+    claims.extend(dead_letters::claims());
+    claims
 }
 
 fn each_line_once(binary: &Binary, output: &[&str]) -> Result<(), Failed> {
