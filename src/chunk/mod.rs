@@ -1,17 +1,18 @@
 //! Iterates over the events of a msgpack chunk.
 //!
 //! Fluent Bit writes an event as `[time, body]` (up to 2.0) or `[[time, metadata], body]`, with array headers of any
-//! width. Group markers between them (OTLP and others) are not records. What is unreadable is reported once and costs
-//! no other event: events before a truncated tail are delivered.
+//! width. Group markers between them (OTLP and others) have the second form and a time of -1 or -2 seconds; they are
+//! not records. What is unreadable is reported once and costs no other event: events before a truncated tail are
+//! delivered.
 
 use std::fmt;
 
 use crate::msgpack::{Malformed, Reader, Token};
 
-/// Seconds that mark the start of a group.
-const GROUP_START: i64 = -1;
-/// Seconds that mark the end of a group.
-const GROUP_END: i64 = -2;
+/// The time that marks the start of a group: -1 seconds, no nanoseconds.
+const GROUP_START: &[u8] = b"\xff\xff\xff\xff\0\0\0\0";
+/// The time that marks the end of a group: -2 seconds.
+const GROUP_END: &[u8] = b"\xff\xff\xff\xfe\0\0\0\0";
 /// Msgpack extension type of an event's time.
 const EVENT_TIME: i8 = 0;
 
@@ -101,8 +102,8 @@ impl<'a> Events<'a> {
     /// fails or the next item is not an event with a usual head, returns `None` and consumes nothing.
     #[inline]
     pub fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
-        let (time, body) = usual_head(self.reader.rest())?;
-        if is_group_marker(time) || !begins_a_map(body) {
+        let (head, body) = usual_head(self.reader.rest())?;
+        if head.is_group_marker || !begins_a_map(body) {
             return None;
         }
         let mut body = Reader::new(body);
@@ -152,29 +153,41 @@ enum Found<'a> {
     WrongShape,
 }
 
+/// What precedes an event's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    time: EventTime,
+    is_group_marker: bool,
+}
+
 #[inline]
 fn read_event<'a>(reader: &mut Reader<'a>) -> Result<Found<'a>, Malformed> {
-    let time = match usual_head(reader.rest()) {
-        Some((time, body)) => {
+    let head = match usual_head(reader.rest()) {
+        Some((head, body)) => {
             *reader = Reader::new(body);
-            time
+            head
         }
         None => match read_head(reader)? {
-            Some(time) => time,
+            Some(head) => head,
             None => return Ok(Found::WrongShape),
         },
     };
     let body = reader.value()?;
-    Ok(match is_group_marker(time) {
+    Ok(match head.is_group_marker {
         true => Found::GroupMarker,
-        false if begins_a_map(body) => Found::Event(Event { time, body }),
+        false if begins_a_map(body) => Found::Event(Event { time: head.time, body }),
         false => Found::WrongShape,
     })
 }
 
+/// Whether this is the time of a group marker: the start or end of a group, without nanoseconds.
 #[inline]
-fn is_group_marker(time: EventTime) -> bool {
-    matches!(time.seconds, GROUP_START | GROUP_END)
+fn marks_a_group(time: Token<'_>) -> bool {
+    match time {
+        Token::Extension(EVENT_TIME, bytes) => bytes == GROUP_START || bytes == GROUP_END,
+        Token::Signed(seconds) => matches!(seconds, -1 | -2),
+        _ => false,
+    }
 }
 
 /// Whether `bytes` starts with one of the three forms of a map.
@@ -186,7 +199,7 @@ fn begins_a_map(bytes: &[u8]) -> bool {
 /// The bytes before nearly every body: `[[time, {}], ` as written by Fluent Bit 5 and by 2.1 to 4.2, and `[time, ` of
 /// older versions. Reading them token by token would be a seventh of the instructions for packing an access log line.
 #[inline]
-fn usual_head(bytes: &[u8]) -> Option<(EventTime, &[u8])> {
+fn usual_head(bytes: &[u8]) -> Option<(Head, &[u8])> {
     let time_and_metadata =
         bytes.strip_prefix(b"\x92\x92\xd7\0").or_else(|| bytes.strip_prefix(b"\xdd\0\0\0\x02\xdd\0\0\0\x02\xd7\0"));
     let (time, body) = match time_and_metadata {
@@ -196,29 +209,31 @@ fn usual_head(bytes: &[u8]) -> Option<(EventTime, &[u8])> {
         }
         None => bytes.strip_prefix(b"\x92\xd7\0")?.split_first_chunk::<8>()?,
     };
-    Some((read_time(Token::Extension(EVENT_TIME, time)), body))
+    let time = Token::Extension(EVENT_TIME, time);
+    let is_group_marker = time_and_metadata.is_some() && marks_a_group(time);
+    Some((Head { time: read_time(time), is_group_marker }, body))
 }
 
 /// Reads the head in any form. Returns `None` if it is not an event's.
-fn read_head(reader: &mut Reader<'_>) -> Result<Option<EventTime>, Malformed> {
+fn read_head(reader: &mut Reader<'_>) -> Result<Option<Head>, Malformed> {
     if reader.token()? != Token::Array(2) {
         return Ok(None);
     }
-    let time = match reader.token()? {
+    let (time, has_metadata) = match reader.token()? {
         Token::Array(entries @ 1..) => {
             let time = reader.token()?;
             skip_contents(reader, time)?;
             for _ in 1..entries {
                 reader.skip()?;
             }
-            time
+            (time, true)
         }
         time => {
             skip_contents(reader, time)?;
-            time
+            (time, false)
         }
     };
-    Ok(Some(read_time(time)))
+    Ok(Some(Head { time: read_time(time), is_group_marker: has_metadata && marks_a_group(time) }))
 }
 
 /// Skips the contents of a map or array in place of a time.
@@ -240,14 +255,7 @@ fn read_time(token: Token<'_>) -> EventTime {
         Token::Extension(EVENT_TIME, bytes) => {
             let Some((seconds, nanoseconds)) = bytes.split_first_chunk::<4>() else { return EventTime::default() };
             let Ok(nanoseconds) = <[u8; 4]>::try_from(nanoseconds) else { return EventTime::default() };
-            let seconds = u32::from_be_bytes(*seconds);
-            // Group markers are negative as i32; times are u32 and last until 2106.
-            let seconds = match seconds.cast_signed() {
-                -1 => GROUP_START,
-                -2 => GROUP_END,
-                _ => i64::from(seconds),
-            };
-            EventTime::within_the_second(seconds, u32::from_be_bytes(nanoseconds))
+            EventTime::within_the_second(u32::from_be_bytes(*seconds).into(), u32::from_be_bytes(nanoseconds))
         }
         Token::Unsigned(seconds) => EventTime { seconds: i64::try_from(seconds).unwrap_or(0), nanoseconds: 0 },
         Token::Signed(seconds) => EventTime { seconds, nanoseconds: 0 },

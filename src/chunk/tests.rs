@@ -56,6 +56,9 @@ fn times_of_every_kind_are_read() {
     for (time, expected) in [
         (event_time(1_600_000_000, 123_456_789), at(1_600_000_000, 123_456_789)),
         (event_time(u32::MAX - 2, 0), at(4_294_967_293, 0)),
+        (event_time(u32::MAX, 1), at(4_294_967_295, 1)),
+        (Value::F64(-0.25), at(-1, 750_000_000)),
+        (Value::F64(-1.5), at(-2, 500_000_000)),
         (1_600_000_000_u32.into(), at(1_600_000_000, 0)),
         ((-7_i64).into(), at(-7, 0)),
         (Value::F64(1_600_000_000.5), at(1_600_000_000, 500_000_000)),
@@ -94,7 +97,7 @@ fn the_heads_that_hosts_write_are_read_as_any_other() {
         let mut reader = Reader::new(&bytes);
         let by_token = read_head(&mut reader).unwrap().unwrap();
         assert_eq!(usual_head(&bytes), Some((by_token, reader.rest())), "{head:02x?}");
-        assert_eq!(by_token, at(0x68e7_7800, 500_000_000));
+        assert_eq!(by_token.time, at(0x68e7_7800, 500_000_000));
         // The fast path leaves truncated events to the other, which reports them.
         for end in 0..head.len() {
             assert_eq!(usual_head(&head[..end]), None, "{head:02x?} up to {end}");
@@ -125,6 +128,24 @@ fn group_markers_are_not_records() {
     let (events, problems) = all(&chunk);
     assert_eq!((events.len(), problems.len()), (1, 0));
     assert_eq!(events[0].body, encode(&body(1)));
+}
+
+/// Before groups, Fluent Bit had no metadata either, and took any time.
+#[test]
+fn an_event_without_metadata_is_no_group_marker_whatever_its_time() {
+    for (bytes, time) in [
+        (&b"\x92\xff\x81\xa1a\x01"[..], at(-1, 0)),
+        (b"\x92\xfe\x81\xa1a\x01", at(-2, 0)),
+        (b"\x92\xd7\0\xff\xff\xff\xff\0\0\0\x05\x81\xa1a\x01", at(u32::MAX.into(), 5)),
+        (b"\x92\xd7\0\xff\xff\xff\xff\0\0\0\0\x81\xa1a\x01", at(u32::MAX.into(), 0)),
+        (b"\x92\xd7\0\xff\xff\xff\xfe\0\0\0\0\x81\xa1a\x01", at(u32::MAX as i64 - 1, 0)),
+    ] {
+        let event = Event { time, body: b"\x81\xa1a\x01" };
+        assert_eq!(all(bytes), (vec![event], vec![]), "{bytes:02x?}");
+        let mut one_pass = Events::new(bytes);
+        one_pass.pass(|body| body.skip().ok());
+        assert_eq!(one_pass.clone().count() + usize::from(one_pass.reader.rest().is_empty()), 1, "{bytes:02x?}");
+    }
 }
 
 #[test]
