@@ -41,6 +41,12 @@ pub(super) fn read(options: &mut Options<'_>, record: &mut RecordSettings) -> Op
     for option in ["aggregation_max_size", "aggregation_max_count", "shard_map"] {
         options.reject_unless(mode == Mode::Kpl, option, "only valid with aggregation kpl");
     }
+    let has_hash_keys = record.explicit_hash_key.is_some() && mode != Mode::Off;
+    options.reject_unless(
+        !has_hash_keys,
+        "explicit_hash_key",
+        "cannot be combined with aggregation, which sends records of several hash keys together",
+    );
     match mode {
         Mode::Off => None,
         Mode::Kpl => {
@@ -114,6 +120,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_together_is_refused() {
+        let together = "cannot be combined with aggregation, which sends records of several hash keys together";
         let ended = "aggregation lines ends each record with a newline";
         for (options, expected) in [
             (&[("aggregation", "zip")][..], "aggregation: 'zip' is not valid: use off, kpl or lines".to_owned()),
@@ -139,6 +146,11 @@ mod tests {
                 &[("aggregation", "kpl"), ("aggregation_max_size", "2M")],
                 "aggregation_max_size: exceeds max_record_size, which limits aggregates too".to_owned(),
             ),
+            (
+                &[("aggregation", "kpl"), ("shard_map", "on"), ("explicit_hash_key", "h")],
+                format!("explicit_hash_key: {together}"),
+            ),
+            (&[("simple_aggregation", "on"), ("explicit_hash_key", "h")], format!("explicit_hash_key: {together}")),
             (&[("aggregation", "lines"), ("append_newline", "off")], format!("append_newline: {ended}")),
             (&[("aggregation", "lines"), ("chomp_record", "on"), ("format", "ltsv")], format!("chomp_record: {ended}")),
             (

@@ -14,7 +14,8 @@ use crate::record::StreamTemplate;
 const MAX_STREAMS: usize = 1024;
 
 /// Where records go, and the region if an option or the stream's ARN names one. `None` if there is no usable stream.
-pub(super) fn read(options: &mut Options<'_>) -> Option<(Target, Option<Region>)> {
+/// `merges_maps` is what `duplicate_keys` says.
+pub(super) fn read(options: &mut Options<'_>, merges_maps: bool) -> Option<(Target, Option<Region>)> {
     let stream = options.optional("stream", Parsed::parse);
     let fallback = options.optional("stream_fallback", name);
     let max_streams = options.value("max_streams", integer(1..=MAX_STREAMS));
@@ -43,7 +44,7 @@ pub(super) fn read(options: &mut Options<'_>) -> Option<(Target, Option<Region>)
     let target = match stream? {
         Parsed::Stream(stream) => Target::Stream(stream),
         Parsed::Template(template) => Target::Template {
-            template: template.with_fallback(fallback),
+            template: template.with_fallback(fallback).with_merged_maps(merges_maps),
             max_streams: NonZeroUsize::new(max_streams).unwrap_or(NonZeroUsize::MIN),
         },
     };

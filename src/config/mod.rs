@@ -63,10 +63,10 @@ impl Config {
     /// Every issue at once.
     pub fn parse(property: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let mut options = Options::new(property);
-        let destination = destination::read(&mut options);
         let network = network::read(&mut options);
         let identity = identity::read(&mut options);
         let requests = requests::read(&mut options);
+        let destination = destination::read(&mut options, requests.record.merge_maps);
         let (delivery, request_timeout) = delivery::read(&mut options);
         let ledger = files::ledger(&mut options);
         let dead_letters = files::dead_letters(&mut options);

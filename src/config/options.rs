@@ -134,13 +134,27 @@ pub static OPTIONS: &[OptionSpec] = &[
     .aliases(&["data_key"]),
     OptionSpec::new("data_keys", "Comma-separated keys or paths. Only these entries of a record are sent."),
     OptionSpec::new(
+        "exclude_keys",
+        "Comma-separated keys or paths. These entries of a record are not sent, even if data_keys names them.",
+    ),
+    OptionSpec::new(
+        "duplicate_keys",
+        "What to send of two maps under the same key: last (only the last) or merge (the entries of both). Of other values always the last.",
+    )
+    .default("last"),
+    OptionSpec::new(
+        "drop_empty",
+        "Do not send records without entries, such as those of which data_keys and exclude_keys leave nothing.",
+    )
+    .default("off"),
+    OptionSpec::new(
         "replace_dots",
         "Replace every dot in every key, at any depth, with this text. Applied before log_key is looked up.",
     ),
     OptionSpec::new("time_key", "Add the event's time under this key, replacing any existing value."),
     OptionSpec::new(
         "time_key_format",
-        "Format of the time, as for strftime, in UTC. Fractions of a second: %1N to %9N (as many digits), %L (nine digits), %f (six digits).",
+        "Format of the time, as for strftime, in UTC. Fractions of a second: %1N to %9N (as many digits), %L (nine digits), %f (six digits). Or a name: epoch, epoch_ms, epoch_us or epoch_ns for a number, iso8601 for 2026-11-28T21:00:00.123456Z.",
     )
     .default("%Y-%m-%dT%H:%M:%S"),
     OptionSpec::new("append_newline", "End each record with a newline.").default("off"),
@@ -160,7 +174,11 @@ pub static OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("format_label_delimiter", "Separator between label and value in the format ltsv.").default(":"),
     OptionSpec::new(
         "partition_key",
-        "Key or path of the value to use as partition key, or $TAG for the tag. If unset, or if a record lacks the value: a random key.",
+        "Key or path of the value to use as partition key, $TAG for the tag, or constant: followed by a text for all records. If unset, or if a record lacks the value: a random key.",
+    ),
+    OptionSpec::new(
+        "explicit_hash_key",
+        "Key or path of the value to use as explicit hash key, a decimal number from 0 to 2^128-1, which decides on the shard. Cannot be combined with aggregation.",
     ),
     OptionSpec::new(
         "aggregation",

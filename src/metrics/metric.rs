@@ -16,6 +16,8 @@ pub enum Metric {
     RecordsKeyedAtRandom,
     DeadLettersWritten,
     DeadLettersDropped,
+    RecordsWithoutHashKey,
+    RecordsDropped,
     BytesReceived,
     BytesSent,
     RequestTime,

@@ -123,6 +123,16 @@ pub const TABLE: &[Family] = &[
         "Refused records that could not be kept there: no room in the queue or on the disk.",
     ),
     counter(
+        Metric::RecordsWithoutHashKey,
+        "records_without_hash_key_total",
+        "Records that went by their partition key for lack of an explicit_hash_key value, counted each time they are encoded.",
+    ),
+    counter(
+        Metric::RecordsDropped,
+        "records_dropped_total",
+        "Records not sent because drop_empty is on and no entries were left.",
+    ),
+    counter(
         Metric::BytesReceived,
         "bytes_received_total",
         "Bytes (msgpack) of chunks received from Fluent Bit, counted again on each of its retries.",

@@ -6,7 +6,7 @@ use super::events::SelectedEvents;
 use super::issue::RecordIssue;
 use super::settings::Limits;
 use crate::record::partition_key::Key;
-use crate::record::{Alterations, Encoder};
+use crate::record::{Alterations, Encoder, Refusal};
 
 /// The chunk's events, and what turns them into records.
 pub(super) struct PackContext<'c, 'a> {
@@ -41,6 +41,7 @@ impl PackContext<'_, '_> {
                         }
                         return Some(index);
                     }
+                    Err(Refusal::Empty) => RecordIssue::Dropped,
                     Err(refusal) => RecordIssue::Refused(refusal),
                 },
                 Err(not_an_event) => RecordIssue::NotAnEvent(*not_an_event),

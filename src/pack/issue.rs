@@ -8,6 +8,8 @@ use crate::record::{Alterations, Refusal};
 pub enum RecordIssue {
     /// An event that cannot become a record and is not sent.
     Refused(Refusal),
+    /// An event without entries, which the user does not want to send.
+    Dropped,
     /// Bytes that are not an event and are not sent.
     NotAnEvent(NotAnEvent),
     /// A record that is sent, but changed.

@@ -27,9 +27,10 @@ impl Source for Singles {
 
     #[inline]
     fn add<W: Wire>(&mut self, batch: &mut BatchBuilder<W>) {
-        match self.key.random() {
-            Some(key) => batch.close_with_random_key(self.index, key),
-            None => batch.close(self.index, self.key.as_str(), false),
+        match (self.key.hash_key(), self.key.random()) {
+            (None, Some(key)) => batch.close_with_random_key(self.index, key),
+            (None, None) => batch.close(self.index, self.key.as_str(), false),
+            (Some(digits), _) => batch.close_with_hash_key(self.index, self.key.as_str(), digits),
         }
     }
 

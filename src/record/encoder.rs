@@ -8,10 +8,10 @@ use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::Reader;
 use crate::record::formats::Format;
 use crate::record::json;
-use crate::record::partition_key::{Key, PartitionKey};
+use crate::record::partition_key::{Key, PartitionKey, hash_key};
 use crate::record::refusal::Refusal;
 use crate::record::settings::RecordSettings;
-use crate::record::shape::Open;
+use crate::record::shape::{Added, Open, merge, writer};
 use crate::record::size::{self, Oversize};
 use crate::record::time::TimeWriter;
 
@@ -24,7 +24,10 @@ pub struct Encoder<'a> {
     /// Whether the caller compresses and limits the size.
     makes_lines: bool,
     times: TimeWriter<'a>,
+    /// The event's time as text, and as msgpack.
     time: Vec<u8>,
+    time_value: Vec<u8>,
+    merged: Vec<u8>,
     shaped: Vec<u8>,
     open: Vec<Open>,
     compressor: Option<Compressor>,
@@ -43,6 +46,8 @@ pub struct Alterations {
     pub cut_from: Option<usize>,
     /// The event has no value under `partition_key`, so the record got a random key.
     pub no_partition_key: bool,
+    /// The event has no value under `explicit_hash_key` that is a hash key.
+    pub no_hash_key: bool,
 }
 
 impl<'a> Encoder<'a> {
@@ -54,10 +59,15 @@ impl<'a> Encoder<'a> {
             in_one_pass: settings.shape.is_identity()
                 && matches!(settings.format, Format::Json)
                 && settings.compression.is_none()
-                && settings.partition_key == PartitionKey::Random,
+                && settings.partition_key == PartitionKey::Random
+                && settings.explicit_hash_key.is_none()
+                && !settings.merge_maps
+                && !settings.drop_empty,
             makes_lines: false,
             times: TimeWriter::new(&settings.time_format),
             time: Vec::new(),
+            time_value: Vec::new(),
+            merged: Vec::new(),
             shaped: Vec::new(),
             open: Vec::new(),
             compressor: None,
@@ -112,8 +122,32 @@ impl<'a> Encoder<'a> {
         key: &mut Key,
         out: &mut Vec<u8>,
     ) -> Result<Alterations, Refusal> {
+        if !self.settings.merge_maps {
+            return self.encode_merged(event, random, key, out);
+        }
+        let mut merged = std::mem::take(&mut self.merged);
+        merged.clear();
+        let encoded = merge::write(event.body, &mut merged)
+            .and_then(|()| self.encode_merged(&Event { body: &merged, ..*event }, random, key, out));
+        self.merged = merged;
+        encoded
+    }
+
+    #[inline]
+    fn encode_merged(
+        &mut self,
+        event: &Event<'_>,
+        random: &mut SmallRng,
+        key: &mut Key,
+        out: &mut Vec<u8>,
+    ) -> Result<Alterations, Refusal> {
         self.write_time(event.time);
         let no_partition_key = self.read_key(event.body, random, key);
+        let no_hash_key = self
+            .settings
+            .explicit_hash_key
+            .as_ref()
+            .is_some_and(|path| !key.set_hash_key(|digits| hash_key::read(path, event.body, digits)));
         let room = self.settings.max_bytes.checked_sub(key.bytes()).ok_or(Refusal::TooLarge)?;
         let start = out.len();
         let (bytes, is_cut) = match self.settings.compression {
@@ -134,7 +168,7 @@ impl<'a> Encoder<'a> {
                 (bytes, packed?)
             }
         };
-        Ok(Alterations { cut_from: is_cut.then_some(bytes + key.bytes()), no_partition_key })
+        Ok(Alterations { cut_from: is_cut.then_some(bytes + key.bytes()), no_partition_key, no_hash_key })
     }
 
     /// Whether [`Encoder::encode_in_one_pass`] supports the settings: unchanged events as uncompressed JSON with
@@ -172,6 +206,11 @@ impl<'a> Encoder<'a> {
         if self.settings.shape.time_key.is_some() || matches!(self.settings.format, Format::OutFile { .. }) {
             self.time.clear();
             self.times.write(time, &mut self.time);
+            self.time_value.clear();
+            match self.times.number(time) {
+                Some(number) => writer::write_integer(number, &mut self.time_value),
+                None => writer::write_string(&self.time, &mut self.time_value),
+            }
         }
     }
 
@@ -179,13 +218,17 @@ impl<'a> Encoder<'a> {
     #[inline]
     fn write(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         let settings = self.settings;
-        let body = if settings.shape.is_identity() {
-            body
+        let (body, is_empty) = if settings.shape.is_identity() {
+            (body, settings.drop_empty && Reader::new(body).map() == Some(0))
         } else {
             self.shaped.clear();
-            settings.shape.write(body, &self.time, &mut self.open, &mut self.shaped)?;
-            &self.shaped
+            let time = settings.shape.time_key.as_ref().map(|key| Added { key, value: &self.time_value });
+            let left = settings.shape.write(body, time.as_slice(), &mut self.open, &mut self.shaped)?;
+            (&*self.shaped, left == 0)
         };
+        if is_empty && settings.drop_empty {
+            return Err(Refusal::Empty);
+        }
         settings.format.write(body, &self.time, self.tag, out)?;
         if settings.newline {
             out.push(b'\n');

@@ -13,6 +13,7 @@ mod settings;
 pub(crate) mod shape;
 pub(crate) mod size;
 mod stream_template;
+mod text;
 pub(crate) mod time;
 
 pub use encoder::{Alterations, Encoder};

@@ -26,6 +26,8 @@ pub enum Refusal {
     NoLogKey,
     /// The template of the stream's name gives no valid name, and there is no `stream_fallback`.
     NoStream,
+    /// The event has no entries left, and `drop_empty` is on. This is what the user wants.
+    Empty,
     /// The body is not complete msgpack.
     Malformed(Malformed),
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Refusal {
             Refusal::Compression => f.write_str("it cannot be compressed"),
             Refusal::NoLogKey => f.write_str("it has no value under log_key"),
             Refusal::NoStream => f.write_str("stream gives no valid name for it, and stream_fallback is not set"),
+            Refusal::Empty => f.write_str("it has no entries left"),
             Refusal::Malformed(reason) => write!(f, "its msgpack is invalid: {reason}"),
         }
     }

@@ -4,6 +4,7 @@ use crate::compress::Kind;
 use crate::kinesis::limits;
 use crate::record::formats::Format;
 use crate::record::partition_key::PartitionKey;
+use crate::record::path::KeyPath;
 use crate::record::shape::Shape;
 use crate::record::size::Oversize;
 use crate::record::time::TimeFormat;
@@ -27,6 +28,12 @@ pub struct RecordSettings {
     pub oversize: Oversize,
     /// Where partition keys come from.
     pub partition_key: PartitionKey,
+    /// Where explicit hash keys come from, if records have any.
+    pub explicit_hash_key: Option<KeyPath>,
+    /// Whether maps of one name in one event are merged. Otherwise the last counts.
+    pub merge_maps: bool,
+    /// Whether events without entries are left out.
+    pub drop_empty: bool,
 }
 
 /// How data is compressed.
@@ -50,6 +57,9 @@ impl Default for RecordSettings {
             max_bytes: limits::DEFAULT_RECORD_BYTES,
             oversize: Oversize::Truncate,
             partition_key: PartitionKey::Random,
+            explicit_hash_key: None,
+            merge_maps: false,
+            drop_empty: false,
         }
     }
 }

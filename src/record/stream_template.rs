@@ -5,6 +5,7 @@ use crate::kinesis::stream::Stream;
 use crate::msgpack::Reader;
 use crate::record::partition_key::write_value;
 use crate::record::path::KeyPath;
+use crate::record::shape::merge;
 
 const ALLOWED: &str = "use a name with variables: $TAG, a part of the tag such as $TAG[1], or a value such as \
     $kubernetes['namespace_name']; the text between them may have a-z A-Z 0-9 _ . -";
@@ -18,6 +19,8 @@ pub struct StreamTemplate {
     paths: Vec<KeyPath>,
     /// The stream of records for which the template gives no valid name.
     fallback: Option<Stream>,
+    /// Whether maps of one name are merged before values are read.
+    merges_maps: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +48,13 @@ impl StreamTemplate {
         if text.starts_with("arn:") {
             return Err("an ARN cannot have variables: use a name, and set region if it is not the default".into());
         }
-        let mut template =
-            StreamTemplate { text: text.to_owned(), pieces: Vec::new(), paths: Vec::new(), fallback: None };
+        let mut template = StreamTemplate {
+            text: text.to_owned(),
+            pieces: Vec::new(),
+            paths: Vec::new(),
+            fallback: None,
+            merges_maps: false,
+        };
         let mut rest = text;
         while !rest.is_empty() {
             rest = template.parse_piece(rest)?;
@@ -88,6 +96,12 @@ impl StreamTemplate {
         StreamTemplate { fallback, ..self }
     }
 
+    /// Reads values after maps of one name in one event were merged, as they are sent.
+    #[must_use]
+    pub fn with_merged_maps(self, merges_maps: bool) -> StreamTemplate {
+        StreamTemplate { merges_maps, ..self }
+    }
+
     /// The text as configured.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -102,6 +116,16 @@ impl StreamTemplate {
     /// malformed. `name` is memory for it.
     #[inline]
     pub fn read<'n>(&'n self, tag: &[u8], body: &mut Reader<'_>, name: &'n mut String) -> Option<Option<&'n str>> {
+        if !self.merges_maps || self.paths.is_empty() {
+            return self.read_merged(tag, body, name);
+        }
+        let mut merged = Vec::new();
+        merge::write(body.value().ok()?, &mut merged).ok()?;
+        self.read_merged(tag, &mut Reader::new(&merged), name)
+    }
+
+    #[inline]
+    fn read_merged<'n>(&'n self, tag: &[u8], body: &mut Reader<'_>, name: &'n mut String) -> Option<Option<&'n str>> {
         name.clear();
         let is_complete = match self.paths.as_slice() {
             // The pass that finds the value also finds the end of the body.

@@ -13,11 +13,18 @@ use crate::error::Allowed;
 /// Conversions of strftime that chrono handles. `%N`, `%L` and `%f` are handled here.
 const CONVERSIONS: &str = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUvVwWxXyYzZ%";
 
-/// A parsed strftime format. Times are UTC. The default format writes nothing.
+/// How times are written: by a parsed strftime format, in UTC, or as a number. The default format writes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct TimeFormat {
     pieces: Vec<Piece>,
+    /// If the time is a number since 1970: how many of its units make a second.
+    units_per_second: Option<u32>,
 }
+
+/// The formats that have a name: numbers, and the form of Fluent Bit's own `iso8601`.
+const NUMBERS: &[(&str, u32)] =
+    &[("epoch", 1), ("epoch_ms", 1_000), ("epoch_us", 1_000_000), ("epoch_ns", 1_000_000_000)];
+const ISO8601: (&str, &str) = ("iso8601", "%Y-%m-%dT%H:%M:%S.%6NZ");
 
 /// The part that changes with the second, followed by this many digits of the fraction.
 #[derive(Clone, Debug)]
@@ -27,13 +34,21 @@ struct Piece {
 }
 
 impl TimeFormat {
-    /// Parses a format: the conversions of strftime(3) in the C locale with the flags `-`, `_`, `0` and `%:z`; and
-    /// for fractions of the second `%1N` to `%9N` (one to nine digits), `%N` and `%L` (nine), `%f` (six). The error
-    /// names an unknown conversion.
+    /// Parses a format: a name such as `epoch_ms` or `iso8601`; or the conversions of strftime(3) in the C locale with
+    /// the flags `-`, `_`, `0` and `%:z`, and for fractions of the second `%1N` to `%9N` (one to nine digits), `%N` and
+    /// `%L` (nine), `%f` (six). The error names an unknown conversion.
     ///
     /// # Errors
     /// What is no conversion, and what is allowed.
     pub fn parse(format: &str) -> Result<TimeFormat, Allowed> {
+        if let Some((_, units)) = NUMBERS.iter().find(|(name, _)| name.eq_ignore_ascii_case(format)) {
+            return Ok(TimeFormat { pieces: Vec::new(), units_per_second: Some(*units) });
+        }
+        let (name, its_format) = ISO8601;
+        TimeFormat::strftime(if format.eq_ignore_ascii_case(name) { its_format } else { format })
+    }
+
+    fn strftime(format: &str) -> Result<TimeFormat, Allowed> {
         let mut pieces = Vec::new();
         let mut text = String::new();
         let mut rest = format;
@@ -61,7 +76,7 @@ impl TimeFormat {
         }
         text.push_str(rest);
         pieces.push(Piece { items: items(&text)?, fraction_digits: 0 });
-        Ok(TimeFormat { pieces })
+        Ok(TimeFormat { pieces, units_per_second: None })
     }
 }
 
@@ -109,8 +124,11 @@ impl<'a> TimeWriter<'a> {
         TimeWriter { format, second: None, rendered: String::new(), ends: Vec::new() }
     }
 
-    /// Appends `time` to `out`. A time beyond the year 262,000 is written as 1970.
+    /// Appends `time` to `out` as text. A time beyond the year 262,000 is written as 1970, unless it is a number.
     pub(crate) fn write(&mut self, time: EventTime, out: &mut Vec<u8>) {
+        if let Some(number) = self.number(time) {
+            return out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
         if self.second != Some(time.seconds) {
             self.render(time.seconds);
         }
@@ -121,6 +139,14 @@ impl<'a> TimeWriter<'a> {
             let digits = nine_digits(time.nanoseconds);
             out.extend_from_slice(digits.get(..piece.fraction_digits).unwrap_or_default());
         }
+    }
+
+    /// `time` as a number, if the format is one.
+    pub(crate) fn number(&self, time: EventTime) -> Option<i64> {
+        let units = i128::from(self.format.units_per_second?);
+        let fraction = i128::from(time.nanoseconds) * units / 1_000_000_000;
+        let number = i128::from(time.seconds) * units + fraction;
+        Some(i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX }))
     }
 
     fn render(&mut self, second: i64) {
@@ -216,6 +242,39 @@ mod tests {
         }
         for second in [i64::MIN, -1 << 40, 1 << 40] {
             assert!(!render("%c%s%G%V%Z%L", second, u32::MAX).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_a_number_of_whole_units_rounded_down() {
+        for (seconds, nanoseconds, expected) in [
+            (
+                1_600_000_000,
+                123_456_789,
+                [1_600_000_000, 1_600_000_000_123, 1_600_000_000_123_456, 1_600_000_000_123_456_789],
+            ),
+            (0, 999_999_999, [0, 999, 999_999, 999_999_999]),
+            (-1, 999_999_999, [-1, -1, -1, -1]),
+            (-2, 500_000_000, [-2, -1_500, -1_500_000, -1_500_000_000]),
+            (u32::MAX.into(), 0, [4_294_967_295, 4_294_967_295_000, 4_294_967_295_000_000, 4_294_967_295_000_000_000]),
+            (i64::MAX, 0, [i64::MAX; 4]),
+            (i64::MIN, 0, [i64::MIN; 4]),
+        ] {
+            for (name, number) in ["epoch", "Epoch_MS", "epoch_us", "epoch_ns"].into_iter().zip(expected) {
+                assert_eq!(render(name, seconds, nanoseconds), number.to_string(), "{name}");
+                let format = TimeFormat::parse(name).unwrap();
+                assert_eq!(TimeWriter::new(&format).number(EventTime { seconds, nanoseconds }), Some(number), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn iso8601_is_rfc_3339_in_microseconds_as_fluent_bits_own() {
+        for (seconds, nanoseconds) in [(1_600_000_000, 123_456_789), (0, 0), (-1, 5), (u32::MAX.into(), 999_999_999)] {
+            let text = render("ISO8601", seconds, nanoseconds);
+            let read = DateTime::parse_from_rfc3339(&text).unwrap();
+            assert!(text.ends_with('Z') && text.len() == 27, "{text}");
+            assert_eq!((read.timestamp(), read.timestamp_subsec_micros()), (seconds, nanoseconds / 1000));
         }
     }
 

@@ -492,6 +492,8 @@ mod bounds {
         &[("data_keys", "k,k->k")],
         &[("log_key", "k")],
         &[("partition_key", "k->k->k")],
+        &[("duplicate_keys", "merge")],
+        &[("exclude_keys", "k->k->x")],
         &[("format", "ltsv")],
         &[("format", "csv"), ("format_fields", "k")],
         &[("format", "out_file")],

@@ -23,6 +23,7 @@ mod end_to_end;
 mod fake_kinesis;
 mod fleet;
 mod handoff;
+mod inputs;
 mod invariants;
 mod layers;
 mod limits;

@@ -32,6 +32,10 @@ impl Reporter {
     /// Reports a problem that the packer found with a record.
     pub(crate) fn record_issue(&self, record: u32, issue: RecordIssue, flush: &Flush) {
         match issue {
+            RecordIssue::Dropped => {
+                self.metrics.add(Metric::RecordsDropped, 1);
+                flush.progress.mark_done([record]);
+            }
             RecordIssue::Refused(refusal) => {
                 let (reason, cause) = match refusal {
                     Refusal::TooDeep => (RefusalReason::TooDeep, "record too deep"),
@@ -40,6 +44,8 @@ impl Reporter {
                     Refusal::NoLogKey => (RefusalReason::NoLogKey, "record without log_key"),
                     Refusal::NoStream => (RefusalReason::NoStream, "record without stream"),
                     Refusal::Malformed(_) => (RefusalReason::NotAnEvent, "record malformed"),
+                    // The packer reports it as dropped.
+                    Refusal::Empty => return,
                 };
                 self.lost(record, reason, cause, "a record cannot be sent", &refusal, flush);
             }
@@ -52,7 +58,7 @@ impl Reporter {
     }
 
     fn altered(&self, alterations: Alterations) {
-        let Alterations { cut_from, no_partition_key } = alterations;
+        let Alterations { cut_from, no_partition_key, no_hash_key } = alterations;
         if let Some(bytes) = cut_from {
             self.metrics.add(Metric::RecordsTruncated, 1);
             self.log.folded(Level::Warn, "truncated", || {
@@ -63,6 +69,13 @@ impl Reporter {
             self.metrics.add(Metric::RecordsKeyedAtRandom, 1);
             self.log.folded(Level::Warn, "random key", || {
                 "a record has no text, number or boolean under partition_key and gets a random key".to_owned()
+            });
+        }
+        if no_hash_key {
+            self.metrics.add(Metric::RecordsWithoutHashKey, 1);
+            self.log.folded(Level::Warn, "no hash key", || {
+                "a record has no number from 0 to 2^128-1 under explicit_hash_key and goes by its partition key"
+                    .to_owned()
             });
         }
     }

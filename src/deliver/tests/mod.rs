@@ -19,6 +19,7 @@ use super::*;
 use crate::kinesis::client::TransportError;
 use crate::metrics::{RefusalReason, RequestOutcome};
 use crate::record::partition_key::PartitionKey;
+use crate::record::path::KeyPath;
 use scripted::{Answer, Bench, chunk, ids};
 
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
@@ -416,6 +417,42 @@ async fn changed_and_unsent_records_are_counted_by_reason_and_logged_once() {
     assert_eq!(logged("Warn a record of 56 bytes was truncated to max_record_size, 30"), 1, "{:?}", bench.log.lines());
     assert_eq!(logged("Warn a record has no text, number or boolean under partition_key and gets a random key"), 1);
     assert_eq!(bench.log.lines().len(), 4, "{:?}", bench.log.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_records_are_done_without_being_accepted_or_lost() {
+    let bench = Bench::with(vec![Answer::Fail(&[1], THROTTLED)], |settings, requests| {
+        settings.retries = 0;
+        requests.record.drop_empty = true;
+    });
+    let empty = rmp_serde::to_vec(&(1, serde_json::json!({}))).unwrap();
+    let chunk = [&chunk(2)[..], &empty].concat();
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Retry);
+    assert_eq!(bench.flush_chunk(&chunk).await, Outcome::Delivered);
+    assert_eq!(bench.flush_chunk(&empty).await, Outcome::Delivered, "not hopeless");
+    let metrics = bench.delivery.metrics();
+    let [received, delivered, dropped, left, deduplicated] = [
+        Metric::RecordsReceived,
+        Metric::RecordsDelivered,
+        Metric::RecordsDropped,
+        Metric::RecordsLeft,
+        Metric::RecordsDeduplicated,
+    ]
+    .map(|metric| metrics.get(metric));
+    assert_eq!((received, delivered, dropped, left, deduplicated), (7, 2, 2, 1, 2));
+    assert_eq!(metrics.total::<RefusalReason>(), 0);
+    assert!(!bench.log.lines().iter().any(|line| line.contains("sent:")), "{:?}", bench.log.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_without_a_hash_key_are_counted_and_logged_once() {
+    let bench = Bench::with(vec![], |_, requests| {
+        requests.record.explicit_hash_key = Some(KeyPath::parse("n->hash").unwrap());
+    });
+    assert_eq!(bench.flush(4).await, Outcome::Delivered);
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsWithoutHashKey), 4);
+    let told = "Warn a record has no number from 0 to 2^128-1 under explicit_hash_key and goes by its partition key";
+    assert_eq!(bench.log.lines().iter().filter(|line| line.starts_with(told)).count(), 1, "{:?}", bench.log.lines());
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,6 +160,16 @@ impl<W: Wire> BatchBuilder<W> {
         self.end_entry(key_start, record, data_bytes + key.len(), random_key);
     }
 
+    /// Completes the open entry with its key and an explicit hash key in decimal. The key is never drawn again: the
+    /// hash key alone decides on the shard.
+    pub fn close_with_hash_key(&mut self, record: u32, key: &str, digits: &str) {
+        let data_bytes = self.wire.close_data(&mut self.body, self.head);
+        let key_start = self.body.len();
+        W::write_key(key, &mut self.body);
+        W::write_explicit_hash_key(digits, &mut self.body, self.head);
+        self.end_entry(key_start, record, data_bytes + key.len(), false);
+    }
+
     /// Completes the open entry with a random key, which needs no escaping.
     #[inline]
     pub fn close_with_random_key(&mut self, record: u32, key: RandomKey) {

@@ -123,6 +123,30 @@ fn only_random_keys_are_drawn_again() {
     }
 }
 
+fn batch_with_hash_key<W: Wire>() -> Batch {
+    let mut builder = BatchBuilder::<W>::new(&Stream::parse("logs").unwrap(), Vec::new());
+    builder.push(0, b"x", "a", true);
+    builder.open().push(b'x');
+    builder.close_with_hash_key(1, "b", "340282366920938463463374607431768211455");
+    builder.finish()
+}
+
+#[test]
+fn a_record_with_a_hash_key_keeps_it_and_its_random_key_when_it_is_sent_again() {
+    let largest = "340282366920938463463374607431768211455";
+    let key = RandomKey::draw(&mut SmallRng::seed_from_u64(1));
+    let entry = format!(r#"{{"Data":"eA==","PartitionKey":"b","ExplicitHashKey":"{largest}"}}]}}"#);
+    let batch = batch_with_hash_key::<Json>();
+    assert!(json(&batch).ends_with(&entry), "{}", json(&batch));
+    let again = batch.only(|index| index == 1, |_| Some(key));
+    assert_eq!(json(&again), format!(r#"{{"StreamName":"logs","Records":[{entry}"#));
+    assert_eq!((again.entries()[0].random_key, again.bytes()), (false, 2), "Kinesis does not count it");
+    let again = batch_with_hash_key::<Cbor>().only(|index| index == 1, |_| Some(key));
+    let head = b"\xbf\x6aStreamName\x64logs\x67Records\x9f\xa3\x64Data\x5a\0\0\0\x01x\x6cPartitionKey\x61b";
+    let expected = [head, &b"\x6fExplicitHashKey\x78\x27"[..], largest.as_bytes(), b"\xff\xff"].concat();
+    assert_eq!(again.body()[..], expected);
+}
+
 /// A group for the middle of the hash key range.
 fn group(key: &str, shard: bool) -> Group {
     let page = br#"{"Shards":[{"ShardId":"s","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"99"}}]}"#;

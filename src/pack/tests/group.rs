@@ -147,7 +147,8 @@ fn different_keys_never_share_an_aggregate_and_each_keeps_its_order() {
 /// Records without a key are reported and sent.
 pub(super) fn all_sent_but_keyless(chunk: &[u8], settings: &RequestSettings) -> Vec<Sent> {
     let (batches, issues) = pack(chunk, settings);
-    let keyless = RecordIssue::Altered(Alterations { cut_from: None, no_partition_key: true });
+    let keyless =
+        RecordIssue::Altered(Alterations { cut_from: None, no_partition_key: true, ..Alterations::default() });
     assert!(issues.iter().all(|(_, issue)| *issue == keyless), "{issues:?}");
     batches.iter().flat_map(sent).collect()
 }
@@ -321,7 +322,7 @@ fn a_line_too_large_for_a_block_is_cut_or_refused_alone_and_overtakes_nothing() 
         let mut settings = kind.map_or(settings.clone(), |kind| compressed(settings, kind));
         let (batches, issues) = pack(&chunk, &settings);
         let cut_from = Some(json("key", &large).len() + "\nkey".len());
-        let cut = RecordIssue::Altered(Alterations { cut_from, no_partition_key: false });
+        let cut = RecordIssue::Altered(Alterations { cut_from, ..Alterations::default() });
         assert_eq!(issues, [(1, cut)]);
         let sent: Vec<Sent> = batches.iter().flat_map(sent).collect();
         assert_eq!(sent.iter().flat_map(|sent| sent.records.clone()).collect::<Vec<_>>(), [0, 1, 2]);

@@ -1,6 +1,9 @@
 //! Strings in JSON: quoted, escaped, valid whatever the bytes.
 
+use std::borrow::Cow;
+
 use crate::msgpack::{Reader, ShortString};
+use crate::record::text;
 
 /// Strings are escaped in pieces of this many bytes, because the escaper reserves six times its input.
 const ESCAPE_PIECE: usize = 64 * 1024;
@@ -8,9 +11,9 @@ const ESCAPE_PIECE: usize = 64 * 1024;
 /// Writes a JSON string, including quotes.
 #[inline]
 pub(super) fn write(bytes: &[u8], out: &mut Vec<u8>) {
-    match simdutf8::basic::from_utf8(bytes) {
-        Ok(text) => write_text(text, out),
-        Err(_) => write_long_string(&replace_bad_bytes(bytes), out),
+    match text::lossy(bytes) {
+        Cow::Borrowed(text) => write_text(text, out),
+        Cow::Owned(text) => write_long_string(&text, out),
     }
 }
 
@@ -66,16 +69,4 @@ fn write_long_string(text: &str, out: &mut Vec<u8>) {
         rest = after;
     }
     out.push(b'"');
-}
-
-/// Each invalid byte becomes one U+FFFD, as in the plugins that this one replaces.
-#[cold]
-#[inline(never)]
-fn replace_bad_bytes(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() + 16);
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(std::iter::repeat_n(char::REPLACEMENT_CHARACTER, chunk.invalid().len()));
-    }
-    text
 }

@@ -16,6 +16,7 @@ mod killed;
 mod known_faults;
 mod log;
 mod metrics;
+mod records;
 mod shipped;
 pub mod stand_in;
 mod stopping;
@@ -71,6 +72,7 @@ fn claims() -> Vec<Claim> {
         stopping::claims(),
         killed::claims(),
         metrics::claims(),
+        records::claims(),
     ]
     .into_iter()
     .flatten()

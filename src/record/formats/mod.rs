@@ -2,21 +2,22 @@
 //! (<https://docs.fluentd.org/formatter>, read 2026-11), except that JSON is always valid here.
 //!
 //! No format writes the final newline; [`crate::record::Encoder`] adds it.
-//! None of them ends in a newline here: [`crate::record::Encoder`] adds it.
 
-use memchr::memmem;
+mod ltsv;
+mod plain;
 
-use crate::msgpack::{Reader, Token};
 use crate::record::json;
 use crate::record::path::KeyPath;
 use crate::record::refusal::Refusal;
+use ltsv::Delimiters;
+use plain::{json_null, nothing, replace_in, write_text};
 
 /// The format of a record.
 #[derive(Clone, Debug)]
 pub enum Format {
     /// The event as JSON.
     Json,
-    /// A single value: text and binary unchanged, anything else as JSON. The record is refused if the value is
+    /// A single value: text and binary as they are, anything else as JSON. The record is refused if the value is
     /// missing.
     Value(KeyPath),
     /// A single value, or nothing if it is missing.
@@ -62,7 +63,9 @@ impl Format {
                 out.extend_from_slice(body);
                 Ok(())
             }
-            Format::Ltsv { delimiter, label_delimiter } => write_ltsv(body, delimiter, label_delimiter, out),
+            Format::Ltsv { delimiter, label_delimiter } => {
+                ltsv::write(body, &Delimiters { pairs: delimiter, label: label_delimiter }, out)
+            }
             Format::Csv { fields, delimiter } => write_fields(fields, delimiter, body, write_quoted, out),
             Format::Tsv { fields, delimiter } => {
                 write_fields(fields, delimiter, body, |value, out| write_text(value, nothing, out), out)
@@ -86,39 +89,6 @@ impl Format {
     pub fn holds_json(&self) -> bool {
         matches!(self, Format::Json | Format::OutFile { .. })
     }
-}
-
-fn nothing(_: &mut Vec<u8>) {}
-
-fn json_null(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"null");
-}
-
-/// Writes a value as text: strings and binary unchanged, anything else as JSON.
-fn write_text(value: Option<&[u8]>, nil: fn(&mut Vec<u8>), out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let Some(value) = value else { return Ok(()) };
-    match Reader::new(value).token()? {
-        Token::String(bytes) | Token::Binary(bytes) => out.extend_from_slice(bytes),
-        Token::Nil => nil(out),
-        _ => json::write(value, out)?,
-    }
-    Ok(())
-}
-
-fn write_ltsv(body: &[u8], delimiter: &str, label_delimiter: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let mut reader = Reader::new(body);
-    let Token::Map(entries) = reader.token()? else { return Ok(()) };
-    for entry in 0..entries {
-        if entry > 0 {
-            out.extend_from_slice(delimiter.as_bytes());
-        }
-        write_text(Some(reader.value()?), nothing, out)?;
-        out.extend_from_slice(label_delimiter.as_bytes());
-        let start = out.len();
-        write_text(Some(reader.value()?), nothing, out)?;
-        replace_in(out, start, delimiter.as_bytes(), b" ");
-    }
-    Ok(())
 }
 
 fn write_fields(
@@ -146,19 +116,41 @@ fn write_quoted(value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Replaces every `pattern` in `out` after `start`.
-fn replace_in(out: &mut Vec<u8>, start: usize, pattern: &[u8], replacement: &[u8]) {
-    let text = out.get(start..).unwrap_or_default();
-    if pattern.is_empty() || memmem::find(text, pattern).is_none() {
-        return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAIR: &[u8] = b"\x81\xa1k\xa6\xed\xa0\xbd\xed\xb8\x80";
+
+    fn path() -> KeyPath {
+        KeyPath::parse("k").unwrap()
     }
-    let text = text.to_vec();
-    out.truncate(start);
-    let mut rest = text.as_slice();
-    while let Some((before, after)) = memmem::find(rest, pattern).and_then(|at| rest.split_at_checked(at)) {
-        out.extend_from_slice(before);
-        out.extend_from_slice(replacement);
-        rest = after.get(pattern.len()..).unwrap_or_default();
+
+    #[test]
+    fn a_surrogate_pair_is_its_character_in_every_format_of_text() {
+        let delimiter = || "\t".to_owned();
+        for (format, expected) in [
+            (Format::Json, r#"{"k":"😀"}"#),
+            (Format::Value(path()), "😀"),
+            (Format::SingleValue(path()), "😀"),
+            (Format::Ltsv { delimiter: delimiter(), label_delimiter: ":".to_owned() }, "k:😀"),
+            (Format::Csv { fields: vec![path()], delimiter: delimiter() }, "\"😀\""),
+            (Format::Tsv { fields: vec![path()], delimiter: delimiter() }, "😀"),
+            (Format::OutFile { delimiter: delimiter() }, "now\ttag\t{\"k\":\"😀\"}"),
+        ] {
+            let mut out = Vec::new();
+            format.write(PAIR, b"now", b"tag", &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{format:?}");
+        }
     }
-    out.extend_from_slice(rest);
+
+    #[test]
+    fn binary_and_msgpack_are_sent_as_they_are() {
+        let mut out = Vec::new();
+        Format::Msgpack.write(PAIR, b"", b"", &mut out).unwrap();
+        assert_eq!(out, PAIR);
+        out.clear();
+        Format::Value(path()).write(b"\x81\xa1k\xc4\x06\xed\xa0\xbd\xed\xb8\x80", b"", b"", &mut out).unwrap();
+        assert_eq!(out, b"\xed\xa0\xbd\xed\xb8\x80");
+    }
 }

@@ -3,19 +3,36 @@
 //! Only events that change pass through here. The result is again an event's body, so all formats and the rules about
 //! equal keys apply to it.
 
+pub(super) mod merge;
+mod selection;
+pub(super) mod writer;
+
 use crate::msgpack::{Malformed, Reader, Token};
-use crate::record::path::KeyPath;
 use crate::record::refusal::{MAX_DEPTH, Refusal, deeper};
+use writer::{MapHeader, write_string, write_string_header};
+
+pub(crate) use selection::Selection;
 
 /// How an event's entries change.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
     /// The entries to keep; `None` keeps all.
     pub keep: Option<Selection>,
+    /// The entries to leave out, of those that are kept.
+    pub exclude: Option<Selection>,
     /// Replaces dots in keys.
     pub replace_dots: Option<String>,
     /// The key of the entry for the event's time.
     pub time_key: Option<String>,
+}
+
+/// An entry that is added to an event, replacing those of the same key.
+#[derive(Clone, Copy, Debug)]
+pub struct Added<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// Its value, complete msgpack.
+    pub value: &'a [u8],
 }
 
 /// A map or array that is being copied.
@@ -26,78 +43,36 @@ pub struct Open {
     is_map: bool,
 }
 
-/// A selection of a map's entries by key.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// For each key, what to keep of its value; `None` keeps everything.
-    entries: Vec<(String, Option<Selection>)>,
-}
-
-impl Selection {
-    /// Selects the values at `paths`.
-    pub fn new<'a>(paths: impl IntoIterator<Item = &'a KeyPath>) -> Self {
-        let mut selection = Selection::default();
-        paths.into_iter().for_each(|path| selection.add(path.keys()));
-        selection
-    }
-
-    fn add(&mut self, path: &[String]) {
-        let Some((key, deeper)) = path.split_first() else { return };
-        let position = self.entries.iter().position(|(known, _)| known == key);
-        match position.and_then(|position| self.entries.get_mut(position)) {
-            // A shorter path already keeps everything that a longer one would.
-            Some((_, None)) => {}
-            Some((_, whole)) if deeper.is_empty() => *whole = None,
-            Some((_, Some(selection))) => selection.add(deeper),
-            None => {
-                let mut selection = (!deeper.is_empty()).then(Selection::default);
-                if let Some(selection) = &mut selection {
-                    selection.add(deeper);
-                }
-                self.entries.push((key.clone(), selection));
-            }
-        }
-    }
-
-    /// What to keep of the value under `key`: `None` is nothing, `Some(None)` everything.
-    fn of(&self, key: &[u8]) -> Option<Option<&Selection>> {
-        self.entries.iter().find(|(known, _)| known.as_bytes() == key).map(|(_, selection)| selection.as_ref())
-    }
-
-    /// Whether the whole value at `path` is kept.
-    pub fn keeps(&self, path: &[String]) -> bool {
-        let Some((key, deeper)) = path.split_first() else { return false };
-        match self.of(key.as_bytes()) {
-            Some(None) => true,
-            Some(Some(selection)) => selection.keeps(deeper),
-            None => false,
-        }
-    }
-}
-
 impl Shape {
     /// Whether events stay unchanged.
     pub fn is_identity(&self) -> bool {
-        self.keep.is_none() && self.replace_dots.is_none() && self.time_key.is_none()
+        self.keep.is_none() && self.exclude.is_none() && self.replace_dots.is_none() && self.time_key.is_none()
     }
 
-    /// Appends the event's changed `body` to `out`. `time` is the text for the time key; `open` is a list for reuse.
-    pub fn write(&self, body: &[u8], time: &[u8], open: &mut Vec<Open>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// Appends the event's changed `body` to `out`, with the entries to add at its end. `open` is a list for reuse.
+    /// Returns how many entries of its own are left.
+    pub fn write(
+        &self,
+        body: &[u8],
+        added: &[Added<'_>],
+        open: &mut Vec<Open>,
+        out: &mut Vec<u8>,
+    ) -> Result<u32, Refusal> {
         let mut reader = Reader::new(body);
         let Token::Map(entries) = reader.token()? else {
             out.extend_from_slice(body);
-            return Ok(());
+            return Ok(1);
         };
         let map = MapHeader::write(out);
         let mut walk = Walk { shape: self, reader, out, open };
-        let mut kept = walk.entries(entries, self.keep.as_ref(), self.time_key.as_deref(), MAX_DEPTH)?;
-        if let Some(key) = &self.time_key {
+        let choice = Choice { keep: self.keep.as_ref(), exclude: self.exclude.as_ref() };
+        let kept = walk.entries(entries, choice, added, MAX_DEPTH)?;
+        for &Added { key, value } in added {
             self.write_key(key.as_bytes(), out);
-            write_string(time, out);
-            kept += 1;
+            out.extend_from_slice(value);
         }
-        map.set(kept, out);
-        Ok(())
+        map.set(kept + added.len() as u32, out);
+        Ok(kept)
     }
 
     fn write_key(&self, key: &[u8], out: &mut Vec<u8>) {
@@ -115,6 +90,29 @@ impl Shape {
     }
 }
 
+/// What stays of a map.
+#[derive(Clone, Copy)]
+struct Choice<'w> {
+    /// `None` keeps everything.
+    keep: Option<&'w Selection>,
+    exclude: Option<&'w Selection>,
+}
+
+impl<'w> Choice<'w> {
+    /// What stays of the value under `key`, which is `None` if it is not text; `None` if nothing does.
+    fn of(self, key: Option<&[u8]>) -> Option<Choice<'w>> {
+        let keep = match (self.keep, key) {
+            (None, _) => None,
+            (Some(keep), Some(key)) => keep.of(key)?,
+            (Some(_), None) => return None,
+        };
+        match self.exclude.zip(key).and_then(|(exclude, key)| exclude.of(key)) {
+            Some(None) => None,
+            exclude => Some(Choice { keep, exclude: exclude.flatten() }),
+        }
+    }
+}
+
 /// A walk over an event's body.
 struct Walk<'w, 'b> {
     shape: &'w Shape,
@@ -124,28 +122,17 @@ struct Walk<'w, 'b> {
 }
 
 impl<'b> Walk<'_, 'b> {
-    /// Writes the kept entries of a map, except the one called `replaced`. Returns their number. Recursion is as deep
-    /// as the selection's paths.
-    fn entries(
-        &mut self,
-        entries: u32,
-        keep: Option<&Selection>,
-        replaced: Option<&str>,
-        depth: u32,
-    ) -> Result<u32, Refusal> {
+    /// Writes the entries of a map that stay and are not replaced by those `added`. Returns their number. Recursion is
+    /// as deep as the selections' paths.
+    fn entries(&mut self, entries: u32, choice: Choice<'_>, added: &[Added<'_>], depth: u32) -> Result<u32, Refusal> {
         let depth = deeper(depth, 1)?;
         let mut kept = 0;
         for _ in 0..entries {
             let start = self.reader;
             let key = self.key()?;
             let raw_key = start.up_to(&self.reader);
-            let kept_part = match (keep, key) {
-                (None, _) => Some(None),
-                (Some(selection), Some(key)) => selection.of(key),
-                (Some(_), None) => None,
-            };
-            let is_replaced = key.is_some() && key == replaced.map(str::as_bytes);
-            let Some(kept_part) = kept_part.filter(|_| !is_replaced) else {
+            let is_replaced = added.iter().any(|added| key == Some(added.key.as_bytes()));
+            let Some(choice) = choice.of(key).filter(|_| !is_replaced) else {
                 self.reader.skip()?;
                 continue;
             };
@@ -154,7 +141,7 @@ impl<'b> Walk<'_, 'b> {
                 Some(key) if self.shape.replace_dots.is_some() => self.shape.write_key(key, self.out),
                 _ => self.out.extend_from_slice(raw_key),
             }
-            if self.value(kept_part, depth)? {
+            if self.value(choice, depth)? {
                 kept += 1;
             } else {
                 self.out.truncate(before);
@@ -175,26 +162,31 @@ impl<'b> Walk<'_, 'b> {
         }
     }
 
-    /// Writes what to keep of a value. Returns `false` if that is nothing.
-    fn value(&mut self, keep: Option<&Selection>, depth: u32) -> Result<bool, Refusal> {
-        let Some(selection) = keep else {
-            match self.shape.replace_dots {
-                None => self.out.extend_from_slice(self.reader.value()?),
-                Some(_) => self.copy(depth)?,
-            }
-            return Ok(true);
-        };
+    /// Writes what stays of a value. Returns `false` if nothing was chosen of it.
+    fn value(&mut self, choice: Choice<'_>, depth: u32) -> Result<bool, Refusal> {
         let start = self.reader;
-        let Token::Map(entries) = self.reader.token()? else {
-            // The path continues, but this value is not a map.
-            self.reader = start;
-            self.reader.skip()?;
-            return Ok(false);
-        };
-        let map = MapHeader::write(self.out);
-        let kept = self.entries(entries, Some(selection), None, depth)?;
-        map.set(kept, self.out);
-        Ok(kept > 0)
+        let is_whole = choice.keep.is_none() && choice.exclude.is_none();
+        match self.reader.map().filter(|_| !is_whole) {
+            Some(entries) => {
+                let map = MapHeader::write(self.out);
+                let kept = self.entries(entries, choice, &[], depth)?;
+                map.set(kept, self.out);
+                Ok(kept > 0 || choice.keep.is_none())
+            }
+            // The path to what is kept continues, but this value is not a map.
+            None if choice.keep.is_some() => {
+                self.reader.skip()?;
+                Ok(false)
+            }
+            None => {
+                self.reader = start;
+                match self.shape.replace_dots {
+                    None => self.out.extend_from_slice(self.reader.value()?),
+                    Some(_) => self.copy(depth)?,
+                }
+                Ok(true)
+            }
+        }
     }
 
     /// Copies a value, replacing the dots in its keys, down to `depth` levels. The depth comes from input, so this
@@ -234,38 +226,10 @@ impl<'b> Walk<'_, 'b> {
     }
 }
 
-/// The header of a map whose entries are counted while they are written. Always map 32, which fits any count.
-struct MapHeader {
-    position: usize,
-}
-
-impl MapHeader {
-    fn write(out: &mut Vec<u8>) -> Self {
-        let position = out.len();
-        out.extend_from_slice(&[rmp::Marker::Map32.to_u8(), 0, 0, 0, 0]);
-        MapHeader { position }
-    }
-
-    fn set(self, entries: u32, out: &mut [u8]) {
-        if let Some(count) = out.get_mut(self.position + 1..self.position + 5) {
-            count.copy_from_slice(&entries.to_be_bytes());
-        }
-    }
-}
-
-fn write_string(text: &[u8], out: &mut Vec<u8>) {
-    write_string_header(text.len(), out);
-    out.extend_from_slice(text);
-}
-
-fn write_string_header(length: usize, out: &mut Vec<u8>) {
-    // A chunk is far smaller than 4 GiB, and a Vec takes everything.
-    rmp::encode::write_str_len(out, u32::try_from(length).unwrap_or(u32::MAX)).ok();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::path::KeyPath;
     use serde_json::{Value, json};
 
     fn selection(paths: &[&str]) -> Selection {
@@ -274,7 +238,8 @@ mod tests {
 
     fn shaped(shape: &Shape, body: &Value) -> Value {
         let mut out = Vec::new();
-        shape.write(&rmp_serde::to_vec(body).unwrap(), b"now", &mut Vec::new(), &mut out).unwrap();
+        let added = shape.time_key.as_ref().map(|key| Added { key, value: b"\xa3now" });
+        shape.write(&rmp_serde::to_vec(body).unwrap(), added.as_slice(), &mut Vec::new(), &mut out).unwrap();
         rmp_serde::from_slice(&out).unwrap()
     }
 
@@ -311,8 +276,40 @@ mod tests {
         for (path, keeps) in
             [("a->b", true), ("a->b->x", true), ("c", true), ("c->d", true), ("a", false), ("b", false)]
         {
-            assert_eq!(selection.keeps(KeyPath::parse(path).unwrap().keys()), keeps, "{path}");
+            assert_eq!(selection.holds(KeyPath::parse(path).unwrap().keys()), keeps, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_excluded_goes_at_any_depth_and_what_is_not_named_stays() {
+        let body =
+            json!({"k": {"pod": "p", "labels": {"app": "a", "x": 1}}, "log": "l", "n": {"m": 1}, "a": [{"k": 1}]});
+        let shape = |keep: Option<Selection>| Shape {
+            keep,
+            exclude: Some(selection(&["k->labels->x", "log", "n->m", "a->k", "none->x"])),
+            ..Shape::default()
+        };
+        assert_eq!(
+            shaped(&shape(None), &body),
+            json!({"k": {"pod": "p", "labels": {"app": "a"}}, "n": {}, "a": [{"k": 1}]})
+        );
+        assert_eq!(
+            shaped(&shape(Some(selection(&["k->labels", "log"]))), &body),
+            json!({"k": {"labels": {"app": "a"}}})
+        );
+        let with_dots = Shape { replace_dots: Some("_".to_owned()), ..shape(None) };
+        assert_eq!(shaped(&with_dots, &json!({"k": {"a.b": {"c.d": 1}}, "log": 1})), json!({"k": {"a_b": {"c_d": 1}}}));
+    }
+
+    #[test]
+    fn what_is_written_tells_how_many_entries_are_left_without_those_added() {
+        let left = |shape: &Shape, body: &Value| {
+            let added = [Added { key: "t", value: b"\x01" }];
+            shape.write(&rmp_serde::to_vec(body).unwrap(), &added, &mut Vec::new(), &mut Vec::new()).unwrap()
+        };
+        assert_eq!(left(&keep(&["a", "b"]), &json!({"a": 1, "c": 2})), 1);
+        assert_eq!(left(&keep(&["a", "b"]), &json!({"c": 2})), 0);
+        assert_eq!(left(&Shape::default(), &json!({"t": 2})), 0);
     }
 
     #[test]
@@ -347,10 +344,10 @@ mod tests {
         // {1: "a", [2]: {"x.y": 1}, bin "b.c": 2}
         let body = b"\x83\x01\xa1a\x91\x02\x81\xa3x.y\x01\xc4\x03b.c\x02";
         let mut out = Vec::new();
-        dots("-").write(body, b"", &mut Vec::new(), &mut out).unwrap();
+        dots("-").write(body, &[], &mut Vec::new(), &mut out).unwrap();
         assert_eq!(out, b"\xdf\0\0\0\x03\x01\xa1a\x91\x02\x81\xa3x-y\x01\xa3b-c\x02");
         out.clear();
-        keep(&["b.c"]).write(body, b"", &mut Vec::new(), &mut out).unwrap();
+        keep(&["b.c"]).write(body, &[], &mut Vec::new(), &mut out).unwrap();
         assert_eq!(out, b"\xdf\0\0\0\x01\xc4\x03b.c\x02");
     }
 
@@ -358,9 +355,9 @@ mod tests {
     fn nesting_beyond_the_bound_is_refused_and_not_recursed_into() {
         let nested = |levels: usize| [&b"\x81\xa1k".repeat(levels)[..], b"\x01"].concat();
         let (mut open, mut out) = (Vec::new(), Vec::new());
-        assert_eq!(dots("-").write(&nested(1024), b"", &mut open, &mut out), Ok(()));
-        assert_eq!(dots("-").write(&nested(1025), b"", &mut open, &mut out), Err(Refusal::TooDeep));
+        assert_eq!(dots("-").write(&nested(1024), &[], &mut open, &mut out), Ok(1));
+        assert_eq!(dots("-").write(&nested(1025), &[], &mut open, &mut out), Err(Refusal::TooDeep));
         let arrays = [&b"\x81\xa1k"[..], &b"\x91".repeat(100_000), b"\x01"].concat();
-        assert_eq!(dots("-").write(&arrays, b"", &mut open, &mut out), Err(Refusal::TooDeep));
+        assert_eq!(dots("-").write(&arrays, &[], &mut open, &mut out), Err(Refusal::TooDeep));
     }
 }

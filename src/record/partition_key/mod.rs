@@ -1,10 +1,13 @@
-//! The partition key of a record: random, the tag, or a value of the event.
+//! The partition key of a record: random, the tag, a value of the event, or the same text for all.
+
+pub(super) mod hash_key;
 
 use crate::error::Allowed;
 use crate::kinesis::limits::MAX_PARTITION_KEY_CHARACTERS;
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::{Reader, Token};
 use crate::record::path::KeyPath;
+use crate::record::text;
 
 /// Where partition keys come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +18,12 @@ pub enum PartitionKey {
     Tag,
     /// A value of the event.
     Value(KeyPath),
+    /// The same for every record.
+    Constant(String),
 }
+
+/// How a constant begins. Not quotes: they are written around keys out of habit, and YAML takes them away.
+const CONSTANT: &str = "constant:";
 
 /// The partition key of one record. The memory is reused for the next record's key.
 #[derive(Debug, Default)]
@@ -23,6 +31,8 @@ pub struct Key {
     random: Option<RandomKey>,
     /// The user's key, if the key is not random.
     text: String,
+    /// The explicit hash key in decimal; empty if there is none.
+    hash_key: String,
 }
 
 impl Key {
@@ -36,6 +46,18 @@ impl Key {
     #[inline]
     pub fn random(&self) -> Option<RandomKey> {
         self.random
+    }
+
+    /// The explicit hash key, in decimal.
+    #[inline]
+    pub fn hash_key(&self) -> Option<&str> {
+        Some(self.hash_key.as_str()).filter(|digits| !digits.is_empty())
+    }
+
+    /// Sets the explicit hash key to what `write` appends to an empty text. Returns the result of `write`.
+    pub(super) fn set_hash_key(&mut self, write: impl FnOnce(&mut String) -> bool) -> bool {
+        self.hash_key.clear();
+        write(&mut self.hash_key)
     }
 
     /// The length in bytes.
@@ -63,16 +85,22 @@ impl Key {
 }
 
 impl PartitionKey {
-    /// Parses the option's value: `$TAG` or a path.
+    /// Parses the option's value: `$TAG`, `constant:` and a text, or a path.
     ///
     /// # Errors
     /// What is allowed.
     pub fn parse(text: &str) -> Result<PartitionKey, Allowed> {
         match text {
             "$TAG" => Ok(PartitionKey::Tag),
-            path => {
-                KeyPath::parse(path).map(PartitionKey::Value).map_err(|allowed| format!("{allowed}, or $TAG").into())
-            }
+            text => match text.strip_prefix(CONSTANT) {
+                Some(constant) if (1..=MAX_PARTITION_KEY_CHARACTERS).contains(&constant.chars().count()) => {
+                    Ok(PartitionKey::Constant(constant.to_owned()))
+                }
+                Some(_) => Err(format!("constant: takes 1 to {MAX_PARTITION_KEY_CHARACTERS} characters").into()),
+                None => KeyPath::parse(text)
+                    .map(PartitionKey::Value)
+                    .map_err(|allowed| format!("{allowed}, or $TAG, or constant: and a text").into()),
+            },
         }
     }
 
@@ -83,6 +111,10 @@ impl PartitionKey {
         match self {
             PartitionKey::Random => false,
             PartitionKey::Tag => write_text(tag, out),
+            PartitionKey::Constant(text) => {
+                out.push_str(text);
+                true
+            }
             PartitionKey::Value(path) => match (time, path.keys()) {
                 (Some((time_key, time)), [key]) if key == time_key => write_text(time, out),
                 _ => path.find(body).is_some_and(|value| write_value(value, out)),
@@ -105,7 +137,7 @@ pub(super) fn write_value(value: &[u8], out: &mut String) -> bool {
     }
 }
 
-/// Appends as many characters of `text` as a key may have. Each byte that is not UTF-8 becomes one U+FFFD.
+/// Appends as many characters of `text` as a key may have. Each byte of no character becomes one U+FFFD.
 fn write_text(text: &[u8], out: &mut String) -> bool {
     if let Ok(text) = simdutf8::basic::from_utf8(text)
         && text.len() <= MAX_PARTITION_KEY_CHARACTERS
@@ -113,11 +145,7 @@ fn write_text(text: &[u8], out: &mut String) -> bool {
         out.push_str(text);
         return !text.is_empty();
     }
-    let characters = text.utf8_chunks().flat_map(|chunk| {
-        let bad = std::iter::repeat_n(char::REPLACEMENT_CHARACTER, chunk.invalid().len());
-        chunk.valid().chars().chain(bad)
-    });
-    out.extend(characters.take(MAX_PARTITION_KEY_CHARACTERS));
+    out.extend(text::lossy(text).chars().take(MAX_PARTITION_KEY_CHARACTERS));
     true
 }
 
@@ -136,7 +164,7 @@ mod tests {
     #[test]
     fn strings_numbers_and_booleans_are_keys_and_nothing_else_is() {
         let body = json!({"s": "text", "log": "l", "i": -3, "u": u64::MAX, "f": 1.5, "b": true, "e": "", "n": null,
-            "m": {}, "a": [1], "k": {"p": "deep"}});
+            "m": {}, "a": [1], "k": {"p": "deep"}, "constant:s": "a key that looks like one"});
         for (path, key) in [
             ("s", Some("text")),
             ("log", Some("l")),
@@ -148,6 +176,9 @@ mod tests {
             ("$k['p']", Some("deep")),
             ("time", Some("now")),
             ("$TAG", Some("app.log")),
+            ("constant:s", Some("s")),
+            ("constant: two words ", Some(" two words ")),
+            ("$['constant:s']", Some("a key that looks like one")),
             ("e", None),
             ("n", None),
             ("m", None),
@@ -166,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn a_constant_has_1_to_256_characters() {
+        assert!(PartitionKey::parse(&format!("constant:{}", "😀".repeat(256))).is_ok());
+        for text in ["constant:".to_owned(), format!("constant:{}", "k".repeat(257))] {
+            assert_eq!(PartitionKey::parse(&text), Err("constant: takes 1 to 256 characters".into()));
+        }
+    }
+
+    #[test]
     fn a_key_has_256_characters_at_most_whatever_their_bytes() {
         assert_eq!(read("k", &json!({"k": "k".repeat(256)})).unwrap().len(), 256);
         assert_eq!(read("k", &json!({"k": "k".repeat(257)})).unwrap().len(), 256);
@@ -173,5 +212,13 @@ mod tests {
         let mut key = String::new();
         PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xa5a\xff\xe2\x98b", None, b"", &mut key);
         assert_eq!(key, "a\u{fffd}\u{fffd}\u{fffd}b");
+    }
+
+    #[test]
+    fn a_surrogate_pair_in_a_key_is_its_character() {
+        let mut key = String::new();
+        assert!(PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xa6\xed\xa0\xbd\xed\xb8\x80", None, b"", &mut key));
+        assert!(PartitionKey::Tag.read(b"\x80", None, b"\xed\xa0\xbd\xed\xb8\x80", &mut key));
+        assert_eq!(key, "😀😀");
     }
 }

@@ -30,11 +30,17 @@ pub(super) fn read(options: &mut Options<'_>) -> RecordSettings {
         max_bytes: options.value("max_record_size", parse::size(1..=limits::MAX_RECORD_BYTES)),
         oversize: if is_text { oversize } else { Oversize::Discard },
         partition_key: options.optional("partition_key", PartitionKey::parse).unwrap_or(PartitionKey::Random),
+        explicit_hash_key: options.optional("explicit_hash_key", KeyPath::parse),
+        merge_maps: options.value("duplicate_keys", parse::one_of(DUPLICATE_KEYS)),
+        drop_empty: options.value("drop_empty", parse::boolean),
         format,
     }
 }
 
 const OVERSIZE: &[(&str, Oversize)] = &[("truncate", Oversize::Truncate), ("discard", Oversize::Discard)];
+
+/// Whether maps of one name are merged.
+const DUPLICATE_KEYS: &[(&str, bool)] = &[("last", false), ("merge", true)];
 
 /// The values of the option `format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +120,13 @@ fn format(options: &mut Options<'_>) -> Format {
 }
 
 fn shape(options: &mut Options<'_>, format: &Format) -> Shape {
-    let keep = options.optional("data_keys", key_paths).map(|paths| Selection::new(&paths));
+    let data_keys = options.optional("data_keys", key_paths);
+    let exclude = options.optional("exclude_keys", key_paths).map(|paths| Selection::new(&paths));
+    let is_excluded = |path: &KeyPath| exclude.as_ref().is_some_and(|exclude| exclude.holds(path.keys()));
+    if data_keys.as_ref().is_some_and(|paths| paths.iter().all(is_excluded)) {
+        options.reject("exclude_keys", "excludes all of data_keys, so nothing would be sent");
+    }
+    let keep = data_keys.map(|paths| Selection::new(&paths));
     let replace_dots = options.optional("replace_dots", |text| match text.contains('.') {
         true => Err("use text without a dot"),
         false => Ok(text.to_owned()),
@@ -123,22 +135,27 @@ fn shape(options: &mut Options<'_>, format: &Format) -> Shape {
     match format {
         Format::Value(log_key) => {
             options.reject_unless(false, "time_key", "cannot be combined with log_key, which sends a single value");
-            let is_kept = keep.as_ref().is_none_or(|keep| keep.keeps(log_key.keys()));
+            let is_kept = keep.as_ref().is_none_or(|keep| keep.holds(log_key.keys()));
             if !is_kept && replace_dots.is_none() {
                 options.reject("log_key", "data_keys excludes it, so nothing would be sent");
+            }
+            if is_excluded(log_key) && replace_dots.is_none() {
+                options.reject("log_key", "exclude_keys excludes it, so nothing would be sent");
             }
         }
         Format::Csv { .. } | Format::Tsv { .. } => {
             let text = "cannot be combined with format csv or tsv, which send format_fields";
             options.reject_unless(false, "data_keys", text);
+            options.reject_unless(false, "exclude_keys", text);
         }
         Format::SingleValue(_) => {
             let text = "cannot be combined with format single_value, which sends message_key";
             options.reject_unless(false, "data_keys", text);
+            options.reject_unless(false, "exclude_keys", text);
         }
         _ => {}
     }
-    Shape { keep, replace_dots, time_key }
+    Shape { keep, exclude, replace_dots, time_key }
 }
 
 /// The time column of Fluentd's `out_file`, where the local time is UTC.
@@ -198,121 +215,4 @@ fn delimiter(text: &str) -> Result<String, Allowed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::config::Config;
-
-    /// The issues of a configuration with a stream and these options.
-    fn issues(options: &[(&str, &str)]) -> Vec<String> {
-        let options = [options, &[("stream", "logs")]].concat();
-        let property = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        match Config::parse(&property) {
-            Ok(_) => Vec::new(),
-            Err(error) => error.issues.iter().map(ToString::to_string).collect(),
-        }
-    }
-
-    #[test]
-    fn values_that_are_none_are_refused_with_those_that_are() {
-        for (option, value, allowed) in [
-            ("format", "xml", "use json, msgpack, ltsv, csv, tsv, single_value or out_file"),
-            ("format", "hash", "it is Ruby's notation, which nothing else reads: use json"),
-            ("compression", "lz4", "use none, gzip, zlib, zstd or snappy"),
-            ("oversize", "split", "use truncate or discard"),
-            ("max_record_size", "11M", "use a size from 1 to 10485760 bytes, such as 512k or 1M"),
-            ("replace_dots", "..", "use text without a dot"),
-            (
-                "partition_key",
-                "a->",
-                "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app'], or $TAG",
-            ),
-            ("log_key", "$a[0]", "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']"),
-            ("append_newline", "maybe", "use on or off"),
-        ] {
-            assert_eq!(issues(&[(option, value)]), [format!("{option}: '{value}' is not valid: {allowed}")]);
-        }
-        assert_eq!(
-            issues(&[("time_key", "t"), ("time_key_format", "%Q")]),
-            [
-                "time_key_format: '%Q' is not valid: '%Q' is not a strftime conversion: use those, or %3N, %6N, %9N, %L, %f for fractions"
-            ]
-        );
-        assert_eq!(
-            issues(&[("compression", "zstd"), ("compression_level", "23")]),
-            ["compression_level: '23' is not valid: use a whole number from -7 to 22 with zstd"]
-        );
-        assert_eq!(
-            issues(&[("data_keys", "a,,b")]),
-            [
-                "data_keys: 'a,,b' is not valid: separated by commas, use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']"
-            ]
-        );
-    }
-
-    #[test]
-    fn options_that_make_no_sense_together_are_refused() {
-        let csv = [("format", "csv"), ("format_fields", "a")];
-        for (options, issue) in [
-            (
-                &[("log_key", "a"), ("time_key", "t")][..],
-                "time_key: cannot be combined with log_key, which sends a single value",
-            ),
-            (
-                &[("log_key", "a"), ("format", "ltsv")],
-                "format: cannot be combined with log_key, which sends a value as it is",
-            ),
-            (&[("log_key", "a"), ("data_keys", "b,c")], "log_key: data_keys excludes it, so nothing would be sent"),
-            (&[("time_key_format", "%s")], "time_key_format: only valid with time_key or format out_file"),
-            (&[("format", "csv")], "format: csv and tsv require format_fields, the comma-separated keys to send"),
-            (&[("format", "tsv")], "format: csv and tsv require format_fields, the comma-separated keys to send"),
-            (&[("format_fields", "a")], "format_fields: only valid with format csv or tsv"),
-            (
-                &[csv[0], csv[1], ("data_keys", "a")],
-                "data_keys: cannot be combined with format csv or tsv, which send format_fields",
-            ),
-            (
-                &[csv[0], csv[1], ("format_delimiter", "\"")],
-                "format_delimiter: csv cannot be parsed if it is a quote or a newline",
-            ),
-            (&[("message_key", "a")], "message_key: only valid with format single_value"),
-            (
-                &[("format", "single_value"), ("data_keys", "a")],
-                "data_keys: cannot be combined with format single_value, which sends message_key",
-            ),
-            (&[("format_label_delimiter", "=")], "format_label_delimiter: only valid with format ltsv"),
-            (&[("format_delimiter", "=")], "format_delimiter: only valid with format ltsv, csv, tsv or out_file"),
-            (
-                &[("append_newline", "on"), ("chomp_record", "on")],
-                "chomp_record: removes what append_newline adds: set only one of them",
-            ),
-            (
-                &[("format", "msgpack"), ("append_newline", "on")],
-                "append_newline: msgpack is not text: use another format",
-            ),
-            (
-                &[("format", "msgpack"), ("oversize", "truncate")],
-                "oversize: msgpack records cannot be truncated: use discard",
-            ),
-            (&[("compression_level", "3")], "compression_level: only valid with compression"),
-            (
-                &[("compression", "snappy"), ("compression_level", "3")],
-                "compression_level: '3' is not valid: snappy has no levels",
-            ),
-        ] {
-            assert_eq!(issues(options), [issue], "{options:?}");
-        }
-    }
-
-    #[test]
-    fn what_does_make_sense_together_is_not() {
-        for options in [
-            &[("log_key", "a->b"), ("data_keys", "a"), ("format", "json"), ("append_newline", "on")][..],
-            &[("log_key", "a-b"), ("data_keys", "a.b"), ("replace_dots", "-")],
-            &[("format", "out_file"), ("time_key_format", "%s"), ("time_key", "t"), ("data_keys", "a")],
-            &[("format", "msgpack"), ("oversize", "discard"), ("append_newline", "off"), ("chomp_record", "on")],
-            &[("compression", "None"), ("chomp_record", "true"), ("partition_key", "log")],
-            &[("compression", "ZSTD"), ("compression_level", "-1"), ("max_record_size", "10M")],
-        ] {
-            assert_eq!(issues(options), Vec::<String>::new(), "{options:?}");
-        }
-    }
-}
+mod tests;
