@@ -104,14 +104,15 @@ impl PluginRun<'_> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["plugin", "--corpus", self.corpus.name(), "--records", &self.records.to_string()]);
         command.arg("--plugin").arg(self.plugin);
+        // The first value of an option counts.
+        for property in self.properties {
+            command.args(["-p", property]);
+        }
         for property in ["stream=logs", "region=us-east-1", &format!("endpoint={}", sink.endpoint())] {
             command.args(["-p", property]);
         }
         if self.protocol == Protocol::Cbor {
             command.args(["-p", "protocol=cbor"]);
-        }
-        for property in self.properties {
-            command.args(["-p", property]);
         }
         sink.trusted_by(command.args(["-p", "log_level=warn"]).envs(ENVIRONMENT));
         let cost: Cost = answer(command)?;

@@ -85,18 +85,12 @@ fn accessor_keys(text: &str, is_name: impl Fn(char) -> bool) -> Option<(Vec<Stri
 /// Reads a whole map and returns the value of its last entry with this key, if any; `None` if the map is malformed.
 #[inline]
 fn entry<'a>(reader: &mut Reader<'a>, key: &[u8]) -> Option<Option<&'a [u8]>> {
-    let Ok(Token::Map(entries)) = reader.token() else { return None };
+    let entries = reader.map()?;
     let mut found = None;
     for _ in 0..entries {
-        let position = *reader;
-        let is_it = match reader.token().ok()? {
-            Token::String(bytes) | Token::Binary(bytes) => bytes == key,
-            Token::Array(_) | Token::Map(_) => {
-                *reader = position;
-                reader.skip().ok()?;
-                false
-            }
-            _ => false,
+        let is_it = match reader.line() {
+            Some(text) => text == key,
+            None => is_other_key(reader, key)?,
         };
         let value = reader.value().ok()?;
         if is_it {
@@ -104,6 +98,17 @@ fn entry<'a>(reader: &mut Reader<'a>, key: &[u8]) -> Option<Option<&'a [u8]>> {
         }
     }
     Some(found)
+}
+
+/// Reads a key of any other type than a short string. Returns whether it is `key`, or `None` if it is malformed.
+fn is_other_key(reader: &mut Reader<'_>, key: &[u8]) -> Option<bool> {
+    let mut token = *reader;
+    let is_it = match token.token().ok()? {
+        Token::String(bytes) | Token::Binary(bytes) => bytes == key,
+        _ => false,
+    };
+    reader.skip().ok()?;
+    Some(is_it)
 }
 
 #[cfg(test)]
