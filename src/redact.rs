@@ -211,6 +211,20 @@ pub(crate) fn looks_secret(run: &str) -> bool {
     run.split(['-', '_']).any(is_random) || is_random_with_dashes(run)
 }
 
+/// The header with AWS's id of a request, which its support asks for.
+pub(crate) const REQUEST_ID: &str = "x-amzn-requestid";
+
+/// Adds the request id of a reply to what the log says of it, if it has one.
+pub(crate) fn with_request_id(mut text: String, id: Option<&str>) -> String {
+    // Anything else is not AWS's.
+    let is_id = |id: &&str| id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if let Some(id) = id.filter(is_id).filter(|id| !id.is_empty()) {
+        text.push_str(", request id ");
+        text.push_str(id);
+    }
+    text
+}
+
 /// Long names contain `-` and `_`.
 fn is_random(run: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
@@ -259,6 +273,16 @@ mod tests {
             ),
         ] {
             assert_eq!(one_line(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_added_if_it_looks_like_one() {
+        let named = |id| with_request_id("HTTP 400".to_owned(), id);
+        let uuid = "c1d7e3a0-5c4b-4b6e-9d55-2f1f7a0c9e11";
+        assert_eq!(named(Some(uuid)), format!("HTTP 400, request id {uuid}"));
+        for other in [None, Some(""), Some("a b"), Some("password=SECRETx"), Some(&*"a".repeat(65))] {
+            assert_eq!(named(other), "HTTP 400");
         }
     }
 

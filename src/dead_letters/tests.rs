@@ -106,9 +106,12 @@ async fn a_disk_that_takes_nothing_costs_letters_with_one_line_and_what_follows_
     fs::rename(&path, &away).unwrap();
     for number in 0..10 {
         letters.keep(letter(number, 10));
-        while letters.queued.load(Ordering::Relaxed) > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let is_taken = async {
+            while letters.queued.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), is_taken).await.expect("the thread takes it");
     }
     let counted = async {
         while letters.metrics.get(Metric::DeadLettersDropped) < 10 {

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
-use crate::aws::connect::{Connector, Pool, place, pool, retire_if_old};
+use crate::aws::connect::{Connector, Pool, pool, retire_if_old};
 use crate::aws::credentials::CredentialsCache;
 use crate::aws::credentials::found::NoCredentials;
 use crate::aws::endpoint::Endpoint;
@@ -163,7 +163,7 @@ impl Client {
             Ok(result) => result,
             Err(_) if connection.connection_metadata().is_none() => Err(TransportError::Connect(format!(
                 "no connection to {} within {}",
-                place(&self.requests.uri),
+                self.connector.tried(&self.requests.uri),
                 duration(limit)
             ))),
             Err(_) => Err(TransportError::Ambiguous(format!("none within {}", duration(limit)))),

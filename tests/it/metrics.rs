@@ -101,6 +101,22 @@ fn records_of_lost_replies_are_the_ambiguous_ones() {
 }
 
 #[test]
+fn by_the_exit_every_refused_record_is_kept_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("dead_letter_path={}", folder.path().display());
+    let kinesis = FakeKinesis::start(Settings::default());
+    let arguments = ["--lines", "20000", "--chunk-bytes", "500000", "-p", "log_key=nothing", "-p", &path];
+    let output = host(&kinesis, &arguments);
+    let (shown, log) = (shown(&output), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!((shown["records_refused_total/no_log_key"], shown["dead_letters_written_total"]), (20_000.0, 20_000.0));
+    assert_eq!(shown["dead_letters_dropped_total"], 0.0);
+    assert!(log.contains(" dead_letters_written 20000,"), "{log}");
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()));
+    let lines: usize = files.map(|text| text.unwrap().lines().count()).sum();
+    assert_eq!(lines, 20_000);
+}
+
+#[test]
 fn every_series_exists_from_the_start() {
     let kinesis = FakeKinesis::start(Settings::default());
     let shown = shown(&host(&kinesis, &["--lines", "0"]));

@@ -175,6 +175,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/real/fluent_bit/configuration.rs",
         " is in use by another output: each output needs its own",
     ),
+    (
+        "the server does not speak TLS; if that is meant, write http:// before the endpoint",
+        "tests/real/network/trust.rs",
+        "the server does not speak TLS; if that is meant, write http:// before the endpoint",
+    ),
     ("through the proxy …: …", "tests/real/network/proxies.rs", "through the proxy "),
     (
         "refused records are not kept in …: …; delivery goes on",
@@ -209,6 +214,7 @@ fn each_explained_line_is_provoked_and_found_by_its_text() {
     let mut lines = mistakes();
     lines.extend(deliveries());
     lines.extend(broken_calls());
+    names_the_request_of_each_reply(&lines);
     let elsewhere: BTreeMap<&str, (&str, &str)> =
         ELSEWHERE.iter().map(|(entry, file, text)| (*entry, (*file, *text))).collect();
     let not_provoked: BTreeMap<&str, &str> = NOT_PROVOKED.iter().copied().collect();
@@ -232,6 +238,15 @@ fn each_explained_line_is_provoked_and_found_by_its_text() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}\namong these lines: {lines:#?}");
+}
+
+/// The stand-in gives each reply an id, as AWS does, whose support asks for it.
+fn names_the_request_of_each_reply(lines: &[String]) {
+    let marks =
+        ["HTTP 4", "HTTP 5", " records not accepted (", "Kinesis refused a record", "the reply to ", "a reply counts"];
+    let about_replies = lines.iter().filter(|line| marks.iter().any(|mark| line.contains(mark)));
+    let (named, nameless): (Vec<_>, Vec<_>) = about_replies.partition(|line| line.contains(", request id "));
+    assert!(nameless.is_empty() && named.len() >= 10, "{nameless:#?}\nand of others {}", named.len());
 }
 
 /// The part of a file that is tests.

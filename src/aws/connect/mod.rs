@@ -66,6 +66,8 @@ pub(crate) fn pool(connector: Connector) -> Pool {
 #[derive(Clone)]
 pub struct Connector {
     tcp: HttpConnector<Resolver>,
+    /// The one in `tcp`.
+    resolver: Resolver,
     hellos: Arc<Hellos>,
     proxies: Arc<Proxies>,
     connect_timeout: Duration,
@@ -75,11 +77,11 @@ pub struct Connector {
 impl Connector {
     /// A connector with these trusted certificates, proxies and names.
     pub fn new(tls: Tls, proxies: Proxies, resolver: Resolver) -> Connector {
-        let mut tcp = HttpConnector::new_with_resolver(resolver);
+        let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let (hellos, proxies) = (Arc::new(Hellos::new(tls)), Arc::new(proxies));
-        Connector { tcp, hellos, proxies, connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
+        Connector { tcp, resolver, hellos, proxies, connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
             .with_connect_timeout(CONNECT_TIMEOUT)
     }
 
@@ -112,12 +114,29 @@ impl Connector {
         proxy.authorization().cloned()
     }
 
+    /// Why there is no connection to `to`, with its name, which an error of the resolver already has.
+    fn direct_reason(&self, to: &Uri, error: &(dyn Error + 'static)) -> String {
+        match tls::find::<Unresolved>(error) {
+            Some(unresolved) => unresolved.to_string(),
+            None => format!("{}: {}", self.tried(to), reason(error)),
+        }
+    }
+
+    /// Host and port, and the addresses that the host's name led to: `kinesis.example:443 (10.0.0.7, 10.0.1.7)`.
+    pub(crate) fn tried(&self, to: &Uri) -> String {
+        let addresses = to.host().map_or_else(Vec::new, |name| self.resolver.last_answer(name));
+        match addresses.as_slice() {
+            [] => place(to),
+            addresses => format!("{} ({})", place(to), addresses.join(", ")),
+        }
+    }
+
     async fn open(self, to: Uri, hello: Hello) -> Result<MaybeHttpsStream<OpenConnection>, ConnectError> {
         let hello = &hello;
         let age = Age { opened: Instant::now(), max: self.max_age };
         let Some(proxy) = self.proxy(&to) else {
             let opened = Https::over(self.tcp.clone(), hello, false, age).call(to.clone()).await;
-            return opened.map_err(|error| ConnectError(direct_reason(&to, error.as_ref())));
+            return opened.map_err(|error| ConnectError(self.direct_reason(&to, error.as_ref())));
         };
         let failed = |place, error: BoxError| ConnectError(format!("{place} {proxy}: {}", reason(error.as_ref())));
         let asks_proxy = to.scheme() == Some(&Scheme::HTTP);
@@ -170,7 +189,7 @@ where
         let (opening, hello) = (self.connector.call(to), self.hello.clone());
         Box::pin(async move {
             let opened = opening.await;
-            if opened.as_ref().err().is_none_or(|error| tls::certificate_refusal(error.as_ref()).is_some()) {
+            if opened.as_ref().err().is_none_or(|error| tls::explained(error.as_ref()).is_some()) {
                 hello.is_answered();
             }
             let mut stream = opened?;
@@ -243,11 +262,14 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let (limit, place, hellos, hello) =
-            (self.connect_timeout, place(&to), Arc::clone(&self.hellos), self.hellos.next());
+        let (limit, hellos, hello) = (self.connect_timeout, Arc::clone(&self.hellos), self.hellos.next());
+        let (connector, place) = (self.clone(), to.clone());
         let open = self.clone().open(to, hello.clone());
         Box::pin(async move {
-            let late = |_| Err(ConnectError(format!("no connection to {place} within {}", duration(limit))));
+            let late = |_| {
+                let place = connector.tried(&place);
+                Err(ConnectError(format!("no connection to {place} within {}", duration(limit))))
+            };
             let opened = tokio::time::timeout(limit, open).await.unwrap_or_else(late);
             opened.map_err(|mut error| {
                 if hellos.failed(&hello) {
@@ -259,21 +281,13 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Why there is no connection to `to`, with its name, which an error of the resolver already has.
-fn direct_reason(to: &Uri, error: &(dyn Error + 'static)) -> String {
-    match tls::find::<Unresolved>(error) {
-        Some(unresolved) => unresolved.to_string(),
-        None => format!("{}: {}", place(to), reason(error)),
-    }
-}
-
 fn reason(error: &(dyn Error + 'static)) -> String {
-    let known = tls::certificate_refusal(error).or_else(|| shortage::among(error));
+    let known = tls::explained(error).or_else(|| shortage::among(error));
     known.unwrap_or_else(|| with_causes(error))
 }
 
 /// Host and port, without user, password and path.
-pub(crate) fn place(uri: &Uri) -> String {
+fn place(uri: &Uri) -> String {
     let usual = if uri.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 };
     format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))
 }

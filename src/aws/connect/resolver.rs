@@ -34,7 +34,14 @@ type Answer = Result<Vec<SocketAddr>, Unresolved>;
 pub struct Resolver {
     blocking: Blocking,
     waiting: Arc<Mutex<Waiting>>,
+    answers: Arc<Mutex<Answers>>,
 }
+
+/// The last addresses of each name, for the log. An output knows few names.
+type Answers = HashMap<String, Vec<IpAddr>>;
+
+/// Most addresses of a name to show.
+const SHOWN: usize = 4;
 
 /// Who waits for which name.
 type Waiting = HashMap<String, Vec<oneshot::Sender<Answer>>>;
@@ -57,7 +64,7 @@ impl Error for Unresolved {}
 impl Resolver {
     /// Looks up names on threads of `blocking`.
     pub fn new(blocking: Blocking) -> Resolver {
-        Resolver { blocking, waiting: Arc::default() }
+        Resolver { blocking, waiting: Arc::default(), answers: Arc::default() }
     }
 
     /// The addresses of a name, with port 0.
@@ -68,13 +75,24 @@ impl Resolver {
         let failed = |reason: Unanswered| Unresolved { name: name.to_owned(), reason: reason.to_string() };
         let answered = self.join(name).map_err(failed)?;
         match tokio::time::timeout(LIMIT, answered).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.inspect(|addresses| self.note(name, addresses)),
             Ok(Err(_)) => Err(failed(Unanswered::Ended)),
             Err(_) => Err(failed(match self.blocking.denied() {
                 None => Unanswered::Late(LIMIT),
                 denied => Unanswered::Busy(LIMIT, denied),
             })),
         }
+    }
+
+    fn note(&self, name: &str, addresses: &[SocketAddr]) {
+        let addresses = addresses.iter().map(SocketAddr::ip).take(SHOWN).collect();
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), addresses);
+    }
+
+    /// The addresses that a name had last, some of them if there are many; none for what is an address itself.
+    pub(crate) fn last_answer(&self, name: &str) -> Vec<String> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.get(name).into_iter().flatten().map(IpAddr::to_string).collect()
     }
 
     /// Joins those who wait for the name; the first of them starts the look-up.

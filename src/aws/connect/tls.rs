@@ -224,8 +224,20 @@ impl fmt::Display for SelfSigned {
 
 impl Error for SelfSigned {}
 
+/// Why TLS failed although the server answered, in words of ours.
+pub(crate) fn explained(error: &(dyn Error + 'static)) -> Option<String> {
+    certificate_refusal(error).or_else(|| no_tls(error))
+}
+
+/// What to do about a server that answers TLS with something else.
+fn no_tls(error: &(dyn Error + 'static)) -> Option<String> {
+    let is_other =
+        matches!(find(error), Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)));
+    is_other.then(|| "the server does not speak TLS; if that is meant, write http:// before the endpoint".to_owned())
+}
+
 /// What is wrong with a server's certificate, if that is why a connection failed, and the remedy.
-pub(crate) fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
+fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
     let Some(rustls::Error::InvalidCertificate(refusal)) = find(error) else { return None };
     Some(match refusal {
         CertificateError::UnknownIssuer => {

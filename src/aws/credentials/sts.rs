@@ -19,7 +19,7 @@ use super::found::Found;
 use super::identity::Role;
 use crate::aws::endpoint::Endpoint;
 use crate::error::with_causes;
-use crate::redact::one_line;
+use crate::redact::{REQUEST_ID, one_line, with_request_id};
 
 /// The Security Token Service.
 pub(super) struct Sts<'a> {
@@ -120,11 +120,12 @@ fn session(
 /// The reason that STS gives, or why it gave none.
 fn reason<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkError<E, HttpResponse>) -> String {
     let status = error.raw_response().map(|response| format!("HTTP {}: ", response.status().as_u16()));
-    match (error.code(), error.message()) {
+    let text = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
         (None, _) => status.unwrap_or_default() + &with_causes(error),
-    }
+    };
+    with_request_id(text, error.raw_response().and_then(|response| response.headers().get(REQUEST_ID)))
 }
 
 fn seconds(duration: Duration) -> i32 {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::attempt::{Attempt, Cause, Failure, Next, next, retry_or_leave};
 use super::flush::{Flush, Postponed, add, add_time};
 use super::limiter::{ConcurrencyLimiter, Permit};
-use super::sender::{Reply, Sender};
+use super::sender::{Reply, RequestName, Sender};
 use crate::deliver::settings::Settings;
 use crate::kinesis::client::Transport;
 use crate::kinesis::random_key::RandomKey;
@@ -18,6 +18,7 @@ use crate::kinesis::verdict::{RecordVerdict, Refusal, Verdict};
 use crate::log::Level;
 use crate::metrics::Metric;
 use crate::pack::BodyPool;
+use crate::redact::with_request_id;
 
 /// Carries out what [`next`] decides.
 pub(super) struct Executor<T> {
@@ -38,14 +39,14 @@ impl<T: Transport> Executor<T> {
             if flush.is_over() || !self.hold(&mut permit, &attempt, &flush).await {
                 return;
             }
-            let Reply { number, sent_at, verdict } = self.sender.send(&attempt, is_retry, &flush).await;
+            let Reply { request, sent_at, verdict } = self.sender.send(&attempt, is_retry, &flush).await;
             is_retry = true;
             let can_renew = match verdict {
                 Verdict::Unauthorized { server_time, .. } => self.sender.renew(sent_at, server_time),
                 _ => false,
             };
             let next = next(&attempt, verdict, can_renew, &self.settings);
-            attempts.extend(self.carry_out(next, attempt, number, &mut permit, &flush).await);
+            attempts.extend(self.carry_out(next, attempt, &request, &mut permit, &flush).await);
         }
     }
 
@@ -68,7 +69,7 @@ impl<T: Transport> Executor<T> {
         &self,
         next: Next,
         attempt: Attempt,
-        number: u64,
+        request: &RequestName,
         permit: &mut Option<Permit>,
         flush: &Flush,
     ) -> Vec<Attempt> {
@@ -80,7 +81,7 @@ impl<T: Transport> Executor<T> {
                 Vec::new()
             }
             Next::Sort(records) => {
-                let Some((rest, failure)) = self.sort(attempt, number, &records, flush) else { return Vec::new() };
+                let Some((rest, failure)) = self.sort(attempt, request, &records, flush) else { return Vec::new() };
                 let next = retry_or_leave(&rest.tries, failure, &self.settings);
                 self.repeat(next, rest, permit, flush).await
             }
@@ -182,7 +183,7 @@ impl<T: Transport> Executor<T> {
     fn sort(
         &self,
         mut attempt: Attempt,
-        number: u64,
+        RequestName { number, id }: &RequestName,
         records: &[RecordVerdict],
         flush: &Flush,
     ) -> Option<(Attempt, Failure)> {
@@ -195,9 +196,10 @@ impl<T: Transport> Executor<T> {
             match record {
                 RecordVerdict::Accepted => {}
                 RecordVerdict::Refused { code } => {
-                    let refusal = Refusal { reason: code.clone(), ..Refusal::default() };
+                    let reason = with_request_id(code.clone(), id.as_deref());
+                    let refusal = Refusal { reason, ..Refusal::default() };
                     // Use the number before this request: this reply may have accepted other records.
-                    refused |= self.sender.refusals.refused_alone(&attempt.batch, entry, &refusal, number - 1, flush);
+                    refused |= self.sender.refusals.refused_alone(&attempt.batch, entry, &refusal, *number - 1, flush);
                 }
                 RecordVerdict::Again { code, .. } => first_failure = first_failure.or(Some(code)),
             }
@@ -215,6 +217,7 @@ impl<T: Transport> Executor<T> {
             |_| Some(RandomKey::draw(&mut self.random.borrow_mut())),
         );
         let reason = format!("{} of {sent} records not accepted ({code})", attempt.record_count());
+        let reason = with_request_id(reason, id.as_deref());
         Some((attempt, Failure { cause: Cause::RecordsNotAccepted, reason, after: None }))
     }
 }

@@ -16,7 +16,7 @@ use crate::kinesis::reply::Response;
 use crate::kinesis::verdict::{RecordVerdict, Verdict, verdict};
 use crate::log::Level;
 use crate::metrics::{Metric, Metrics, RequestOutcome};
-use crate::redact::one_line;
+use crate::redact::{one_line, with_request_id};
 
 type Answer = Result<Response, TransportError>;
 
@@ -35,10 +35,17 @@ pub(super) struct Sender<T> {
 
 /// The reply to a request.
 pub(super) struct Reply {
-    /// The request's number, by [`super::evidence`].
-    pub(super) number: u64,
+    pub(super) request: RequestName,
     pub(super) sent_at: Instant,
     pub(super) verdict: Verdict,
+}
+
+/// How a request is called.
+pub(super) struct RequestName {
+    /// Its number, by [`super::evidence`].
+    pub(super) number: u64,
+    /// AWS's id of it, if its reply is about single records.
+    pub(super) id: Option<String>,
 }
 
 impl<T: Transport> Sender<T> {
@@ -76,7 +83,11 @@ impl<T: Transport> Sender<T> {
         if let Some(records) = self.throttled(attempt, &verdict, outcome) {
             self.incidents.throttled(records);
         }
-        Reply { number, sent_at, verdict }
+        let id = match (&answer, &verdict) {
+            (Ok(response), Verdict::Answered(_)) => response.request_id().map(str::to_owned),
+            _ => None,
+        };
+        Reply { request: RequestName { number, id }, sent_at, verdict }
     }
 
     /// Prepares another try after the credentials were refused. Returns whether a try now makes sense.
@@ -111,7 +122,8 @@ impl<T: Transport> Sender<T> {
         let stated = response.failed_record_count();
         if let Some(stated) = stated.filter(|&stated| stated != failed as u64) {
             self.reporter.log.folded(Level::Warn, "failed record count", || {
-                format!("a reply counts {stated} failed records but lists {failed}: using the list")
+                let line = format!("a reply counts {stated} failed records but lists {failed}: using the list");
+                with_request_id(line, response.request_id())
             });
         }
     }

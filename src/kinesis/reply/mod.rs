@@ -17,6 +17,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::kinesis::reply::cbor::{Member, Members};
+use crate::redact::REQUEST_ID;
 
 pub use crate::kinesis::reply::service_error::ServiceError;
 
@@ -139,7 +140,7 @@ impl Response {
 
     /// The request id for AWS's support.
     pub fn request_id(&self) -> Option<&str> {
-        self.header("x-amzn-requestid")
+        self.header(REQUEST_ID)
     }
 
     fn header(&self, name: &str) -> Option<&str> {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::kinesis::client::TransportError;
 use crate::kinesis::reply::complaint::{Complaint, Place, complaint, constraint};
 use crate::kinesis::reply::{RecordReply, Response, ServiceError};
-use crate::redact::one_line;
+use crate::redact::{one_line, with_request_id};
 
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +54,18 @@ impl Verdict {
             _ => false,
         }
     }
+
+    /// Names the request in what the log will say.
+    fn of_request(mut self, id: Option<&str>) -> Verdict {
+        if let Verdict::Again { reason, .. }
+        | Verdict::Unauthorized { reason, .. }
+        | Verdict::Operator { reason, .. }
+        | Verdict::Refused(Refusal { reason, .. }) = &mut self
+        {
+            *reason = with_request_id(std::mem::take(reason), id);
+        }
+        self
+    }
 }
 
 /// Why records are unacceptable.
@@ -91,10 +103,13 @@ pub enum RecordVerdict {
 
 /// Judges the answer to a request with `count` entries.
 pub fn verdict(answer: &Result<Response, TransportError>, count: usize) -> Verdict {
-    let response = match answer {
-        Ok(response) => response,
-        Err(error) => return judge_failure(error),
-    };
+    match answer {
+        Ok(response) => judge_reply(response, count).of_request(response.request_id()),
+        Err(error) => judge_failure(error),
+    }
+}
+
+fn judge_reply(response: &Response, count: usize) -> Verdict {
     if response.status.is_success() {
         if response.accepts_all(count) {
             return Verdict::Accepted;
@@ -176,7 +191,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
 
 /// An error reply in a form that may be logged.
 pub fn describe(response: &Response) -> String {
-    reason(response.status.as_u16(), &response.error())
+    with_request_id(reason(response.status.as_u16(), &response.error()), response.request_id())
 }
 
 /// An error in a form that may be logged. Any proxy may have written it, and it may quote records, so the message is

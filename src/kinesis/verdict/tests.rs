@@ -10,6 +10,31 @@ fn judge(status: u16, body: &str) -> Verdict {
     verdict(&Ok(Response { status: StatusCode::from_u16(status).unwrap(), headers, body }), 3)
 }
 
+#[test]
+fn the_request_is_named_whatever_a_reply_means() {
+    for (status, body) in [
+        (400, r#"{"__type":"ThrottlingException"}"#),
+        (400, r#"{"__type":"ExpiredTokenException","message":"m"}"#),
+        (400, r#"{"__type":"ResourceNotFoundException"}"#),
+        (400, r#"{"__type":"ValidationException"}"#),
+        (413, "too large"),
+        (500, ""),
+        (200, "{}"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amzn-RequestId", "c1d7e3a0-5c4b".parse().unwrap());
+        let response = Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() };
+        let reason = match verdict(&Ok(response), 3) {
+            Verdict::Again { reason, .. } | Verdict::Unauthorized { reason, .. } | Verdict::Operator { reason, .. } => {
+                reason
+            }
+            Verdict::Refused(refusal) => refusal.reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(reason.ends_with(", request id c1d7e3a0-5c4b"), "{reason}");
+    }
+}
+
 fn kind(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Accepted => "accepted",

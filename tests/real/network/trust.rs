@@ -23,7 +23,24 @@ pub fn trials() -> Vec<Trial> {
         trial(a_self_signed_certificate_is_refused_until_it_is_named),
         trial(an_authority_that_serves_itself_is_refused),
         trial(a_ca_bundle_that_cannot_be_used_stops_the_start),
+        trial(a_server_without_tls_is_told_from_one_that_does_not_answer),
     ]
+}
+
+/// The first mistake of whoever tries a stand-in. The line names the name and the address behind it.
+fn a_server_without_tls_is_told_from_one_that_does_not_answer() -> Result<(), Failed> {
+    let kinesis = kinesis();
+    let port = kinesis.address().port();
+    let report = instance(format!("https://localhost:{port}")).flush(&chunks(1))?;
+    let advice = "the server does not speak TLS; if that is meant, write http:// before the endpoint";
+    expect_refused(&kinesis, &report, advice)?;
+    report.expect_complaint(&format!("cannot connect: localhost:{port} ("))?;
+    report.expect_complaint("127.0.0.1")?;
+    // It answered, so it need not be asked with less.
+    match report.log.iter().any(|(_, line)| line.contains("shorter ClientHello")) {
+        false => Ok(()),
+        true => Err(format!("{report:#?}").into()),
+    }
 }
 
 /// Flushes a record to a server with this certificate, trusting those in `ca_bundle`.
