@@ -27,10 +27,32 @@ pub(super) fn read(options: &mut Options<'_>) -> RecordSettings {
         time_format,
         newline: newline(options, &format),
         compression: compression(options),
-        max_bytes: options.value("max_record_size", parse::size(1..=limits::MAX_RECORD_BYTES)),
+        max_bytes: options.value("max_record_size", max_record_size).unwrap_or(limits::DEFAULT_RECORD_BYTES),
         oversize: if is_text { oversize } else { Oversize::Discard },
-        partition_key: options.optional("partition_key", PartitionKey::parse).unwrap_or(PartitionKey::Random),
+        partition_key: options.optional("partition_key", partition_key).unwrap_or(PartitionKey::Random),
         format,
+    }
+}
+
+/// The value of `max_record_size` for the stream's own limit.
+pub(super) const STREAMS_OWN: &str = "auto";
+
+/// The value of `partition_key` for none. A key of that name can be written `$none`.
+pub(super) const NO_KEY: &str = "none";
+
+/// `None` is the stream's own limit, unknown as yet.
+fn max_record_size(text: &str) -> Result<Option<usize>, Allowed> {
+    if text.eq_ignore_ascii_case(STREAMS_OWN) {
+        return Ok(None);
+    }
+    parse::size(1..=limits::MAX_RECORD_BYTES)(text).map(Some).map_err(|allowed| format!("{allowed}, or auto").into())
+}
+
+/// Where a stream distributes records itself, random keys are left out ([`crate::deliver`]).
+fn partition_key(text: &str) -> Result<PartitionKey, Allowed> {
+    match text.eq_ignore_ascii_case(NO_KEY) {
+        true => Ok(PartitionKey::Random),
+        false => PartitionKey::parse(text).map_err(|allowed| format!("{allowed}, or none").into()),
     }
 }
 
@@ -218,12 +240,12 @@ mod tests {
             ("format", "hash", "it is Ruby's notation, which nothing else reads: use json"),
             ("compression", "lz4", "use none, gzip, zlib, zstd or snappy"),
             ("oversize", "split", "use truncate or discard"),
-            ("max_record_size", "11M", "use a size from 1 to 10485760 bytes, such as 512k or 1M"),
+            ("max_record_size", "11M", "use a size from 1 to 10485760 bytes, such as 512k or 1M, or auto"),
             ("replace_dots", "..", "use text without a dot"),
             (
                 "partition_key",
                 "a->",
-                "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app'], or $TAG",
+                "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app'], or $TAG, or none",
             ),
             ("log_key", "$a[0]", "use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']"),
             ("append_newline", "maybe", "use on or off"),
