@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinesis::deliver::{Delivery, Deps, Destination, Settings};
+use kinesis::deliver::{Delivery, Deps, Destination, RecordDistribution, Settings};
 use kinesis::kinesis::client::{Operation, Transport};
 use kinesis::kinesis::stream::Stream;
 use kinesis::kinesis::verdict::{RecordVerdict, Verdict, verdict};
@@ -164,6 +164,8 @@ impl Output {
                     flush_timeout: None,
                     slow_flush: None,
                     stats_interval: None,
+                    record_distribution: RecordDistribution::User,
+                    follows_record_size: false,
                 };
                 let log = Logger::new(Arc::new(Silence), |_| {});
                 let (ledger, metrics) = (Ledger::new(1 << 20), Metrics::default());

@@ -22,7 +22,7 @@ pub const HELP: &str = "\
 /// The first is the baseline.
 const MODES: [&[&str]; 5] = [
     &[],
-    &["aggregation=kpl"],
+    &["aggregation=kpl", "record_distribution=user"],
     &["aggregation=lines"],
     &["aggregation=lines", "compression=zstd", "compression_level=1"],
     &["aggregation=lines", "compression=zstd"],

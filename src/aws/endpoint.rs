@@ -121,6 +121,14 @@ impl Endpoint {
         })
     }
 
+    /// Whether it is one of AWS's own in `region`: public, or a VPC endpoint.
+    pub(crate) fn is_of_aws(&self, region: &Region) -> bool {
+        let host = self.uri.host().unwrap_or_default();
+        let (domain, dual_stack_domain) = region.domains();
+        let is_in = |domain: &str| host.strip_suffix(domain).is_some_and(|name| name.ends_with('.'));
+        self.is_https() && (is_in(domain) || is_in(dual_stack_domain))
+    }
+
     /// Whether it uses TLS.
     pub fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
@@ -162,6 +170,24 @@ mod tests {
     use super::*;
 
     /// tests/real/network/ checks against botocore that these are AWS's.
+    #[test]
+    fn aws_is_told_from_others_by_the_regions_domains() {
+        for (endpoint, region, is_of_aws) in [
+            ("kinesis.eu-west-1.amazonaws.com", "eu-west-1", true),
+            ("kinesis-fips.eu-west-1.api.aws", "eu-west-1", true),
+            ("vpce-0123456789abcdef0-abcdefgh.kinesis.eu-west-1.vpce.amazonaws.com:443", "eu-west-1", true),
+            ("kinesis.cn-north-1.amazonaws.com.cn", "cn-north-1", true),
+            ("kinesis.cn-north-1.amazonaws.com", "cn-north-1", false),
+            ("http://kinesis.eu-west-1.amazonaws.com", "eu-west-1", false),
+            ("evilamazonaws.com", "eu-west-1", false),
+            ("kinesis.eu-west-1.amazonaws.com.example", "eu-west-1", false),
+            ("http://127.0.0.1:4567", "eu-west-1", false),
+        ] {
+            let (endpoint, region) = (Endpoint::parse(endpoint).unwrap(), Region::parse(region).unwrap());
+            assert_eq!(endpoint.is_of_aws(&region), is_of_aws, "{endpoint}");
+        }
+    }
+
     #[test]
     fn the_endpoint_of_a_region_is_under_its_partitions_domain() {
         for (region, hosts) in [

@@ -28,7 +28,7 @@ impl Region {
 
     /// The domains of its services, for IPv4 and for dual stack. Source: AWS's `partitions.json`
     /// (<https://github.com/boto/botocore/blob/develop/botocore/data/partitions.json>, read 2026-11).
-    fn domains(&self) -> (&'static str, &'static str) {
+    pub(super) fn domains(&self) -> (&'static str, &'static str) {
         const DOMAINS: [(&str, &str, &str); 6] = [
             ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
             ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),

@@ -1,7 +1,7 @@
 //! The options about packing several records into one.
 
-use super::parse;
 use super::reader::Options;
+use super::{parse, records};
 use crate::error::Allowed;
 use crate::kinesis::limits;
 use crate::pack::Aggregation;
@@ -50,7 +50,7 @@ pub(super) fn read(options: &mut Options<'_>, record: &mut RecordSettings) -> Op
     match mode {
         Mode::Off => None,
         Mode::Kpl => {
-            let fits = max_bytes <= record.max_bytes;
+            let fits = max_bytes <= record.max_bytes || options.is_set_to("max_record_size", records::STREAMS_OWN);
             options.reject_unless(fits, "aggregation_max_size", "exceeds max_record_size, which limits aggregates too");
             Some(Aggregation::Kpl { max_bytes, max_records: max_records.unwrap_or(UNLIMITED), by_shard })
         }

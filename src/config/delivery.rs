@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use super::parse;
 use super::reader::Options;
-use crate::deliver;
+use super::{parse, records};
+use crate::deliver::{self, RecordDistribution};
+use crate::pack::{Aggregation, RequestSettings};
 
 /// Highest value of `concurrency`.
 const MAX_CONCURRENCY: usize = 256;
 
+const DISTRIBUTIONS: &[(&str, RecordDistribution)] =
+    &[("detect", RecordDistribution::Detect), ("user", RecordDistribution::User), ("auto", RecordDistribution::Auto)];
+
 /// How requests are sent, and the timeout of each.
-pub(super) fn read(options: &mut Options<'_>) -> (deliver::Settings, Option<Duration>) {
+pub(super) fn read(options: &mut Options<'_>, requests: &RequestSettings) -> (deliver::Settings, Option<Duration>) {
     let concurrency = match options.value("concurrency", parse::integer(0..=MAX_CONCURRENCY)) {
         // As in AWS's Go plugin.
         0 => options.default("concurrency", parse::integer(1..=MAX_CONCURRENCY)),
@@ -24,6 +28,90 @@ pub(super) fn read(options: &mut Options<'_>) -> (deliver::Settings, Option<Dura
         flush_timeout: options.value("flush_timeout", parse::limit),
         slow_flush: options.value("slow_flush_log_threshold", parse::limit),
         stats_interval: options.value("stats_interval", parse::limit),
+        record_distribution: record_distribution(options, requests),
+        follows_record_size: options.is_set_to("max_record_size", records::STREAMS_OWN),
     };
     (settings, options.value("http_request_timeout", parse::limit))
+}
+
+fn record_distribution(options: &mut Options<'_>, requests: &RequestSettings) -> RecordDistribution {
+    let distribution = options.value("record_distribution", parse::one_of(DISTRIBUTIONS));
+    let depends_on_it = matches!(requests.aggregation, Some(Aggregation::Kpl { .. })) || requests.omits_random_keys;
+    options.reject_unless(
+        depends_on_it,
+        "record_distribution",
+        "only valid with aggregation kpl or partition_key none: nothing else depends on it",
+    );
+    if distribution == RecordDistribution::User && requests.omits_random_keys {
+        options.reject("record_distribution", "user means that keys are needed: remove it, or partition_key none");
+    }
+    distribution
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::error::ConfigError;
+
+    fn parse(options: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let options = [options, &[("stream", "logs")]].concat();
+        Config::parse(&|name| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn the_distribution_is_found_out_unless_it_is_told() {
+        let kpl = ("aggregation", "kpl");
+        for (options, expected) in [
+            (&[][..], RecordDistribution::Detect),
+            (&[kpl], RecordDistribution::Detect),
+            (&[kpl, ("record_distribution", "USER")], RecordDistribution::User),
+            (&[kpl, ("record_distribution", "auto")], RecordDistribution::Auto),
+            (&[("partition_key", "none"), ("record_distribution", "auto")], RecordDistribution::Auto),
+        ] {
+            assert_eq!(parse(options).unwrap().delivery.record_distribution, expected, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_distribution_on_which_nothing_depends_is_refused() {
+        let nothing =
+            "record_distribution: only valid with aggregation kpl or partition_key none: nothing else depends on it";
+        for (options, expected) in [
+            (&[("record_distribution", "auto")][..], nothing),
+            (&[("aggregation", "lines"), ("record_distribution", "user")], nothing),
+            (
+                &[("partition_key", "none"), ("record_distribution", "user")],
+                "record_distribution: user means that keys are needed: remove it, or partition_key none",
+            ),
+            (
+                &[("aggregation", "kpl"), ("record_distribution", "on")],
+                "record_distribution: 'on' is not valid: use detect, user or auto",
+            ),
+        ] {
+            let issues: Vec<String> = parse(options).unwrap_err().issues.iter().map(ToString::to_string).collect();
+            assert_eq!(issues, [expected], "{options:?}");
+        }
+    }
+
+    #[test]
+    fn no_key_and_a_key_called_none_are_told_apart() {
+        let requests = |key| parse(&[("partition_key", key)]).unwrap().requests;
+        assert!(requests("none").omits_random_keys && requests("None").omits_random_keys);
+        assert!(!requests("$none").omits_random_keys && !requests("$TAG").omits_random_keys);
+        assert_ne!(requests("$none").record.partition_key, requests("none").record.partition_key);
+    }
+
+    #[test]
+    fn the_streams_own_record_size_begins_with_the_default() {
+        let size = |options: &[(&str, &str)]| {
+            let config = parse(options).unwrap();
+            (config.requests.record.max_bytes, config.delivery.follows_record_size)
+        };
+        assert_eq!(size(&[]), (1 << 20, false));
+        assert_eq!(size(&[("max_record_size", "10M")]), (10 << 20, false));
+        assert_eq!(size(&[("max_record_size", "Auto")]), (1 << 20, true));
+        let kpl = [("max_record_size", "auto"), ("aggregation", "kpl"), ("aggregation_max_size", "4M")];
+        assert_eq!(size(&kpl), (1 << 20, true), "the limit may be larger later");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::parse::integer;
+use super::parse::{self, integer};
 use super::reader::Options;
 use crate::aws::region::Region;
 use crate::deliver::Target;
@@ -73,4 +73,68 @@ fn name(text: &str) -> Result<Stream, Allowed> {
         .ok()
         .filter(|stream| !stream.is_arn())
         .ok_or("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -)".into())
+}
+
+/// Whether to find out at startup if records can be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    /// What to do if not; `None` does not check.
+    pub(crate) on_failure: Option<OnFailure>,
+    /// Whether to check an endpoint that is not AWS's too: one that does not know dry runs stores the record.
+    pub(crate) custom_endpoint: bool,
+}
+
+/// What to do if records cannot be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    Warn,
+    /// Refuse to start.
+    Fail,
+}
+
+const CHECKS: &[(&str, Option<OnFailure>)] =
+    &[("off", None), ("warn", Some(OnFailure::Warn)), ("fail", Some(OnFailure::Fail))];
+
+pub(super) fn check(options: &mut Options<'_>, target: Option<&Target>) -> Check {
+    let on_failure = options.value("check", parse::one_of(CHECKS));
+    let custom_endpoint = options.value("check_custom_endpoint", parse::boolean);
+    options.reject_unless(on_failure.is_some(), "check_custom_endpoint", "only valid with check warn or fail");
+    if on_failure.is_some() && matches!(target, Some(Target::Template { .. })) {
+        options.reject("check", "needs the name of one stream: which streams a template names is only known later");
+    }
+    Check { on_failure, custom_endpoint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::error::ConfigError;
+
+    fn parse(options: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::parse(&|name| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn a_check_needs_one_stream_and_is_off_unless_asked_for() {
+        let check = |options: &[(&str, &str)]| parse(options).map(|config| config.check.on_failure);
+        assert_eq!(check(&[("stream", "logs")]), Ok(None));
+        assert_eq!(check(&[("stream", "logs"), ("check", "WARN")]), Ok(Some(OnFailure::Warn)));
+        assert_eq!(check(&[("stream", "logs"), ("check", "fail")]), Ok(Some(OnFailure::Fail)));
+        assert_eq!(check(&[("stream", "logs-$TAG")]), Ok(None));
+        for (options, expected) in [
+            (
+                [("stream", "logs-$TAG"), ("check", "warn")],
+                "check: needs the name of one stream: which streams a template names is only known later",
+            ),
+            (
+                [("stream", "logs"), ("check_custom_endpoint", "on")],
+                "check_custom_endpoint: only valid with check warn or fail",
+            ),
+            ([("stream", "logs"), ("check", "on")], "check: 'on' is not valid: use off, warn or fail"),
+        ] {
+            let issues: Vec<String> = check(&options).unwrap_err().issues.iter().map(ToString::to_string).collect();
+            assert_eq!(issues, [expected], "{options:?}");
+        }
+    }
 }

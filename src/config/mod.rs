@@ -26,6 +26,7 @@ use crate::pack::RequestSettings;
 use reader::Options;
 
 pub(crate) use coroutines::Coroutines;
+pub(crate) use destination::{Check, OnFailure};
 pub(crate) use files::LedgerSettings;
 
 /// A configuration without issues.
@@ -35,6 +36,8 @@ pub struct Config {
     pub target: Target,
     /// The region, if the configuration or the stream's ARN names one.
     pub(crate) region: Option<Region>,
+    /// Whether to find out at startup if records can be put.
+    pub(crate) check: Check,
     /// How AWS is reached.
     pub(crate) network: Network,
     /// Where credentials come from.
@@ -67,7 +70,8 @@ impl Config {
         let identity = identity::read(&mut options);
         let requests = requests::read(&mut options);
         let destination = destination::read(&mut options, requests.record.merge_maps);
-        let (delivery, request_timeout) = delivery::read(&mut options);
+        let check = destination::check(&mut options, destination.as_ref().map(|(target, _)| target));
+        let (delivery, request_timeout) = delivery::read(&mut options, &requests);
         let ledger = files::ledger(&mut options);
         let dead_letters = files::dead_letters(&mut options);
         let coroutines = options.optional("coroutines", Coroutines::parse);
@@ -77,6 +81,7 @@ impl Config {
             Some((target, region)) if issues.is_empty() => Ok(Config {
                 target,
                 region,
+                check,
                 network,
                 identity,
                 requests,

@@ -87,6 +87,16 @@ pub static OPTIONS: &[OptionSpec] = &[
         "PEM file of certificates to trust in addition to the system's, read at startup. If unset: AWS_CA_BUNDLE.",
     ),
     OptionSpec::new(
+        "check",
+        "Whether to find out at startup, by a PutRecords request with DryRun, if records can be put: off, warn (log what is wrong) or fail (refuse to start).",
+    )
+    .default("off"),
+    OptionSpec::new(
+        "check_custom_endpoint",
+        "Let check also ask an endpoint that is not of AWS. One that does not know DryRun stores the record {}.",
+    )
+    .default("off"),
+    OptionSpec::new(
         "protocol",
         "Encoding of requests: json, or cbor (as used by the AWS SDK for Java), which takes less CPU and a quarter fewer bytes.",
     )
@@ -174,7 +184,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("format_label_delimiter", "Separator between label and value in the format ltsv.").default(":"),
     OptionSpec::new(
         "partition_key",
-        "Key or path of the value to use as partition key, $TAG for the tag, or constant: followed by a text for all records. If unset, or if a record lacks the value: a random key.",
+        "Key or path of the value to use as partition key, $TAG for the tag, or constant: followed by a text for all records. If unset, or if a record lacks the value: a random key. none sends no key where the stream distributes records itself.",
     ),
     OptionSpec::new(
         "explicit_hash_key",
@@ -201,6 +211,11 @@ pub static OPTIONS: &[OptionSpec] = &[
     )
     .default("off"),
     OptionSpec::new(
+        "record_distribution",
+        "Whether the stream distributes records itself, whatever their keys (AUTO), so that consumers drop aggregates: detect (requires the permissions kinesis:DescribeStreamSummary and kinesis:ListShards), user (by partition keys) or auto.",
+    )
+    .default("detect"),
+    OptionSpec::new(
         "compression",
         "Compress each record, or each block of lines with aggregation lines: none, gzip, zlib, zstd or snappy (raw format).",
     )
@@ -211,7 +226,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "max_record_size",
-        "Maximum size of a record after compression, including its partition key. Up to 10M if the stream's MaxRecordSizeInKiB allows it.",
+        "Maximum size of a record after compression, including its partition key. Up to 10M if the stream's MaxRecordSizeInKiB allows it; auto reads that limit, which requires the permission kinesis:DescribeStreamSummary.",
     )
     .default("1M"),
     OptionSpec::new(

@@ -72,6 +72,11 @@ impl<'a> Options<'a> {
         !self.values(name).is_empty()
     }
 
+    /// Whether the user set the option to this word, in any case.
+    pub(super) fn is_set_to(&self, name: &str, word: &str) -> bool {
+        self.values(name).iter().any(|(_, text)| text.eq_ignore_ascii_case(word))
+    }
+
     /// What the user wrote under the option's name and its aliases. An empty value counts as unset, so that an empty
     /// environment variable in the host's configuration does.
     fn values(&self, name: &str) -> Vec<(&'static str, String)> {

@@ -16,6 +16,7 @@ pub(super) fn read(options: &mut Options<'_>) -> RequestSettings {
         max_records: options.value("batch_request_max_count", parse::integer(1..=limits::MAX_REQUEST_RECORDS)),
         max_bytes: options.value("batch_request_max_size", parse::size(1..=limits::MAX_REQUEST_BYTES)),
         aggregation: aggregation::read(options, &mut record),
+        omits_random_keys: options.is_set_to("partition_key", records::NO_KEY),
         record,
     }
 }

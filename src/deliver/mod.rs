@@ -7,6 +7,7 @@ mod letters;
 mod settings;
 pub(crate) mod stream;
 mod streams;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -29,7 +30,7 @@ use stream::limiter::Budget;
 use stream::report::Reporter;
 use streams::{Sent, Streams};
 
-pub use settings::Settings;
+pub use settings::{RecordDistribution, Settings};
 pub use streams::Target;
 
 /// What delivery depends on.
@@ -76,8 +77,7 @@ impl<T: Transport> Delivery<T> {
         let Destination { target, place } = destination;
         let name = format!("stream {}{place}", target.as_str());
         let shutdown = Rc::new(Shutdown::default());
-        let max_record_bytes = requests.record.max_bytes;
-        let reporter = Reporter { log, metrics, destination: name.into(), max_record_bytes, dead_letters };
+        let reporter = Reporter { log, metrics, destination: name.into(), dead_letters };
         let shared = Shared {
             transport: Rc::new(transport),
             random: Rc::new(RefCell::new(random)),
@@ -164,9 +164,9 @@ impl<T: Transport> Delivery<T> {
         self.shutdown.begin(deadline);
     }
 
-    /// Keeps the map of the stream's shards current until shutdown. Returns immediately if the map is not used.
-    pub async fn keep_shards(&self) {
-        self.streams.keep_shards().await;
+    /// Watches the streams' shards and configuration until shutdown. Returns immediately if neither matters.
+    pub async fn watch(&self) {
+        self.streams.watch().await;
     }
 
     /// Counts and logs what becomes of dead letters, until the last is written.

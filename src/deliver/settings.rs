@@ -19,4 +19,20 @@ pub struct Settings {
     pub slow_flush: Option<Duration>,
     /// The interval at which all metrics are logged.
     pub stats_interval: Option<Duration>,
+    /// Who chooses the shard of a record.
+    pub record_distribution: RecordDistribution,
+    /// Whether the size limit of records is the stream's own, as soon as it is known.
+    pub follows_record_size: bool,
+}
+
+/// Who chooses the shard of a record: its keys, or the service, whatever the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordDistribution {
+    /// It may change at any time, so it is found out.
+    #[default]
+    Detect,
+    /// Its keys.
+    User,
+    /// The service. Consumers drop aggregates.
+    Auto,
 }

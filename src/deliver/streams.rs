@@ -100,9 +100,9 @@ impl<T: Transport> Streams<T> {
     }
 
     /// Keeps what is known of a single stream current until shutdown. Each of several has a task of its own.
-    pub(super) async fn keep_shards(&self) {
+    pub(super) async fn watch(&self) {
         if let Streams::One(stream) = self {
-            stream.keep_shards().await;
+            stream.watch().await;
         }
     }
 }
@@ -134,7 +134,7 @@ impl<T: Transport> NamedStreams<T> {
         let Routes { streams, issues, events } = route(chunk, tag, &self.template, &flush.progress.done());
         let mut letters = ChunkLetters::new(self.reporter.dead_letters.clone(), chunk, tag, self.template.as_str());
         for (record, issue) in issues {
-            self.reporter.record_issue(record, issue, flush);
+            self.reporter.record_issue(record, issue, self.shared.requests.record.max_bytes, flush);
             letters.keep(flush.lost.take());
         }
         let limit = Cell::new(0);
@@ -170,7 +170,7 @@ impl<T: Transport> NamedStreams<T> {
         let reporter = Reporter { destination, ..self.reporter.clone() };
         let delivery = Rc::new(StreamDelivery::new(&self.shared, stream, reporter));
         let (keeper, mut task) = (Rc::clone(&delivery), JoinSet::new());
-        task.spawn_local(async move { keeper.keep_shards().await });
+        task.spawn_local(async move { keeper.watch().await });
         let mut kept = self.kept.borrow_mut();
         kept.push(name.into(), KeptStream { delivery: Rc::clone(&delivery), _task: task });
         self.reporter.metrics.set(Metric::Streams, kept.len() as u64);

@@ -48,15 +48,20 @@ const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 pub enum Operation {
     /// Store records.
     PutRecords,
+    /// The same, only to learn whether it would succeed. Always in JSON.
+    DryRun,
     /// List the stream's shards. Always in JSON.
     ListShards,
+    /// Describe the stream. Always in JSON.
+    DescribeStreamSummary,
 }
 
 impl Operation {
     fn target(self) -> &'static str {
         match self {
-            Operation::PutRecords => "Kinesis_20131202.PutRecords",
+            Operation::PutRecords | Operation::DryRun => "Kinesis_20131202.PutRecords",
             Operation::ListShards => "Kinesis_20131202.ListShards",
+            Operation::DescribeStreamSummary => "Kinesis_20131202.DescribeStreamSummary",
         }
     }
 }
@@ -269,7 +274,9 @@ impl Requests {
         let target = operation.target();
         let content_type = match operation {
             Operation::PutRecords => self.protocol.content_type(),
-            Operation::ListShards => Protocol::Json.content_type(),
+            Operation::DryRun | Operation::ListShards | Operation::DescribeStreamSummary => {
+                Protocol::Json.content_type()
+            }
         };
         let Signature { date, authorization } = self.signer.sign(target, content_type, &body, credentials, time);
         let secret = |text: &str| {

@@ -1,9 +1,9 @@
 //! Kinesis: its limits, requests and replies, and what a reply means.
 
 pub mod client;
+pub(crate) mod control;
 pub mod kpl;
 pub(crate) mod limits;
-pub(crate) mod list_shards;
 pub mod random_key;
 pub mod reply;
 pub mod request;

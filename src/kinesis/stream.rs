@@ -42,6 +42,11 @@ impl Stream {
         &self.text
     }
 
+    /// The member of a request that names it.
+    pub(crate) fn member(&self) -> &'static str {
+        if self.is_arn() { "StreamARN" } else { "StreamName" }
+    }
+
     /// Whether it is an ARN.
     pub fn is_arn(&self) -> bool {
         self.region.is_some()

@@ -93,6 +93,11 @@ pub const TABLE: &[Family] = &[
         "Records in requests without a readable reply from Kinesis; they are sent again and may be stored twice.",
     ),
     counter(
+        Metric::RecordsMisplaced,
+        "records_misplaced_total",
+        "Records of aggregates that Kinesis put into a shard where consumers drop them; they are sent again one by one.",
+    ),
+    counter(
         Metric::RecordsThrottled,
         "records_throttled_total",
         "Records that Kinesis throttled, one by one or with their whole request, counted each time.",
@@ -101,6 +106,11 @@ pub const TABLE: &[Family] = &[
         Metric::ThrottledShards,
         "throttled_shards",
         "Shards that have throttled records since startup, at most 64; the log names them.",
+    ),
+    gauge(
+        Metric::AutoStreams,
+        "auto_streams",
+        "Streams known to distribute records themselves (AUTO), whatever their partition keys.",
     ),
     counter(
         Metric::RecordsTruncated,

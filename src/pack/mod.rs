@@ -129,6 +129,11 @@ impl<'a> Packer<'a> {
         self
     }
 
+    /// What requests look like.
+    pub(crate) fn settings(&self) -> &RequestSettings {
+        self.settings
+    }
+
     /// The number of events in the chunk, packed or not.
     pub fn events(&self) -> usize {
         self.events.count_all()
@@ -160,7 +165,7 @@ impl<'a> Packer<'a> {
 
     fn begin<W: Wire>(&self) -> BatchBuilder<W> {
         let body = self.pool.map(BodyPool::take).unwrap_or_default();
-        let mut batch = BatchBuilder::new(self.stream, body);
+        let mut batch = BatchBuilder::new(self.stream, body).omit_random_keys(self.settings.omits_random_keys);
         batch.reserve(self.records, self.body_bytes);
         batch
     }

@@ -15,6 +15,8 @@ pub struct RequestSettings {
     pub max_bytes: usize,
     /// How several records share one Kinesis record, if they do.
     pub aggregation: Option<Aggregation>,
+    /// Whether random keys are not sent, for a stream that ignores them.
+    pub omits_random_keys: bool,
     /// Settings for the records.
     pub record: RecordSettings,
 }
@@ -42,6 +44,7 @@ impl Default for RequestSettings {
             max_records: limits::MAX_REQUEST_RECORDS,
             max_bytes: limits::DEFAULT_REQUEST_BYTES,
             aggregation: None,
+            omits_random_keys: false,
             record: RecordSettings::default(),
         }
     }

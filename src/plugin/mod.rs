@@ -4,6 +4,7 @@
 //! chunk to the instance's one delivery thread, which owns all mutable state, and wait. While they wait they write
 //! the lines that the delivery thread logs.
 
+mod check;
 mod heartbeat;
 mod log_relay;
 mod shutdown_watch;

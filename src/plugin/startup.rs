@@ -28,6 +28,7 @@ use crate::kinesis::client::{Client, Requests};
 use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
 use crate::metrics::Metrics;
+use crate::plugin::check::check;
 
 /// The environment variable that decides when the option is not set.
 const COROUTINES: &str = "KINESIS_COROUTINES";
@@ -77,6 +78,7 @@ pub(super) async fn open(
         log.clone(),
         metrics.clone(),
     );
+    let is_of_aws = endpoint.is_of_aws(&region);
     let requests = Requests::new(&endpoint, region, config.requests.protocol, user_agent(&environment::variable))
         .with_proxy_authorization(connector.proxy_authorization(endpoint.uri()));
     let client = Client::new(connector, cache, Arc::clone(&clock), requests, config.request_timeout);
@@ -84,6 +86,9 @@ pub(super) async fn open(
         log.write(Level::Warn, || {
             format!("{reason}; starting without credentials: flushes return retry until they are available")
         });
+    }
+    if let Some(stream) = config.target.single() {
+        check(&client, stream, &destination, config.check, is_of_aws, &log).await?;
     }
     let mut random: SmallRng = rand::make_rng();
     let ledger = load_ledger(config.ledger, &destination, &mut random, &log)?;

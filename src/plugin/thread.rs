@@ -132,7 +132,7 @@ async fn serve<T: Transport>(
     // Ends with this function, or when it is dropped.
     let mut background = JoinSet::new();
     let keeper = Rc::clone(&delivery);
-    background.spawn_local(async move { keeper.keep_shards().await });
+    background.spawn_local(async move { keeper.watch().await });
     let watcher = Rc::clone(&delivery);
     background.spawn_local(async move { watcher.watch_dead_letters().await });
     let mut shutdown_watch = ShutdownWatch::default();

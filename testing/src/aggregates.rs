@@ -4,6 +4,9 @@
 
 use prost::Message;
 
+/// The first bytes of an aggregate.
+pub const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
+
 #[derive(Clone, PartialEq, Message)]
 pub struct AggregatedRecord {
     #[prost(string, repeated, tag = "1")]

@@ -8,6 +8,7 @@
 pub mod accepted;
 pub mod aggregates;
 pub mod chunks;
+pub mod consumer;
 pub mod corpora;
 pub mod fake_kinesis;
 pub mod host;

@@ -7,15 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kinesis::config::Config;
-use kinesis::kinesis::kpl::MAGIC;
 use kinesis::kinesis::random_key::RANDOM_KEY_LENGTH;
-use kinesis::kinesis::shards::hash_key;
 use kinesis::pack::Packer;
 use kinesis::record_set::RecordSet;
-use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use testing::aggregates::{AggregatedRecord, Record};
+use testing::aggregates::MAGIC;
+use testing::consumer;
 use testing::corpora::Corpus;
 use testing::fake_kinesis::wire::Wire;
 use testing::fake_kinesis::{Credential, FakeKinesis, Faults, Settings, StoredRecord, Stream};
@@ -26,28 +24,13 @@ use testing::sources::{read, root, with_marked};
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// What a consumer makes of a record. Like the Kinesis Client Library (`AggregatorUtil.deaggregate`), it drops an
-/// aggregate if the explicit hash key of one of its records, or else the MD5 of its partition key, is outside the
-/// range of the shard that it was read from.
+/// What a consumer makes of a record.
 fn user_records(record: &StoredRecord, stream: &Stream) -> Vec<Vec<u8>> {
     if record.data.starts_with(b"\x28\xb5\x2f\xfd") {
         let text = zstd::decode_all(record.data.as_slice()).unwrap();
         return text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
     }
-    let Some(container) = record.data.strip_prefix(&MAGIC) else { return vec![record.data.clone()] };
-    let message = AggregatedRecord::decode(&container[..container.len() - 16]).unwrap();
-    let range = &stream.shards[record.shard as usize].range;
-    let at = |table: &[String], index: u64| table[usize::try_from(index).unwrap()].clone();
-    let of_this_shard = |user: &Record| {
-        range.contains(&match user.explicit_hash_key_index {
-            Some(index) => at(&message.explicit_hash_key_table, index).parse().unwrap(),
-            None => hash_key(&at(&message.partition_key_table, user.partition_key_index)),
-        })
-    };
-    if !message.records.iter().all(of_this_shard) {
-        return Vec::new();
-    }
-    message.records.into_iter().map(|user| user.data).collect()
+    consumer::user_records(record, stream)
 }
 
 /// The built library in our own host, fed line by line.
@@ -92,7 +75,9 @@ fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
         let credentials = vec![Credential::new(KEY, SECRET)];
         let region = Some("eu-west-1".to_owned());
         let kinesis = FakeKinesis::start(Settings { faults, credentials, region, ..Settings::default() });
-        let mut host = Host::start(&kinesis, options);
+        // Else records go one by one until the shards are known.
+        let expected_distribution = options.contains(&"aggregation=kpl").then_some("record_distribution=user");
+        let mut host = Host::start(&kinesis, &[options, expected_distribution.as_slice()].concat());
         let has_map = options.contains(&"shard_map=on");
         while has_map && kinesis.stats().shard_lists == 0 {
             std::thread::sleep(Duration::from_millis(20));
@@ -123,6 +108,52 @@ fn no_consumer_loses_a_record_while_shards_split_and_merge_and_are_throttled() {
         assert!(stats.records < lines.len() as u64 / 5, "{stats:?}");
         assert_eq!(stats.shard_lists, u64::from(has_map), "what replies show is not asked for at once");
     }
+}
+
+/// Somebody else switches the stream's record distribution while an eighth of the records are throttled.
+#[test]
+fn no_consumer_loses_a_record_while_the_stream_is_switched_to_auto_and_back() {
+    let switched = |options: &[&str]| {
+        let faults = Faults { throttle_records: 0.12, seed: 7, ..Faults::default() };
+        let kinesis = FakeKinesis::start(Settings { faults, denies_description: true, ..Settings::default() });
+        let mut host = Host::start(&kinesis, options);
+        let lines: Vec<String> = AccessLog::new(2).take(8_000).collect();
+        let (before, after) = lines.split_at(2_000);
+        host.feed(before);
+        while kinesis.stats().shard_lists == 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        for (round, lines) in after.chunks(500).enumerate() {
+            kinesis.set_auto("logs", (5..9).contains(&round));
+            host.feed(lines);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        host.end();
+
+        let (stream, records) = (kinesis.stream("logs").unwrap(), kinesis.records());
+        let found = records.iter().flat_map(|record| user_records(record, &stream));
+        let mut found: Vec<String> = found
+            .map(|record| {
+                serde_json::from_slice::<serde_json::Value>(&record).unwrap()["log"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        let dropped = records.iter().filter(|record| user_records(record, &stream).is_empty()).count();
+        assert!(dropped > 0, "{options:?}: no aggregate was in a wrong shard");
+        let aggregates = records.iter().filter(|record| record.data.starts_with(&MAGIC)).count();
+        assert!(aggregates > 2 * dropped, "{options:?}: {dropped} of {aggregates} aggregates were dropped");
+        let mut expected = lines;
+        expected.sort();
+        found.sort();
+        assert!(found == expected, "{options:?}: {} lines of {}", found.len(), expected.len());
+    };
+    let kpl = ["aggregation=kpl", "aggregation_max_size=3k"];
+    std::thread::scope(|scope| {
+        for more in [&["protocol=cbor"][..], &["partition_key=log", "shard_map=on"]] {
+            let options = [&kpl, more].concat();
+            scope.spawn(move || switched(&options));
+        }
+    });
 }
 
 /// What 10,000 records per second mean for Kinesis, per second.

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kinesis::chunk::Events;
-use kinesis::deliver::{Delivery, Deps, Destination, Settings};
+use kinesis::deliver::{Delivery, Deps, Destination, RecordDistribution, Settings};
 use kinesis::kinesis::client::{Operation, Transport, TransportError};
 use kinesis::kinesis::reply::Response;
 use kinesis::kinesis::stream::Stream;
@@ -163,6 +163,8 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         flush_timeout: None,
         slow_flush: None,
         stats_interval: None,
+        record_distribution: RecordDistribution::User,
+        follows_record_size: false,
     };
     let stream = Stream::parse("logs").expect("a stream");
     let log = Logger::new(Arc::new(Silence), |_| {});

@@ -182,7 +182,7 @@ fn one_line(text: &str) -> String {
 fn the_call_rates_of_a_fleet_follow_from_the_code() {
     const NODES: f64 = 10_000.0;
     const CREDENTIALS: &str = "src/aws/credentials/mod.rs";
-    const SHARDS: &str = "src/deliver/stream/shards.rs";
+    const PACE: &str = "src/deliver/watch/pace.rs";
     let (before_expiry, latest) =
         (seconds(CREDENTIALS, "RENEW_BEFORE_EXPIRY"), 1.0 - number(CREDENTIALS, "RENEW_SPREAD"));
     let spread = before_expiry * latest;
@@ -192,8 +192,9 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
     let mean_pause = seconds(CREDENTIALS, "LONGEST_PAUSE") * 0.75;
     let handshakes = NODES / seconds("src/aws/connect/mod.rs", "MAX_AGE");
     let fewest = number("src/deliver/stream/limiter.rs", "FEWEST");
-    let asked_at_once = NODES / seconds(SHARDS, "JITTER");
-    assert_eq!(asked_at_once, NODES / seconds(SHARDS, "FIRST_RETRY"));
+    let asked_at_once = NODES / seconds(PACE, "JITTER");
+    assert_eq!(asked_at_once, NODES / seconds(PACE, "SHARDS_RETRY"));
+    let spread_out = seconds(PACE, "DESCRIPTION_SPREAD");
     let rows = [
         format!(
             "| the first renewal after all started together: credentials of an hour are renewed after {:.0} to {:.0} minutes, evenly drawn | {:.0}/s for {:.0} minutes |",
@@ -206,9 +207,12 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
         format!("| {:.0} fetches/s, ", NODES / mean_pause),
         format!("| at most once a minute | {:.0}/s on average |", NODES / seconds(CREDENTIALS, "DROP_INTERVAL")),
         format!("| at the start, within 30 s, evenly drawn | {asked_at_once:.0}/s for 30 s |"),
-        format!("| later on: each drawn from 5 to 15 minutes | {:.0}/s |", NODES / seconds(SHARDS, "INTERVAL")),
-        format!("at the earliest, within 30 s | {asked_at_once:.0}/s for {} s |", seconds(SHARDS, "JITTER")),
+        format!("| later on: each drawn from 5 to 15 minutes | {:.0}/s |", NODES / seconds(PACE, "SHARDS_INTERVAL")),
+        format!("at the earliest, within 30 s | {asked_at_once:.0}/s for {} s |", seconds(PACE, "JITTER")),
         format!("doubling up to the 5 to 15 minutes | {asked_at_once:.0}/s, soon fewer |"),
+        format!("| {:.0}/s for {:.0} minutes |", NODES / spread_out, spread_out / 60.0),
+        format!("each drawn from 15 to 45 minutes | {:.0}/s |", NODES / seconds(PACE, "DESCRIPTION_INTERVAL")),
+        format!("first after 5 to 15 minutes | {:.0}/s, soon fewer |", NODES / spread_out),
         format!("| {handshakes:.0}/s |"),
         format!("\n{handshakes:.0} to {:.0} TLS handshakes a second", handshakes * fewest),
     ];

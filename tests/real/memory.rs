@@ -40,14 +40,16 @@ const OPTIONS: [(&str, &[(&str, &str)]); 7] = [
     ("cbor", &[("protocol", "cbor")]),
     ("requests_of_one_record", &[(ONE_BY_ONE, "1")]),
     ("records_in_gzip", &[("compression", "gzip")]),
-    ("aggregates", &[("aggregation", "kpl"), ("partition_key", "key")]),
-    ("requests_of_one_aggregate", &[("aggregation", "kpl"), (ONE_BY_ONE, "1")]),
+    ("aggregates", &[("aggregation", "kpl"), KEYS_COUNT, ("partition_key", "key")]),
+    ("requests_of_one_aggregate", &[("aggregation", "kpl"), KEYS_COUNT, (ONE_BY_ONE, "1")]),
     (
         "lines_in_zstd_at_its_highest_level",
         &[("aggregation", "lines"), ("compression", "zstd"), ("compression_level", "22")],
     ),
 ];
 
+/// Else records go one by one until the shards are known.
+const KEYS_COUNT: (&str, &str) = ("record_distribution", "user");
 const ONE_BY_ONE: &str = "batch_request_max_count";
 
 const AS_HOST: &str = "KINESIS_TEST_MEMORY_OF";

@@ -27,13 +27,35 @@ pub(super) fn read(options: &mut Options<'_>) -> RecordSettings {
         time_format,
         newline: newline(options, &format),
         compression: compression(options),
-        max_bytes: options.value("max_record_size", parse::size(1..=limits::MAX_RECORD_BYTES)),
+        max_bytes: options.value("max_record_size", max_record_size).unwrap_or(limits::DEFAULT_RECORD_BYTES),
         oversize: if is_text { oversize } else { Oversize::Discard },
-        partition_key: options.optional("partition_key", PartitionKey::parse).unwrap_or(PartitionKey::Random),
+        partition_key: options.optional("partition_key", partition_key).unwrap_or(PartitionKey::Random),
         explicit_hash_key: options.optional("explicit_hash_key", KeyPath::parse),
         merge_maps: options.value("duplicate_keys", parse::one_of(DUPLICATE_KEYS)),
         drop_empty: options.value("drop_empty", parse::boolean),
         format,
+    }
+}
+
+/// The value of `max_record_size` for the stream's own limit.
+pub(super) const STREAMS_OWN: &str = "auto";
+
+/// The value of `partition_key` for none. A key of that name can be written `$none`.
+pub(super) const NO_KEY: &str = "none";
+
+/// `None` is the stream's own limit, unknown as yet.
+fn max_record_size(text: &str) -> Result<Option<usize>, Allowed> {
+    if text.eq_ignore_ascii_case(STREAMS_OWN) {
+        return Ok(None);
+    }
+    parse::size(1..=limits::MAX_RECORD_BYTES)(text).map(Some).map_err(|allowed| format!("{allowed}, or auto").into())
+}
+
+/// Where a stream distributes records itself, random keys are left out ([`crate::deliver`]).
+fn partition_key(text: &str) -> Result<PartitionKey, Allowed> {
+    match text.eq_ignore_ascii_case(NO_KEY) {
+        true => Ok(PartitionKey::Random),
+        false => PartitionKey::parse(text).map_err(|allowed| format!("{allowed}, or none").into()),
     }
 }
 

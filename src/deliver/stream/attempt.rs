@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::deliver::settings::Settings;
 use crate::kinesis::request::Batch;
-use crate::kinesis::verdict::{RecordVerdict, Refusal, Verdict};
+use crate::kinesis::verdict::{CHECK_ENDPOINT, RecordVerdict, Refusal, Verdict};
 
 /// How many times a batch was retried, and how long to wait before the next try.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +53,8 @@ pub(super) enum Next {
     Retry(Failure),
     /// Leave it to Fluent Bit: the retries are used up.
     Leave(Failure),
+    /// Send it again immediately, with keys: the service may have refused it because they are missing.
+    AddKeys { reason: String },
     /// Find the record at fault.
     Split(Refusal),
     /// End the flush: only an operator can fix this.
@@ -112,6 +114,12 @@ pub(super) fn next(attempt: &Attempt, verdict: Verdict, can_renew: bool, setting
                 (false, false) => Next::Stop { reason: failure.reason, advice: "correct the credentials" },
             }
         }
+        Verdict::Operator { reason, advice } if advice == CHECK_ENDPOINT && attempt.batch.lacks_keys() => {
+            Next::AddKeys { reason }
+        }
+        Verdict::Refused(refusal) if !refusal.too_large && attempt.batch.lacks_keys() => {
+            Next::AddKeys { reason: refusal.reason }
+        }
         Verdict::Operator { reason, advice } => Next::Stop { reason, advice },
         Verdict::Refused(refusal) => Next::Split(refusal),
     }
@@ -125,6 +133,8 @@ pub(super) fn retry_or_leave(tries: &Tries, failure: Failure, settings: &Setting
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::settings::RecordDistribution;
+    use crate::kinesis::random_key::RandomKey;
     use crate::kinesis::request::{BatchBuilder, Json};
     use crate::kinesis::stream::Stream;
 
@@ -137,6 +147,8 @@ mod tests {
             flush_timeout: None,
             slow_flush: None,
             stats_interval: None,
+            record_distribution: RecordDistribution::User,
+            follows_record_size: false,
         }
     }
 
@@ -186,5 +198,26 @@ mod tests {
             assert_eq!(next(attempt, verdict, can_renew, &settings(true)), expected);
         }
         assert_eq!(next(&first, again(true), false, &settings(false)), Next::Retry(failure(Cause::NoReply)));
+    }
+
+    /// Nobody has published the words in which a stream that needs keys refuses a request without them.
+    #[test]
+    fn what_is_refused_without_keys_for_any_reason_but_size_is_sent_with_keys() {
+        let mut batch = BatchBuilder::<Json>::new(&Stream::parse("logs").unwrap(), Vec::new()).omit_random_keys(true);
+        batch.open().extend_from_slice(b"data");
+        batch.close_with_random_key(0, RandomKey::draw(&mut rand::make_rng()));
+        let attempt = Attempt::new(batch.finish(), Tries::default());
+        let refusal = |too_large| Refusal { reason: "failed".to_owned(), too_large, ..Refusal::default() };
+        let operator = |advice| Verdict::Operator { reason: "failed".to_owned(), advice };
+        let add_keys = || Next::AddKeys { reason: "failed".to_owned() };
+        let stop = Next::Stop { reason: "failed".to_owned(), advice: "create the stream" };
+        for (verdict, expected) in [
+            (Verdict::Refused(refusal(false)), add_keys()),
+            (Verdict::Refused(refusal(true)), Next::Split(refusal(true))),
+            (operator(CHECK_ENDPOINT), add_keys()),
+            (operator("create the stream"), stop),
+        ] {
+            assert_eq!(next(&attempt, verdict, false, &settings(true)), expected);
+        }
     }
 }

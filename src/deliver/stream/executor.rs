@@ -85,6 +85,10 @@ impl<T: Transport> Executor<T> {
                 let next = retry_or_leave(&rest.tries, failure, &self.settings);
                 self.repeat(next, rest, permit, flush).await
             }
+            Next::AddKeys { reason } => {
+                self.sender.facts.keys_wanted(&reason);
+                vec![Attempt { batch: self.with_keys(&attempt.batch), ..attempt }]
+            }
             Next::Split(refusal) => self.sender.refusals.split(attempt, &refusal, flush),
             Next::Stop { reason, advice } => {
                 flush.stop();
@@ -179,6 +183,10 @@ impl<T: Transport> Executor<T> {
         self.sender.reporter.metrics.add(Metric::RecordsDelivered, accepted as u64);
     }
 
+    fn with_keys(&self, batch: &Batch) -> Batch {
+        batch.with_keys(|| RandomKey::draw(&mut self.random.borrow_mut()))
+    }
+
     /// Counts accepted records and notes refused ones. Returns an attempt with what failed, if anything.
     fn sort(
         &self,
@@ -191,10 +199,15 @@ impl<T: Transport> Executor<T> {
         let is_accepted = |record: &RecordVerdict| *record == RecordVerdict::Accepted;
         let accepted = answers().filter(|(_, record)| is_accepted(record)).map(|(entry, _)| entry);
         self.accepted(&attempt.batch, accepted, flush);
-        let (mut first_failure, mut refused) = (None, false);
+        let (mut first_failure, mut refused, mut keys_wanted) = (None, false, false);
         for (entry, record) in answers() {
             match record {
                 RecordVerdict::Accepted => {}
+                RecordVerdict::Misplaced => self.sender.refusals.misplaced(&attempt.batch, entry, flush),
+                RecordVerdict::Refused { code } if attempt.batch.lacks_keys() => {
+                    keys_wanted = true;
+                    first_failure = first_failure.or(Some(code));
+                }
                 RecordVerdict::Refused { code } => {
                     let reason = with_request_id(code.clone(), id.as_deref());
                     let refusal = Refusal { reason, ..Refusal::default() };
@@ -213,9 +226,17 @@ impl<T: Transport> Executor<T> {
         let sent = attempt.record_count();
         // A record without a key of the user's gets a new random one, to move it off a throttled shard.
         attempt.batch = attempt.batch.only(
-            |index| matches!(records.get(index), Some(RecordVerdict::Again { .. })),
+            |index| match records.get(index) {
+                Some(RecordVerdict::Again { .. }) => true,
+                Some(RecordVerdict::Refused { .. }) => keys_wanted,
+                _ => false,
+            },
             |_| Some(RandomKey::draw(&mut self.random.borrow_mut())),
         );
+        if keys_wanted {
+            self.sender.facts.keys_wanted(code);
+            attempt.batch = self.with_keys(&attempt.batch);
+        }
         let reason = format!("{} of {sent} records not accepted ({code})", attempt.record_count());
         let reason = with_request_id(reason, id.as_deref());
         Some((attempt, Failure { cause: Cause::RecordsNotAccepted, reason, after: None }))

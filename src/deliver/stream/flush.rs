@@ -33,7 +33,7 @@ impl Shutdown {
     }
 
     /// Waits until shutdown begins. Returns the deadline.
-    pub(super) async fn begun(&self) -> Option<Instant> {
+    pub(in crate::deliver) async fn begun(&self) -> Option<Instant> {
         self.0.subscribe().wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline)
     }
 }

@@ -15,7 +15,6 @@ mod parts;
 pub(super) mod refusals;
 pub(super) mod report;
 pub(crate) mod sender;
-mod shards;
 mod sizes;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +25,7 @@ use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinSet};
 
 use super::settings::Settings;
+use super::watch::{Facts, Watcher};
 use crate::compress::SharedCompressor;
 use crate::kinesis::client::Transport;
 use crate::kinesis::stream::Stream;
@@ -41,7 +41,6 @@ pub(super) use parts::Records;
 use refusals::Refusals;
 use report::Reporter;
 use sender::Sender;
-use shards::{ShardWatcher, Shards};
 
 /// What the streams of one output share.
 pub(super) struct Shared<T> {
@@ -61,27 +60,33 @@ pub(super) struct Shared<T> {
 pub(super) struct StreamDelivery<T> {
     packing: Packing,
     executor: Rc<Executor<T>>,
-    /// `Some` if records are aggregated by shard.
-    shard_watcher: Option<ShardWatcher<T>>,
+    watcher: Watcher<T>,
 }
 
 impl<T: Transport> StreamDelivery<T> {
     pub(super) fn new(shared: &Shared<T>, stream: Stream, reporter: Reporter) -> Self {
         let Shared { transport, random, bodies, requests, .. } = shared;
-        let shards = Shards::if_used(requests.aggregation);
-        let refusals = Rc::new(Refusals::new(requests, Rc::clone(&shared.requests_sent), reporter.clone()));
-        let shard_watcher = shards.clone().map(|shards| ShardWatcher {
-            shards,
+        let facts = Facts::new(requests, &shared.settings, reporter.clone());
+        let refusals = Refusals::new(
+            requests,
+            &shared.settings,
+            Rc::clone(&shared.requests_sent),
+            Rc::clone(&facts),
+            reporter.clone(),
+        );
+        let refusals = Rc::new(refusals);
+        let watcher = Watcher {
+            facts: Rc::clone(&facts),
             transport: Rc::clone(transport),
             stream: stream.clone(),
             random: Rc::clone(random),
             reporter: reporter.clone(),
             shutdown: Rc::clone(&shared.shutdown),
-        });
+        };
         let sender = Sender {
             transport: Rc::clone(transport),
             refusals: Rc::clone(&refusals),
-            shards: shards.clone(),
+            facts: Rc::clone(&facts),
             incidents: Incidents::new(reporter.log.clone(), reporter.metrics.clone()),
             reporter: reporter.clone(),
         };
@@ -94,16 +99,15 @@ impl<T: Transport> StreamDelivery<T> {
         });
         let packing = Packing {
             stream,
-            requests: Rc::clone(requests),
             packing_lock: Mutex::new(()),
             bodies: Rc::clone(bodies),
             compressor: Rc::clone(&shared.compressor),
-            shards,
+            facts,
             refusals,
             random: Rc::clone(random),
             reporter,
         };
-        StreamDelivery { packing, executor, shard_watcher }
+        StreamDelivery { packing, executor, watcher }
     }
 
     /// Sends records until each is done or left. Returns the number of events in the chunk.
@@ -121,7 +125,8 @@ impl<T: Transport> StreamDelivery<T> {
 
     /// Sends one part of the records until each is done or left. Returns the number of events in the chunk.
     async fn send_part(self: &Rc<Self>, records: Records<'_>, mut part: Part, flush: &Rc<Flush>) -> usize {
-        let mut packer = self.packing.packer(records, flush, &mut part);
+        let requests = self.packing.facts.requests();
+        let mut packer = self.packing.packer(&requests, records, flush, &mut part);
         let mut letters = self.packing.letters(records);
         let mut tasks = JoinSet::new();
         let lock = self.packing.lock(flush).await;
@@ -162,11 +167,9 @@ impl<T: Transport> StreamDelivery<T> {
         self.executor.limiter.limit()
     }
 
-    /// Keeps the map of the stream's shards current until shutdown. Returns immediately if the map is not used.
-    pub(super) async fn keep_shards(&self) {
-        if let Some(watcher) = &self.shard_watcher {
-            watcher.run().await;
-        }
+    /// Watches the stream's shards and configuration until shutdown. Returns immediately if neither matters.
+    pub(super) async fn watch(&self) {
+        self.watcher.run().await;
     }
 }
 
@@ -182,6 +185,6 @@ impl<T> StreamDelivery<T> {
     }
 
     pub(super) fn shard_map_is_outdated(&self) {
-        self.packing.shards.as_ref().unwrap().outdated.notify_one();
+        self.packing.facts.shards_pace.hurry();
     }
 }

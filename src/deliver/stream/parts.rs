@@ -14,11 +14,11 @@ use super::attempt::{Attempt, Tries};
 use super::flush::{Flush, Postponed, ToSplit, add_time};
 use super::refusals::Refusals;
 use super::report::Reporter;
-use super::shards::Shards;
 use crate::compress::SharedCompressor;
 use crate::deliver::letters::ChunkLetters;
+use crate::deliver::watch::Facts;
 use crate::kinesis::stream::Stream;
-use crate::pack::{BodyPool, Limits, Packer, RequestSettings, Run};
+use crate::pack::{Aggregation, BodyPool, Limits, Packer, RequestSettings, Run};
 use crate::record_set::RecordSet;
 
 /// The records of a chunk that go to a stream.
@@ -48,13 +48,12 @@ pub(super) struct Part {
 /// Packs chunks into batches.
 pub(super) struct Packing {
     pub(super) stream: Stream,
-    pub(super) requests: Rc<RequestSettings>,
     /// Held by the flush that is packing. Chunks are packed one at a time, in the order they came, so that the host
     /// can free the first one soonest.
     pub(super) packing_lock: Mutex<()>,
     pub(super) bodies: Rc<BodyPool>,
     pub(super) compressor: Rc<SharedCompressor>,
-    pub(super) shards: Option<Rc<Shards>>,
+    pub(super) facts: Rc<Facts>,
     pub(super) refusals: Rc<Refusals>,
     pub(super) random: Rc<RefCell<SmallRng>>,
     pub(super) reporter: Reporter,
@@ -67,9 +66,15 @@ impl Packing {
     }
 
     /// Creates a packer for a part of the records.
-    pub(super) fn packer<'a>(&'a self, records: Records<'a>, flush: &Flush, part: &mut Part) -> Packer<'a> {
+    pub(super) fn packer<'a>(
+        &'a self,
+        requests: &'a RequestSettings,
+        records: Records<'a>,
+        flush: &Flush,
+        part: &mut Part,
+    ) -> Packer<'a> {
         let Records { chunk, tag, runs } = records;
-        let packer = |done| Packer::new(chunk, tag, &self.stream, &self.requests, done);
+        let packer = |done| Packer::new(chunk, tag, &self.stream, requests, done);
         let packer = match part.records.take() {
             Some(records) => packer(RecordSet::default()).only(records),
             None => {
@@ -83,7 +88,7 @@ impl Packing {
             None => packer,
         };
         packer
-            .with_shards(self.shards.as_ref().and_then(|shards| shards.map()))
+            .with_shards(self.facts.shards_to_pack_by())
             .with_body_pool(&self.bodies)
             .with_compressor(&self.compressor)
     }
@@ -102,9 +107,10 @@ impl Packing {
         letters: &mut ChunkLetters<'_>,
     ) -> Option<Attempt> {
         let packing_since = Instant::now();
-        packer.set_limits(self.limits(part));
+        packer.set_limits(self.limits(packer.settings(), part));
+        let max_record_bytes = packer.settings().record.max_bytes;
         let mut report = |record, issue| {
-            self.reporter.record_issue(record, issue, flush);
+            self.reporter.record_issue(record, issue, max_record_bytes, flush);
             letters.keep(flush.lost.take());
         };
         let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut report);
@@ -112,13 +118,19 @@ impl Packing {
         batch.map(|batch| Attempt::new(batch, part.tries.clone()))
     }
 
-    /// The current size limits.
-    fn limits(&self, part: &Part) -> Limits {
-        let max = Limits::of(&self.requests);
+    /// The current size limits, within those of the settings.
+    fn limits(&self, settings: &RequestSettings, part: &Part) -> Limits {
+        let max = Limits::of(settings);
+        let makes_aggregates = matches!(settings.aggregation, Some(Aggregation::Kpl { .. }));
+        let group_records = match makes_aggregates && !self.facts.allows_aggregates() {
+            // Consumers have begun to drop aggregates.
+            true => 1,
+            false => part.group_records.unwrap_or(max.group_records).max(1),
+        };
         let limits = Limits {
             request_bytes: self.refusals.sizes.request.get(),
             group_bytes: self.refusals.sizes.group.get(),
-            group_records: part.group_records.unwrap_or(max.group_records).max(1),
+            group_records,
             ..max
         };
         if part.alone { limits.alone() } else { limits }

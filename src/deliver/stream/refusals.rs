@@ -9,11 +9,15 @@ use std::rc::Rc;
 
 use super::attempt::Attempt;
 use super::evidence::Evidence;
-use super::flush::{Flush, ToSplit};
+use super::flush::Flush;
 use super::report::Reporter;
 use super::sizes::{SizeLimit, Sizes};
+use crate::deliver::settings::Settings;
+use crate::deliver::watch::Facts;
+use crate::kinesis::limits::MAX_RECORD_BYTES;
 use crate::kinesis::request::{Batch, Entry};
 use crate::kinesis::verdict::Refusal;
+use crate::metrics::Metric;
 use crate::pack::RequestSettings;
 use crate::record_set::RecordSet;
 
@@ -24,14 +28,28 @@ pub(crate) const MAX_IN_A_ROW: usize = 8;
 pub(super) struct Refusals {
     pub(super) evidence: Evidence,
     pub(super) sizes: Sizes,
+    facts: Rc<Facts>,
     reporter: Reporter,
 }
 
 impl Refusals {
-    pub(super) fn new(requests: &RequestSettings, sent: Rc<Cell<u64>>, reporter: Reporter) -> Refusals {
-        let sizes =
-            Sizes { request: SizeLimit::new(requests.max_bytes), group: SizeLimit::new(requests.record.max_bytes) };
-        Refusals { evidence: Evidence::new(sent), sizes, reporter }
+    pub(super) fn new(
+        requests: &RequestSettings,
+        settings: &Settings,
+        sent: Rc<Cell<u64>>,
+        facts: Rc<Facts>,
+        reporter: Reporter,
+    ) -> Refusals {
+        let group_bytes = if settings.follows_record_size { MAX_RECORD_BYTES } else { requests.record.max_bytes };
+        let sizes = Sizes { request: SizeLimit::new(requests.max_bytes), group: SizeLimit::new(group_bytes) };
+        Refusals { evidence: Evidence::new(sent), sizes, facts, reporter }
+    }
+
+    /// Notes an aggregate that consumers drop, so that its records are packed again, one by one.
+    pub(super) fn misplaced(&self, batch: &Batch, entry: &Entry, flush: &Flush) {
+        let records = batch.records(entry);
+        self.reporter.metrics.add(Metric::RecordsMisplaced, records.len() as u64);
+        pack_again(records, 1, flush);
     }
 
     /// Narrows the search for the record that makes a batch unacceptable. Returns what to send next.
@@ -66,13 +84,14 @@ impl Refusals {
         flush.refusals.borrow_mut().reason.clone_from(&refusal.reason);
         let records = batch.records(entry);
         if let [record] = records {
+            if refusal.too_large && self.facts.record_too_large(entry.bytes, refusal.allowed_bytes) {
+                pack_again(records, 1, flush);
+                return true;
+            }
             self.give_up_or_remember(*record, &refusal.reason, then, flush);
             return true;
         }
-        let mut to_split = flush.to_split.borrow_mut();
-        let ToSplit { records: set, largest } = to_split.get_or_insert_default();
-        set.extend(records.iter().copied());
-        *largest = records.len().max(*largest);
+        pack_again(records, records.len(), flush);
         if !refusal.too_large {
             return true;
         }
@@ -128,4 +147,12 @@ impl Refusals {
             self.reporter.needs_operator(&refusals.reason, advice);
         }
     }
+}
+
+/// Packs these records again after all others are done, in groups of at most half of `largest` records.
+fn pack_again(records: &[u32], largest: usize, flush: &Flush) {
+    let mut to_split = flush.to_split.borrow_mut();
+    let to_split = to_split.get_or_insert_default();
+    to_split.records.extend(records.iter().copied());
+    to_split.largest = to_split.largest.max(largest);
 }

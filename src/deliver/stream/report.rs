@@ -22,15 +22,13 @@ pub(crate) struct Reporter {
     pub(crate) metrics: Metrics,
     /// The stream, its region and its endpoint, for the log.
     pub(crate) destination: Rc<str>,
-    /// `max_record_size`, in bytes.
-    pub(crate) max_record_bytes: usize,
     /// Keeps refused records, if configured.
     pub(crate) dead_letters: Option<Rc<DeadLetters>>,
 }
 
 impl Reporter {
-    /// Reports a problem that the packer found with a record.
-    pub(crate) fn record_issue(&self, record: u32, issue: RecordIssue, flush: &Flush) {
+    /// Reports a problem that the packer found with a record; the limit is `max_record_bytes`.
+    pub(crate) fn record_issue(&self, record: u32, issue: RecordIssue, max_record_bytes: usize, flush: &Flush) {
         match issue {
             RecordIssue::Dropped => {
                 self.metrics.add(Metric::RecordsDropped, 1);
@@ -53,16 +51,16 @@ impl Reporter {
                 let line = "part of a chunk cannot be sent";
                 self.lost(record, RefusalReason::NotAnEvent, "not an event", line, &event, flush);
             }
-            RecordIssue::Altered(alterations) => self.altered(alterations),
+            RecordIssue::Altered(alterations) => self.altered(alterations, max_record_bytes),
         }
     }
 
-    fn altered(&self, alterations: Alterations) {
+    fn altered(&self, alterations: Alterations, max_record_bytes: usize) {
         let Alterations { cut_from, no_partition_key, no_hash_key } = alterations;
         if let Some(bytes) = cut_from {
             self.metrics.add(Metric::RecordsTruncated, 1);
             self.log.folded(Level::Warn, "truncated", || {
-                format!("a record of {bytes} bytes was truncated to max_record_size, {}", self.max_record_bytes)
+                format!("a record of {bytes} bytes was truncated to max_record_size, {max_record_bytes}")
             });
         }
         if no_partition_key {

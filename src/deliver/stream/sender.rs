@@ -10,7 +10,7 @@ use super::flush::{Flush, add_time};
 use super::incidents::Incidents;
 use super::refusals::Refusals;
 use super::report::Reporter;
-use super::shards::Shards;
+use crate::deliver::watch::Facts;
 use crate::kinesis::client::{Operation, Transport, TransportError};
 use crate::kinesis::reply::Response;
 use crate::kinesis::verdict::{RecordVerdict, Verdict, verdict};
@@ -27,8 +27,7 @@ const THROTTLED: &str = "ProvisionedThroughputExceededException";
 pub(super) struct Sender<T> {
     pub(super) transport: Rc<T>,
     pub(super) refusals: Rc<Refusals>,
-    /// The stream's shards, if records are aggregated by shard.
-    pub(super) shards: Option<Rc<Shards>>,
+    pub(super) facts: Rc<Facts>,
     pub(super) incidents: Incidents,
     pub(super) reporter: Reporter,
 }
@@ -87,7 +86,28 @@ impl<T: Transport> Sender<T> {
             (Ok(response), Verdict::Answered(_)) => response.request_id().map(str::to_owned),
             _ => None,
         };
-        Reply { request: RequestName { number, id }, sent_at, verdict }
+        Reply { request: RequestName { number, id }, sent_at, verdict: self.find_misplaced(attempt, &answer, verdict) }
+    }
+
+    /// Marks the accepted aggregates that consumers drop where they are.
+    fn find_misplaced(&self, attempt: &Attempt, answer: &Answer, verdict: Verdict) -> Verdict {
+        let misplaced = match (answer, &verdict) {
+            (Ok(response), Verdict::Accepted | Verdict::Answered(_)) => self.facts.misplaced(&attempt.batch, response),
+            _ => Vec::new(),
+        };
+        if misplaced.is_empty() {
+            return verdict;
+        }
+        let mut records = match verdict {
+            Verdict::Answered(records) => records,
+            _ => vec![RecordVerdict::Accepted; attempt.batch.entries().len()],
+        };
+        for index in misplaced {
+            if let Some(record @ RecordVerdict::Accepted) = records.get_mut(index) {
+                *record = RecordVerdict::Misplaced;
+            }
+        }
+        Verdict::Answered(records)
     }
 
     /// Prepares another try after the credentials were refused. Returns whether a try now makes sense.
@@ -106,9 +126,6 @@ impl<T: Transport> Sender<T> {
         if let Ok(response) = answer {
             self.incidents.reply();
             self.compare_counts(response, verdict);
-            if let Some(shards) = &self.shards {
-                shards.compare(&attempt.batch, response);
-            }
         }
     }
 

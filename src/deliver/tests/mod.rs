@@ -4,6 +4,7 @@ pub(crate) mod scripted;
 pub(crate) mod service;
 
 mod aggregation;
+mod auto;
 mod dead_letters;
 mod refusals;
 mod schedules;

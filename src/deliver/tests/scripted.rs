@@ -137,6 +137,8 @@ pub(crate) fn settings() -> Settings {
         flush_timeout: None,
         slow_flush: None,
         stats_interval: None,
+        record_distribution: RecordDistribution::User,
+        follows_record_size: false,
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct Request {
 }
 
 pub(crate) struct Sent {
+    /// Empty if there is none.
     pub(crate) key: String,
     pub(crate) explicit_hash_key: Option<u128>,
     pub(crate) data: Vec<u8>,
@@ -42,6 +43,11 @@ pub(crate) trait Behaviour: 'static {
     /// Answers `ListShards`, at a time since the service began.
     async fn list(_: &RefCell<Self>, _: Duration, request: Value) -> Reply {
         panic!("the shards are not listed here: {request}")
+    }
+
+    /// Answers `DescribeStreamSummary`, at a time since the service began.
+    async fn describe(_: &RefCell<Self>, _: Duration, request: Value) -> Reply {
+        panic!("the stream is not described here: {request}")
     }
 
     /// Whether there are newer credentials.
@@ -77,6 +83,8 @@ impl<B: Behaviour> Transport for FakeService<B> {
                 B::put(&self.state, Request { at, stream, body_bytes: body.len(), records }).await
             }
             Operation::ListShards => B::list(&self.state, at, request).await,
+            Operation::DescribeStreamSummary => B::describe(&self.state, at, request).await,
+            Operation::DryRun => panic!("nothing is delivered by a dry run: {request}"),
         }
     }
 
@@ -87,7 +95,7 @@ impl<B: Behaviour> Transport for FakeService<B> {
 
 fn sent(record: &Value) -> Sent {
     Sent {
-        key: record["PartitionKey"].as_str().unwrap().to_owned(),
+        key: record["PartitionKey"].as_str().unwrap_or_default().to_owned(),
         explicit_hash_key: record["ExplicitHashKey"].as_str().map(|digits| digits.parse().unwrap()),
         data: base64_simd::STANDARD.decode_to_vec(record["Data"].as_str().unwrap()).unwrap(),
     }

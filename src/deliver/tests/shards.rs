@@ -17,22 +17,31 @@ const LATENCY: Duration = Duration::from_millis(20);
 
 /// A stream whose shards split and merge. A shard is a range; its number is its index.
 #[derive(Default)]
-struct Kinesis {
-    shards: Vec<(u128, u128)>,
-    open: Vec<usize>,
-    page_size: usize,
-    denied: bool,
-    expired: bool,
+pub(super) struct Kinesis {
+    pub(super) shards: Vec<(u128, u128)>,
+    pub(super) open: Vec<usize>,
+    pub(super) page_size: usize,
+    pub(super) denied: bool,
+    pub(super) expired: bool,
     /// The `ListShards` calls: when, and with which body.
-    lists: Vec<(Duration, Value)>,
-    puts: usize,
+    pub(super) lists: Vec<(Duration, Value)>,
+    pub(super) puts: usize,
     /// All Kinesis records, each with its shard.
-    stored: Vec<(usize, Sent)>,
+    pub(super) stored: Vec<(usize, Sent)>,
+    /// Whether it distributes records itself.
+    pub(super) auto: bool,
+    /// The answer to `DescribeStreamSummary`: its error, if any.
+    pub(super) cannot_describe: Option<&'static str>,
+    pub(super) max_record_kib: Option<usize>,
+    /// When the stream was described.
+    pub(super) descriptions: Vec<Duration>,
+    /// Requests without a key that were refused, as a stream that needs keys does.
+    pub(super) refused_without_keys: usize,
 }
 
 impl Kinesis {
     /// Creates shards of equal size.
-    fn new(shards: u128) -> Kinesis {
+    pub(super) fn new(shards: u128) -> Kinesis {
         let width = u128::MAX / shards;
         let end = |n| if n == shards - 1 { u128::MAX } else { (n + 1) * width - 1 };
         let shards: Vec<_> = (0..shards).map(|n| (n * width, end(n))).collect();
@@ -44,7 +53,7 @@ impl Kinesis {
         self.shards.push(range);
     }
 
-    fn split_all(&mut self) {
+    pub(super) fn split_all(&mut self) {
         for shard in std::mem::take(&mut self.open) {
             let (start, end) = self.shards[shard];
             let middle = start.midpoint(end);
@@ -97,8 +106,29 @@ impl Kinesis {
 
     fn store(&mut self, records: Vec<Sent>) -> Reply {
         self.puts += 1;
+        if let Some(index) = records.iter().position(|record| record.key.is_empty()).filter(|_| !self.auto) {
+            self.refused_without_keys += 1;
+            let place = format!("records.{}.member.partitionKey", index + 1);
+            let message = format!(
+                "1 validation error detected: Value null at '{place}' failed to satisfy constraint: Member must not be null"
+            );
+            return refusal(400, "ValidationException", &message);
+        }
+        if let Some(limit) = self.max_record_kib.map(|kib| kib << 10) {
+            let is_large = |record: &Sent| record.data.len() + record.key.len() > limit;
+            if let Some(index) = records.iter().position(is_large) {
+                let place = format!("records.{}.member.data", index + 1);
+                let message = format!(
+                    "1 validation error detected: Value at '{place}' failed to satisfy constraint: Member must have length less than or equal to {limit}"
+                );
+                return refusal(400, "ValidationException", &message);
+            }
+        }
         let store = |record: Sent| {
-            let shard = self.owner(record.explicit_hash_key.unwrap_or_else(|| hash_key(&record.key)));
+            let shard = match self.auto {
+                true => self.open[(hash_key(&self.stored.len().to_string()) % self.open.len() as u128) as usize],
+                false => self.owner(record.explicit_hash_key.unwrap_or_else(|| hash_key(&record.key))),
+            };
             self.stored.push((shard, record));
             Ok(format!("shard {shard}"))
         };
@@ -107,7 +137,7 @@ impl Kinesis {
 
     /// What a consumer finds: key and data of each user record. Like the Kinesis Client Library, it drops a whole
     /// aggregate if the explicit hash key of one of its records, or the MD5 of its key, is outside the shard's range.
-    fn consumed(&self) -> Vec<(String, String)> {
+    pub(super) fn consumed(&self) -> Vec<(String, String)> {
         let mut consumed = Vec::new();
         for (shard, Sent { key, data, .. }) in &self.stored {
             let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
@@ -143,15 +173,28 @@ impl Behaviour for Kinesis {
         reply
     }
 
+    async fn describe(state: &RefCell<Self>, at: Duration, request: Value) -> Reply {
+        tokio::time::sleep(LATENCY).await;
+        assert_eq!(request, json!({ "StreamName": "logs" }));
+        let mut kinesis = state.borrow_mut();
+        kinesis.descriptions.push(at);
+        if let Some(code) = kinesis.cannot_describe {
+            return refusal(400, code, "not authorized to perform: kinesis:DescribeStreamSummary");
+        }
+        let strategy = if kinesis.auto { "AUTO" } else { "USER_PARTITION_KEY" };
+        let summary = json!({ "RecordDistributionStrategy": strategy, "MaxRecordSizeInKiB": kinesis.max_record_kib });
+        reply(200, json!({ "StreamDescriptionSummary": summary }))
+    }
+
     fn renew(&mut self) -> bool {
         std::mem::take(&mut self.expired)
     }
 }
 
-struct Bench {
-    kinesis: Rc<RefCell<Kinesis>>,
-    delivery: Rc<Delivery<FakeService<Kinesis>>>,
-    log: TestLog,
+pub(super) struct Bench {
+    pub(super) kinesis: Rc<RefCell<Kinesis>>,
+    pub(super) delivery: Rc<Delivery<FakeService<Kinesis>>>,
+    pub(super) log: TestLog,
     sent: Cell<usize>,
 }
 
@@ -161,25 +204,36 @@ impl Bench {
     }
 
     fn on(kinesis: &Rc<RefCell<Kinesis>>, by_shard: bool, seed: u64) -> Bench {
+        Self::with(kinesis, by_shard, seed, |_, _| {})
+    }
+
+    pub(super) fn with(
+        kinesis: &Rc<RefCell<Kinesis>>,
+        by_shard: bool,
+        seed: u64,
+        change: impl FnOnce(&mut Settings, &mut RequestSettings),
+    ) -> Bench {
         let aggregation = Some(Aggregation::Kpl { max_bytes: 20_000, max_records: 1000, by_shard });
         let mut requests = RequestSettings { aggregation, ..RequestSettings::default() };
         requests.record.partition_key = PartitionKey::parse("k").unwrap();
+        let mut settings = settings();
+        change(&mut settings, &mut requests);
         let service = FakeService { state: Rc::clone(kinesis), start: Instant::now() };
         let log = TestLog::default();
-        let delivery = delivery(service, requests, settings(), Ledger::new(1 << 20), seed, &log);
+        let delivery = delivery(service, requests, settings, Ledger::new(1 << 20), seed, &log);
         Bench { kinesis: Rc::clone(kinesis), delivery, log, sent: Cell::new(0) }
     }
 
     /// Runs `work` while the map is kept current.
-    async fn run(&self, work: impl Future<Output = ()>) {
+    pub(super) async fn run(&self, work: impl Future<Output = ()>) {
         let keeper = Rc::clone(&self.delivery);
         let local = LocalSet::new();
-        local.spawn_local(async move { keeper.keep_shards().await });
+        local.spawn_local(async move { keeper.watch().await });
         local.run_until(work).await;
     }
 
     /// Delivers a chunk of `records` records with `keys` keys.
-    async fn flush(&self, records: usize, keys: usize) {
+    pub(super) async fn flush(&self, records: usize, keys: usize) {
         let mut chunk = Vec::new();
         for id in self.sent.get()..self.sent.get() + records {
             let body =
@@ -191,7 +245,7 @@ impl Bench {
     }
 
     /// Every record exists once, under its own key, in order within its chunk.
-    fn assert_all_consumed(&self, keys: usize) {
+    pub(super) fn assert_all_consumed(&self, keys: usize) {
         let mut consumed = self.kinesis.borrow().consumed();
         let expected = (0..self.sent.get()).map(|id| (format!("key {}", id % keys), id));
         let expected = expected.map(|(key, id)| (key.clone(), format!(r#"{{"i":{id},"k":"{key}"}}"#)));
@@ -202,7 +256,7 @@ impl Bench {
     }
 }
 
-async fn seconds(seconds: u64) {
+pub(super) async fn seconds(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
@@ -402,7 +456,7 @@ async fn a_fleet_calls_less_than_half_as_often_as_it_may_whatever_happens() {
     let fleet: Vec<Bench> = (0..1000).map(|seed| Bench::on(&kinesis, true, seed)).collect();
     for bench in &fleet {
         let keeper = Rc::clone(&bench.delivery);
-        local.spawn_local(async move { keeper.keep_shards().await });
+        local.spawn_local(async move { keeper.watch().await });
     }
     let calls = || kinesis.borrow().lists.len();
     local
@@ -410,7 +464,11 @@ async fn a_fleet_calls_less_than_half_as_often_as_it_may_whatever_happens() {
             seconds(1230).await;
             let quiet = calls();
             assert!((2300..2800).contains(&quiet), "once at the start, and every ten minutes: {quiet}");
-            for _ in 0..300 {
+            for second in 0..300 {
+                if second % 30 == 0 {
+                    let mut kinesis = kinesis.borrow_mut();
+                    if second % 60 == 0 { kinesis.split_all() } else { kinesis.merge_all() }
+                }
                 fleet.iter().for_each(|bench| bench.delivery.stream().shard_map_is_outdated());
                 seconds(1).await;
             }

@@ -47,9 +47,10 @@ pub fn constraint(message: &str) -> Option<&str> {
 }
 
 /// The path and constraint of the last complaint: "Value 'k' at 'records.1.member.partitionKey' failed to satisfy
-/// constraint: Member must …". Secret and missing values are not quoted: "Value at 'records.2.member.data' …".
+/// constraint: Member must …". Secret and missing values are not quoted: "Value at 'records.2.member.data' …", "Value
+/// null at …".
 fn last_of(message: &str) -> Option<(&str, &str)> {
-    const STARTS: [&str; 2] = ["' at '", "Value at '"];
+    const STARTS: [&str; 3] = ["' at '", "Value at '", "Value null at '"];
     let is_of_validation = message.starts_with("Value ")
         || message.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(" validation error");
     if !is_of_validation {
@@ -113,6 +114,10 @@ mod tests {
             (
                 format!("1 validation error detected: Value 'no such' at 'streamName' {TOO_LONG} 128"),
                 about(Place::Stream),
+            ),
+            (
+                "1 validation error detected: Value null at 'records.1.member.partitionKey' failed to satisfy constraint: Member must not be null".to_owned(),
+                about(Place::Record(0)),
             ),
             (
                 "1 validation error detected: Value at 'streamARN' failed to satisfy constraint: Member must not be null".to_owned(),

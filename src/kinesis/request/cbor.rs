@@ -1,5 +1,9 @@
 //! A `PutRecords` body in CBOR. Maps and arrays whose length is known last have indefinite length (RFC 8949, 3.2.2).
 
+use std::borrow::Cow;
+
+use minicbor::Decoder;
+
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::kinesis::request::wire::{Protocol, Wire, between};
 use crate::kinesis::stream::Stream;
@@ -10,8 +14,8 @@ const RECORDS: &[u8] = b"\x67Records\x9f";
 /// A map of two, and the first key. The value is a byte string with a four-byte length.
 const DATA: &[u8] = b"\xa2\x64Data\x5a\0\0\0\0";
 const PARTITION_KEY: &[u8] = b"\x6cPartitionKey";
-/// The first byte of an entry with an explicit hash key: a map of three.
-const MAP_OF_THREE: u8 = 0xa3;
+/// The first byte of a map of less than 24 members, without their number.
+const SHORT_MAP: u8 = 0xa0;
 const EXPLICIT_HASH_KEY: &[u8] = b"\x6fExplicitHashKey";
 const END: &[u8] = b"\xff\xff";
 /// The first byte of a text of less than 24 bytes, without its length.
@@ -55,26 +59,30 @@ impl Wire for Cbor {
             // Kinesis takes 10 MiB, and Fluent Bit's chunks have 2 MB.
             place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         }
-        body.extend_from_slice(PARTITION_KEY);
         length
     }
 
     fn write_key(key: &str, body: &mut Vec<u8>) {
+        body.extend_from_slice(PARTITION_KEY);
         write_text(key, body);
     }
 
     #[inline]
     fn write_random_key(key: RandomKey, body: &mut Vec<u8>) {
+        body.extend_from_slice(PARTITION_KEY);
         body.push(SHORT_TEXT | RANDOM_KEY_LENGTH as u8);
         body.extend_from_slice(key.as_bytes());
     }
 
-    fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>, head: usize) {
-        if let Some(first) = body.get_mut(head) {
-            *first = MAP_OF_THREE;
-        }
+    fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>) {
         body.extend_from_slice(EXPLICIT_HASH_KEY);
         write_text(digits, body);
+    }
+
+    fn count_members(body: &mut [u8], head: usize, members: u8) {
+        if let Some(first) = body.get_mut(head) {
+            *first = SHORT_MAP | members;
+        }
     }
 
     #[inline]
@@ -85,7 +93,11 @@ impl Wire for Cbor {
     }
 
     fn read_data(head: &[u8]) -> Vec<u8> {
-        between(head, DATA, PARTITION_KEY).to_vec()
+        between(head, DATA, &[]).to_vec()
+    }
+
+    fn read_key(key: &[u8]) -> Option<Cow<'_, str>> {
+        Decoder::new(key.strip_prefix(PARTITION_KEY)?).str().ok().map(Cow::Borrowed)
     }
 }
 

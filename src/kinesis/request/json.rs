@@ -1,5 +1,7 @@
 //! A `PutRecords` body in JSON.
 
+use std::borrow::Cow;
+
 use crate::kinesis::random_key::RandomKey;
 use crate::kinesis::request::wire::{Protocol, Wire, between};
 use crate::kinesis::stream::Stream;
@@ -8,7 +10,10 @@ const STREAM_ARN: &[u8] = b"{\"StreamARN\":";
 const STREAM_NAME: &[u8] = b"{\"StreamName\":";
 const RECORDS: &[u8] = b",\"Records\":[";
 const DATA: &[u8] = b"{\"Data\":\"";
-const PARTITION_KEY: &[u8] = b"\",\"PartitionKey\":";
+const END_OF_DATA: u8 = b'"';
+const PARTITION_KEY: &[u8] = b",\"PartitionKey\":";
+/// The same for a key that needs no escaping, with its first quote.
+const RANDOM_KEY: &[u8] = b",\"PartitionKey\":\"";
 const EXPLICIT_HASH_KEY: &[u8] = b",\"ExplicitHashKey\":";
 /// The comma after the last entry is removed at the end.
 const END_OF_ENTRY: &[u8] = b"},";
@@ -49,25 +54,28 @@ impl Wire for Json {
     fn close_data(&mut self, body: &mut Vec<u8>, _: usize) -> usize {
         body.extend_from_slice(DATA);
         base64_simd::STANDARD.encode_append(&self.data, body);
-        body.extend_from_slice(PARTITION_KEY);
+        body.push(END_OF_DATA);
         self.data.len()
     }
 
     fn write_key(key: &str, body: &mut Vec<u8>) {
+        body.extend_from_slice(PARTITION_KEY);
         json_escape_simd::escape_into(key, body);
     }
 
     #[inline]
     fn write_random_key(key: RandomKey, body: &mut Vec<u8>) {
-        body.push(b'"');
+        body.extend_from_slice(RANDOM_KEY);
         body.extend_from_slice(key.as_bytes());
         body.push(b'"');
     }
 
-    fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>, _: usize) {
+    fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>) {
         body.extend_from_slice(EXPLICIT_HASH_KEY);
         json_escape_simd::escape_into(digits, body);
     }
+
+    fn count_members(_: &mut [u8], _: usize, _: u8) {}
 
     #[inline]
     fn end_entry(body: &mut Vec<u8>) {
@@ -80,6 +88,11 @@ impl Wire for Json {
     }
 
     fn read_data(head: &[u8]) -> Vec<u8> {
-        base64_simd::STANDARD.decode_to_vec(between(head, DATA, PARTITION_KEY)).unwrap_or_default()
+        base64_simd::STANDARD.decode_to_vec(between(head, DATA, &[END_OF_DATA])).unwrap_or_default()
+    }
+
+    fn read_key(key: &[u8]) -> Option<Cow<'_, str>> {
+        let mut texts = serde_json::Deserializer::from_slice(key.strip_prefix(PARTITION_KEY)?).into_iter();
+        texts.next()?.ok().map(Cow::Owned)
     }
 }

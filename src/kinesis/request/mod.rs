@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::kinesis::kpl;
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
-use crate::kinesis::shards::Shard;
+use crate::kinesis::shards::{Shard, hash_key};
 use crate::kinesis::stream::Stream;
 
 pub use cbor::Cbor;
@@ -37,8 +37,14 @@ pub struct Entry {
     pub random_key: bool,
     /// From the entry's start in the body up to its partition key.
     head: Range<usize>,
-    /// The partition key in the body, as a JSON or CBOR string, with the explicit hash key if any.
+    /// The partition key in the body, with the explicit hash key if any. Empty if the entry has no key.
     key: Range<usize>,
+}
+
+impl Entry {
+    fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
 }
 
 /// Records of the chunk that share one entry.
@@ -77,6 +83,8 @@ pub struct BatchBuilder<W> {
     bytes: usize,
     /// Where the open entry starts in the body.
     head: usize,
+    /// Whether random keys are not written.
+    omits_random_keys: bool,
 }
 
 impl<W: Wire> BatchBuilder<W> {
@@ -89,8 +97,23 @@ impl<W: Wire> BatchBuilder<W> {
 
     fn after(prefix: Vec<u8>) -> Self {
         let head = prefix.len();
-        let (wire, entries, groups) = (W::default(), Vec::new(), Vec::new());
-        BatchBuilder { wire, body: prefix, prefix_length: head, entries, groups, bytes: 0, head }
+        BatchBuilder {
+            wire: W::default(),
+            body: prefix,
+            prefix_length: head,
+            entries: Vec::new(),
+            groups: Vec::new(),
+            bytes: 0,
+            head,
+            omits_random_keys: false,
+        }
+    }
+
+    /// Does not write random keys, for a stream that ignores them. They are still counted, so that a batch keeps its
+    /// limits if it gets keys later ([`Batch::with_keys`]).
+    pub fn omit_random_keys(mut self, omits: bool) -> Self {
+        self.omits_random_keys = omits;
+        self
     }
 
     /// Reserves room for more records and more bytes of body.
@@ -129,9 +152,14 @@ impl<W: Wire> BatchBuilder<W> {
         let mut free = self.wire.open_with(data, &mut self.body, self.head);
         let data_bytes = self.wire.close_data(&mut self.body, self.head);
         let key_start = self.body.len();
-        W::write_key(&key, &mut self.body);
+        if self.omits_random_keys && random_key && !holds_key {
+            W::count_members(&mut self.body, self.head, 1);
+        } else {
+            W::write_key(&key, &mut self.body);
+        }
         if let Some(shard) = &shard {
-            W::write_explicit_hash_key(&shard.explicit_hash_key, &mut self.body, self.head);
+            W::write_explicit_hash_key(&shard.explicit_hash_key, &mut self.body);
+            W::count_members(&mut self.body, self.head, 3);
         }
         self.end_entry(key_start, index, data_bytes + key.len(), random_key);
         self.groups.push(Grouped { records, holds_key, shard });
@@ -175,7 +203,11 @@ impl<W: Wire> BatchBuilder<W> {
     pub fn close_with_random_key(&mut self, record: u32, key: RandomKey) {
         let data_bytes = self.wire.close_data(&mut self.body, self.head);
         let key_start = self.body.len();
-        W::write_random_key(key, &mut self.body);
+        if self.omits_random_keys {
+            W::count_members(&mut self.body, self.head, 1);
+        } else {
+            W::write_random_key(key, &mut self.body);
+        }
         self.end_entry(key_start, record, data_bytes + RANDOM_KEY_LENGTH, true);
     }
 
@@ -193,7 +225,10 @@ impl<W: Wire> BatchBuilder<W> {
         self.body.extend_from_slice(from.part(&entry.head));
         let key_start = self.body.len();
         match new_key {
-            Some(key) => W::write_random_key(key, &mut self.body),
+            Some(key) => {
+                W::write_random_key(key, &mut self.body);
+                W::count_members(&mut self.body, self.head, 2);
+            }
             None => self.body.extend_from_slice(from.part(&entry.key)),
         }
         self.end_entry(key_start, entry.record, entry.bytes, entry.random_key);
@@ -280,28 +315,65 @@ impl Batch {
     }
 
     /// A batch of the entries for which `keep` is true, by index. `new_key` may replace the random key of an entry.
-    pub fn only(&self, keep: impl FnMut(usize) -> bool, new_key: impl FnMut(usize) -> Option<RandomKey>) -> Batch {
+    /// Entries without a key get none.
+    pub fn only(&self, keep: impl FnMut(usize) -> bool, mut new_key: impl FnMut(usize) -> Option<RandomKey>) -> Batch {
+        self.copy(keep, |index, entry| if entry.random_key && entry.has_key() { new_key(index) } else { None })
+    }
+
+    /// Whether an entry has no key.
+    pub fn lacks_keys(&self) -> bool {
+        !self.entries.iter().all(Entry::has_key)
+    }
+
+    /// The same batch with a key for each entry that has none.
+    pub fn with_keys(&self, mut new_key: impl FnMut() -> RandomKey) -> Batch {
+        self.copy(|_| true, |_, entry| (!entry.has_key()).then(&mut new_key))
+    }
+
+    /// The number that decides the shard of an entry, where keys decide.
+    pub fn hash_key(&self, entry: &Entry) -> Option<u128> {
+        if let Some(shard) = self.shard(entry) {
+            return Some(shard.middle());
+        }
+        let key = self.part(&entry.key);
+        let key = match self.protocol {
+            Protocol::Json => Json::read_key(key),
+            Protocol::Cbor => Cbor::read_key(key),
+        };
+        key.map(|key| hash_key(&key))
+    }
+
+    /// Whether its entries are groups.
+    pub fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    /// Whether an entry is an aggregate, which a consumer drops if it is in a shard to which its keys do not belong.
+    pub fn is_aggregate(&self, entry: &Entry) -> bool {
+        self.groups.get(entry.record as usize).is_some_and(|group| group.holds_key)
+    }
+
+    fn copy(&self, keep: impl FnMut(usize) -> bool, new_key: impl FnMut(usize, &Entry) -> Option<RandomKey>) -> Batch {
         match self.protocol {
-            Protocol::Json => self.only_in::<Json>(keep, new_key),
-            Protocol::Cbor => self.only_in::<Cbor>(keep, new_key),
+            Protocol::Json => self.copy_in::<Json>(keep, new_key),
+            Protocol::Cbor => self.copy_in::<Cbor>(keep, new_key),
         }
     }
 
-    fn only_in<W: Wire>(
+    fn copy_in<W: Wire>(
         &self,
         mut keep: impl FnMut(usize) -> bool,
-        mut new_key: impl FnMut(usize) -> Option<RandomKey>,
+        mut new_key: impl FnMut(usize, &Entry) -> Option<RandomKey>,
     ) -> Batch {
         let mut kept = BatchBuilder::<W>::after(self.part(&(0..self.prefix_length)).to_vec());
         for (index, entry) in self.entries.iter().enumerate().filter(|(index, _)| keep(*index)) {
-            let key = if entry.random_key { new_key(index) } else { None };
-            match key {
+            match new_key(index, entry) {
                 Some(key) if self.groups.get(entry.record as usize).is_some_and(|group| group.holds_key) => {
                     let mut data = W::read_data(self.part(&entry.head));
                     kpl::replace_key(&mut data, key.as_str());
                     kept.push(entry.record, &data, key.as_str(), true);
                 }
-                _ => kept.copy(entry, self, key),
+                key => kept.copy(entry, self, key),
             }
         }
         Batch { groups: Rc::clone(&self.groups), ..kept.finish() }

@@ -147,6 +147,67 @@ fn a_record_with_a_hash_key_keeps_it_and_its_random_key_when_it_is_sent_again() 
     assert_eq!(again.body()[..], expected);
 }
 
+fn without_keys<W: Wire>() -> Batch {
+    let mut builder = BatchBuilder::<W>::new(&Stream::parse("logs").unwrap(), Vec::new()).omit_random_keys(true);
+    let key = RandomKey::draw(&mut SmallRng::seed_from_u64(2));
+    builder.open().extend_from_slice(b"first");
+    builder.close_with_random_key(4, key);
+    builder.push_group(Group { random_key: true, ..group("random", false) });
+    builder.push_group(Group { random_key: true, holds_key: true, ..group("random", false) });
+    builder.finish()
+}
+
+#[test]
+fn random_keys_are_left_out_for_a_stream_that_ignores_them_and_can_be_added_again() {
+    let key = RandomKey::draw(&mut SmallRng::seed_from_u64(3));
+    let [first, group] = [r#"{"Data":"Zmlyc3Q=""#, r#"{"Data":"eA==""#];
+    let aggregate = r#"{"Data":"eA==","PartitionKey":"random"}"#;
+    let head = r#"{"StreamName":"logs","Records":["#;
+    let batch = without_keys::<Json>();
+    assert_eq!(json(&batch), format!("{head}{first}}},{group}}},{aggregate}]}}"));
+    assert!(batch.lacks_keys());
+    let cut = batch.only(|index| index > 0, |_| Some(key));
+    assert!(json(&cut).starts_with(&format!("{head}{group}}},{{")), "what has no key gets none: {}", json(&cut));
+    let keyed = batch.with_keys(|| key);
+    assert!(!keyed.lacks_keys());
+    let member = format!(r#","PartitionKey":"{}"}}"#, key.as_str());
+    assert_eq!(json(&keyed), format!("{head}{first}{member},{group}{member},{aggregate}]}}"));
+    assert_eq!(keyed.bytes(), batch.bytes(), "keys were counted before");
+    assert_eq!(keyed.hash_key(&keyed.entries()[0]), Some(hash_key(key.as_str())));
+    assert_eq!(batch.hash_key(&batch.entries()[0]), None);
+
+    let batch = without_keys::<Cbor>();
+    let data = |data: &str| [b"\x64Data\x5a\0\0\0", [data.len() as u8].as_slice(), data.as_bytes()].concat();
+    let entry = |map: u8, text: &str, key: &str| {
+        let key = if key.is_empty() { Vec::new() } else { format!("\x6cPartitionKey\x66{key}").into_bytes() };
+        [vec![map], data(text), key].concat()
+    };
+    let body = |first: &[u8], second: &[u8]| {
+        let head = b"\xbf\x6aStreamName\x64logs\x67Records\x9f".as_slice();
+        [head, first, second, &entry(0xa2, "x", "random"), b"\xff\xff"].concat()
+    };
+    assert_eq!(batch.body(), body(&entry(0xa1, "first", ""), &entry(0xa1, "x", "")));
+    let keyed = batch.with_keys(|| key);
+    let key = key.as_str();
+    assert_eq!(keyed.body(), body(&entry(0xa2, "first", key), &entry(0xa2, "x", key)));
+    assert_eq!(keyed.hash_key(&keyed.entries()[2]), Some(hash_key("random")));
+}
+
+#[test]
+fn a_hash_key_is_that_of_the_shard_or_of_the_key_whatever_characters_it_has() {
+    for protocol in [Protocol::Json, Protocol::Cbor] {
+        let keys = batch(protocol);
+        let expected = [KEY, "k\"ey", "bbbbbbbbb"].map(|key| Some(hash_key(key)));
+        assert_eq!(keys.entries().iter().map(|entry| keys.hash_key(entry)).collect::<Vec<_>>(), expected);
+        let groups = match protocol {
+            Protocol::Json => batch_of_groups::<Json>(),
+            Protocol::Cbor => batch_of_groups::<Cbor>(),
+        };
+        let expected = [Some(49), Some(hash_key("b")), Some(49)];
+        assert_eq!(groups.entries().iter().map(|entry| groups.hash_key(entry)).collect::<Vec<_>>(), expected);
+    }
+}
+
 /// A group for the middle of the hash key range.
 fn group(key: &str, shard: bool) -> Group {
     let page = br#"{"Shards":[{"ShardId":"s","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"99"}}]}"#;

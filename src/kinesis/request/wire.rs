@@ -1,5 +1,7 @@
 //! The parts of a `PutRecords` body that JSON and CBOR write differently.
 
+use std::borrow::Cow;
+
 use crate::kinesis::random_key::RandomKey;
 use crate::kinesis::stream::Stream;
 
@@ -26,7 +28,7 @@ impl Protocol {
 
 /// Writes a body part by part. Callers are generic over it, so the hot loop has no branch on the protocol.
 ///
-/// An entry starts at `head` in the body: data, key, and possibly an explicit hash key.
+/// An entry starts at `head` in the body: data, then usually a key, and possibly an explicit hash key.
 pub trait Wire: Default {
     /// Which protocol this is.
     const PROTOCOL: Protocol;
@@ -43,7 +45,7 @@ pub trait Wire: Default {
     /// Opens an entry with this data. Returns an unused buffer.
     fn open_with(&mut self, data: Vec<u8>, body: &mut Vec<u8>, head: usize) -> Vec<u8>;
 
-    /// Completes the data of the open entry, up to the start of its key. Returns its length in bytes.
+    /// Completes the data of the open entry. Returns its length in bytes.
     fn close_data(&mut self, body: &mut Vec<u8>, head: usize) -> usize;
 
     /// Writes a partition key.
@@ -52,8 +54,11 @@ pub trait Wire: Default {
     /// Writes a partition key that needs no escaping.
     fn write_random_key(key: RandomKey, body: &mut Vec<u8>);
 
-    /// Adds an explicit hash key, in decimal, to the entry whose key ends the body.
-    fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>, head: usize);
+    /// Writes an explicit hash key, in decimal.
+    fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>);
+
+    /// Notes how many members the entry at `head` has, if not data and key.
+    fn count_members(body: &mut [u8], head: usize, members: u8);
 
     /// Writes the end of an entry.
     fn end_entry(body: &mut Vec<u8>);
@@ -63,6 +68,9 @@ pub trait Wire: Default {
 
     /// Decodes the data of an entry from the bytes before its key.
     fn read_data(head: &[u8]) -> Vec<u8>;
+
+    /// Decodes a partition key, if `key` begins with one.
+    fn read_key(key: &[u8]) -> Option<Cow<'_, str>>;
 }
 
 /// What is between the first and the last part of `bytes`.

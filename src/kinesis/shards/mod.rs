@@ -34,7 +34,7 @@ impl Shard {
     }
 
     /// The shard's explicit hash key.
-    fn middle(&self) -> u128 {
+    pub(crate) fn middle(&self) -> u128 {
         self.start.midpoint(self.end)
     }
 }
@@ -133,19 +133,29 @@ impl ShardMap {
         self.shards.get(index).filter(|shard| shard.start <= hash_key)
     }
 
-    /// Whether `id` is an open shard of this map. A reply with any other id shows that the map is outdated.
-    pub fn holds(&self, id: &str) -> bool {
-        self.shards.iter().any(|shard| shard.id == id)
-    }
-
-    /// Whether a record made for `shard` (or for no particular one) may have gone to the shard `id`, as far as this
-    /// map knows. A shard never changes its range, but a stream that was deleted and created again may reuse ids.
-    pub fn agrees(&self, shard: Option<&Shard>, id: &str) -> bool {
-        match shard {
-            None => self.holds(id),
-            Some(shard) => self.owner(shard.middle()).is_some_and(|now| now.id == id),
+    /// What a reply shows that names the shard `id` for a record with this hash key. A shard never changes its range,
+    /// but a stream that was deleted and created again may reuse ids.
+    pub fn placement(&self, hash_key: u128, id: &str) -> Placement {
+        if self.owner(hash_key).is_some_and(|owner| owner.id == id) {
+            Placement::Expected
+        } else if self.shards.iter().any(|shard| shard.id == id) {
+            Placement::Foreign
+        } else {
+            Placement::New
         }
     }
+}
+
+/// Whether a record is in the shard to which its hash key belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// It is.
+    Expected,
+    /// Its shard is not in the map, which is outdated.
+    New,
+    /// It is not: its shard has another range. Either the map is of another stream of the same name, or the stream
+    /// ignores keys.
+    Foreign,
 }
 
 #[derive(Deserialize)]

@@ -45,7 +45,9 @@ fn open_shards_are_read_from_the_pages_of_a_reply() {
         [0, LAST].map(|hash_key| map.owner(hash_key).unwrap().id.as_str()),
         ["shardId-000000000001", "shardId-000000000002"]
     );
-    assert!(map.holds("shardId-000000000002") && !map.holds("shardId-000000000000"));
+    let last = map.owner(LAST).unwrap().id.clone();
+    assert_eq!(map.placement(LAST, &last), Placement::Expected);
+    assert_eq!(map.placement(LAST, "shardId-000000000000"), Placement::New, "it is closed");
 }
 
 #[test]
@@ -85,23 +87,22 @@ fn map(ranges: &[(u128, u128)]) -> ShardMap {
 }
 
 #[test]
-fn a_map_agrees_with_a_reply_that_names_the_shard_a_record_was_made_for_or_any_open_one_if_for_none() {
+fn a_reply_shows_whether_a_record_is_in_the_shard_of_its_hash_key() {
     let null = serde_json::Value::Null;
     let body = serde_json::json!({ "Shards": [entry(1, 0, HALF - 1, null.clone()), entry(2, HALF, LAST, null)] });
     let map = ShardMap::new(Page::parse(body.to_string().as_bytes()).unwrap().shards).unwrap();
     assert!(!map.is_empty() && ShardMap::default().is_empty());
     let [low, high, other] = [1, 2, 3].map(|id| format!("shardId-{id:012}"));
-    for (made_for, named, agrees) in [
-        (Some(LAST), &high, true),
-        (Some(LAST), &low, false),
-        (Some(LAST), &other, false),
-        (Some(0), &low, true),
-        (None, &low, true),
-        (None, &high, true),
-        (None, &other, false),
+    for (hash_key, named, placement) in [
+        (LAST, &high, Placement::Expected),
+        (LAST, &low, Placement::Foreign),
+        (LAST, &other, Placement::New),
+        (HALF, &high, Placement::Expected),
+        (HALF - 1, &high, Placement::Foreign),
+        (0, &low, Placement::Expected),
+        (0, &other, Placement::New),
     ] {
-        let shard = made_for.map(|hash_key| map.owner(hash_key).unwrap().as_ref());
-        assert_eq!(map.agrees(shard, named), agrees, "{made_for:?} {named}");
+        assert_eq!(map.placement(hash_key, named), placement, "{hash_key} {named}");
     }
 }
 

@@ -9,6 +9,9 @@ use crate::kinesis::reply::complaint::{Complaint, Place, complaint, constraint};
 use crate::kinesis::reply::{RecordReply, Response, ServiceError};
 use crate::redact::{one_line, with_request_id};
 
+/// The advice when an error is unknown.
+pub(crate) const CHECK_ENDPOINT: &str = "check that the endpoint is Kinesis";
+
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -94,6 +97,9 @@ pub enum RecordVerdict {
         /// The number of the shard, if named.
         shard: Option<u64>,
     },
+    /// Send its records one by one: it is an aggregate in a shard where consumers drop it. Only
+    /// [`crate::deliver`] finds out.
+    Misplaced,
     /// Count and log it; retries do not help.
     Refused {
         /// `ErrorCode`.
@@ -185,7 +191,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
             Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous }
         }
         // Unknown: keep the records and leave it to the operator.
-        _ => operator(reason, "check that the endpoint is Kinesis"),
+        _ => operator(reason, CHECK_ENDPOINT),
     }
 }
 

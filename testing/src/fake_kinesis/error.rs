@@ -31,7 +31,26 @@ impl ServiceError {
         ServiceError::client("ResourceNotFoundException", format!("Stream {name} under account {ACCOUNT} not found."))
     }
 
-    /// An operation other than `PutRecords`.
+    /// A dry run that would have succeeded.
+    pub fn dry_run() -> ServiceError {
+        ServiceError::client(
+            "DryRunOperationException",
+            "The request would have succeeded, but the DryRun parameter was set to true.",
+        )
+    }
+
+    /// The caller has no permission for an operation.
+    pub fn denied(operation: &str, stream: &str) -> ServiceError {
+        let user = format!("arn:aws:sts::{ACCOUNT}:assumed-role/shipper/session");
+        let resource = format!("arn:aws:kinesis:eu-west-1:{ACCOUNT}:stream/{stream}");
+        let message = format!(
+            "User: {user} is not authorized to perform: kinesis:{operation} on resource: {resource} \
+             because no identity-based policy allows the kinesis:{operation} action"
+        );
+        ServiceError::client("AccessDeniedException", message)
+    }
+
+    /// An operation that is not known.
     pub fn unknown_operation() -> ServiceError {
         ServiceError { status: 400, code: Cow::Borrowed("UnknownOperationException"), message: None }
     }

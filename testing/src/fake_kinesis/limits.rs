@@ -22,8 +22,8 @@ pub const MAX_BODY: usize = 32 * 1024 * 1024;
 /// Most violations listed in one message.
 const MAX_LISTED: usize = 10;
 
-/// Checks everything that does not depend on the stream.
-pub fn check_request(request: &PutRecords) -> Result<(), ServiceError> {
+/// Checks everything that does not depend on the stream, except that one that distributes records itself needs no keys.
+pub fn check_request(request: &PutRecords, needs_keys: bool) -> Result<(), ServiceError> {
     let mut violations = Violations::default();
     match &request.records {
         None => violations.add("records", "Member must not be null"),
@@ -35,7 +35,7 @@ pub fn check_request(request: &PutRecords) -> Result<(), ServiceError> {
         }
         Some(records) => {
             for (index, record) in records.iter().enumerate() {
-                check_record(index + 1, record, &mut violations);
+                check_record(index + 1, record, needs_keys, &mut violations);
             }
         }
     }
@@ -80,13 +80,14 @@ pub fn explicit_hash_key(text: &str) -> Result<u128, ServiceError> {
     })
 }
 
-fn check_record(number: usize, record: &Record, violations: &mut Violations) {
+fn check_record(number: usize, record: &Record, needs_keys: bool, violations: &mut Violations) {
     if record.data.is_none() {
         violations.add(&format!("records.{number}.member.data"), "Member must not be null");
     }
     let key_path = || format!("records.{number}.member.partitionKey");
     match record.partition_key.as_deref() {
-        None => violations.add(&key_path(), "Member must not be null"),
+        None if needs_keys => violations.add(&key_path(), "Member must not be null"),
+        None => {}
         Some("") => violations.add(&key_path(), "Member must have length greater than or equal to 1"),
         // Counting characters is needed only if there are more bytes than characters allowed.
         Some(key) if key.len() > MAX_KEY_CHARACTERS && key.chars().count() > MAX_KEY_CHARACTERS => {

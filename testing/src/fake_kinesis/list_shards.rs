@@ -5,7 +5,6 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ACCOUNT;
 use super::error::ServiceError;
 use super::shard::{Stream, sequence_number, shard_id};
 
@@ -89,15 +88,4 @@ fn without_nulls(mut object: Value) -> Value {
         members.retain(|_, member| !member.is_null());
     }
     object
-}
-
-/// The caller has no permission.
-pub fn denied(stream: &str) -> ServiceError {
-    let user = format!("arn:aws:sts::{ACCOUNT}:assumed-role/shipper/session");
-    let resource = format!("arn:aws:kinesis:eu-west-1:{ACCOUNT}:stream/{stream}");
-    let message = format!(
-        "User: {user} is not authorized to perform: kinesis:ListShards on resource: {resource} \
-         because no identity-based policy allows the kinesis:ListShards action"
-    );
-    ServiceError::client("AccessDeniedException", message)
 }

@@ -1,6 +1,6 @@
 //! A Kinesis Data Streams service on loopback, for tests and demonstrations.
 //!
-//! It answers `PutRecords` and `ListShards` like the real service, in JSON and CBOR, over TLS or plain HTTP/1.1, with
+//! It answers `PutRecords`, `ListShards` and `DescribeStreamSummary` like the real service, in JSON and CBOR, over TLS or plain HTTP/1.1, with
 //! the real limits and the real wording of errors. It checks signatures, keeps what it accepted, and on request fails
 //! in every way that a network and a service can. The modules, in the order in which a request meets them:
 //!
@@ -9,10 +9,11 @@
 //! 3. [`signature`] — who sent it;
 //! 4. [`wire`] — the body as records, the answer as a body;
 //! 5. [`limits`] — what the service accepts, [`error`] and [`answer`] — how it says no;
-//! 6. [`service`] and [`list_shards`] — the operations themselves, [`shard`] — where a record goes;
+//! 6. [`service`], [`list_shards`] and [`describe`] — the operations themselves, [`shard`] — where a record goes;
 //! 7. [`store`] — what arrived; [`admin`] — the same over HTTP, for the program.
 mod admin;
 mod answer;
+mod describe;
 pub mod error;
 pub mod faults;
 pub mod limits;
@@ -78,6 +79,10 @@ pub struct Settings {
     pub denies_list_shards: bool,
     /// Most shards in a reply to `ListShards`.
     pub most_listed_shards: usize,
+    /// Nobody may call `DescribeStreamSummary`.
+    pub denies_description: bool,
+    /// Records of dry runs are stored, as by services that do not know the member.
+    pub ignores_dry_run: bool,
 }
 
 impl Default for Settings {
@@ -98,6 +103,8 @@ impl Default for Settings {
             definite_cbor: false,
             denies_list_shards: false,
             most_listed_shards: 10_000,
+            denies_description: false,
+            ignores_dry_run: false,
         }
     }
 }
@@ -210,6 +217,11 @@ impl FakeKinesis {
     /// Forbids or allows `ListShards`.
     pub fn deny_list_shards(&self, denied: bool) {
         self.service().settings.denies_list_shards = denied;
+    }
+
+    /// Makes a stream distribute records itself, or by their keys, as `UpdateStreamRecordDistributionStrategy` does.
+    pub fn set_auto(&self, stream: &str, auto: bool) {
+        self.service().change_stream(stream, |stream| stream.auto = auto);
     }
 
     /// Makes every request's token expired, or valid again.

@@ -1,16 +1,17 @@
-//! The operation `PutRecords`, and the dispatch to `ListShards`.
+//! The operation `PutRecords`, and the dispatch to the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::request::Parts;
 
 use super::answer::Answer;
+use super::describe::{DescribeStreamSummary, summary};
 use super::error::ServiceError;
 use super::faults::{Fault, FaultSource, Plan, RecordFault};
-use super::list_shards::{self, ListShards};
+use super::list_shards::ListShards;
 use super::shard::{self, Stream};
 use super::store::{RequestLine, Store, StoredRecord};
 use super::wire::{Blob, Entry, Record, Reply, Wire};
@@ -26,6 +27,8 @@ pub struct Service {
     streams: HashMap<Arc<str>, Stream>,
     started: Instant,
     calls: u64,
+    /// The last dry run.
+    dry_run_at: Option<Instant>,
 }
 
 /// A request that was read.
@@ -46,6 +49,7 @@ impl Service {
             streams: HashMap::new(),
             started: Instant::now(),
             calls: 0,
+            dry_run_at: None,
             settings,
         };
         for stream in service.settings.streams.clone() {
@@ -76,14 +80,13 @@ impl Service {
 
     /// The faults for a request; only `PutRecords` has any.
     pub fn plan(&mut self, head: &Parts) -> Plan {
-        if lists_shards(head) { FaultSource::calm() } else { self.faults.plan() }
+        if Other::of(head).is_some() { FaultSource::calm() } else { self.faults.plan() }
     }
 
     /// Answers a call, stores its records and logs the outcome.
     pub fn answer(&mut self, call: &Call<'_>, plan: &Plan) -> Answer {
-        if lists_shards(call.head) {
-            self.store.stats_mut().shard_lists += 1;
-            let answer = self.list_shards(call.head, call.body.unwrap_or_default());
+        if let Some(operation) = Other::of(call.head) {
+            let answer = self.ask(operation, call.head, call.body.unwrap_or_default());
             return answer.unwrap_or_else(|error| Answer::refusal(Wire::Json, error));
         }
         self.calls += 1;
@@ -138,8 +141,13 @@ impl Service {
         }
         self.authorize(head, body)?;
         let request = wire.decode(body)?;
-        limits::check_request(&request)?;
-        let name = self.stream_name(request.stream_arn.as_deref(), request.stream_name.as_deref())?;
+        let name = self.stream_name(request.stream_arn.as_deref(), request.stream_name.as_deref());
+        let stream = name.as_ref().ok().and_then(|name| self.streams.get(name));
+        limits::check_request(&request, stream.is_none_or(|stream| !stream.auto))?;
+        let name = name?;
+        if request.dry_run == Some(true) && !self.settings.ignores_dry_run {
+            return Err(self.dry_run());
+        }
         let records = request.records.unwrap_or_default();
         let entries = self.store_records(&name, records, plan)?;
         let mut reply = Reply {
@@ -166,20 +174,50 @@ impl Service {
         })
     }
 
-    fn list_shards(&self, head: &Parts, body: &[u8]) -> Result<Answer, ServiceError> {
-        self.authorize(head, body)?;
-        let (request, from) = ListShards::read(body)?;
-        let name = self.stream_name(request.stream_arn.as_deref(), request.stream_name.as_deref())?;
-        if self.settings.denies_list_shards {
-            return Err(list_shards::denied(&name));
+    /// A second dry run within a second is throttled.
+    fn dry_run(&mut self) -> ServiceError {
+        if self.dry_run_at.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
+            return ServiceError::throttled();
         }
-        let Some(stream) = self.streams.get(&name) else { return Err(ServiceError::no_such_stream(&name)) };
+        self.dry_run_at = Some(Instant::now());
+        self.store.stats_mut().dry_runs += 1;
+        ServiceError::dry_run()
+    }
+
+    fn ask(&mut self, operation: Other, head: &Parts, body: &[u8]) -> Result<Answer, ServiceError> {
+        let stats = self.store.stats_mut();
+        match operation {
+            Other::ListShards => stats.shard_lists += 1,
+            Other::DescribeStreamSummary => stats.descriptions += 1,
+        }
+        self.authorize(head, body)?;
+        let body = match operation {
+            Other::ListShards => {
+                let (request, from) = ListShards::read(body)?;
+                let name = self.stream_name(request.stream_arn.as_deref(), request.stream_name.as_deref())?;
+                let stream = self.permitted(&name, !self.settings.denies_list_shards, "ListShards")?;
+                request.answer(stream, from, self.settings.most_listed_shards)
+            }
+            Other::DescribeStreamSummary => {
+                let request = DescribeStreamSummary::read(body)?;
+                let name = self.stream_name(request.stream_arn.as_deref(), request.stream_name.as_deref())?;
+                summary(self.permitted(&name, !self.settings.denies_description, "DescribeStreamSummary")?)
+            }
+        };
         Ok(Answer {
             status: 200,
             content_type: Wire::Json.content_type(),
-            body: Wire::Json.encode(&request.answer(stream, from, self.settings.most_listed_shards)),
+            body: Wire::Json.encode(&body),
             outcome: "ok".to_owned(),
         })
+    }
+
+    fn permitted(&self, name: &Arc<str>, is_permitted: bool, operation: &str) -> Result<&Stream, ServiceError> {
+        match self.streams.get(name) {
+            Some(stream) if is_permitted => Ok(stream),
+            Some(_) => Err(ServiceError::denied(operation, name)),
+            None => Err(ServiceError::no_such_stream(name)),
+        }
     }
 
     fn authorize(&self, head: &Parts, body: &[u8]) -> Result<(), ServiceError> {
@@ -244,11 +282,27 @@ impl Service {
     }
 }
 
-fn lists_shards(head: &Parts) -> bool {
-    text_of(head, "x-amz-target") == "Kinesis_20131202.ListShards"
+/// An operation other than `PutRecords`.
+#[derive(Clone, Copy)]
+enum Other {
+    ListShards,
+    DescribeStreamSummary,
 }
 
-fn shard_of(stream: &Stream, record: &Record) -> Result<u32, ServiceError> {
+impl Other {
+    fn of(head: &Parts) -> Option<Other> {
+        match text_of(head, "x-amz-target").as_str() {
+            "Kinesis_20131202.ListShards" => Some(Other::ListShards),
+            "Kinesis_20131202.DescribeStreamSummary" => Some(Other::DescribeStreamSummary),
+            _ => None,
+        }
+    }
+}
+
+fn shard_of(stream: &mut Stream, record: &Record) -> Result<u32, ServiceError> {
+    if stream.auto {
+        return Ok(stream.any_shard());
+    }
     let hash = match record.explicit_hash_key.as_deref() {
         Some(key) => limits::explicit_hash_key(key)?,
         None => shard::hash_of(record.partition_key()),

@@ -16,6 +16,10 @@ pub struct Stream {
     pub(super) max_record_size: usize,
     /// All shards it ever had, by number.
     pub shards: Vec<Shard>,
+    /// Whether it distributes records itself, whatever their keys (`RecordDistributionStrategy` AUTO).
+    pub auto: bool,
+    /// The number of records that it has distributed itself.
+    distributed: u64,
 }
 
 /// A part of a stream.
@@ -50,12 +54,29 @@ impl Stream {
         };
         let end = |number: u128| if number == count - 1 { u128::MAX } else { (number + 1) * width - 1 };
         let shards = (0..count).map(|number| Shard::new(number * width..=end(number), Vec::new())).collect();
-        Stream { name: Arc::from(name), max_record_size: limits::DEFAULT_RECORD_SIZE, shards }
+        Stream {
+            name: Arc::from(name),
+            max_record_size: limits::DEFAULT_RECORD_SIZE,
+            shards,
+            auto: false,
+            distributed: 0,
+        }
     }
 
     /// Sets the limit on data plus partition key, in bytes, like `UpdateMaxRecordSize`.
     pub fn with_max_record_size(self, bytes: usize) -> Stream {
         Stream { max_record_size: bytes, ..self }
+    }
+
+    /// Lets it distribute records itself.
+    pub fn with_auto(self) -> Stream {
+        Stream { auto: true, ..self }
+    }
+
+    /// An open shard of the stream's own choice.
+    pub(super) fn any_shard(&mut self) -> u32 {
+        self.distributed += 1;
+        self.shard_of(hash_of(&self.distributed.to_string()))
     }
 
     /// The open shard whose range contains `hash`.

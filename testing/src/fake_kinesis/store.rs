@@ -28,7 +28,7 @@ pub struct StoredRecord {
     pub shard: u32,
     /// 56 digits, growing within a shard.
     pub sequence_number: String,
-    /// The partition key as sent.
+    /// The partition key as sent; empty if there was none.
     pub partition_key: String,
     /// The explicit hash key as sent.
     pub explicit_hash_key: Option<String>,
@@ -66,7 +66,11 @@ pub struct Stats {
     pub requests: u64,
     /// `ListShards` calls, however they ended.
     pub shard_lists: u64,
-    /// Bytes of their bodies.
+    /// `DescribeStreamSummary` calls, however they ended.
+    pub descriptions: u64,
+    /// Dry runs of `PutRecords` that would have succeeded.
+    pub dry_runs: u64,
+    /// Bytes of the bodies of `PutRecords`.
     pub body_bytes: u64,
     /// Calls by their end: `ok`, `partial`, an exception's name, or the name of a fault.
     pub outcomes: BTreeMap<String, u64>,

@@ -82,6 +82,8 @@ pub struct PutRecords {
     pub stream_arn: Option<String>,
     /// The records.
     pub records: Option<Vec<Record>>,
+    /// Whether to store nothing.
+    pub dry_run: Option<bool>,
 }
 
 /// One record of a request.

@@ -2,6 +2,7 @@
 mod client;
 
 mod connection;
+mod distribution;
 mod faults;
 mod limits;
 mod list_shards;

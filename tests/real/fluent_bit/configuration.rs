@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 
 use super::host::{Binary, Home};
-use super::stand_in::section;
+use super::stand_in::{checked, home_beside, section, tail_to};
 use super::{Claim, features};
 
 pub fn claims() -> Vec<Claim> {
@@ -11,6 +11,7 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("every_mistake_is_in_the_log_and_stops_the_start", every_mistake),
         Claim::new("an_unknown_option_stops_the_start", unknown_option),
         Claim::new("two_outputs_with_one_ledger_file_are_refused", one_ledger_file),
+        Claim::new("a_check_stops_the_start_when_the_stream_is_missing_and_passes_when_it_is_there", check),
         Claim::new("the_help_explains_every_option", help).needs(&features::HELP),
     ]
 }
@@ -60,6 +61,25 @@ fn one_ledger_file(binary: &Binary) -> Result<(), Failed> {
     match log.contains(expected) {
         true => Ok(()),
         false => Err(log.into()),
+    }
+}
+
+fn check(binary: &Binary) -> Result<(), Failed> {
+    let (home, kinesis) = home_beside(binary, checked())?;
+    let check = ["Workers 1", "check fail", "check_custom_endpoint on"];
+    home.write("main.conf", &tail_to(&kinesis, &[], &[], &[&["stream missing"], &check[..]].concat()))?;
+    let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-c", "main.conf"])?;
+    let refused = "[error] [output:kinesis:kinesis.0] check: cannot put records into stream missing in eu-west-1 at ";
+    if ended.status.code().is_none_or(|code| code == 0) || !home.log().contains(refused) {
+        return Err(format!("it should not start: {ended:?}\n{}", home.log()).into());
+    }
+    home.write("main.conf", &tail_to(&kinesis, &[], &[], &[&["stream logs"], &check[..]].concat()))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    fluent_bit.wait_until("it has checked", || home.log().contains("check: records can be put into stream logs"))?;
+    fluent_bit.stop()?;
+    match (kinesis.stats().dry_runs, kinesis.stats().records) {
+        (1, 0) => Ok(()),
+        other => Err(format!("{other:?}").into()),
     }
 }
 

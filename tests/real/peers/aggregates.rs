@@ -47,6 +47,8 @@ fn every_record_is_in_some_aggregate_under_its_own_key(server: &KinesisLocal) ->
             .keys("AKIAIOSFODNN7EXAMPLE", "a secret that nobody checks")
             .option("protocol", protocol)
             .option("aggregation", "kpl")
+            // Else records go one by one until the shards are known.
+            .option("record_distribution", "user")
             .option("aggregation_max_size", "50k")
             .option("partition_key", "key")
             .flush(&chunks)?;

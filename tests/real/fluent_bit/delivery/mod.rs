@@ -3,14 +3,17 @@
 pub mod dead_letters;
 
 use std::io::Read;
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 use serde_json::json;
 
 use crate::fluent_bit::Claim;
-use crate::fluent_bit::host::{Binary, Home};
+use crate::fluent_bit::host::{Binary, Home, line};
 use crate::fluent_bit::known_faults::{Fault, has, tolerated};
 use crate::fluent_bit::stand_in::{assert_all, assert_each_once, checked, home_beside, section, tail_to};
+use testing::aggregates::MAGIC;
+use testing::consumer::user_records;
 use testing::fake_kinesis::{FakeKinesis, Faults, Settings, Stream};
 
 pub fn claims() -> Vec<Claim> {
@@ -22,6 +25,8 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("each_record_arrives_once_in_the_stream_that_it_names", streams_by_record),
         Claim::new("each_line_arrives_once_after_a_time_of_throttling", throttled_for_a_time),
         Claim::new("each_line_arrives_once_when_the_stream_is_created_late", stream_is_created_late),
+        Claim::new("each_line_reaches_consumers_while_the_stream_is_switched_to_auto", switched_to_auto),
+        Claim::new("records_are_without_keys_and_as_large_as_the_stream_allows", without_keys),
     ];
     claims.extend(dead_letters::claims());
     claims
@@ -149,6 +154,81 @@ fn stream_is_created_late(binary: &Binary) -> Result<(), Failed> {
     fluent_bit.wait_until("every line arrived", || kinesis.stats().distinct >= LINES as u64)?;
     fluent_bit.stop()?;
     assert_each_once_after_retries(binary, &home, &kinesis, LINES)
+}
+
+/// Consumers drop aggregates whose keys do not belong to the shard that they read.
+fn switched_to_auto(binary: &Binary) -> Result<(), Failed> {
+    const LINES: usize = 6000;
+    let (home, kinesis) = home_beside(binary, checked())?;
+    let kpl = ["stream logs", "Workers 1", "aggregation kpl", "aggregation_max_size 2k"];
+    home.append_lines(0..2000)?;
+    home.write("main.conf", &tail_to(&kinesis, &[], &[], &kpl))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    let stream = || kinesis.stream("logs").ok_or("no stream");
+    let arrived =
+        |stream: &Stream| kinesis.records().iter().map(|record| user_records(record, stream).len()).sum::<usize>();
+    let mut wait_for = |count: usize| {
+        let stream = stream()?;
+        fluent_bit.wait_until("every line arrived", || arrived(&stream) >= count)
+    };
+    wait_for(2000)?;
+    if kinesis.records().iter().any(|record| record.data.starts_with(&MAGIC)) && kinesis.stats().shard_lists == 0 {
+        return Err("an aggregate before the shards were known".into());
+    }
+    while kinesis.stats().shard_lists == 0 || kinesis.stats().descriptions == 0 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    home.append_lines(2000..4000)?;
+    wait_for(4000)?;
+    kinesis.set_auto("logs", true);
+    home.append_lines(4000..LINES)?;
+    wait_for(LINES)?;
+    fluent_bit.stop()?;
+
+    let (stream, records) = (stream()?, kinesis.records());
+    let dropped = records.iter().filter(|record| user_records(record, &stream).is_empty()).count();
+    let mut lines = Vec::new();
+    for record in records.iter().flat_map(|record| user_records(record, &stream)) {
+        let json: serde_json::Value = serde_json::from_slice(&record)?;
+        lines.push(format!("{}\n", json["log"].as_str().unwrap_or_default()));
+    }
+    let mut expected: Vec<String> = (0..LINES).map(line).collect();
+    lines.sort();
+    expected.sort();
+    let is_told = home.log().contains("to which their keys do not belong: sending their records again one by one");
+    match lines == expected && dropped > 0 && is_told {
+        true => Ok(()),
+        false => Err(format!("{} lines, {dropped} aggregates dropped: {}", lines.len(), home.log()).into()),
+    }
+}
+
+fn without_keys(binary: &Binary) -> Result<(), Failed> {
+    const LARGE: usize = 2 << 20;
+    let streams = vec![Stream::new("logs", 4).with_max_record_size(4 << 20).with_auto()];
+    let (home, kinesis) = home_beside(binary, Settings { streams, ..checked() })?;
+    home.append_lines(0..1)?;
+    let options = ["stream logs", "Workers 1", "partition_key none", "max_record_size auto"];
+    let input = ["Buffer_Chunk_Size 4M", "Buffer_Max_Size 8M"];
+    home.write("main.conf", &tail_to(&kinesis, &[], &input, &options))?;
+    let mut fluent_bit = home.start("main.conf")?;
+    let is_known = || home.log().contains("distributes records itself (AUTO), as its configuration says");
+    fluent_bit.wait_until("the stream is described", || kinesis.stats().descriptions > 0)?;
+    let mut appended = 1;
+    // The line in the log is written by the next flush.
+    while !is_known() {
+        home.append_lines(appended..appended + 1)?;
+        appended += 1;
+        fluent_bit.wait_until("a line arrived", || kinesis.stats().records >= appended as u64)?;
+    }
+    home.append(&format!("{}\n", "x".repeat(LARGE)))?;
+    fluent_bit.wait_until("the large line arrived", || kinesis.stats().records > appended as u64)?;
+    fluent_bit.stop()?;
+    let records = kinesis.records();
+    let (first, last) = (records.first().ok_or("none")?, records.last().ok_or("none")?);
+    match last.data.len() > LARGE && last.partition_key.is_empty() && !first.partition_key.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{} bytes under '{}': {}", last.data.len(), last.partition_key, home.log()).into()),
+    }
 }
 
 /// A flush that the host began again at the stop comes after all was stored.

@@ -2,15 +2,13 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::kinesis::client::{Operation, Transport, TransportError};
-use crate::kinesis::reply::Response;
+use crate::kinesis::control::ask::ask;
 use crate::kinesis::shards::{Page, ShardError, ShardMap};
 use crate::kinesis::stream::Stream;
-use crate::kinesis::verdict::{Verdict, describe, verdict};
+use crate::kinesis::verdict::describe;
 use crate::redact::one_line;
 
 /// Shards per page. 10,000 is the maximum
@@ -60,7 +58,7 @@ pub(crate) async fn list_shards<T: Transport>(transport: &T, stream: &Stream) ->
     let mut shards = Vec::new();
     let mut body = first_page(stream);
     for _ in 0..MAX_PAGES {
-        let reply = ask(transport, Bytes::from(body.to_string())).await.map_err(ListShardsError::Transport)?;
+        let reply = ask(transport, Operation::ListShards, &body).await.map_err(ListShardsError::Transport)?;
         if !reply.status.is_success() {
             return Err(ListShardsError::Refused(describe(&reply)));
         }
@@ -75,20 +73,7 @@ pub(crate) async fn list_shards<T: Transport>(transport: &T, stream: &Stream) ->
     Err(ListShardsError::TooManyPages)
 }
 
-/// Sends a request, and once more with other credentials if they were refused.
-async fn ask<T: Transport>(transport: &T, body: Bytes) -> Result<Response, TransportError> {
-    let sent_at = Instant::now();
-    let answer = transport.send(Operation::ListShards, body.clone()).await;
-    match verdict(&answer, 0) {
-        Verdict::Unauthorized { server_time, .. } if transport.renew(sent_at, server_time) => {
-            transport.send(Operation::ListShards, body).await
-        }
-        _ => answer,
-    }
-}
-
 /// The request for the first page. Later pages have a token, which implies the stream; naming both is an error.
 fn first_page(stream: &Stream) -> serde_json::Value {
-    let name = if stream.is_arn() { "StreamARN" } else { "StreamName" };
-    json!({ name: stream.as_str(), "MaxResults": PAGE_SHARDS, "ShardFilter": { "Type": "AT_LATEST" } })
+    json!({ stream.member(): stream.as_str(), "MaxResults": PAGE_SHARDS, "ShardFilter": { "Type": "AT_LATEST" } })
 }
