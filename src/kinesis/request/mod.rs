@@ -194,7 +194,8 @@ impl<W: Wire> BatchBuilder<W> {
         let data_bytes = self.wire.close_data(&mut self.body, self.head);
         let key_start = self.body.len();
         W::write_key(key, &mut self.body);
-        W::write_explicit_hash_key(digits, &mut self.body, self.head);
+        W::write_explicit_hash_key(digits, &mut self.body);
+        W::count_members(&mut self.body, self.head, 3);
         self.end_entry(key_start, record, data_bytes + key.len(), false);
     }
 
