@@ -45,6 +45,8 @@ fn record_distribution(options: &mut Options<'_>, requests: &RequestSettings) ->
     if distribution == RecordDistribution::User && requests.omits_random_keys {
         options.reject("record_distribution", "user means that keys are needed: remove it, or partition_key none");
     }
+    let ignored = requests.omits_random_keys && requests.record.explicit_hash_key.is_some();
+    options.reject_unless(!ignored, "explicit_hash_key", "cannot be combined with partition_key none");
     distribution
 }
 
@@ -83,6 +85,10 @@ mod tests {
             (
                 &[("partition_key", "none"), ("record_distribution", "user")],
                 "record_distribution: user means that keys are needed: remove it, or partition_key none",
+            ),
+            (
+                &[("partition_key", "none"), ("explicit_hash_key", "h")],
+                "explicit_hash_key: cannot be combined with partition_key none",
             ),
             (
                 &[("aggregation", "kpl"), ("record_distribution", "on")],
