@@ -40,7 +40,7 @@ impl<'a> Options<'a> {
     ) -> T {
         let default = spec(name).and_then(|option| option.default).unwrap_or_default();
         parse(default).unwrap_or_else(|allowed| {
-            self.reject(name, format!("its default '{default}' is not valid: {allowed}"));
+            self.reject_value(name, name, default, &allowed);
             T::default()
         })
     }
@@ -51,6 +51,20 @@ impl<'a> Options<'a> {
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<T> {
+        let (as_written, text) = self.text(name)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(allowed) => {
+                self.reject_value(name, as_written, &text, &allowed);
+                None
+            }
+        }
+    }
+
+    // Not generic: code that is not copied for each type of value.
+
+    /// What the user set, and under which name, unless another name of the option contradicts it.
+    fn text(&mut self, name: &'static str) -> Option<(&'static str, String)> {
         self.read.push(name);
         let mut values = self.values(name);
         let (as_written, text) = values.pop()?;
@@ -59,13 +73,11 @@ impl<'a> Options<'a> {
             self.reject(as_written, format!("{text}, but its other name {other} is set to {other_text}: set only one"));
             return None;
         }
-        match parse(&text) {
-            Ok(value) => Some(value),
-            Err(allowed) => {
-                self.reject(as_written, format!("{} is not valid: {allowed}", shown(name, &text)));
-                None
-            }
-        }
+        Some((as_written, text))
+    }
+
+    fn reject_value(&mut self, name: &str, as_written: &'static str, text: &str, allowed: &dyn Display) {
+        self.reject(as_written, format!("{} is not valid: {allowed}", shown(name, text)));
     }
 
     pub(super) fn is_set(&self, name: &str) -> bool {

@@ -46,16 +46,28 @@ impl KeyPath {
     /// Finds the value's bytes in `map`, a complete msgpack map. If a key repeats, the last one counts.
     #[inline]
     pub fn find<'a>(&self, map: &'a [u8]) -> Option<&'a [u8]> {
-        self.pass(&mut Reader::new(map))?
+        let mut value = [None];
+        KeyPath::find_all(std::slice::from_ref(self), &mut Reader::new(map), &mut value)?;
+        let [value] = value;
+        value
     }
 
-    /// Reads a whole map and finds the value in it; `None` if the map is malformed.
+    /// Reads a whole map and finds the value of each path in it; `None` if the map is malformed.
     #[inline]
-    pub(super) fn pass<'a>(&self, map: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
-        let (first, inner) = self.keys.split_first()?;
-        let value = entry(map, first.as_bytes())?;
-        let inner = |value| inner.iter().try_fold(value, |map, key| entry(&mut Reader::new(map), key.as_bytes())?);
-        Some(value.and_then(inner))
+    pub(super) fn find_all<'a>(paths: &[KeyPath], map: &mut Reader<'a>, values: &mut [Option<&'a [u8]>]) -> Option<()> {
+        read_map(map, |key, value| {
+            for (path, found) in paths.iter().zip(&mut *values) {
+                if path.keys.first().is_some_and(|first| first.as_bytes() == key) {
+                    *found = Some(value);
+                }
+            }
+        })?;
+        for (path, value) in paths.iter().zip(values) {
+            for key in path.keys.iter().skip(1) {
+                *value = value.and_then(|map| entry(map, key.as_bytes()));
+            }
+        }
+        Some(())
     }
 }
 
@@ -82,33 +94,41 @@ fn accessor_keys(text: &str, is_name: impl Fn(char) -> bool) -> Option<(Vec<Stri
     Some((keys, rest))
 }
 
-/// Reads a whole map and returns the value of its last entry with this key, if any; `None` if the map is malformed.
-#[inline]
-fn entry<'a>(reader: &mut Reader<'a>, key: &[u8]) -> Option<Option<&'a [u8]>> {
-    let entries = reader.map()?;
+/// The value of the last entry of `map` with this key.
+fn entry<'a>(map: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let mut found = None;
-    for _ in 0..entries {
-        let is_it = match reader.line() {
-            Some(text) => text == key,
-            None => is_other_key(reader, key)?,
-        };
-        let value = reader.value().ok()?;
-        if is_it {
+    read_map(&mut Reader::new(map), |other, value| {
+        if other == key {
             found = Some(value);
         }
-    }
-    Some(found)
+    })?;
+    found
 }
 
-/// Reads a key of any other type than a short string. Returns whether it is `key`, or `None` if it is malformed.
-fn is_other_key(reader: &mut Reader<'_>, key: &[u8]) -> Option<bool> {
-    let mut token = *reader;
-    let is_it = match token.token().ok()? {
-        Token::String(bytes) | Token::Binary(bytes) => bytes == key,
-        _ => false,
-    };
+/// Reads a whole map and calls `each` with the text of each key and with its value; `None` if the map is malformed.
+#[inline]
+fn read_map<'a>(map: &mut Reader<'a>, mut each: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
+    for _ in 0..map.map()? {
+        let key = match map.line() {
+            Some(text) => Some(text),
+            None => other_key(map)?,
+        };
+        let value = map.value().ok()?;
+        if let Some(key) = key {
+            each(key, value);
+        }
+    }
+    Some(())
+}
+
+/// Reads a key of any other type than a short string. Returns its text if it is one, or `None` if it is malformed.
+fn other_key<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
+    let token = reader.clone().token().ok()?;
     reader.skip().ok()?;
-    Some(is_it)
+    match token {
+        Token::String(text) | Token::Binary(text) => Some(Some(text)),
+        _ => Some(None),
+    }
 }
 
 #[cfg(test)]

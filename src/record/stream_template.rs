@@ -10,6 +10,9 @@ use crate::record::shape::merge;
 const ALLOWED: &str = "use a name with variables: $TAG, a part of the tag such as $TAG[1], or a value such as \
     $kubernetes['namespace_name']; the text between them may have a-z A-Z 0-9 _ . -";
 
+/// Most values of a record in a name.
+const MAX_VALUES: usize = 8;
+
 /// A stream's name with variables: `logs-$TAG`, `$TAG[1]`, `$kubernetes['namespace_name']-logs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamTemplate {
@@ -85,6 +88,9 @@ impl StreamTemplate {
         if matches!(path.keys(), [key] if key == "tag") && !variable.starts_with('[') {
             return Err("$tag is the value of a key; the tag is $TAG, and a key of that name is $['tag']".into());
         }
+        if self.paths.len() == MAX_VALUES {
+            return Err(format!("at most {MAX_VALUES} values of a record can be in a name").into());
+        }
         self.pieces.push(Piece::Value(self.paths.len()));
         self.paths.push(path);
         Ok(rest)
@@ -127,18 +133,11 @@ impl StreamTemplate {
     #[inline]
     fn read_merged<'n>(&'n self, tag: &[u8], body: &mut Reader<'_>, name: &'n mut String) -> Option<Option<&'n str>> {
         name.clear();
-        let is_complete = match self.paths.as_slice() {
-            // The pass that finds the value also finds the end of the body.
-            [path] => {
-                let value = path.pass(body)?;
-                self.pieces.iter().all(|piece| piece.write(tag, |_| value, name))
-            }
-            paths => {
-                let body = body.value().ok()?;
-                let find = |index: usize| paths.get(index).and_then(|path| path.find(body));
-                self.pieces.iter().all(|piece| piece.write(tag, find, name))
-            }
-        };
+        let mut values = [None; MAX_VALUES];
+        // The pass that finds the values also finds the end of the body.
+        KeyPath::find_all(&self.paths, body, &mut values)?;
+        let value = |index: usize| values.get(index).copied().flatten();
+        let is_complete = self.pieces.iter().all(|piece| piece.write(tag, value, name));
         let is_name = is_complete && Stream::is_name(name);
         Some(if is_name { Some(name) } else { self.fallback.as_ref().map(Stream::as_str) })
     }
@@ -150,7 +149,10 @@ impl Piece {
     fn write<'b>(&self, tag: &[u8], value: impl FnOnce(usize) -> Option<&'b [u8]>, out: &mut String) -> bool {
         let mut push = |text: &[u8]| str::from_utf8(text).map(|text| out.push_str(text)).is_ok() && !text.is_empty();
         match self {
-            Piece::Text(text) => push(text.as_bytes()),
+            Piece::Text(text) => {
+                out.push_str(text);
+                true
+            }
             Piece::Tag => push(tag),
             Piece::TagPart(part) => tag.split(|&byte| byte == b'.').nth(*part).is_some_and(push),
             Piece::Value(index) => value(*index).is_some_and(|value| write_value(value, out)),
@@ -238,5 +240,7 @@ mod tests {
         assert!(error("logs-${tag}").starts_with("Fluent Bit replaces ${X}"));
         assert!(error("logs-$tag").contains("the tag is $TAG"));
         assert!(StreamTemplate::parse("logs-$['tag']").is_ok());
+        assert!(StreamTemplate::parse(&"$a".repeat(8)).is_ok());
+        assert_eq!(error(&"$a".repeat(9)), "at most 8 values of a record can be in a name");
     }
 }

@@ -230,7 +230,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
 
 /// What no test can provoke, and why.
 const NOT_PROVOKED: &[(&str, &str)] = &[
-    ("…: its default '…' is not valid: …", "a default is wrong only by a bug, and all are read at each start"),
     ("region: '…' does not form an endpoint's host name", "whatever passes for a region's name forms one"),
     (
         "a flush failed because of a bug in this plugin: …",
