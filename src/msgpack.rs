@@ -61,6 +61,7 @@ pub struct ShortString<'a> {
 const OTHER: u8 = u8::MAX;
 
 /// By the first byte of a value: how many bytes follow it.
+#[expect(clippy::indexing_slicing, reason = "the compiler would notice")]
 const SKIPPED: [u8; 256] = {
     let mut skipped = [OTHER; 256];
     let mut first = 0;

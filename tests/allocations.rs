@@ -87,7 +87,7 @@ fn allocations(options: &[(&str, &str)]) -> usize {
     let (mut key, mut data) = (Key::default(), Vec::new());
     // Fractions of one second: the text of the second is made once.
     let mut encode = |nanoseconds| {
-        let event = Event { time: EventTime { seconds: 1_600_000_000, nanoseconds }, body: &body };
+        let event = Event { time: EventTime { seconds: 1_600_000_000, nanoseconds }, body: &body, ..Event::default() };
         data.clear();
         encoder.encode(&event, &mut random, &mut key, &mut data).unwrap();
     };

@@ -26,12 +26,17 @@ pub struct EventTime {
 }
 
 /// One log event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event<'a> {
     /// Its time; 1970 if the chunk has no readable one.
     pub time: EventTime,
     /// Its body, one complete msgpack map.
     pub body: &'a [u8],
+    /// Its metadata, one complete msgpack map; empty if there is none.
+    pub metadata: &'a [u8],
+    /// What the events of its group share, such as resource and scope of OpenTelemetry: one complete msgpack map;
+    /// empty if it is in no group.
+    pub group: &'a [u8],
 }
 
 /// Something in a chunk that is not an event.
@@ -72,12 +77,14 @@ pub struct Events<'a> {
     reader: Reader<'a>,
     /// Where the last event ends, in bytes from the start of the chunk.
     end: usize,
+    /// What the events of the current group share; empty between groups.
+    group: &'a [u8],
 }
 
 impl<'a> Events<'a> {
     /// Creates an iterator over `chunk`.
     pub fn new(chunk: &'a [u8]) -> Self {
-        Events { reader: Reader::new(chunk), end: chunk.len() }
+        Events { reader: Reader::new(chunk), end: chunk.len(), group: &[] }
     }
 
     /// Where the next event starts, in bytes from the start of the chunk.
@@ -95,7 +102,7 @@ impl<'a> Events<'a> {
     pub fn until(&self, end: usize) -> Events<'a> {
         let rest = self.reader.rest();
         let length = end.saturating_sub(self.offset()).min(rest.len());
-        Events { reader: Reader::new(rest.get(..length).unwrap_or(rest)), end }
+        Events { reader: Reader::new(rest.get(..length).unwrap_or(rest)), end, group: self.group }
     }
 
     /// Consumes the next event through `read`, which must read its whole body, a map of yet unknown length. If `read`
@@ -103,7 +110,7 @@ impl<'a> Events<'a> {
     #[inline]
     pub fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
         let (head, body) = usual_head(self.reader.rest())?;
-        if head.is_group_marker || !begins_a_map(body) {
+        if head.marker.is_some() || !begins_a_map(body) {
             return None;
         }
         let mut body = Reader::new(body);
@@ -125,8 +132,8 @@ impl<'a> Iterator for Events<'a> {
             }
             let offset = self.offset();
             match read_event(&mut self.reader) {
-                Ok(Found::Event(event)) => return Some(Ok(event)),
-                Ok(Found::GroupMarker) => {}
+                Ok(Found::Event(event)) => return Some(Ok(Event { group: self.group, ..event })),
+                Ok(Found::GroupMarker { group }) => self.group = group,
                 Ok(Found::WrongShape) => {
                     self.reader = start;
                     return Some(Err(match self.reader.skip() {
@@ -149,15 +156,23 @@ impl<'a> Events<'a> {
 
 enum Found<'a> {
     Event(Event<'a>),
-    GroupMarker,
+    GroupMarker { group: &'a [u8] },
     WrongShape,
 }
 
 /// What precedes an event's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head {
+struct Head<'a> {
     time: EventTime,
-    is_group_marker: bool,
+    marker: Option<GroupMarker>,
+    /// A map with entries, or nothing.
+    metadata: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GroupMarker {
+    Start,
+    End,
 }
 
 #[inline]
@@ -173,21 +188,31 @@ fn read_event<'a>(reader: &mut Reader<'a>) -> Result<Found<'a>, Malformed> {
         },
     };
     let body = reader.value()?;
-    Ok(match head.is_group_marker {
-        true => Found::GroupMarker,
-        false if begins_a_map(body) => Found::Event(Event { time: head.time, body }),
-        false => Found::WrongShape,
+    Ok(match head.marker {
+        Some(GroupMarker::Start) => Found::GroupMarker { group: with_entries(body) },
+        Some(GroupMarker::End) => Found::GroupMarker { group: &[] },
+        None if begins_a_map(body) => {
+            Found::Event(Event { time: head.time, body, metadata: head.metadata, group: &[] })
+        }
+        None => Found::WrongShape,
     })
 }
 
-/// Whether this is the time of a group marker: the start or end of a group, without nanoseconds.
+/// The group marker with this time, which has no nanoseconds.
 #[inline]
-fn marks_a_group(time: Token<'_>) -> bool {
+fn group_marker(time: Token<'_>) -> Option<GroupMarker> {
     match time {
-        Token::Extension(EVENT_TIME, bytes) => bytes == GROUP_START || bytes == GROUP_END,
-        Token::Signed(seconds) => matches!(seconds, -1 | -2),
-        _ => false,
+        Token::Extension(EVENT_TIME, bytes) if bytes == GROUP_START => Some(GroupMarker::Start),
+        Token::Extension(EVENT_TIME, bytes) if bytes == GROUP_END => Some(GroupMarker::End),
+        Token::Signed(-1) => Some(GroupMarker::Start),
+        Token::Signed(-2) => Some(GroupMarker::End),
+        _ => None,
     }
+}
+
+/// The value, if it is a map with entries, or nothing.
+fn with_entries(value: &[u8]) -> &[u8] {
+    if Reader::new(value).map().is_some_and(|entries| entries > 0) { value } else { &[] }
 }
 
 /// Whether `bytes` starts with one of the three forms of a map.
@@ -199,7 +224,7 @@ fn begins_a_map(bytes: &[u8]) -> bool {
 /// The bytes before nearly every body: `[[time, {}], ` as written by Fluent Bit 5 and by 2.1 to 4.2, and `[time, ` of
 /// older versions. Reading them token by token would be a seventh of the instructions for packing an access log line.
 #[inline]
-fn usual_head(bytes: &[u8]) -> Option<(Head, &[u8])> {
+fn usual_head(bytes: &[u8]) -> Option<(Head<'_>, &[u8])> {
     let time_and_metadata =
         bytes.strip_prefix(b"\x92\x92\xd7\0").or_else(|| bytes.strip_prefix(b"\xdd\0\0\0\x02\xdd\0\0\0\x02\xd7\0"));
     let (time, body) = match time_and_metadata {
@@ -210,30 +235,32 @@ fn usual_head(bytes: &[u8]) -> Option<(Head, &[u8])> {
         None => bytes.strip_prefix(b"\x92\xd7\0")?.split_first_chunk::<8>()?,
     };
     let time = Token::Extension(EVENT_TIME, time);
-    let is_group_marker = time_and_metadata.is_some() && marks_a_group(time);
-    Some((Head { time: read_time(time), is_group_marker }, body))
+    let marker = time_and_metadata.and_then(|_| group_marker(time));
+    Some((Head { time: read_time(time), marker, metadata: &[] }, body))
 }
 
 /// Reads the head in any form. Returns `None` if it is not an event's.
-fn read_head(reader: &mut Reader<'_>) -> Result<Option<Head>, Malformed> {
+fn read_head<'a>(reader: &mut Reader<'a>) -> Result<Option<Head<'a>>, Malformed> {
     if reader.token()? != Token::Array(2) {
         return Ok(None);
     }
-    let (time, has_metadata) = match reader.token()? {
+    let (time, metadata) = match reader.token()? {
         Token::Array(entries @ 1..) => {
             let time = reader.token()?;
             skip_contents(reader, time)?;
-            for _ in 1..entries {
+            let metadata = if entries > 1 { with_entries(reader.value()?) } else { &[] };
+            for _ in 2..entries {
                 reader.skip()?;
             }
-            (time, true)
+            (time, Some(metadata))
         }
         time => {
             skip_contents(reader, time)?;
-            (time, false)
+            (time, None)
         }
     };
-    Ok(Some(Head { time: read_time(time), is_group_marker: has_metadata && marks_a_group(time) }))
+    let marker = metadata.and_then(|_| group_marker(time));
+    Ok(Some(Head { time: read_time(time), marker, metadata: metadata.unwrap_or_default() }))
 }
 
 /// Skips the contents of a map or array in place of a time.

@@ -47,7 +47,7 @@ fn the_dummy_event_of_each_host_is_read() {
         ("5.1.1", b"\x92\x92\xd7\x00\x6b\x02\x6c\x0b\x36\x5c\x88\xb8\x80", at(0x6b02_6c0b, 0x365c_88b8)),
     ] {
         let chunk = [head, dummy].concat();
-        assert_eq!(all(&chunk), (vec![Event { time, body: dummy }], vec![]), "{host}");
+        assert_eq!(all(&chunk), (vec![Event { time, body: dummy, ..Event::default() }], vec![]), "{host}");
     }
 }
 
@@ -140,7 +140,7 @@ fn an_event_without_metadata_is_no_group_marker_whatever_its_time() {
         (b"\x92\xd7\0\xff\xff\xff\xff\0\0\0\0\x81\xa1a\x01", at(u32::MAX.into(), 0)),
         (b"\x92\xd7\0\xff\xff\xff\xfe\0\0\0\0\x81\xa1a\x01", at(u32::MAX as i64 - 1, 0)),
     ] {
-        let event = Event { time, body: b"\x81\xa1a\x01" };
+        let event = Event { time, body: b"\x81\xa1a\x01", ..Event::default() };
         assert_eq!(all(bytes), (vec![event], vec![]), "{bytes:02x?}");
         let mut one_pass = Events::new(bytes);
         one_pass.pass(|body| body.skip().ok());
@@ -236,4 +236,38 @@ proptest! {
         let read: Vec<Event<'_>> = Events::new(&chunk).map_while(Result::ok).collect();
         prop_assert!(read.len() >= whole, "{} of {whole}", read.len());
     }
+}
+
+#[test]
+fn an_event_has_its_metadata_and_what_its_group_shares() {
+    let map = |count: u32| Value::Map((0..count).map(|key| (key.into(), key.into())).collect());
+    let head = |time: Value, metadata: Value| Value::Array(vec![time, metadata]);
+    let item = |time: Value, metadata: Value, body: Value| encode(&Value::Array(vec![head(time, metadata), body]));
+    let start = |group| item(event_time(u32::MAX, 0), map(9), map(group));
+    let end = || item(event_time(u32::MAX - 1, 0), map(0), map(0));
+    let event = |metadata| item(event_time(1, 0), map(metadata), map(1));
+    let chunk = [
+        event(0),
+        start(2),
+        event(3),
+        event(0),
+        end(),
+        event(4),
+        start(0),
+        event(0),
+        start(5),
+        event(6),
+        encode(&1.into()),
+    ];
+    let chunk = chunk.concat();
+    let (events, _) = all(&chunk);
+    let of = |count: u32| if count == 0 { Vec::new() } else { encode(&map(count)) };
+    let found: Vec<_> = events.iter().map(|event| (event.metadata.to_vec(), event.group.to_vec())).collect();
+    let expected = [(0, 0), (3, 2), (0, 2), (4, 0), (0, 0), (6, 5)].map(|(metadata, group)| (of(metadata), of(group)));
+    assert_eq!(found, expected);
+    // A cursor keeps the group of what follows it.
+    let mut cursor = Events::new(&chunk);
+    assert_eq!(cursor.by_ref().take(2).count(), 2);
+    let rest = cursor.until(cursor.offset() + event(0).len());
+    assert_eq!(rest.map(|event| event.unwrap().group.to_vec()).collect::<Vec<_>>(), [of(2)]);
 }

@@ -167,6 +167,15 @@ pub static OPTIONS: &[OptionSpec] = &[
         "Format of the time, as for strftime, in UTC. Fractions of a second: %1N to %9N (as many digits), %L (nine digits), %f (six digits). Or a name: epoch, epoch_ms, epoch_us or epoch_ns for a number, iso8601 for 2026-11-28T21:00:00.123456Z.",
     )
     .default("%Y-%m-%dT%H:%M:%S"),
+    OptionSpec::new("tag_key", "Add the event's tag under this key, replacing any existing value."),
+    OptionSpec::new(
+        "metadata_key",
+        "Add the event's metadata, such as severity and trace of OpenTelemetry logs, under this key, replacing any existing value. Left out where there is none.",
+    ),
+    OptionSpec::new(
+        "group_key",
+        "Add what the events of a group share, such as resource and scope of OpenTelemetry logs, under this key, replacing any existing value. Left out where there is none.",
+    ),
     OptionSpec::new("append_newline", "End each record with a newline.").default("off"),
     OptionSpec::new(
         "chomp_record",

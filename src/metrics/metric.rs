@@ -19,6 +19,7 @@ pub enum Metric {
     DeadLettersWritten,
     DeadLettersDropped,
     RecordsWithoutHashKey,
+    RecordsWithKeyReplaced,
     RecordsDropped,
     BytesReceived,
     BytesSent,

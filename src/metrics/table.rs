@@ -138,6 +138,11 @@ pub const TABLE: &[Family] = &[
         "Records that went by their partition key for lack of an explicit_hash_key value, counted each time they are encoded.",
     ),
     counter(
+        Metric::RecordsWithKeyReplaced,
+        "records_with_key_replaced_total",
+        "Records whose own value under tag_key, metadata_key or group_key was replaced, counted each time they are encoded.",
+    ),
+    counter(
         Metric::RecordsDropped,
         "records_dropped_total",
         "Records not sent because drop_empty is on and no entries were left.",

@@ -11,7 +11,7 @@ use crate::record::json;
 use crate::record::partition_key::{Key, PartitionKey, hash_key};
 use crate::record::refusal::Refusal;
 use crate::record::settings::RecordSettings;
-use crate::record::shape::{Added, Open, merge, writer};
+use crate::record::shape::{Added, Open, hex_ids, merge, writer};
 use crate::record::size::{self, Oversize};
 use crate::record::time::TimeWriter;
 
@@ -27,6 +27,10 @@ pub struct Encoder<'a> {
     /// The event's time as text, and as msgpack.
     time: Vec<u8>,
     time_value: Vec<u8>,
+    /// The tag as msgpack, if records contain it.
+    tag_value: Vec<u8>,
+    /// The event's metadata with ids as text, if records contain it.
+    metadata_value: Vec<u8>,
     merged: Vec<u8>,
     shaped: Vec<u8>,
     open: Vec<Open>,
@@ -48,6 +52,8 @@ pub struct Alterations {
     pub no_partition_key: bool,
     /// The event has no value under `explicit_hash_key` that is a hash key.
     pub no_hash_key: bool,
+    /// The event had an entry of its own under `tag_key`, `metadata_key` or `group_key`.
+    pub key_replaced: bool,
 }
 
 impl<'a> Encoder<'a> {
@@ -67,6 +73,8 @@ impl<'a> Encoder<'a> {
             times: TimeWriter::new(&settings.time_format),
             time: Vec::new(),
             time_value: Vec::new(),
+            tag_value: tag_value(settings, tag),
+            metadata_value: Vec::new(),
             merged: Vec::new(),
             shaped: Vec::new(),
             open: Vec::new(),
@@ -150,25 +158,29 @@ impl<'a> Encoder<'a> {
             .is_some_and(|path| !key.set_hash_key(|digits| hash_key::read(path, event.body, digits)));
         let room = self.settings.max_bytes.checked_sub(key.bytes()).ok_or(Refusal::TooLarge)?;
         let start = out.len();
+        let key_replaced;
         let (bytes, is_cut) = match self.settings.compression {
             Some(_) if self.makes_lines => {
-                self.write(event.body, out)?;
+                key_replaced = self.write(event, out)?;
                 (out.len() - start, false)
             }
             None => {
-                self.write(event.body, out)?;
+                key_replaced = self.write(event, out)?;
                 (out.len() - start, self.cut(out, start, room)?)
             }
             Some(_) => {
                 let mut plain = std::mem::take(&mut self.plain);
                 plain.clear();
-                let packed = self.write(event.body, &mut plain).and_then(|()| self.compress_to_fit(&plain, room, out));
+                let written = self.write(event, &mut plain);
+                let packed = written.and_then(|_| self.compress_to_fit(&plain, room, out));
                 let bytes = plain.len();
                 self.plain = plain;
+                key_replaced = written?;
                 (bytes, packed?)
             }
         };
-        Ok(Alterations { cut_from: is_cut.then_some(bytes + key.bytes()), no_partition_key, no_hash_key })
+        let cut_from = is_cut.then_some(bytes + key.bytes());
+        Ok(Alterations { cut_from, no_partition_key, no_hash_key, key_replaced })
     }
 
     /// Whether [`Encoder::encode_in_one_pass`] supports the settings: unchanged events as uncompressed JSON with
@@ -214,17 +226,36 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes the event in its shape and format, with the newline.
+    /// Writes the event in its shape and format, with the newline. Returns whether an added entry, other than the time,
+    /// replaced one of its own.
     #[inline]
-    fn write(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn write(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<bool, Refusal> {
         let settings = self.settings;
-        let (body, is_empty) = if settings.shape.is_identity() {
-            (body, settings.drop_empty && Reader::new(body).map() == Some(0))
+        let (body, is_empty, key_replaced) = if settings.shape.is_identity() {
+            (event.body, settings.drop_empty && Reader::new(event.body).map() == Some(0), false)
         } else {
+            let shape = &settings.shape;
+            self.metadata_value.clear();
+            if shape.metadata_key.is_some() {
+                hex_ids::write(event.metadata, &mut self.metadata_value)?;
+            }
+            let mut added = [Added::default(); 4];
+            let mut count = 0;
+            for (key, value, always) in [
+                (&shape.tag_key, &*self.tag_value, false),
+                (&shape.metadata_key, &*self.metadata_value, false),
+                (&shape.group_key, event.group, false),
+                (&shape.time_key, &*self.time_value, true),
+            ] {
+                if let (Some(key), false, Some(place)) = (key, value.is_empty(), added.get_mut(count)) {
+                    *place = Added { key, value, always };
+                    count += 1;
+                }
+            }
             self.shaped.clear();
-            let time = settings.shape.time_key.as_ref().map(|key| Added { key, value: &self.time_value });
-            let left = settings.shape.write(body, time.as_slice(), &mut self.open, &mut self.shaped)?;
-            (&*self.shaped, left == 0)
+            let added = added.get(..count).unwrap_or_default();
+            let shaped = shape.write(event.body, added, &mut self.open, &mut self.shaped)?;
+            (&*self.shaped, shaped.kept == 0, shaped.replaced)
         };
         if is_empty && settings.drop_empty {
             return Err(Refusal::Empty);
@@ -233,7 +264,7 @@ impl<'a> Encoder<'a> {
         if settings.newline {
             out.push(b'\n');
         }
-        Ok(())
+        Ok(key_replaced)
     }
 
     /// Reads an event's partition key or draws one. Returns whether one had to be drawn because the event has no
@@ -318,4 +349,13 @@ impl<'a> Encoder<'a> {
             }
         }
     }
+}
+
+/// The tag as msgpack, if records contain it.
+fn tag_value(settings: &RecordSettings, tag: &[u8]) -> Vec<u8> {
+    let mut value = Vec::new();
+    if settings.shape.tag_key.is_some() {
+        writer::write_string(tag, &mut value);
+    }
+    value
 }

@@ -30,7 +30,12 @@ fn send(options: &[(&str, &str)], time: EventTime, body: &[u8]) -> Result<Sent, 
     let config = config(options);
     let mut encoder = Encoder::new(&config.requests.record, b"app.log");
     let (mut key, mut data) = (Key::default(), Vec::new());
-    let alterations = encoder.encode(&Event { time, body }, &mut SmallRng::seed_from_u64(1), &mut key, &mut data)?;
+    let alterations = encoder.encode(
+        &Event { time, body, ..Event::default() },
+        &mut SmallRng::seed_from_u64(1),
+        &mut key,
+        &mut data,
+    )?;
     Ok(Sent { data, key: key.as_str().to_owned(), key_is_random: key.random().is_some(), alterations })
 }
 

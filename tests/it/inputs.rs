@@ -193,3 +193,79 @@ fn a_record_has_the_hash_key_of_its_event_and_one_without_goes_by_its_partition_
         }
     }
 }
+
+/// An event of OpenTelemetry with severity, in a group with a resource.
+fn of_opentelemetry(body: &Value) -> Vec<u8> {
+    let head =
+        |time: &[u8], metadata: &Value| [b"\x92\x92\xd7\0", time, &rmp_serde::to_vec(metadata).unwrap()].concat();
+    let group = json!({"resource": {"attributes": {"service.name": "shop"}}, "scope": {"name": "lib"}});
+    let metadata = json!({"otlp": {"severity_text": "INFO", "trace_id": "5b8e", "attributes": {"order.id": 9_007_199_254_740_993_u64}}});
+    [
+        head(b"\xff\xff\xff\xff\0\0\0\0", &json!({"schema": "otlp"})),
+        rmp_serde::to_vec(&group).unwrap(),
+        head(b"\0\0\0\x01\0\0\0\0", &metadata),
+        rmp_serde::to_vec(body).unwrap(),
+        head(b"\xff\xff\xff\xfe\0\0\0\0", &json!({})),
+        rmp_serde::to_vec(&json!({})).unwrap(),
+        head(b"\0\0\0\x02\0\0\0\0", &json!({})),
+        rmp_serde::to_vec(&json!({"alone": true})).unwrap(),
+    ]
+    .concat()
+}
+
+const ADDED: [(&str, &str); 3] = [("tag_key", "tag"), ("metadata_key", "meta"), ("group_key", "group")];
+
+#[test]
+fn metadata_group_and_tag_are_added_where_there_are_any() {
+    let chunk = of_opentelemetry(&json!({"log": "order placed"}));
+    assert_eq!(data(&[("stream", "logs")], &chunk), [r#"{"log":"order placed"}"#, r#"{"alone":true}"#]);
+    let options = [&[("stream", "logs")][..], &ADDED].concat();
+    let whole = concat!(
+        r#"{"log":"order placed","tag":"app","meta":{"otlp":{"attributes":{"order.id":9007199254740993},"#,
+        r#""severity_text":"INFO","trace_id":"5b8e"}},"#,
+        r#""group":{"resource":{"attributes":{"service.name":"shop"}},"scope":{"name":"lib"}}}"#
+    );
+    assert_eq!(data(&options, &chunk), [whole, r#"{"alone":true,"tag":"app"}"#]);
+    let with = |more: &[(&str, &str)]| data(&[&options, more].concat(), &chunk);
+    let chosen = [("data_keys", "log,meta->otlp->attributes"), ("exclude_keys", "tag"), ("replace_dots", "_")];
+    assert_eq!(
+        with(&chosen),
+        [r#"{"log":"order placed","meta":{"otlp":{"attributes":{"order_id":9007199254740993}}}}"#, "{}"]
+    );
+    let csv = [("format", "csv"), ("format_fields", "log,tag,meta->otlp->trace_id,group->scope->name")];
+    assert_eq!(with(&csv)[0], "\"order placed\",\"app\",\"5b8e\",\"lib\"\n");
+    assert_eq!(with(&[("format", "ltsv"), ("data_keys", "log,tag")])[0], "log:order placed\ttag:app\n");
+    assert_eq!(
+        with(&[("time_key", "t"), ("data_keys", "log"), ("time_key_format", "epoch")])[0],
+        r#"{"log":"order placed","t":1}"#
+    );
+}
+
+#[test]
+fn a_key_of_the_events_own_is_replaced_and_said_to_be() {
+    let chunk = of_opentelemetry(&json!({"group": 1, "log": "l", "meta": 2, "tag": 3}));
+    let options = [("stream", "logs"), ("tag_key", "tag")];
+    let (sent, issues) = send(&options, &chunk);
+    assert_eq!(sent[0].data, r#"{"group":1,"log":"l","meta":2,"tag":"app"}"#);
+    let [RecordIssue::Altered(alterations)] = issues[..] else { panic!("{issues:?}") };
+    assert!(alterations.key_replaced);
+    // Where there is nothing to add, the event's own stays.
+    let own = [&event(&json!({"meta": 2}))[..]].concat();
+    assert_eq!(data(&[("stream", "logs"), ("metadata_key", "meta")], &own), [r#"{"meta":2}"#]);
+}
+
+#[test]
+fn keys_that_cannot_be_added_are_refused() {
+    let issues = |options: &[(&str, &str)]| {
+        let options = [&[("stream", "logs")][..], options].concat();
+        Config::parse(&property(&options)).map_err(|error| error.to_string()).unwrap_err()
+    };
+    assert_eq!(
+        issues(&[("log_key", "log"), ("metadata_key", "m")]),
+        "metadata_key: cannot be combined with log_key, which sends a single value"
+    );
+    assert_eq!(
+        issues(&[("time_key", "t"), ("group_key", "t")]),
+        "group_key: 't' is the key of another option too: use different keys"
+    );
+}

@@ -64,6 +64,9 @@ const OVERSIZE: &[(&str, Oversize)] = &[("truncate", Oversize::Truncate), ("disc
 /// Whether maps of one name are merged.
 const DUPLICATE_KEYS: &[(&str, bool)] = &[("last", false), ("merge", true)];
 
+/// The options with keys that are added to records, besides `time_key`.
+const ADDED_KEYS: [&str; 3] = ["tag_key", "metadata_key", "group_key"];
+
 /// The values of the option `format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum FormatKind {
@@ -154,9 +157,19 @@ fn shape(options: &mut Options<'_>, format: &Format) -> Shape {
         false => Ok(text.to_owned()),
     });
     let time_key = options.optional("time_key", parse::text);
+    let [tag_key, metadata_key, group_key] = ADDED_KEYS.map(|option| options.optional(option, parse::text));
+    let mut keys: Vec<&String> = time_key.iter().collect();
+    for (option, key) in ADDED_KEYS.into_iter().zip([&tag_key, &metadata_key, &group_key]) {
+        if let Some(key) = key.as_ref().filter(|key| keys.contains(key)) {
+            options.reject(option, format!("'{key}' is the key of another option too: use different keys"));
+        }
+        keys.extend(key);
+    }
     match format {
         Format::Value(log_key) => {
-            options.reject_unless(false, "time_key", "cannot be combined with log_key, which sends a single value");
+            for option in ["time_key"].into_iter().chain(ADDED_KEYS) {
+                options.reject_unless(false, option, "cannot be combined with log_key, which sends a single value");
+            }
             let is_kept = keep.as_ref().is_none_or(|keep| keep.holds(log_key.keys()));
             if !is_kept && replace_dots.is_none() {
                 options.reject("log_key", "data_keys excludes it, so nothing would be sent");
@@ -177,7 +190,7 @@ fn shape(options: &mut Options<'_>, format: &Format) -> Shape {
         }
         _ => {}
     }
-    Shape { keep, exclude, replace_dots, time_key }
+    Shape { keep, exclude, replace_dots, time_key, tag_key, metadata_key, group_key }
 }
 
 /// The time column of Fluentd's `out_file`, where the local time is UTC.

@@ -56,7 +56,7 @@ impl Reporter {
     }
 
     fn altered(&self, alterations: Alterations, max_record_bytes: usize) {
-        let Alterations { cut_from, no_partition_key, no_hash_key } = alterations;
+        let Alterations { cut_from, no_partition_key, no_hash_key, key_replaced } = alterations;
         if let Some(bytes) = cut_from {
             self.metrics.add(Metric::RecordsTruncated, 1);
             self.log.folded(Level::Warn, "truncated", || {
@@ -68,6 +68,9 @@ impl Reporter {
             self.log.folded(Level::Warn, "random key", || {
                 "a record has no text, number or boolean under partition_key and gets a random key".to_owned()
             });
+        }
+        if key_replaced {
+            self.metrics.add(Metric::RecordsWithKeyReplaced, 1);
         }
         if no_hash_key {
             self.metrics.add(Metric::RecordsWithoutHashKey, 1);

@@ -3,6 +3,7 @@
 //! Only events that change pass through here. The result is again an event's body, so all formats and the rules about
 //! equal keys apply to it.
 
+pub(super) mod hex_ids;
 pub(super) mod merge;
 mod selection;
 pub(super) mod writer;
@@ -24,15 +25,32 @@ pub struct Shape {
     pub replace_dots: Option<String>,
     /// The key of the entry for the event's time.
     pub time_key: Option<String>,
+    /// The key of the entry for the event's tag.
+    pub tag_key: Option<String>,
+    /// The key of the entry for the event's metadata.
+    pub metadata_key: Option<String>,
+    /// The key of the entry for what the events of its group share.
+    pub group_key: Option<String>,
 }
 
 /// An entry that is added to an event, replacing those of the same key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Added<'a> {
     /// Its key.
     pub key: &'a str,
     /// Its value, complete msgpack.
     pub value: &'a [u8],
+    /// Whether it is added whatever is kept and left out.
+    pub always: bool,
+}
+
+/// What became of an event's own entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shaped {
+    /// How many are left.
+    pub kept: u32,
+    /// Whether one was replaced by an added one that is not always added.
+    pub replaced: bool,
 }
 
 /// A map or array that is being copied.
@@ -46,33 +64,41 @@ pub struct Open {
 impl Shape {
     /// Whether events stay unchanged.
     pub fn is_identity(&self) -> bool {
-        self.keep.is_none() && self.exclude.is_none() && self.replace_dots.is_none() && self.time_key.is_none()
+        self.keep.is_none()
+            && self.exclude.is_none()
+            && self.replace_dots.is_none()
+            && self.added_keys().next().is_none()
+    }
+
+    /// The keys of the entries to add.
+    fn added_keys(&self) -> impl Iterator<Item = &String> {
+        [&self.time_key, &self.tag_key, &self.metadata_key, &self.group_key].into_iter().flatten()
     }
 
     /// Appends the event's changed `body` to `out`, with the entries to add at its end. `open` is a list for reuse.
-    /// Returns how many entries of its own are left.
-    pub fn write(
+    pub fn write<'b>(
         &self,
-        body: &[u8],
-        added: &[Added<'_>],
+        body: &'b [u8],
+        added: &[Added<'b>],
         open: &mut Vec<Open>,
         out: &mut Vec<u8>,
-    ) -> Result<u32, Refusal> {
+    ) -> Result<Shaped, Refusal> {
         let mut reader = Reader::new(body);
         let Token::Map(entries) = reader.token()? else {
             out.extend_from_slice(body);
-            return Ok(1);
+            return Ok(Shaped { kept: 1, replaced: false });
         };
         let map = MapHeader::write(out);
-        let mut walk = Walk { shape: self, reader, out, open };
+        let mut walk = Walk { shape: self, reader, replaced: false, out, open };
         let choice = Choice { keep: self.keep.as_ref(), exclude: self.exclude.as_ref() };
         let kept = walk.entries(entries, choice, added, MAX_DEPTH)?;
-        for &Added { key, value } in added {
-            self.write_key(key.as_bytes(), out);
-            out.extend_from_slice(value);
+        let mut all = kept;
+        for added in added {
+            all += u32::from(walk.add(added, choice)?);
         }
-        map.set(kept + added.len() as u32, out);
-        Ok(kept)
+        let replaced = walk.replaced;
+        map.set(all, out);
+        Ok(Shaped { kept, replaced })
     }
 
     fn write_key(&self, key: &[u8], out: &mut Vec<u8>) {
@@ -117,6 +143,8 @@ impl<'w> Choice<'w> {
 struct Walk<'w, 'b> {
     shape: &'w Shape,
     reader: Reader<'b>,
+    /// Whether an entry was replaced.
+    replaced: bool,
     out: &'w mut Vec<u8>,
     open: &'w mut Vec<Open>,
 }
@@ -131,7 +159,9 @@ impl<'b> Walk<'_, 'b> {
             let start = self.reader;
             let key = self.key()?;
             let raw_key = start.up_to(&self.reader);
-            let is_replaced = added.iter().any(|added| key == Some(added.key.as_bytes()));
+            let replacement = added.iter().find(|added| key == Some(added.key.as_bytes()));
+            let is_replaced = replacement.is_some();
+            self.replaced |= replacement.is_some_and(|added| !added.always);
             let Some(choice) = choice.of(key).filter(|_| !is_replaced) else {
                 self.reader.skip()?;
                 continue;
@@ -148,6 +178,21 @@ impl<'b> Walk<'_, 'b> {
             }
         }
         Ok(kept)
+    }
+
+    /// Writes an added entry, or what stays of it. Returns whether anything does.
+    fn add(&mut self, added: &Added<'b>, choice: Choice<'_>) -> Result<bool, Refusal> {
+        let whole = Choice { keep: None, exclude: None };
+        let choice = if added.always { Some(whole) } else { choice.of(Some(added.key.as_bytes())) };
+        let Some(choice) = choice else { return Ok(false) };
+        let before = self.out.len();
+        self.shape.write_key(added.key.as_bytes(), self.out);
+        self.reader = Reader::new(added.value);
+        let is_written = self.value(choice, deeper(MAX_DEPTH, 1)?)?;
+        if !is_written {
+            self.out.truncate(before);
+        }
+        Ok(is_written)
     }
 
     /// Reads a key. Returns `None` if it is neither a string nor binary.
@@ -192,7 +237,7 @@ impl<'b> Walk<'_, 'b> {
     /// Copies a value, replacing the dots in its keys, down to `depth` levels. The depth comes from input, so this
     /// does not recurse.
     fn copy(&mut self, depth: u32) -> Result<(), Refusal> {
-        let Walk { shape, reader, out, open } = self;
+        let Walk { shape, reader, out, open, .. } = self;
         open.clear();
         loop {
             let is_key = open.last().is_some_and(|within| within.is_map && within.left % 2 == 0);
@@ -238,7 +283,7 @@ mod tests {
 
     fn shaped(shape: &Shape, body: &Value) -> Value {
         let mut out = Vec::new();
-        let added = shape.time_key.as_ref().map(|key| Added { key, value: b"\xa3now" });
+        let added = shape.time_key.as_ref().map(|key| Added { key, value: b"\xa3now", always: true });
         shape.write(&rmp_serde::to_vec(body).unwrap(), added.as_slice(), &mut Vec::new(), &mut out).unwrap();
         rmp_serde::from_slice(&out).unwrap()
     }
@@ -304,8 +349,8 @@ mod tests {
     #[test]
     fn what_is_written_tells_how_many_entries_are_left_without_those_added() {
         let left = |shape: &Shape, body: &Value| {
-            let added = [Added { key: "t", value: b"\x01" }];
-            shape.write(&rmp_serde::to_vec(body).unwrap(), &added, &mut Vec::new(), &mut Vec::new()).unwrap()
+            let added = [Added { key: "t", value: b"\x01", always: true }];
+            shape.write(&rmp_serde::to_vec(body).unwrap(), &added, &mut Vec::new(), &mut Vec::new()).unwrap().kept
         };
         assert_eq!(left(&keep(&["a", "b"]), &json!({"a": 1, "c": 2})), 1);
         assert_eq!(left(&keep(&["a", "b"]), &json!({"c": 2})), 0);
@@ -355,7 +400,7 @@ mod tests {
     fn nesting_beyond_the_bound_is_refused_and_not_recursed_into() {
         let nested = |levels: usize| [&b"\x81\xa1k".repeat(levels)[..], b"\x01"].concat();
         let (mut open, mut out) = (Vec::new(), Vec::new());
-        assert_eq!(dots("-").write(&nested(1024), &[], &mut open, &mut out), Ok(1));
+        assert_eq!(dots("-").write(&nested(1024), &[], &mut open, &mut out), Ok(Shaped { kept: 1, replaced: false }));
         assert_eq!(dots("-").write(&nested(1025), &[], &mut open, &mut out), Err(Refusal::TooDeep));
         let arrays = [&b"\x81\xa1k"[..], &b"\x91".repeat(100_000), b"\x01"].concat();
         assert_eq!(dots("-").write(&arrays, &[], &mut open, &mut out), Err(Refusal::TooDeep));

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
+mod opentelemetry;
+
 use super::Claim;
 use super::host::{Binary, FluentBit, Home};
 use super::metrics::free_port;
@@ -19,6 +21,7 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("keys_are_left_out_and_empty_events_dropped", left_out),
         Claim::new("a_time_is_a_number_and_hash_keys_decide", numbers),
         Claim::new("events_of_times_that_mark_groups_are_sent", of_times_that_mark_groups),
+        Claim::new("metadata_and_group_of_opentelemetry_are_added", opentelemetry::added),
     ]
 }
 
