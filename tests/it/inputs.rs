@@ -227,18 +227,22 @@ fn metadata_group_and_tag_are_added_where_there_are_any() {
     );
     assert_eq!(data(&options, &chunk), [whole, r#"{"alone":true,"tag":"app"}"#]);
     let with = |more: &[(&str, &str)]| data(&[&options, more].concat(), &chunk);
-    let chosen = [("data_keys", "log,meta->otlp->attributes"), ("exclude_keys", "tag"), ("replace_dots", "_")];
-    assert_eq!(
-        with(&chosen),
-        [r#"{"log":"order placed","meta":{"otlp":{"attributes":{"order_id":9007199254740993}}}}"#, "{}"]
+    let chosen = [
+        ("data_keys", "log,tag,meta->otlp,group->scope"),
+        ("exclude_keys", "meta->otlp->severity_text,meta->otlp->trace_id"),
+        ("replace_dots", "_"),
+    ];
+    let parts = concat!(
+        r#"{"log":"order placed","tag":"app","meta":{"otlp":{"attributes":{"order_id":9007199254740993}}},"#,
+        r#""group":{"scope":{"name":"lib"}}}"#
     );
+    assert_eq!(with(&chosen), [parts, r#"{"tag":"app"}"#]);
     let csv = [("format", "csv"), ("format_fields", "log,tag,meta->otlp->trace_id,group->scope->name")];
     assert_eq!(with(&csv)[0], "\"order placed\",\"app\",\"5b8e\",\"lib\"\n");
-    assert_eq!(with(&[("format", "ltsv"), ("data_keys", "log,tag")])[0], "log:order placed\ttag:app\n");
-    assert_eq!(
-        with(&[("time_key", "t"), ("data_keys", "log"), ("time_key_format", "epoch")])[0],
-        r#"{"log":"order placed","t":1}"#
-    );
+    let alone = |more: &[(&str, &str)]| data(&[&[("stream", "logs"), ADDED[0]], more].concat(), &chunk);
+    assert_eq!(alone(&[("format", "ltsv"), ("data_keys", "log,tag")])[0], "log:order placed\ttag:app\n");
+    let time = [("time_key", "t"), ("data_keys", "tag"), ("time_key_format", "epoch")];
+    assert_eq!(alone(&time)[0], r#"{"tag":"app","t":1}"#);
 }
 
 #[test]
@@ -268,4 +272,7 @@ fn keys_that_cannot_be_added_are_refused() {
         issues(&[("time_key", "t"), ("group_key", "t")]),
         "group_key: 't' is the key of another option too: use different keys"
     );
+    let left_out = "data_keys or exclude_keys leaves it out, so it would not be sent";
+    assert_eq!(issues(&[("tag_key", "t"), ("data_keys", "log")]), format!("tag_key: {left_out}"));
+    assert_eq!(issues(&[("group_key", "g"), ("exclude_keys", "g,log")]), format!("group_key: {left_out}"));
 }

@@ -160,10 +160,15 @@ fn shape(options: &mut Options<'_>, format: &Format) -> Shape {
     let [tag_key, metadata_key, group_key] = ADDED_KEYS.map(|option| options.optional(option, parse::text));
     let mut keys: Vec<&String> = time_key.iter().collect();
     for (option, key) in ADDED_KEYS.into_iter().zip([&tag_key, &metadata_key, &group_key]) {
-        if let Some(key) = key.as_ref().filter(|key| keys.contains(key)) {
+        let Some(key) = key else { continue };
+        if keys.contains(&key) {
             options.reject(option, format!("'{key}' is the key of another option too: use different keys"));
         }
-        keys.extend(key);
+        let is_kept = keep.as_ref().is_none_or(|keep| keep.of(key.as_bytes()).is_some());
+        if !is_kept || exclude.as_ref().is_some_and(|exclude| exclude.holds(std::slice::from_ref(key))) {
+            options.reject(option, "data_keys or exclude_keys leaves it out, so it would not be sent");
+        }
+        keys.push(key);
     }
     match format {
         Format::Value(log_key) => {

@@ -36,7 +36,7 @@ impl Selection {
     }
 
     /// What is selected of the value under `key`: `None` is nothing, `Some(None)` everything.
-    pub(super) fn of(&self, key: &[u8]) -> Option<Option<&Selection>> {
+    pub(crate) fn of(&self, key: &[u8]) -> Option<Option<&Selection>> {
         self.entries.iter().find(|(known, _)| known.as_bytes() == key).map(|(_, selection)| selection.as_ref())
     }
 

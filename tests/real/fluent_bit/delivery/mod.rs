@@ -169,7 +169,7 @@ fn switched_to_auto(binary: &Binary) -> Result<(), Failed> {
         |stream: &Stream| kinesis.records().iter().map(|record| user_records(record, stream).len()).sum::<usize>();
     let mut wait_for = |count: usize| {
         let stream = stream()?;
-        fluent_bit.wait_until("every line arrived", || arrived(&stream) >= count)
+        fluent_bit.wait_until(&format!("{count} lines arrived"), || arrived(&stream) >= count)
     };
     wait_for(2000)?;
     if kinesis.records().iter().any(|record| record.data.starts_with(&MAGIC)) && kinesis.stats().shard_lists == 0 {
@@ -178,10 +178,17 @@ fn switched_to_auto(binary: &Binary) -> Result<(), Failed> {
     while kinesis.stats().shard_lists == 0 || kinesis.stats().descriptions == 0 {
         std::thread::sleep(Duration::from_millis(100));
     }
-    home.append_lines(2000..4000)?;
+    // Of one append, Fluent Bit 1.9 reads 64 KiB, and the rest at the next one.
+    let append = |lines: std::ops::Range<usize>| {
+        lines.step_by(200).try_for_each(|first| {
+            std::thread::sleep(Duration::from_millis(20));
+            home.append_lines(first..first + 200)
+        })
+    };
+    append(2000..4000)?;
     wait_for(4000)?;
     kinesis.set_auto("logs", true);
-    home.append_lines(4000..LINES)?;
+    append(4000..LINES)?;
     wait_for(LINES)?;
     fluent_bit.stop()?;
 

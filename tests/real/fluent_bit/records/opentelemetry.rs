@@ -38,7 +38,7 @@ pub fn added(binary: &Binary) -> Result<(), Failed> {
     let otlp = record["meta"]["otlp"].as_object_mut().ok_or("no metadata")?;
     let ids = [otlp.remove("trace_id"), otlp.remove("span_id")].map(|id| id.unwrap_or_default());
     expect(ids, ["5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"].map(Value::from))?;
-    // The host's JSON drops those bytes of ids that are not UTF-8.
+    // The host's JSON damages the bytes of ids.
     let theirs = &mut host["__internal__"]["log_metadata"]["otlp"];
     for id in ["trace_id", "span_id"] {
         theirs.as_object_mut().ok_or("no metadata in the host's JSON")?.remove(id);
