@@ -87,7 +87,12 @@ fn allocations(options: &[(&str, &str)]) -> usize {
     let (mut key, mut data) = (Key::default(), Vec::new());
     // Fractions of one second: the text of the second is made once.
     let mut encode = |nanoseconds| {
-        let event = Event { time: EventTime { seconds: 1_600_000_000, nanoseconds }, body: &body, ..Event::default() };
+        let event = Event {
+            time: EventTime { seconds: 1_600_000_000, nanoseconds },
+            body: &body,
+            metadata: &body,
+            group: &body,
+        };
         data.clear();
         encoder.encode(&event, &mut random, &mut key, &mut data).unwrap();
     };
@@ -98,7 +103,8 @@ fn allocations(options: &[(&str, &str)]) -> usize {
 }
 
 #[test]
-fn a_record_is_made_without_allocating_whatever_is_set() {
+fn a_record_is_made_without_allocating_whatever_is_set_but_merging() {
+    // `duplicate_keys merge` lists the entries of each map.
     let time = ("time_key_format", "%Y-%m-%dT%H:%M:%S.%9NZ");
     for options in [
         &[][..],
@@ -109,6 +115,11 @@ fn a_record_is_made_without_allocating_whatever_is_set() {
         &[("partition_key", "kubernetes->pod_name")],
         &[("partition_key", "$TAG")],
         &[("data_keys", "log,kubernetes->pod_name"), ("replace_dots", "_")],
+        &[("exclude_keys", "log,kubernetes->labels"), ("drop_empty", "on")],
+        &[("explicit_hash_key", "ratio")],
+        &[("tag_key", "tag"), ("metadata_key", "meta"), ("group_key", "group")],
+        &[("time_key", "time"), ("time_key_format", "epoch_ns")],
+        &[("partition_key", "constant:one")],
         &[("format", "msgpack")],
         &[("format", "out_file")],
         &[("format", "ltsv")],

@@ -6,7 +6,7 @@ use crate::chunk::{Event, EventTime};
 use crate::compress::{Compressor, SharedCompressor, UNKNOWN_RATIO};
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::Reader;
-use crate::record::formats::Format;
+use crate::record::formats::{Format, Labels};
 use crate::record::json;
 use crate::record::partition_key::{Key, PartitionKey, hash_key};
 use crate::record::refusal::Refusal;
@@ -34,6 +34,7 @@ pub struct Encoder<'a> {
     merged: Vec<u8>,
     shaped: Vec<u8>,
     open: Vec<Open>,
+    labels: Labels,
     compressor: Option<Compressor>,
     /// Where the compressor comes from, and where it returns when idle.
     shared: Option<&'a SharedCompressor>,
@@ -78,6 +79,7 @@ impl<'a> Encoder<'a> {
             merged: Vec::new(),
             shaped: Vec::new(),
             open: Vec::new(),
+            labels: Labels::default(),
             compressor: None,
             shared: None,
             ratio: UNKNOWN_RATIO,
@@ -260,7 +262,7 @@ impl<'a> Encoder<'a> {
         if is_empty && settings.drop_empty {
             return Err(Refusal::Empty);
         }
-        settings.format.write(body, &self.time, self.tag, out)?;
+        settings.format.write(body, &self.time, self.tag, &mut self.labels, out)?;
         if settings.newline {
             out.push(b'\n');
         }

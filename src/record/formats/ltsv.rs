@@ -16,12 +16,15 @@ pub(super) struct Delimiters<'a> {
 }
 
 /// Appends an event's `body` to `out`.
-pub(super) fn write(body: &[u8], delimiters: &Delimiters<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(super) fn write(
+    body: &[u8],
+    delimiters: &Delimiters<'_>,
+    labels: &mut Labels,
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
     let mut reader = Reader::new(body);
     let Token::Map(entries) = reader.token()? else { return Ok(()) };
-    let contents = reader;
-    let labels = Labels::read(entries, &mut reader, delimiters)?;
-    let mut reader = contents;
+    labels.read(entries, reader, delimiters)?;
     let mut is_first = true;
     for (entry, label) in (0..).zip(labels.each()) {
         reader.skip()?;
@@ -42,9 +45,9 @@ pub(super) fn write(body: &[u8], delimiters: &Delimiters<'_>, out: &mut Vec<u8>)
     Ok(())
 }
 
-/// The labels of a record.
-#[derive(Default)]
-struct Labels {
+/// The labels of a record. The memory is reused for the next record's.
+#[derive(Debug, Default)]
+pub struct Labels {
     text: Vec<u8>,
     /// Where each ends in `text`.
     ends: Vec<usize>,
@@ -53,21 +56,25 @@ struct Labels {
 }
 
 impl Labels {
-    fn read(entries: u32, reader: &mut Reader<'_>, delimiters: &Delimiters<'_>) -> Result<Labels, Refusal> {
-        let mut labels = Labels::default();
+    /// Reads those of a map's `entries`.
+    fn read(&mut self, entries: u32, mut reader: Reader<'_>, delimiters: &Delimiters<'_>) -> Result<(), Refusal> {
+        self.text.clear();
+        self.ends.clear();
+        let mut sorted = std::mem::take(&mut self.sorted);
+        sorted.clear();
         for entry in 0..entries {
-            let start = labels.text.len();
-            write_text(Some(reader.value()?), nothing, &mut labels.text)?;
-            replace_in(&mut labels.text, start, delimiters.pairs.as_bytes(), b"_");
-            replace_in(&mut labels.text, start, delimiters.label.as_bytes(), b"_");
-            replace_line_ends(&mut labels.text, start, b'_');
-            labels.ends.push(labels.text.len());
-            labels.sorted.push(entry);
+            let start = self.text.len();
+            write_text(Some(reader.value()?), nothing, &mut self.text)?;
+            replace_in(&mut self.text, start, delimiters.pairs.as_bytes(), b"_");
+            replace_in(&mut self.text, start, delimiters.label.as_bytes(), b"_");
+            replace_line_ends(&mut self.text, start, b'_');
+            self.ends.push(self.text.len());
+            sorted.push(entry);
             reader.skip()?;
         }
-        let mut sorted = std::mem::take(&mut labels.sorted);
-        sorted.sort_unstable_by_key(|&entry| (labels.label(entry), entry));
-        Ok(Labels { sorted, ..labels })
+        sorted.sort_unstable_by_key(|&entry| (self.label(entry), entry));
+        self.sorted = sorted;
+        Ok(())
     }
 
     fn label(&self, entry: u32) -> &[u8] {
@@ -101,7 +108,7 @@ mod tests {
 
     fn line(body: &[u8]) -> String {
         let mut out = b"before ".to_vec();
-        write(body, &Delimiters { pairs: "\t", label: ":" }, &mut out).unwrap();
+        write(body, &Delimiters { pairs: "\t", label: ":" }, &mut Labels::default(), &mut out).unwrap();
         String::from_utf8(out).unwrap().strip_prefix("before ").unwrap().to_owned()
     }
 

@@ -12,6 +12,8 @@ use crate::record::refusal::Refusal;
 use ltsv::Delimiters;
 use plain::{json_null, nothing, replace_in, write_text};
 
+pub(crate) use ltsv::Labels;
+
 /// The format of a record.
 #[derive(Clone, Debug)]
 pub enum Format {
@@ -53,8 +55,15 @@ pub enum Format {
 }
 
 impl Format {
-    /// Appends the event's `body` to `out`. `time` is the event's time as text.
-    pub fn write(&self, body: &[u8], time: &[u8], tag: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// Appends the event's `body` to `out`. `time` is the event's time as text, `labels` memory for reuse.
+    pub fn write(
+        &self,
+        body: &[u8],
+        time: &[u8],
+        tag: &[u8],
+        labels: &mut Labels,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         match self {
             Format::Json => json::write(body, out),
             Format::Value(path) => write_text(Some(path.find(body).ok_or(Refusal::NoLogKey)?), json_null, out),
@@ -64,7 +73,7 @@ impl Format {
                 Ok(())
             }
             Format::Ltsv { delimiter, label_delimiter } => {
-                ltsv::write(body, &Delimiters { pairs: delimiter, label: label_delimiter }, out)
+                ltsv::write(body, &Delimiters { pairs: delimiter, label: label_delimiter }, labels, out)
             }
             Format::Csv { fields, delimiter } => write_fields(fields, delimiter, body, write_quoted, out),
             Format::Tsv { fields, delimiter } => {
@@ -139,7 +148,7 @@ mod tests {
             (Format::OutFile { delimiter: delimiter() }, "now\ttag\t{\"k\":\"😀\"}"),
         ] {
             let mut out = Vec::new();
-            format.write(PAIR, b"now", b"tag", &mut out).unwrap();
+            format.write(PAIR, b"now", b"tag", &mut Labels::default(), &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{format:?}");
         }
     }
@@ -147,10 +156,12 @@ mod tests {
     #[test]
     fn binary_and_msgpack_are_sent_as_they_are() {
         let mut out = Vec::new();
-        Format::Msgpack.write(PAIR, b"", b"", &mut out).unwrap();
+        Format::Msgpack.write(PAIR, b"", b"", &mut Labels::default(), &mut out).unwrap();
         assert_eq!(out, PAIR);
         out.clear();
-        Format::Value(path()).write(b"\x81\xa1k\xc4\x06\xed\xa0\xbd\xed\xb8\x80", b"", b"", &mut out).unwrap();
+        Format::Value(path())
+            .write(b"\x81\xa1k\xc4\x06\xed\xa0\xbd\xed\xb8\x80", b"", b"", &mut Labels::default(), &mut out)
+            .unwrap();
         assert_eq!(out, b"\xed\xa0\xbd\xed\xb8\x80");
     }
 }
