@@ -1,7 +1,7 @@
 //! Delivers chunks to Kinesis: requests in flight, retries, and the answer to Fluent Bit.
 //!
 //! [`Delivery`] asks the ledger which records of a chunk Kinesis already has, and gives the others to their stream
-//! ([`stream`]).
+//! (`stream`).
 
 mod letters;
 mod settings;
