@@ -57,8 +57,7 @@ mod tests {
     use crate::error::ConfigError;
 
     fn parse(options: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let options = [options, &[("stream", "logs")]].concat();
-        Config::parse(&|name| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Config::parse(&testing::property(options))
     }
 
     #[test]

@@ -17,38 +17,31 @@ const MAX_STREAMS: usize = 1024;
 /// `merges_maps` is what `duplicate_keys` says.
 pub(super) fn read(options: &mut Options<'_>, merges_maps: bool) -> Option<(Target, Option<Region>)> {
     let stream = options.optional("stream", Parsed::parse);
-    let fallback = options.optional("stream_fallback", name);
+    let fallback = options.optional("stream_fallback", Stream::parse_name);
     let max_streams = options.value("max_streams", integer(1..=MAX_STREAMS));
-    let is_template = matches!(stream, Some(Parsed::Template(_)));
+    let target = stream.map(|stream| match stream {
+        Parsed::Stream(stream) => Target::Stream(stream),
+        Parsed::Template(template) => Target::Template {
+            template: template.with_fallback(fallback).with_merged_maps(merges_maps),
+            max_streams: NonZeroUsize::new(max_streams).unwrap_or(NonZeroUsize::MIN),
+        },
+    });
+    let stream = target.as_ref().and_then(Target::single);
     for option in ["stream_fallback", "max_streams"] {
-        options.reject_unless(
-            is_template || stream.is_none(),
-            option,
-            "only valid if stream is a template, such as logs-$TAG",
-        );
+        options.reject_unless(stream.is_none(), option, "only valid if stream is a template, such as logs-$TAG");
     }
     let region = options.optional("region", Region::parse);
     if !options.is_set("stream") {
         options.reject("stream", "required: the name or ARN of a Kinesis stream");
     }
-    let arn_region = match &stream {
-        Some(Parsed::Stream(stream)) => stream.region(),
-        _ => None,
-    };
+    let arn_region = stream.and_then(Stream::region);
     if let (Some(region), Some(arn_region)) = (&region, &arn_region)
         && region != arn_region
     {
         options
             .reject("region", format!("'{region}' is not the region of the stream's ARN, '{arn_region}': remove it"));
     }
-    let target = match stream? {
-        Parsed::Stream(stream) => Target::Stream(stream),
-        Parsed::Template(template) => Target::Template {
-            template: template.with_fallback(fallback).with_merged_maps(merges_maps),
-            max_streams: NonZeroUsize::new(max_streams).unwrap_or(NonZeroUsize::MIN),
-        },
-    };
-    Some((target, region.or(arn_region)))
+    Some((target?, region.or(arn_region)))
 }
 
 /// The option `stream`.
@@ -65,14 +58,6 @@ impl Parsed {
             Stream::parse(text).map(Parsed::Stream)
         }
     }
-}
-
-/// A stream's name.
-fn name(text: &str) -> Result<Stream, Allowed> {
-    Stream::parse(text)
-        .ok()
-        .filter(|stream| !stream.is_arn())
-        .ok_or("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -)".into())
 }
 
 /// Whether to find out at startup if records can be put.
@@ -112,7 +97,7 @@ mod tests {
     use crate::error::ConfigError;
 
     fn parse(options: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::parse(&|name| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Config::parse(&testing::property(options))
     }
 
     #[test]

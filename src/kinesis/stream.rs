@@ -21,10 +21,18 @@ impl Stream {
             return Self::parse_arn(text, arn)
                 .ok_or_else(|| "use an ARN such as arn:aws:kinesis:us-east-1:111122223333:stream/name".into());
         }
-        if !Self::is_name(text) {
-            return Err("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -) or its ARN".into());
+        Self::parse_name(text).map_err(|allowed| format!("{allowed} or its ARN").into())
+    }
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub(crate) fn parse_name(text: &str) -> Result<Stream, Allowed> {
+        match Self::is_name(text) {
+            true => Ok(Stream { text: text.to_owned(), region: None }),
+            false => Err("use a stream's name (1 to 128 of a-z A-Z 0-9 _ . -)".into()),
         }
-        Ok(Stream { text: text.to_owned(), region: None })
     }
 
     fn parse_arn(text: &str, arn: &str) -> Option<Stream> {

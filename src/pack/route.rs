@@ -66,13 +66,14 @@ pub fn route<'a>(chunk: &'a [u8], tag: &[u8], template: &StreamTemplate, done: &
     let mut record = 0;
     loop {
         let start = events.clone();
-        let place = match events.pass(|body| Some(streams.place(template.read(tag, body, &mut name)?))) {
+        let mut sort = |body: &mut Reader<'_>| Some(streams.place(template.read(tag, body, &mut name)?));
+        let place = match events.pass(&mut sort) {
             Some(place) => place.ok_or(RecordIssue::Refused(Refusal::NoStream)),
             None => match events.next() {
                 None => break,
                 Some(Err(not_an_event)) => Err(RecordIssue::NotAnEvent(not_an_event)),
-                Some(Ok(event)) => match template.read(tag, &mut Reader::new(event.body), &mut name) {
-                    Some(name) => streams.place(name).ok_or(RecordIssue::Refused(Refusal::NoStream)),
+                Some(Ok(event)) => match sort(&mut Reader::new(event.body)) {
+                    Some(place) => place.ok_or(RecordIssue::Refused(Refusal::NoStream)),
                     // Not reached: an event's body is complete.
                     None => Err(RecordIssue::Refused(Refusal::Malformed(Malformed::Truncated))),
                 },

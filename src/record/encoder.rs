@@ -160,25 +160,17 @@ impl<'a> Encoder<'a> {
             .is_some_and(|path| !key.set_hash_key(|digits| hash_key::read(path, event.body, digits)));
         let room = self.settings.max_bytes.checked_sub(key.bytes()).ok_or(Refusal::TooLarge)?;
         let start = out.len();
-        let key_replaced;
-        let (bytes, is_cut) = match self.settings.compression {
-            Some(_) if self.makes_lines => {
-                key_replaced = self.write(event, out)?;
-                (out.len() - start, false)
-            }
-            None => {
-                key_replaced = self.write(event, out)?;
-                (out.len() - start, self.cut(out, start, room)?)
-            }
+        let (key_replaced, bytes, is_cut) = match self.settings.compression {
+            Some(_) if self.makes_lines => (self.write(event, out)?, out.len() - start, false),
+            None => (self.write(event, out)?, out.len() - start, self.cut(out, start, room)?),
             Some(_) => {
                 let mut plain = std::mem::take(&mut self.plain);
                 plain.clear();
-                let written = self.write(event, &mut plain);
-                let packed = written.and_then(|_| self.compress_to_fit(&plain, room, out));
-                let bytes = plain.len();
+                let packed = self
+                    .write(event, &mut plain)
+                    .and_then(|replaced| Ok((replaced, plain.len(), self.compress_to_fit(&plain, room, out)?)));
                 self.plain = plain;
-                key_replaced = written?;
-                (bytes, packed?)
+                packed?
             }
         };
         let cut_from = is_cut.then_some(bytes + key.bytes());

@@ -4,9 +4,7 @@ use crate::config::Config;
 
 /// The issues of a configuration with a stream and these options.
 fn issues(options: &[(&str, &str)]) -> Vec<String> {
-    let options = [options, &[("stream", "logs")]].concat();
-    let property = |name: &str| options.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    match Config::parse(&property) {
+    match Config::parse(&testing::property(options)) {
         Ok(_) => Vec::new(),
         Err(error) => error.issues.iter().map(ToString::to_string).collect(),
     }

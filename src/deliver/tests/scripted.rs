@@ -152,30 +152,18 @@ pub(crate) fn delivery<T: Transport>(
     log: &TestLog,
 ) -> Rc<Delivery<T>> {
     let stream = Stream::parse("logs").unwrap();
-    delivery_to(stream.into(), transport, requests, settings, ledger, seed, log)
+    delivery_to(stream.into(), deps(transport, ledger, seed, log), requests, settings)
+}
+
+pub(crate) fn deps<T>(transport: T, ledger: Ledger, seed: u64, log: &TestLog) -> Deps<T> {
+    let random = SmallRng::seed_from_u64(seed);
+    Deps { transport, ledger, dead_letters: None, random, log: log.logger(), metrics: Metrics::default() }
 }
 
 /// Delivery to a simulated Kinesis.
 pub(crate) fn delivery_to<T: Transport>(
     target: Target,
-    transport: T,
-    requests: RequestSettings,
-    settings: Settings,
-    ledger: Ledger,
-    seed: u64,
-    log: &TestLog,
-) -> Rc<Delivery<T>> {
-    delivery_with(deps(transport, ledger, seed, log), target, requests, settings)
-}
-
-fn deps<T>(transport: T, ledger: Ledger, seed: u64, log: &TestLog) -> Deps<T> {
-    let random = SmallRng::seed_from_u64(seed);
-    Deps { transport, ledger, dead_letters: None, random, log: log.logger(), metrics: Metrics::default() }
-}
-
-fn delivery_with<T: Transport>(
     deps: Deps<T>,
-    target: Target,
     requests: RequestSettings,
     settings: Settings,
 ) -> Rc<Delivery<T>> {
@@ -217,7 +205,7 @@ impl Bench {
             let clock = Arc::new(SystemClock);
             Rc::new(DeadLetters::open(place, 1, clock, deps.log.clone(), deps.metrics.clone()).unwrap())
         });
-        let delivery = delivery_with(deps, target, requests, settings);
+        let delivery = delivery_to(target, deps, requests, settings);
         Bench { kinesis, delivery, log }
     }
 

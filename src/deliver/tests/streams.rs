@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::scripted::{delivery_to, settings};
+use super::scripted::{delivery_to, deps, settings};
 use super::service::{Behaviour, FakeService, Reply, Request, judged, refusal};
 use crate::deliver::*;
 use crate::kinesis::stream::Stream;
@@ -74,7 +74,8 @@ impl Bench {
         let (kinesis, log) = (FakeService::new(Kinesis::default()), TestLog::default());
         let requests = RequestSettings { max_records: 10, ..RequestSettings::default() };
         let settings = Settings { concurrency: 256, ..settings() };
-        let delivery = delivery_to(target, kinesis.clone(), requests, settings, Ledger::new(1 << 20), 1, &log);
+        let deps = deps(kinesis.clone(), Ledger::new(1 << 20), 1, &log);
+        let delivery = delivery_to(target, deps, requests, settings);
         Bench { kinesis, delivery, log }
     }
 
