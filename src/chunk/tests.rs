@@ -244,7 +244,7 @@ fn an_event_has_its_metadata_and_what_its_group_shares() {
     let head = |time: Value, metadata: Value| Value::Array(vec![time, metadata]);
     let item = |time: Value, metadata: Value, body: Value| encode(&Value::Array(vec![head(time, metadata), body]));
     let start = |group| item(event_time(u32::MAX, 0), map(9), map(group));
-    let end = || item(event_time(u32::MAX - 1, 0), map(0), map(0));
+    let end = || item(event_time(u32::MAX - 1, 0), map(0), map(7));
     let event = |metadata| item(event_time(1, 0), map(metadata), map(1));
     let chunk = [
         event(0),

@@ -226,3 +226,22 @@ async fn until(deadline: Option<Instant>) {
 pub(super) fn add(counter: &Cell<usize>, records: usize) {
     counter.set(counter.get() + records);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Ledger;
+
+    /// Otherwise a stream would report another stream's record as its own.
+    #[test]
+    fn a_streams_part_remembers_the_refusals_of_its_own_records() {
+        let ledger = Rc::new(Ledger::new(1 << 20));
+        let open = ledger.begin(b"app", b"chunk");
+        [3, 5].into_iter().for_each(|record| open.progress().mark_refused_alone(record, 1));
+        let flush = Flush::new(1, Rc::clone(open.progress()), None, Rc::default());
+        let part = flush.of_stream(|record| record == 5);
+        let refusals = part.refusals.borrow();
+        assert_eq!(refusals.earlier, RecordSet::from_iter([5]));
+        assert_eq!(refusals.refused_at.keys().copied().collect::<Vec<_>>(), [5]);
+    }
+}
