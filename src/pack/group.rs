@@ -67,12 +67,13 @@ impl Groups {
 
 impl Source for Groups {
     fn next<W: Wire>(&mut self, _: &mut BatchBuilder<W>, context: &mut PackContext<'_, '_>) -> Option<usize> {
-        while self.ready.is_empty() {
+        while self.ready.first().is_none() {
             self.record.clear();
             match context.next_record(&mut self.key, &mut self.record) {
                 Some(index) => self.collect(index, context),
                 None => {
                     self.close(context);
+                    self.ready.finish();
                     break;
                 }
             }

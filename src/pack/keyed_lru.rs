@@ -5,35 +5,42 @@ use lru::LruCache;
 /// Most keys at a time. If nearly every record has its own key, keeping more groups open gains nothing.
 pub(super) const MAX_OPEN: usize = 256;
 
-/// A value per partition key. Records without a key use the empty key, which no user's key is.
-pub(super) struct KeyedLru<T>(LruCache<Box<str>, T>);
+/// A value per partition key, and one for records without a key.
+pub(super) struct KeyedLru<T> {
+    by_key: LruCache<Box<str>, T>,
+    /// Not in `by_key` under an empty key: glibc compares empty strings at invalid addresses with masked loads, which
+    /// cost AVX-512 processors hundreds of cycles each.
+    keyless: Option<T>,
+}
 
 impl<T> Default for KeyedLru<T> {
     fn default() -> Self {
         // A bounded cache would drop open groups.
-        KeyedLru(LruCache::unbounded())
+        KeyedLru { by_key: LruCache::unbounded(), keyless: None }
     }
 }
 
 impl<T: Default> KeyedLru<T> {
     /// Makes room for `key`: removes and returns the least recently used value if full.
-    pub(super) fn make_room(&mut self, key: &str) -> Option<T> {
-        if self.0.len() < MAX_OPEN || self.0.contains(key) {
+    pub(super) fn make_room(&mut self, key: Option<&str>) -> Option<T> {
+        if self.by_key.len() < MAX_OPEN || self.by_key.contains(key?) {
             return None;
         }
-        self.0.pop_lru().map(|(_, oldest)| oldest)
+        self.by_key.pop_lru().map(|(_, oldest)| oldest)
     }
 
     /// Calls `work` with the value of `key`, creating it if needed.
-    pub(super) fn with<R>(&mut self, key: &str, work: impl FnOnce(&mut T) -> R) -> R {
-        match self.0.get_mut(key) {
+    pub(super) fn with<R>(&mut self, key: Option<&str>, work: impl FnOnce(&mut T) -> R) -> R {
+        let Some(key) = key else { return work(self.keyless.get_or_insert_default()) };
+        match self.by_key.get_mut(key) {
             Some(open) => work(open),
-            None => work(self.0.get_or_insert_mut(key.into(), T::default)),
+            None => work(self.by_key.get_or_insert_mut(key.into(), T::default)),
         }
     }
 
     /// Removes all values, least recently used first.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> {
-        std::iter::from_fn(|| self.0.pop_lru()).map(|(_, open)| open)
+        let keyless = self.keyless.take();
+        std::iter::from_fn(|| self.by_key.pop_lru()).map(|(_, open)| open).chain(keyless)
     }
 }

@@ -74,7 +74,7 @@ impl Kpl {
             let open = self.by_shard.entry(shard.start).or_default();
             return open.add(&record, Some(shard), &most, ready);
         }
-        let name = if record.random_key { "" } else { record.key };
+        let name = (!record.random_key).then_some(record.key);
         if let Some(mut oldest) = self.by_key.make_room(name) {
             oldest.close(ready);
         }
@@ -115,7 +115,7 @@ impl OpenAggregate {
             let key = std::mem::take(&mut self.key);
             let (records, mut data, shard) = (vec![record.index], ready.buffer(), self.shard.take());
             data.extend_from_slice(record.data);
-            ready.push(Group { records, data, key, random_key: record.random_key, holds_key: false, shard });
+            ready.push(Group { records, data, key, random_key: record.random_key, is_aggregate: false, shard });
         }
     }
 
@@ -141,7 +141,7 @@ impl OpenAggregate {
             None => self.aggregate.finish(&mut data),
         }
         let records = std::mem::take(&mut self.records);
-        let holds_key = records.len() > 1;
-        ready.push(Group { records, data, key, random_key, holds_key, shard });
+        let is_aggregate = records.len() > 1;
+        ready.push(Group { records, data, key, random_key, is_aggregate, shard });
     }
 }

@@ -42,12 +42,12 @@ impl Lines {
         context: &mut PackContext<'_, '_>,
         ready: &mut Ready,
     ) {
-        let name = if key.random().is_some() { "" } else { key.as_str() };
+        let name = key.random().is_none().then(|| key.as_str());
         if let Some(mut oldest) = self.open.make_room(name) {
             oldest.close(context, ready);
         }
         self.open.with(name, |block| {
-            name.clone_into(&mut block.key);
+            name.unwrap_or_default().clone_into(&mut block.key);
             block.add(index, line, context, ready);
         });
     }

@@ -5,17 +5,22 @@
 //! (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>, read 2026-11).
 //!
 //! An aggregate is four magic bytes, a protobuf message with a table of keys followed by the records, and the
-//! message's MD5. Table and records grow in separate buffers, so the size is known before each record is added.
+//! message's MD5. Table and records grow in separate buffers, so the size is known before each record is added. The MD5
+//! is written last, of several aggregates at once ([`write_digests`]).
+
+mod md5;
 
 use std::collections::HashMap;
 
+use ::md5::{Digest, Md5};
 use bytes::BufMut;
-use md5::{Digest, Md5};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64};
 
 /// How an aggregate begins.
 pub const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
-const MD5_LENGTH: usize = 16;
+
+use self::md5::DIGEST_LENGTH;
+pub use self::md5::LANES;
 
 // The fields of AggregatedRecord.
 const PARTITION_KEYS: u32 = 1;
@@ -75,7 +80,11 @@ impl Aggregate {
 
     /// The number of bytes that [`Aggregate::finish`] would write now; 20 if empty.
     pub fn size(&self) -> usize {
-        MAGIC.len() + self.partition_keys.encoded.len() + self.hash_keys.encoded.len() + self.records.len() + MD5_LENGTH
+        MAGIC.len()
+            + self.partition_keys.encoded.len()
+            + self.hash_keys.encoded.len()
+            + self.records.len()
+            + DIGEST_LENGTH
     }
 
     /// The number of bytes that [`Aggregate::finish`] would write after adding a record of `data_len` bytes.
@@ -93,17 +102,14 @@ impl Aggregate {
         if self.count == 1 { self.records.get(self.last_data..) } else { None }
     }
 
-    /// Appends the aggregate to `out` and starts a new one.
+    /// Appends the aggregate to `out`, with room for its MD5 ([`write_digests`]), and starts a new one.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        let message = [&self.partition_keys.encoded, &self.hash_keys.encoded, &self.records];
-        let mut md5 = Md5::new();
         out.reserve(self.size());
         out.put_slice(&MAGIC);
-        for part in message {
-            md5.update(part);
-            out.put_slice(part);
-        }
-        out.put_slice(&md5.finalize());
+        out.put_slice(&self.partition_keys.encoded);
+        out.put_slice(&self.hash_keys.encoded);
+        out.put_slice(&self.records);
+        out.put_slice(&[0; DIGEST_LENGTH]);
         self.clear();
     }
 
@@ -116,13 +122,23 @@ impl Aggregate {
     }
 }
 
+/// Writes the MD5 of up to [`LANES`] aggregates, all at once.
+pub fn write_digests<'a>(aggregates: impl Iterator<Item = &'a mut [u8]>) {
+    let parts = aggregates.take(LANES).filter_map(|aggregate| aggregate.split_last_chunk_mut());
+    let (messages, places): (Vec<_>, Vec<_>) =
+        parts.map(|(message, place)| (message.get(MAGIC.len()..).unwrap_or_default(), place)).unzip();
+    for (place, digest) in places.into_iter().zip(md5::digests(&messages)) {
+        *place = digest;
+    }
+}
+
 /// Replaces an aggregate's first partition key by another of the same length. A consumer drops an aggregate sent
 /// under a key that its records do not have, if the keys belong to different shards. If the lengths differ, nothing
 /// changes.
 pub fn replace_key(container: &mut [u8], key: &str) {
     let mut head = MAGIC.to_vec();
     encode_bytes_head(PARTITION_KEYS, key.len(), &mut head);
-    let Some((message, md5)) = container.split_last_chunk_mut::<MD5_LENGTH>() else { return };
+    let Some((message, md5)) = container.split_last_chunk_mut::<DIGEST_LENGTH>() else { return };
     if !message.starts_with(&head) {
         return;
     }

@@ -7,7 +7,7 @@ use super::*;
 /// The message between magic and MD5, both checked.
 fn message(container: &[u8]) -> AggregatedRecord {
     let message = container.strip_prefix(&MAGIC).unwrap();
-    let (message, md5) = message.split_at(message.len() - MD5_LENGTH);
+    let (message, md5) = message.split_at(message.len() - DIGEST_LENGTH);
     assert_eq!(Md5::digest(message).as_slice(), md5);
     AggregatedRecord::decode(message).unwrap()
 }
@@ -28,8 +28,13 @@ fn container(records: &[(&str, &[u8])]) -> Vec<u8> {
     for (key, data) in records {
         aggregate.push(key, None, data);
     }
+    finished(&mut aggregate)
+}
+
+fn finished(aggregate: &mut Aggregate) -> Vec<u8> {
     let mut out = Vec::new();
     aggregate.finish(&mut out);
+    write_digests([out.as_mut_slice()].into_iter());
     out
 }
 
@@ -57,9 +62,7 @@ fn fluentds_container_differs_by_its_unused_key_alone() {
     again.records.clear();
     again.push("key", None, b"foo");
     again.push("key", None, b"bar");
-    let mut out = Vec::new();
-    again.finish(&mut out);
-    assert_eq!(out, ruby);
+    assert_eq!(finished(&mut again), ruby);
 }
 
 /// The sizes that Fluentd's plugin assumes, minus the three bytes of its unused key.
@@ -91,8 +94,7 @@ fn explicit_hash_keys_have_a_table_of_their_own() {
         assert!(aggregate.size() < aggregate.size_with(key, hash_key, 1));
         aggregate.push(key, hash_key, b"x");
     }
-    let mut out = Vec::new();
-    aggregate.finish(&mut out);
+    let out = finished(&mut aggregate);
     assert_eq!(message(&out).explicit_hash_key_table, ["123456789", "0"]);
     let hash_keys: Vec<_> = user_records(&out).into_iter().map(|(_, hash_key, _)| hash_key).collect();
     assert_eq!(
@@ -130,6 +132,7 @@ fn an_aggregate_starts_over_in_the_memory_that_it_has() {
         }
         let size = aggregate.size();
         aggregate.finish(&mut out);
+        write_digests([out.as_mut_slice()].into_iter());
         assert_eq!(size, out.len());
         assert_eq!(user_records(&out).len(), 10_000, "round {round}");
         capacities.push((out.capacity(), aggregate.records.capacity(), aggregate.partition_keys.encoded.capacity()));
@@ -143,6 +146,7 @@ fn a_container_is_appended_to_existing_bytes() {
     let mut out = b"before".to_vec();
     aggregate.push("key", None, b"foo");
     aggregate.finish(&mut out);
+    write_digests([&mut out["before".len()..]].into_iter());
     assert_eq!(out.strip_prefix(b"before").unwrap(), container(&[("key", b"foo")]));
 }
 
@@ -179,8 +183,8 @@ proptest! {
             prop_assert_eq!(aggregate.size(), size);
             expected.push((input.key.clone(), hash_key, input.data.clone()));
         }
-        let (size, mut out) = (aggregate.size(), Vec::new());
-        aggregate.finish(&mut out);
+        let size = aggregate.size();
+        let out = finished(&mut aggregate);
         prop_assert_eq!(out.len(), size);
         prop_assert_eq!(user_records(&out), expected);
         // Another encoder produces the same bytes.

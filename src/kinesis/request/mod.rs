@@ -59,7 +59,7 @@ pub struct Group {
     /// Whether the key is random.
     pub random_key: bool,
     /// Whether `data` is an aggregate that contains the partition key.
-    pub holds_key: bool,
+    pub is_aggregate: bool,
     /// The shard it is addressed to by explicit hash key, whatever the partition key.
     pub shard: Option<Rc<Shard>>,
 }
@@ -68,7 +68,7 @@ pub struct Group {
 #[derive(Debug)]
 struct Grouped {
     records: Vec<u32>,
-    holds_key: bool,
+    is_aggregate: bool,
     shard: Option<Rc<Shard>>,
 }
 
@@ -146,13 +146,13 @@ impl<W: Wire> BatchBuilder<W> {
     /// Appends a group of the chunk's records; then all entries of the batch must be groups. Returns a buffer for the
     /// next group's data.
     pub fn push_group(&mut self, group: Group) -> Vec<u8> {
-        let Group { records, data, key, random_key, holds_key, shard } = group;
+        let Group { records, data, key, random_key, is_aggregate, shard } = group;
         // A batch has at most 500 records.
         let index = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
         let mut free = self.wire.open_with(data, &mut self.body, self.head);
         let data_bytes = self.wire.close_data(&mut self.body, self.head);
         let key_start = self.body.len();
-        if self.omits_random_keys && random_key && !holds_key {
+        if self.omits_random_keys && random_key && !is_aggregate {
             W::count_members(&mut self.body, self.head, 1);
         } else {
             W::write_key(&key, &mut self.body);
@@ -162,7 +162,7 @@ impl<W: Wire> BatchBuilder<W> {
             W::count_members(&mut self.body, self.head, 3);
         }
         self.end_entry(key_start, index, data_bytes + key.len(), random_key);
-        self.groups.push(Grouped { records, holds_key, shard });
+        self.groups.push(Grouped { records, is_aggregate, shard });
         free.clear();
         free
     }
@@ -351,7 +351,7 @@ impl Batch {
 
     /// Whether an entry is an aggregate, which a consumer drops if it is in a shard to which its keys do not belong.
     pub fn is_aggregate(&self, entry: &Entry) -> bool {
-        self.groups.get(entry.record as usize).is_some_and(|group| group.holds_key)
+        self.groups.get(entry.record as usize).is_some_and(|group| group.is_aggregate)
     }
 
     fn copy(&self, keep: impl FnMut(usize) -> bool, new_key: impl FnMut(usize, &Entry) -> Option<RandomKey>) -> Batch {
@@ -369,7 +369,7 @@ impl Batch {
         let mut kept = BatchBuilder::<W>::after(self.part(&(0..self.prefix_length)).to_vec());
         for (index, entry) in self.entries.iter().enumerate().filter(|(index, _)| keep(*index)) {
             match new_key(index, entry) {
-                Some(key) if self.groups.get(entry.record as usize).is_some_and(|group| group.holds_key) => {
+                Some(key) if self.is_aggregate(entry) => {
                     let mut data = W::read_data(self.part(&entry.head));
                     kpl::replace_key(&mut data, key.as_str());
                     kept.push(entry.record, &data, key.as_str(), true);

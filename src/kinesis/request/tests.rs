@@ -153,7 +153,7 @@ fn without_keys<W: Wire>() -> Batch {
     builder.open().extend_from_slice(b"first");
     builder.close_with_random_key(4, key);
     builder.push_group(Group { random_key: true, ..group("random", false) });
-    builder.push_group(Group { random_key: true, holds_key: true, ..group("random", false) });
+    builder.push_group(Group { random_key: true, is_aggregate: true, ..group("random", false) });
     builder.finish()
 }
 

@@ -75,6 +75,7 @@ fn a_record_alone_keeps_its_bytes_when_it_gets_another_key_whatever_they_are() {
     theirs.push(&"k".repeat(RANDOM_KEY_LENGTH), None, b"one");
     theirs.push(&"k".repeat(RANDOM_KEY_LENGTH), None, b"two");
     theirs.finish(&mut container);
+    crate::kinesis::kpl::write_digests([container.as_mut_slice()].into_iter());
     let body = rmpv::Value::Map(vec![("v".into(), rmpv::Value::Binary(container.clone()))]);
     let mut chunk = Vec::new();
     rmpv::encode::write_value(&mut chunk, &rmpv::Value::Array(vec![1.into(), body])).unwrap();
