@@ -10,6 +10,7 @@ mod kinesis_local;
 mod ministack;
 mod read_back;
 mod servers;
+mod streams;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -18,6 +19,7 @@ use servers::Peer;
 pub fn trials() -> Vec<Trial> {
     let mut trials = kinesis_local::trials();
     trials.extend(ministack::trials());
+    trials.extend(streams::trials());
     trials.extend(consumers::trials());
     trials.extend(aggregates::trials());
     trials
