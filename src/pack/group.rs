@@ -27,6 +27,7 @@ pub(super) struct Groups {
 }
 
 /// Groups that are still growing.
+#[expect(clippy::large_enum_variant, reason = "there is one for each flush, and its owner is boxed")]
 enum Open {
     Kpl(Kpl),
     Lines(Lines),
