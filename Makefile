@@ -54,13 +54,15 @@ test: peers ## runs every test, including those against other Kinesis servers; 2
 test-arm64: .cargo-tools/zig/installed .cargo-tools/arm64/installed ## builds for arm64 on x86-64, and runs the tests in an emulator; 25 min
 	scripts/test-arm64
 
-check: ## format, lints and documentation, as CI wants them; 5 min
+check: .venv/installed ## format, lints, links, spelling and documentation, as CI wants them; 5 min
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+	.venv/bin/typos
+	cargo test --quiet --test it -- documentation:: options:: prose:: readme:: charts:: numbers::
 
 docs: .cargo-tools/bin/mdbook ## builds the documentation as a site, in target/book; 3 min
-	.cargo-tools/bin/mdbook build
+	scripts/book
 
 .cargo-tools/bin/mdbook:
 	$(PACKAGER) mdbook --version 0.5.4 --no-default-features --features search

@@ -31,6 +31,8 @@ mod limits;
 mod metrics;
 mod migration;
 mod numbers;
+mod options;
+mod prose;
 mod readme;
 mod third_party;
 mod troubleshooting;

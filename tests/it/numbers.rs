@@ -34,16 +34,14 @@ fn the_figures_of_the_readme_follow_from_the_tables() {
 fn costs_are_nowhere_but_on_the_performance_page() {
     for (path, heading) in [
         ("docs/comparison.md", "## What they cost"),
-        ("docs/tuning.md", "## Processor time"),
-        ("deploy/README.md", "## Kubernetes"),
+        ("docs/tuning.md", "## CPU time"),
+        ("docs/guides/kubernetes.md", "## Sizes"),
     ] {
         let sizes = read(path);
         let (_, section) = sizes.split_once(&format!("\n{heading}\n")).unwrap();
         let section = one_line(section.split("\n## ").next().unwrap());
         assert!(section.contains("PERFORMANCE.md#"), "{path}: {heading} does not say where the figures are");
-        for cost in
-            ["CPU second", "times the processor time", "of C's processor time", "over `null`", "MiB for the plugin"]
-        {
+        for cost in ["CPU second", "times the CPU time", "of C's CPU time", "over `null`", "MiB for the plugin"] {
             assert!(!section.contains(cost), "{path}: {heading} has figures of its own: {cost}");
         }
     }

@@ -10,7 +10,7 @@ use testing::sources::{read, root, with_marked};
 /// A row of README.md, and the row of docs/comparison.md that it repeats.
 const TICKS: [(&str, &str); 8] = [
     ("resends only what failed", "only failed records again, also over retries of the host"),
-    ("KPL aggregates", "containers of the KPL"),
+    ("KPL aggregates", "KPL aggregates"),
     ("lines joined and compressed together", "lines joined and compressed together"),
     ("stream chosen by tag or record", "stream by tag or record"),
     ("keeps refused records", "refused records kept, and sent again (`dead_letter_path`)"),
