@@ -9,7 +9,7 @@ help: ## lists the commands
 	@echo 'Times are those of the first run, on two cores.'
 
 # Barely optimized across crates, which is what `make build` takes its time for.
-try: ## builds kinesis.so and fake_kinesis, for the quick start in README.md; 3 min
+try: ## builds kinesis.so and fake_kinesis, for the quick start in README.md; 5 min
 	cargo build --profile demo --lib --example fake_kinesis
 	cp target/demo/libkinesis.so kinesis.so
 	cp target/demo/examples/fake_kinesis fake_kinesis
