@@ -179,30 +179,31 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
 /// `format csv` for a choice, else the option's name.
 fn shown(values: Values) -> String {
     let (name, value) = values[0];
-    let is_choice = entries().any(|entry| entry.name == name && entry.kind.contains(&format!("`{value}`")));
+    // A template is what the value shows.
+    let is_choice =
+        name == "stream" || entries().any(|entry| entry.name == name && entry.kind.contains(&format!("`{value}`")));
     if is_choice { format!("`{name} {value}`") } else { format!("`{name}`") }
 }
 
 fn table(entries: &[Entry]) -> String {
-    let mut table =
-        "| option | type | default | example | goes with | meaning |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut table = "| option | default | meaning |\n|---|---|---|\n".to_owned();
     for entry in entries {
         let spec = entry.spec();
         let aliases: Vec<String> = spec.aliases.iter().map(|alias| format!(" (`{alias}`)")).collect();
         let default = spec.default.map_or("–".to_owned(), |default| format!("`{default}`"));
-        let [needs, conflicts] =
-            [entry.needs, entry.not_with].map(|all| all.iter().map(|values| shown(values)).collect::<Vec<String>>());
-        let needs = (!needs.is_empty()).then(|| format!("needs {}", needs.join(" or ")));
-        let conflicts = (!conflicts.is_empty()).then(|| format!("not with {}", conflicts.join(", ")));
-        let others: Vec<String> = needs.into_iter().chain(conflicts).collect();
+        let listed = |what: &str, all: &[Values], word: &str| {
+            let all: Vec<String> = all.iter().map(|values| shown(values)).collect();
+            if all.is_empty() { String::new() } else { format!(" **{what}** {}.", all.join(word)) }
+        };
         table += &format!(
-            "| `{}`{} | {} | {default} | `{}` | {} | {} |\n",
+            "| `{}`{} | {default} | {}<br>*{}*, such as `{}`.{}{} |\n",
             spec.name,
             aliases.concat(),
-            entry.kind,
+            spec.doc,
+            entry.kind.replace('`', ""),
             entry.example,
-            others.join("; "),
-            spec.doc
+            listed("Needs", entry.needs, " or "),
+            listed("Not with", entry.not_with, ", "),
         );
     }
     table
