@@ -17,6 +17,8 @@ struct Entry {
     /// The values of a choice between backticks, or a kind of value.
     kind: &'static str,
     example: &'static str,
+    /// What the example is tried with, because it has an effect only there.
+    beside: Values,
     /// It is refused without one of these.
     needs: &'static [Values],
     /// With each of these it is refused.
@@ -24,10 +26,14 @@ struct Entry {
 }
 
 const fn option(name: &'static str, kind: &'static str, example: &'static str) -> Entry {
-    Entry { name, kind, example, needs: &[], not_with: &[] }
+    Entry { name, kind, example, beside: &[], needs: &[], not_with: &[] }
 }
 
 impl Entry {
+    const fn beside(self, beside: Values) -> Entry {
+        Entry { beside, ..self }
+    }
+
     const fn needs(self, needs: &'static [Values]) -> Entry {
         Entry { needs, ..self }
     }
@@ -47,6 +53,7 @@ const TEMPLATE: Values = &[("stream", "logs-$TAG")];
 const KEY: Values = &[("aws_key_id", "AKIAEXAMPLE"), ("aws_sec_key", "wJalrXUtnFEMI")];
 const ROLE: Values = &[("role_arn", "arn:aws:iam::111122223333:role/write-logs")];
 const KPL: Values = &[("aggregation", "kpl")];
+const LTSV: Values = &[("format", "ltsv")];
 const CSV: Values = &[("format", "csv"), ("format_fields", "log")];
 
 /// Groups by the name of their mark in docs/options.md.
@@ -123,8 +130,9 @@ const GROUPS: &[(&str, &[Entry])] = &[
                 &[("format", "out_file")],
             ]),
             option("format_label_delimiter", "text", "=").needs(&[&[("format", "ltsv")]]),
-            option("append_newline", SWITCH, "on").not_with(&[&[("chomp_record", "on")], &[("format", "msgpack")]]),
-            option("chomp_record", SWITCH, "on").not_with(&[&[("append_newline", "on")]]),
+            option("append_newline", SWITCH, "on")
+                .not_with(&[&[("chomp_record", "on"), ("format", "ltsv")], &[("format", "msgpack")]]),
+            option("chomp_record", SWITCH, "on").beside(LTSV).not_with(&[&[("append_newline", "on")]]),
             option("compression", "`none`, `gzip`, `zlib`, `zstd`, `snappy`", "zstd"),
             option("compression_level", "number", "3").needs(&[&[("compression", "zstd")], &[("compression", "gzip")]]),
             option("max_record_size", "size, or `auto`", "10M"),
@@ -255,7 +263,13 @@ fn each_example_starts_with_what_it_needs_and_not_without() {
         let example = [(entry.name, entry.example)];
         let alternatives = if entry.needs.is_empty() { &[&[] as Values] } else { entry.needs };
         for needs in alternatives {
-            assert_eq!(issues(&[&example, *needs].concat()), Vec::<String>::new(), "{} {}", entry.name, entry.example);
+            assert_eq!(
+                issues(&[&example, entry.beside, *needs].concat()),
+                Vec::<String>::new(),
+                "{} {}",
+                entry.name,
+                entry.example
+            );
         }
         assert!(entry.needs.is_empty() || !issues(&example).is_empty(), "{} needs none of these", entry.name);
     }
@@ -267,7 +281,7 @@ fn what_does_not_go_together_is_refused() {
         for conflict in entry.not_with {
             assert_eq!(issues(conflict), Vec::<String>::new(), "{conflict:?} does not start by itself");
             let needs = entry.needs.first().copied().unwrap_or_default();
-            let both = [&[(entry.name, entry.example)], needs, *conflict].concat();
+            let both = [&[(entry.name, entry.example)], entry.beside, needs, *conflict].concat();
             assert!(!issues(&both).is_empty(), "{} goes with {conflict:?}", entry.name);
         }
     }
