@@ -1,7 +1,9 @@
 //! One term for one thing: no document uses a word that the vocabulary in CONTRIBUTING.md replaces. And every page is
 //! on the site.
 
-use testing::sources::{File, files, read};
+use std::{env, fs};
+
+use testing::sources::{File, files, read, root};
 
 /// Words to avoid, with those to use instead.
 fn avoided() -> Vec<(String, String)> {
@@ -71,15 +73,57 @@ fn words_are_found_whole_and_outside_code() {
     assert_eq!(lines, [1, 8]);
 }
 
-/// A page that the table of contents does not name is on no site, and links to it lead nowhere there.
+/// The pages of decisions, as the table of contents names them.
+fn decisions() -> String {
+    let pages = files("docs/decisions", ".md").into_iter().filter(|page| !page.path.ends_with("README.md"));
+    let line = |page: File| {
+        let title = page.text.lines().next().unwrap().trim_start_matches("# ").to_owned();
+        format!("  - [{title}]({})\n", page.path.trim_start_matches("docs/"))
+    };
+    pages.map(line).collect()
+}
+
+const DECISIONS: &str = "- [Decisions](decisions/README.md)\n";
+
+/// A page that the table of contents does not name is on no site, and links to it lead nowhere there. `UPDATE=1` writes
+/// the decisions.
 #[test]
 fn every_page_is_in_the_table_of_contents() {
-    let summary = read("docs/SUMMARY.md");
+    let mut summary = read("docs/SUMMARY.md");
+    let (before, rest) = summary.split_once(DECISIONS).unwrap();
+    let (_, after) = rest.split_once("\n#").unwrap();
+    let wanted = format!("{before}{DECISIONS}{}\n#{after}", decisions());
+    if env::var_os("UPDATE").is_some() {
+        fs::write(root().join("docs/SUMMARY.md"), &wanted).unwrap();
+        summary = wanted;
+    } else {
+        assert!(summary == wanted, "docs/SUMMARY.md is not current: UPDATE=1 cargo test --test it prose::");
+    }
     let ours = ["docs/", "deploy/", "examples/"];
     for file in files("", ".md") {
         let is_page = ours.iter().any(|folder| file.path.starts_with(folder)) || !file.path.contains('/');
         let link = file.path.strip_prefix("docs/").map_or_else(|| format!("../{}", file.path), str::to_owned);
         let is_listed = summary.contains(&format!("({link})"));
         assert!(!is_page || is_listed || file.path == "docs/SUMMARY.md", "docs/SUMMARY.md does not list {}", file.path);
+    }
+}
+
+/// One number for one decision, and a row for each.
+#[test]
+fn every_decision_has_a_number_and_a_row_of_its_own() {
+    let index = read("docs/decisions/README.md");
+    let pages = files("docs/decisions", ".md");
+    let names = pages.iter().map(|page| page.path.trim_start_matches("docs/decisions/"));
+    let names: Vec<&str> = names.filter(|name| *name != "README.md").collect();
+    for pair in names.windows(2) {
+        assert!(pair[0][..4] != pair[1][..4], "{} and {} have one number", pair[0], pair[1]);
+    }
+    for (name, page) in names.iter().zip(&pages) {
+        let number: usize = name[..4].parse().unwrap();
+        assert!(page.text.starts_with(&format!("# {number}. ")), "{name} begins with another number");
+        assert!(
+            index.contains(&format!("- [{}]({name}) ", &name[..4])),
+            "docs/decisions/README.md has no row for {name}"
+        );
     }
 }
