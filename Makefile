@@ -1,12 +1,18 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and
 # Node.
 
-.PHONY: help build dist dist-amd64 dist-arm64 packages demo test test-arm64 check bench fuzz sanitize mutants peers bindings clean
+.PHONY: help try build dist dist-amd64 dist-arm64 packages demo test test-arm64 check docs bench fuzz sanitize mutants peers bindings clean
 
 # A line `target: ## what it does; N min` is listed.
 help: ## lists the commands
 	@awk -F ':.*## |; ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %6s  %s\n", $$1, $$3, $$2}' Makefile
 	@echo 'Times are those of the first run, on two cores.'
+
+# Barely optimized across crates, which is what `make build` takes its time for.
+try: ## builds kinesis.so and fake_kinesis, for the quick start in README.md; 5 min
+	cargo build --profile demo --lib --example fake_kinesis
+	cp target/demo/libkinesis.so kinesis.so
+	cp target/demo/examples/fake_kinesis fake_kinesis
 
 # cargo rustc with one crate type: with an rlib as well, cargo would skip link-time optimization.
 build: ## builds kinesis.so, the file Fluent Bit loads; 5 min
@@ -48,10 +54,18 @@ test: peers ## runs every test, including those against other Kinesis servers; 2
 test-arm64: .cargo-tools/zig/installed .cargo-tools/arm64/installed ## builds for arm64 on x86-64, and runs the tests in an emulator; 25 min
 	scripts/test-arm64
 
-check: ## format, lints and documentation, as CI wants them; 5 min
+check: .venv/installed ## format, lints, links, spelling and documentation, as CI wants them; 5 min
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+	.venv/bin/typos
+	cargo test --quiet --test it -- documentation:: options:: prose:: readme:: charts:: numbers::
+
+docs: .cargo-tools/bin/mdbook ## builds the documentation as a site, in target/book; 3 min
+	scripts/book
+
+.cargo-tools/bin/mdbook:
+	$(PACKAGER) mdbook --version 0.5.4 --no-default-features --features search
 
 bench: ## measures what the plugin costs, also in Fluent Bit if FLUENT_BIT names it; 15 min
 	scripts/bench
@@ -109,7 +123,7 @@ bindings: .venv/installed ## regenerates the bindings of the host and the header
 
 clean: ## removes everything that was built or installed
 	cargo clean
-	rm -rf .venv node_modules kinesis.so dist fuzz/target .cargo-tools
+	rm -rf .venv node_modules kinesis.so fake_kinesis dist fuzz/target .cargo-tools
 
 # Each stamp is newer than the list it was installed from.
 .venv/installed: tests/real/peers/requirements.txt

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::{env, fs};
 
+use super::options::with_options;
 use kinesis::config::options::OPTIONS;
 use kinesis::metrics::{PREFIX, RefusalReason, RequestOutcome, TABLE};
 use testing::sources::{File, code, files, marked, read, root, with_marked};
@@ -39,17 +40,6 @@ fn document(path: &str) -> &'static str {
 }
 
 const UPDATE: &str = "is not current: UPDATE=1 cargo test --test it documentation::";
-
-#[test]
-fn the_option_table_is_that_of_the_code() {
-    let options = document("docs/options.md");
-    assert!(marked(options, "options").is_some());
-    assert!(options == with_options(options), "docs/options.md {UPDATE}");
-}
-
-fn with_options(document: &str) -> String {
-    with_marked(document, "options", &option_table()).unwrap_or_else(|| document.to_owned())
-}
 
 #[test]
 fn the_configurations_in_the_documents_are_those_of_the_files() {
@@ -125,16 +115,6 @@ fn the_table_of_metrics_is_that_of_the_code() {
         return;
     }
     assert!(current == wanted, "docs/metrics.md {UPDATE}");
-}
-
-fn option_table() -> String {
-    let mut table = "| option | default | meaning |\n|---|---|---|\n".to_owned();
-    for option in OPTIONS {
-        let aliases: Vec<String> = option.aliases.iter().map(|alias| format!(" (`{alias}`)")).collect();
-        let default = option.default.map_or("–".to_owned(), |default| format!("`{default}`"));
-        table += &format!("| `{}`{} | {default} | {} |\n", option.name, aliases.concat(), option.doc);
-    }
-    table
 }
 
 /// The rows of the tables of a section, without their heads: cells, trimmed.

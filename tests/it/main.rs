@@ -15,6 +15,7 @@
 
 mod aggregation;
 mod cases;
+mod charts;
 mod configurations;
 mod corpus;
 mod corrupted;
@@ -30,6 +31,9 @@ mod limits;
 mod metrics;
 mod migration;
 mod numbers;
+mod options;
+mod prose;
+mod readme;
 mod third_party;
 mod troubleshooting;
 

@@ -117,6 +117,11 @@ fn workflows_agree() -> Result<(), Failed> {
         }
     }
     must(found >= 8, format!("{found} were found"))?;
+    let container = read(".devcontainer/devcontainer.json");
+    must(
+        container.contains(&format!("\"rust:{compiler}-")),
+        format!("the development container lacks Rust {compiler}"),
+    )?;
     let oldest = |manifest: &str| {
         let text = read(manifest);
         text.lines().find_map(|line| Some(line.strip_prefix("rust-version = ")?.trim_matches('"').to_owned()))

@@ -35,8 +35,8 @@ def aws(path):
 
 
 def platforms():
-    """The platforms that the README puts in the place of the file's, as AWS's command takes them."""
-    with open("deploy/README.md") as file:
+    """The platforms that the guide puts in the place of the file's, as AWS's command takes them."""
+    with open("docs/guides/ecs.md") as file:
         found = re.findall(r"--runtime-platform\s+([\w=,]+)", file.read())
     return [dict(field.split("=") for field in platform.split(",")) for platform in found] or [{"": "none is there"}]
 

@@ -35,6 +35,8 @@ pub use compatibility::update;
 pub struct Claim {
     name: String,
     needs: Option<&'static Feature>,
+    /// A program that the claim runs and this machine lacks.
+    lacks: Option<&'static str>,
     check: Check,
 }
 
@@ -43,12 +45,19 @@ type Check = Box<dyn Fn(&Binary) -> Result<(), Failed> + Send>;
 impl Claim {
     /// A claim for every version.
     pub fn new(name: &str, check: impl Fn(&Binary) -> Result<(), Failed> + Send + 'static) -> Claim {
-        Claim { name: name.to_owned(), needs: None, check: Box::new(check) }
+        Claim { name: name.to_owned(), needs: None, lacks: None, check: Box::new(check) }
     }
 
     /// Restricts the claim to the versions with a feature.
     pub fn needs(self, feature: &'static Feature) -> Claim {
         Claim { needs: Some(feature), ..self }
+    }
+
+    /// Leaves the claim unchecked where `program` is not on the PATH.
+    pub fn runs(self, program: &'static str) -> Claim {
+        let is_there = |folder: PathBuf| folder.join(program).is_file();
+        let path = env::var_os("PATH").unwrap_or_default();
+        Claim { lacks: Some(program).filter(|_| !env::split_paths(&path).any(is_there)), ..self }
     }
 }
 
@@ -85,6 +94,9 @@ fn trials_with(binary: &Binary) -> Vec<Trial> {
         if let Some(missing) = claim.needs.filter(|feature| binary.version < feature.since) {
             compatibility::not_run(binary);
             return not_run(name, format!("only since Fluent Bit {}: {}", text(missing.since), missing.title));
+        }
+        if let Some(program) = claim.lacks {
+            return not_run(name, format!("no {program} on the PATH"));
         }
         let binary = binary.clone();
         compatibility::begins(&binary);

@@ -1,6 +1,7 @@
 //! Every line that is written to a file is in the stream, once.
 
 pub mod dead_letters;
+mod quick_start;
 
 use std::io::Read;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("records_are_without_keys_and_as_large_as_the_stream_allows", without_keys),
     ];
     claims.extend(dead_letters::claims());
+    claims.extend(quick_start::claims());
     claims
 }
 
