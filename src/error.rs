@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 /// What a value may be, for the user who wrote something else: "use on or off".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,19 @@ impl fmt::Display for ConfigError {
 }
 
 impl Error for ConfigError {}
+
+/// An error and its causes, including those that an [`io::Error`] carries without naming them as its source.
+pub(crate) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&current| {
+        let carried = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| current.source())
+    })
+}
+
+/// The first of them that is of this type.
+pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
 
 /// The texts of an error and of its causes, without repetition: AWS's errors keep the informative part at the bottom.
 pub(crate) fn with_causes(error: &dyn Error) -> String {

@@ -85,7 +85,7 @@ impl LineQueue {
     }
 }
 
-/// A duration for people to read: 500 ms, 1.5 s, 30 s, 5 min, 1 h 20 min.
+/// A duration for people to read: 500 ms, 1.5 s, 30 s, 5 min, 1 h 20 min, 3 d 4 h.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if (0.0005..0.9995).contains(&seconds) {
@@ -100,6 +100,8 @@ pub(crate) fn duration(time: Duration) -> String {
     let minutes = time.as_secs().saturating_add(30) / 60;
     match (minutes / 60, minutes % 60) {
         (0, minutes) => format!("{minutes} min"),
+        (hours, _) if hours >= 48 && hours % 24 == 0 => format!("{} d", hours / 24),
+        (hours, _) if hours >= 48 => format!("{} d {} h", hours / 24, hours % 24),
         (hours, 0) => format!("{hours} h"),
         (hours, minutes) => format!("{hours} h {minutes} min"),
     }
@@ -275,6 +277,9 @@ pub(crate) mod tests {
             (300_000, "5 min"),
             (3_599_999, "1 h"),
             (4_800_000, "1 h 20 min"),
+            (7_380_000, "2 h 3 min"),
+            (172_800_000, "2 d"),
+            (97_599_702_000, "1129 d 15 h"),
         ] {
             assert_eq!(duration(Duration::from_millis(milliseconds)), text);
         }

@@ -218,6 +218,8 @@ pub(crate) const REQUEST_ID: &str = "x-amzn-requestid";
 pub(crate) fn with_request_id(mut text: String, id: Option<&str>) -> String {
     // Anything else is not AWS's.
     let is_id = |id: &&str| id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    // More follows: no full stop.
+    text.truncate(text.trim_end_matches('.').len());
     if let Some(id) = id.filter(is_id).filter(|id| !id.is_empty()) {
         text.push_str(", request id ");
         text.push_str(id);
@@ -279,6 +281,7 @@ mod tests {
     #[test]
     fn a_request_id_is_added_if_it_looks_like_one() {
         let named = |id| with_request_id("HTTP 400".to_owned(), id);
+        assert_eq!(with_request_id("not found.".to_owned(), None), "not found");
         let uuid = "c1d7e3a0-5c4b-4b6e-9d55-2f1f7a0c9e11";
         assert_eq!(named(Some(uuid)), format!("HTTP 400, request id {uuid}"));
         for other in [None, Some(""), Some("a b"), Some("password=SECRETx"), Some(&*"a".repeat(65))] {

@@ -82,7 +82,7 @@ impl Table {
         let mut texts = Vec::new();
         let mut entries = Vec::new();
         for option in OPTIONS {
-            for name in [option.name].iter().chain(option.aliases) {
+            for name in option.names() {
                 let mut keep = |text: &str| match CString::new(text) {
                     Ok(text) => {
                         // The heap block stays where it is when the CString is moved.
@@ -100,7 +100,7 @@ impl Table {
                     flags: 0,
                     set_property: 0,
                     offset: 0,
-                    desc: keep(option.doc),
+                    desc: keep(&option.help(name)),
                     value: [0; 5],
                     link: [0; 2],
                 });

@@ -129,6 +129,14 @@ impl Endpoint {
         self.is_https() && (is_in(domain) || is_in(dual_stack_domain))
     }
 
+    /// Whether it is a public endpoint of AWS in `region`.
+    pub(crate) fn is_of_region(&self, region: &Region) -> bool {
+        let kinds = [(false, false), (true, false), (false, true), (true, true)];
+        kinds
+            .into_iter()
+            .any(|(fips, dual_stack)| Self::of_region(region, Kind { fips, dual_stack }).as_ref() == Some(self))
+    }
+
     /// Whether it uses TLS.
     pub fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
@@ -140,7 +148,11 @@ fn is_host_and_port(authority: &Authority) -> bool {
         Some((_, port)) if !port.ends_with(']') => authority.port_u16().is_some_and(|port| port > 0),
         _ => true,
     };
-    !authority.host().is_empty() && !authority.as_str().contains('@') && port_is_valid
+    // The URL standard's parser takes more, such as a comma in place of a dot.
+    let is_of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let host = authority.host();
+    let host_is_valid = !host.is_empty() && (host.starts_with('[') || host.chars().all(is_of_names));
+    host_is_valid && !authority.as_str().contains('@') && port_is_valid
 }
 
 impl fmt::Display for EndpointError {
@@ -284,9 +296,19 @@ mod tests {
         ] {
             assert_eq!(Endpoint::parse(text).map(|e| e.to_string()), Ok(url.to_owned()), "{text}");
         }
-        for bad in
-            ["", "ftp://a", "a:99999", "a:0", "a:", "https://a/path", "https://a?q", "user:secret@a", "a b", "://"]
-        {
+        for bad in [
+            "",
+            "ftp://a",
+            "kinesis.us-east-1.amazonaws,com",
+            "a:99999",
+            "a:0",
+            "a:",
+            "https://a/path",
+            "https://a?q",
+            "user:secret@a",
+            "a b",
+            "://",
+        ] {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
         }
     }

@@ -15,7 +15,7 @@ use crate::aws::region::Region;
 use crate::aws::shared_config::{SharedConfig, SharedFiles};
 
 /// Longest time to read the trusted certificates.
-const CERTIFICATES_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CERTIFICATES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How AWS is reached. `None` leaves a setting to AWS's shared configuration and the environment.
 #[derive(Clone, Debug)]

@@ -47,8 +47,8 @@ impl SharedFiles {
     }
 
     /// With more lines of `config`, which take precedence.
-    pub(crate) fn with(self, lines: String) -> SharedFiles {
-        SharedFiles { added: lines, ..self }
+    pub(crate) fn with(self, lines: &str) -> SharedFiles {
+        SharedFiles { added: self.added + lines, ..self }
     }
 
     /// In the form that AWS's library takes them.

@@ -1,6 +1,5 @@
 //! Explains which limit of the machine has been reached.
 
-use std::error::Error;
 use std::io;
 
 use crate::system::max_open_files;
@@ -15,20 +14,6 @@ pub(crate) fn of(error: &io::Error) -> Option<String> {
         libc::ENFILE => Some("too many open files on this machine (fs.file-max)".to_owned()),
         _ => None,
     }
-}
-
-/// As [`of`], for the first cause of `error` that is a shortage.
-pub(crate) fn among(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut error = Some(error);
-    while let Some(current) = error {
-        let of_system = current.downcast_ref::<io::Error>();
-        if let Some(shortage) = of_system.and_then(of) {
-            return Some(shortage);
-        }
-        let carried = of_system.and_then(io::Error::get_ref);
-        error = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| current.source());
-    }
-    None
 }
 
 /// The explanation of a shortage, or else the error's own text.

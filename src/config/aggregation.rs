@@ -39,7 +39,8 @@ pub(super) fn read(options: &mut Options<'_>, record: &mut RecordSettings) -> Op
     let max_records = options.optional("aggregation_max_count", parse::integer(1..=UNLIMITED));
     let by_shard = options.value("shard_map", parse::boolean);
     for option in ["aggregation_max_size", "aggregation_max_count", "shard_map"] {
-        options.reject_unless(mode == Mode::Kpl, option, "only valid with aggregation kpl");
+        let is_used = mode == Mode::Kpl || options.is_invalid("aggregation");
+        options.reject_unless(is_used, option, "only valid with aggregation kpl");
     }
     let has_hash_keys = record.explicit_hash_key.is_some() && mode != Mode::Off;
     options.reject_unless(
@@ -50,7 +51,9 @@ pub(super) fn read(options: &mut Options<'_>, record: &mut RecordSettings) -> Op
     match mode {
         Mode::Off => None,
         Mode::Kpl => {
-            let fits = max_bytes <= record.max_bytes || options.is_set_to("max_record_size", records::STREAMS_OWN);
+            let fits = max_bytes <= record.max_bytes
+                || options.is_set_to("max_record_size", records::STREAMS_OWN)
+                || options.is_invalid("max_record_size");
             options.reject_unless(fits, "aggregation_max_size", "exceeds max_record_size, which limits aggregates too");
             Some(Aggregation::Kpl { max_bytes, max_records: max_records.unwrap_or(UNLIMITED), by_shard })
         }

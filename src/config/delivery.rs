@@ -36,7 +36,9 @@ pub(super) fn read(options: &mut Options<'_>, requests: &RequestSettings) -> (de
 
 fn record_distribution(options: &mut Options<'_>, requests: &RequestSettings) -> RecordDistribution {
     let distribution = options.value("record_distribution", parse::one_of(DISTRIBUTIONS));
-    let depends_on_it = matches!(requests.aggregation, Some(Aggregation::Kpl { .. })) || requests.omits_random_keys;
+    let depends_on_it = matches!(requests.aggregation, Some(Aggregation::Kpl { .. }))
+        || requests.omits_random_keys
+        || options.is_invalid("aggregation");
     options.reject_unless(
         depends_on_it,
         "record_distribution",

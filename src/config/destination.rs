@@ -83,7 +83,8 @@ const CHECKS: &[(&str, Option<OnFailure>)] =
 pub(super) fn check(options: &mut Options<'_>, target: Option<&Target>) -> Check {
     let on_failure = options.value("check", parse::one_of(CHECKS));
     let custom_endpoint = options.value("check_custom_endpoint", parse::boolean);
-    options.reject_unless(on_failure.is_some(), "check_custom_endpoint", "only valid with check warn or fail");
+    let may_check = on_failure.is_some() || options.is_invalid("check");
+    options.reject_unless(may_check, "check_custom_endpoint", "only valid with check warn or fail");
     if on_failure.is_some() && matches!(target, Some(Target::Template { .. })) {
         options.reject("check", "needs the name of one stream: which streams a template names is only known later");
     }

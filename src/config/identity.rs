@@ -49,11 +49,25 @@ fn find_contradictions(options: &mut Options<'_>) {
     for (option, other) in
         [("aws_key_id", "aws_sec_key"), ("aws_sec_key", "aws_key_id"), ("aws_ses_token", "aws_key_id")]
     {
-        options.reject_unless(options.is_set(other), option, &format!("only valid with {other}"));
+        // A mistake of its own, even if the value is not valid.
+        if options.is_set(option) && !options.is_set(other) {
+            options.reject(option, format!("only valid with {other}"));
+        }
     }
     for option in ["external_id", "role_session_name", "role_policy", "role_duration_seconds"] {
         options.reject_unless(options.is_set("role_arn"), option, "only valid with role_arn");
     }
+    let has_keys = options.is_set("aws_key_id") || options.is_set("process_credentials");
+    options.reject_unless(
+        !has_keys || options.is_set("role_arn"),
+        "sts_endpoint",
+        "with aws_key_id or process_credentials only valid with role_arn: nothing else asks STS",
+    );
+    options.reject_unless(
+        !has_keys,
+        "aws_iam_retries",
+        "cannot be combined with aws_key_id or process_credentials: the instance is not asked for credentials",
+    );
     let mut sources = ["aws_key_id", "profile", "process_credentials"].into_iter().filter(|name| options.is_set(name));
     if let Some(first) = sources.next() {
         for other in sources.collect::<Vec<_>>() {
@@ -172,6 +186,23 @@ mod tests {
                 "role_duration_seconds: only valid with role_arn",
             ]
         );
+    }
+
+    #[test]
+    fn what_nobody_asks_is_refused() {
+        let keys = [("aws_key_id", "A"), ("aws_sec_key", "s3cr3t")];
+        let sts =
+            "sts_endpoint: with aws_key_id or process_credentials only valid with role_arn: nothing else asks STS";
+        let instance = "aws_iam_retries: cannot be combined with aws_key_id or process_credentials: the instance is not \
+                        asked for credentials";
+        for source in [&keys[..], &[("process", "vault")]] {
+            let refused = issues(&[source, &[("sts_endpoint", "sts.internal"), ("aws_iam_retries", "2")]].concat());
+            assert_eq!(refused, [sts, instance]);
+            assert!(parse(&[source, &[ROLE, ("sts_endpoint", "sts.internal")]].concat()).is_ok());
+        }
+        // A profile or the environment may name a role, and the instance may have credentials.
+        assert!(parse(&[("sts_endpoint", "sts.internal"), ("aws_iam_retries", "2")]).is_ok());
+        assert!(parse(&[("profile", "p"), ("sts_endpoint", "sts.internal"), ("aws_iam_retries", "2")]).is_ok());
     }
 
     #[test]

@@ -28,6 +28,7 @@ use reader::Options;
 pub(crate) use coroutines::Coroutines;
 pub(crate) use destination::{Check, OnFailure};
 pub(crate) use files::LedgerSettings;
+pub(crate) use reader::sort;
 
 /// A configuration without issues.
 #[derive(Clone, Debug)]
@@ -141,6 +142,45 @@ mod tests {
                 "http_request_timeout: 'soon' is not valid: use seconds, or a time such as 500ms, 1.5s or 2m, up to 24h",
             ]
         );
+    }
+
+    #[test]
+    fn one_mistake_is_one_line() {
+        for option in OPTIONS {
+            // Valid for those alone that take any text.
+            let mut options = vec![(option.name, "%q->")];
+            options.extend(Some(("stream", "logs")).filter(|_| option.name != "stream"));
+            let lines = parse(&options).map_or_else(|error| error.issues, |_| Vec::new());
+            assert!(lines.len() <= 1, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_depends_on_an_invalid_value_is_no_second_mistake() {
+        for (wrong, dependent) in [
+            (("format", "jsn"), ("format_fields", "a")),
+            (("format", "jsn"), ("time_key_format", "%s")),
+            (("format", "jsn"), ("chomp_record", "on")),
+            (("compression", "gz"), ("compression_level", "3")),
+            (("aggregation", "zip"), ("aggregation_max_size", "64k")),
+            (("aggregation", "zip"), ("record_distribution", "auto")),
+            (("check", "maybe"), ("check_custom_endpoint", "on")),
+            (("external_id", "!"), ("external_id", "!")),
+        ] {
+            let lines = issues(&[("stream", "logs"), wrong, dependent]);
+            assert!(lines.len() == 1 && lines[0].starts_with(wrong.0), "{lines:?}");
+        }
+        let together =
+            [("stream", "a"), ("aggregation", "kpl"), ("aggregation_max_size", "2M"), ("max_record_size", "x")];
+        assert_eq!(issues(&together).len(), 1);
+    }
+
+    #[test]
+    fn the_line_with_the_options_hides_secrets() {
+        let options =
+            [("stream", "logs"), ("aws_key_id", "A"), ("aws_sec_key", "s3cr3t"), ("http_proxy", "http://u:p@h")];
+        let summary = parse(&options).unwrap().set_options;
+        assert_eq!(summary, "stream 'logs', http_proxy (not shown), aws_key_id (not shown), aws_sec_key (not shown)");
     }
 
     #[test]

@@ -41,8 +41,13 @@ impl OptionSpec {
     }
 
     /// The name, then the aliases.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// What the host's help says of one of the names.
+    pub fn help(&self, name: &str) -> String {
+        if name == self.name { self.doc.to_owned() } else { format!("Same as {}.", self.name) }
     }
 }
 
@@ -132,7 +137,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     .default("3600"),
     OptionSpec::new(
         "sts_endpoint",
-        "STS endpoint for role_arn and web identity, as host, host:port or URL. If unset: the region's endpoint.",
+        "STS endpoint for role_arn, a profile's role and web identity, as host, host:port or URL. If unset: the region's endpoint. For a profile's role, AWS_ENDPOINT_URL_STS and AWS_ENDPOINT_URL outrank it.",
     )
     .aliases(&["sts_endpoint_url"]),
     OptionSpec::new("aws_iam_retries", "Attempts per request to the EC2 instance metadata service, 1 to 100.")
@@ -179,7 +184,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("append_newline", "End each record with a newline.").default("off"),
     OptionSpec::new(
         "chomp_record",
-        "Omit the newline that the formats ltsv, csv, tsv, single_value and out_file add to each record.",
+        "Omit the newline that the formats ltsv, csv, tsv, single_value and out_file add to each record. Only valid with these.",
     )
     .default("off"),
     OptionSpec::new("format", "Format of a record: json, msgpack, ltsv, csv, tsv, single_value or out_file.")

@@ -11,12 +11,14 @@ use crate::redact::one_line;
 pub(super) struct Options<'a> {
     property: &'a dyn Fn(&str) -> Option<String>,
     issues: Vec<ConfigIssue>,
+    /// The options whose values are not valid.
+    invalid: Vec<&'static str>,
     read: Vec<&'static str>,
 }
 
 impl<'a> Options<'a> {
     pub(super) fn new(property: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Options { property, issues: Vec::new(), read: Vec::new() }
+        Options { property, issues: Vec::new(), invalid: Vec::new(), read: Vec::new() }
     }
 
     /// The value of an option that has a default.
@@ -71,13 +73,20 @@ impl<'a> Options<'a> {
         if let Some((other, other_text)) = values.into_iter().find(|(_, other)| *other != text) {
             let (text, other_text) = (shown(name, &text), shown(name, &other_text));
             self.reject(as_written, format!("{text}, but its other name {other} is set to {other_text}: set only one"));
+            self.invalid.push(name);
             return None;
         }
         Some((as_written, text))
     }
 
-    fn reject_value(&mut self, name: &str, as_written: &'static str, text: &str, allowed: &dyn Display) {
+    fn reject_value(&mut self, name: &'static str, as_written: &'static str, text: &str, allowed: &dyn Display) {
         self.reject(as_written, format!("{} is not valid: {allowed}", shown(name, text)));
+        self.invalid.push(name);
+    }
+
+    /// Whether the option's value is not valid: what would follow from it is unknown, and no mistake of its own.
+    pub(super) fn is_invalid(&self, name: &str) -> bool {
+        self.invalid.contains(&name)
     }
 
     pub(super) fn is_set(&self, name: &str) -> bool {
@@ -104,7 +113,10 @@ impl<'a> Options<'a> {
         let mut summary = Vec::new();
         for option in OPTIONS {
             let values = self.values(option.name).into_iter();
-            summary.extend(values.map(|(name, text)| format!("{name} {}", shown(option.name, &text))));
+            summary.extend(values.map(|(name, text)| match is_hidden(option.name, &text) {
+                true => format!("{name} (not shown)"),
+                false => format!("{name} '{text}'"),
+            }));
         }
         one_line(&summary.join(", "))
     }
@@ -114,9 +126,11 @@ impl<'a> Options<'a> {
         self.issues.push(ConfigIssue::new(option, text));
     }
 
-    /// Notes an issue with `option` if it is set although it has no effect there.
+    /// Notes an issue with `option` if it is set although it has no effect there, unless it has an issue already: one
+    /// mistake is one line.
     pub(super) fn reject_unless(&mut self, has_effect: bool, option: &'static str, text: &str) {
-        if !has_effect && self.is_set(option) {
+        let is_rejected = || self.issues.iter().any(|issue| spec(option).is_some_and(|o| o.is_called(&issue.option)));
+        if !has_effect && self.is_set(option) && !is_rejected() {
             self.reject(option, text);
         }
     }
@@ -125,16 +139,25 @@ impl<'a> Options<'a> {
     pub(super) fn finish(mut self) -> Vec<ConfigIssue> {
         self.issues.extend(typos::issues(self.property));
         debug_assert!(OPTIONS.iter().all(|option| self.read.contains(&option.name)), "an option is never read");
-        let position = |name: &str| OPTIONS.iter().position(|option| option.is_called(name));
-        self.issues.sort_by_key(|issue| position(&issue.option).unwrap_or(OPTIONS.len()));
+        sort(&mut self.issues);
         self.issues
     }
 }
 
-/// A value as a message may show it; what precedes an `@` may be a password.
+/// Puts issues into the order of the option table.
+pub(crate) fn sort(issues: &mut [ConfigIssue]) {
+    let position = |name: &str| OPTIONS.iter().position(|option| option.is_called(name));
+    issues.sort_by_key(|issue| position(&issue.option).unwrap_or(OPTIONS.len()));
+}
+
+/// A value as a message may show it.
 fn shown(option: &str, text: &str) -> String {
-    let is_secret = spec(option).is_none_or(|option| option.secret) || text.contains('@');
-    if is_secret { "the value (not shown)".to_owned() } else { format!("'{text}'") }
+    if is_hidden(option, text) { "the value (not shown)".to_owned() } else { format!("'{text}'") }
+}
+
+/// Whether messages must not show a value; what precedes an `@` may be a password.
+fn is_hidden(option: &str, text: &str) -> bool {
+    spec(option).is_none_or(|option| option.secret) || text.contains('@')
 }
 
 fn spec(name: &str) -> Option<&'static OptionSpec> {

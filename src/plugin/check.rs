@@ -39,7 +39,9 @@ pub(super) async fn check<T: Transport>(
         DryRun::Stored => {
             log.write(Level::Warn, || format!("check: {destination} does not know DryRun and has stored a record"))
         }
-        DryRun::Unknown(reason) => log.write(Level::Debug, || format!("check: no answer: {reason}")),
+        DryRun::Unknown(reason) => log.write(Level::Warn, || {
+            format!("check: it is unknown whether records can be put into {destination}: {reason}")
+        }),
         DryRun::Failed { reason, advice } => {
             let text = format!("cannot put records into {destination}: {reason}; {advice}");
             match on_failure {

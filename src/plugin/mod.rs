@@ -84,7 +84,7 @@ impl Plugin {
         exporter: &dyn Fn(&str) -> Option<Box<dyn Exporter>>,
         host_stops: HostStops,
     ) -> Result<Plugin, ConfigError> {
-        let config = Config::parse(property)?;
+        let config = Config::parse(property).map_err(|error| startup::and_ca_bundle(error, property))?;
         let coroutines = startup::coroutines(config.coroutines, &environment::variable)?;
         let exporter = exporter(config.target.as_str());
         Self::start_with(log, coroutines, host_stops, TIMEOUTS, move |logger| async move {

@@ -1,7 +1,8 @@
 //! Connects a configuration to Kinesis: the composition root of an output.
 
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -9,22 +10,24 @@ use tokio::time::Instant;
 
 use crate::aws::blocking::Blocking;
 use crate::aws::connect::Connector;
+use crate::aws::connect::tls::check_bundle;
 use crate::aws::credentials::default_region::default_region;
 use crate::aws::credentials::identity::Identity;
 use crate::aws::credentials::{CredentialsCache, FETCH_TIMEOUT};
 use crate::aws::endpoint::{Endpoint, EndpointError};
-use crate::aws::network::NetworkError;
+use crate::aws::network::{CERTIFICATES_TIMEOUT, NetworkError};
 use crate::aws::region::Region;
 use crate::aws::sdk_http::http_client;
 use crate::aws::shared_config::SharedFiles;
 use crate::aws::user_agent::user_agent;
 use crate::clock::Clock;
-use crate::config::{Config, Coroutines, LedgerSettings};
+use crate::config::{self, Config, Coroutines, LedgerSettings};
 use crate::dead_letters::DeadLetters;
 use crate::deliver::{Delivery, Deps, Destination};
 use crate::environment;
 use crate::error::{ConfigError, ConfigIssue};
 use crate::kinesis::client::{Client, Requests};
+use crate::kinesis::stream::Stream;
 use crate::ledger::Ledger;
 use crate::log::{Level, Logger};
 use crate::metrics::Metrics;
@@ -51,6 +54,22 @@ pub(super) fn cannot_start(reason: impl AsRef<str>) -> ConfigError {
     ConfigIssue::new("plugin", format!("cannot start: {}", reason.as_ref())).into()
 }
 
+/// Adds what is wrong with the file of `ca_bundle` to what is wrong with the options: it is read only once they are
+/// valid, and one start shall show all mistakes.
+pub(super) fn and_ca_bundle(mut error: ConfigError, property: &dyn Fn(&str) -> Option<String>) -> ConfigError {
+    let Some(path) = property("ca_bundle").filter(|path| !path.trim().is_empty()) else { return error };
+    let (sender, checked) = mpsc::channel();
+    let blocking = Blocking::start();
+    let check = move || drop(sender.send(check_bundle(Path::new(path.trim()))));
+    if blocking.submit(Box::new(check)).is_ok()
+        && let Ok(Err(reason)) = checked.recv_timeout(CERTIFICATES_TIMEOUT)
+    {
+        error.issues.push(ConfigIssue::new("ca_bundle", reason));
+        config::sort(&mut error.issues);
+    }
+    error
+}
+
 /// Creates the delivery for `config`. Missing credentials are not an error: they may become available.
 pub(super) async fn open(
     config: Config,
@@ -61,12 +80,13 @@ pub(super) async fn open(
     let deadline = Instant::now() + FETCH_TIMEOUT;
     let blocking = Blocking::start();
     let files = SharedFiles::read(&blocking).await.map_err(|reason| ConfigIssue::new("profile", reason.to_string()))?;
-    let region = region(config.region, &config.identity, &files, &blocking).await?;
-    let network = config.network.resolve(config.identity.profile(), &files, &blocking, &region, &environment::variable);
+    let region = region(config.region.clone(), &config.identity, &files, &blocking).await?;
+    let network =
+        config.network.clone().resolve(config.identity.profile(), &files, &blocking, &region, &environment::variable);
     let (endpoint, connector) = network.await.map_err(issue)?;
     let place = format!(" in {region} at {endpoint}");
     let destination = format!("stream {}{place}", config.target.as_str());
-    announce(&log, &destination, &connector, &endpoint, config.identity.sts_endpoint.as_ref(), &config.set_options);
+    announce(&log, &destination, &connector, &endpoint, &config);
 
     let http = http_client(connector.clone());
     let cache = CredentialsCache::open(
@@ -84,7 +104,7 @@ pub(super) async fn open(
     let client = Client::new(connector, cache, Arc::clone(&clock), requests, config.request_timeout);
     if let Err(reason) = client.credentials(deadline.saturating_duration_since(Instant::now())).await {
         log.write(Level::Warn, || {
-            format!("{reason}; starting without credentials: flushes return retry until they are available")
+            format!("{reason}; starting without credentials: records wait in Fluent Bit until there are some")
         });
     }
     if let Some(stream) = config.target.single() {
@@ -134,24 +154,29 @@ fn issue(error: NetworkError) -> ConfigIssue {
 }
 
 /// Logs where and how records are sent, and any warnings.
-fn announce(
-    log: &Logger,
-    destination: &str,
-    connector: &Connector,
-    endpoint: &Endpoint,
-    sts_endpoint: Option<&Endpoint>,
-    set_options: &str,
-) {
+fn announce(log: &Logger, destination: &str, connector: &Connector, endpoint: &Endpoint, config: &Config) {
     let proxy = connector.proxy(endpoint.uri());
     let through = proxy.map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     log.write(Level::Info, || format!("version {}: {destination}{through}", env!("CARGO_PKG_VERSION")));
-    log.write(Level::Info, || format!("options: {set_options}; defaults for all others"));
-    for warning in [Some(endpoint), sts_endpoint].into_iter().flatten().filter_map(Endpoint::warning) {
+    log.write(Level::Info, || format!("options: {}; defaults for all others", config.set_options));
+    let endpoints = [Some(endpoint), config.identity.sts_endpoint.as_ref()].into_iter().flatten();
+    for warning in endpoints.filter_map(Endpoint::warning).chain(config.target.single().and_then(incomplete)) {
         log.write(Level::Warn, || warning);
     }
     if environment::variable("SEND_FAILURE_TIMEOUT").is_some() {
         log.write(Level::Warn, || "SEND_FAILURE_TIMEOUT is set but has no effect: this plugin never exits Fluent Bit");
     }
+}
+
+/// A warning if a part of a stream's name seems to be missing.
+fn incomplete(stream: &Stream) -> Option<String> {
+    let name = stream.as_str().rsplit('/').next()?;
+    let is_joint = |c: &char| matches!(c, '-' | '_' | '.');
+    let ends = name.chars().next_back().filter(is_joint).map(|joint| ("ends", joint));
+    let (ends, joint) = ends.or_else(|| Some(("begins", name.chars().next().filter(is_joint)?)))?;
+    Some(format!(
+        "the stream's name '{name}' {ends} with '{joint}': if something in braces stood there, Fluent Bit took it for an environment variable that is not set; for the tag write $TAG"
+    ))
 }
 
 /// Opens the ledger with what the last run left in its file.
@@ -166,5 +191,34 @@ fn load_ledger(
         None => Ok(Ledger::new(max_bytes).with_seed(random.random())),
         Some(path) => Ledger::open(max_bytes, path, destination.to_owned(), random.random(), log.clone())
             .map_err(|reason| ConfigIssue::new("ledger_path", reason.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_which_the_host_has_taken_a_variable_is_warned_of() {
+        for (name, warned) in [
+            ("logs-", Some("the stream's name 'logs-' ends with '-': ")),
+            (".logs", Some("the stream's name '.logs' begins with '.': ")),
+            ("arn:aws:kinesis:us-east-1:111122223333:stream/logs_", Some("the stream's name 'logs_' ends with '_': ")),
+            ("team-logs.v1_eu", None),
+            ("arn:aws:kinesis:us-east-1:111122223333:stream/logs", None),
+        ] {
+            let warning = incomplete(&Stream::parse(name).unwrap());
+            assert_eq!(warning.is_some(), warned.is_some(), "{name}");
+            assert!(warning.unwrap_or_default().starts_with(warned.unwrap_or_default()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_that_cannot_be_read_is_told_with_the_options_that_are_not_valid() {
+        let property = testing::property(&[("stream", "logs"), ("ca_bundle", "/nowhere/ca.pem"), ("oversize", "x")]);
+        let error = Config::parse(&property).map_err(|error| and_ca_bundle(error, &property)).unwrap_err();
+        let issues: Vec<String> = error.issues.iter().map(ToString::to_string).collect();
+        assert!(issues[0].starts_with("ca_bundle: /nowhere/ca.pem cannot be read: "), "{issues:?}");
+        assert!(issues.len() == 2 && issues[1].starts_with("oversize: 'x' is not valid"), "{issues:?}");
     }
 }

@@ -199,7 +199,7 @@ fn missing_credentials_and_a_closed_port_do_not_stop_the_start() {
     let options = "stream 'logs', region 'us-east-1', endpoint 'http://127.0.0.1:1', profile 'no such profile'";
     assert_eq!(texts[1], format!("Info options: {options}; defaults for all others"));
     assert!(texts[2].starts_with("Warn no credentials: profile 'no such profile': "), "{texts:?}");
-    assert!(texts[4].contains("Fluent Bit keeps them and will retry"), "{texts:?}");
+    assert!(texts[4].contains("Fluent Bit keeps the records and will retry"), "{texts:?}");
 }
 
 #[test]

@@ -192,12 +192,12 @@ fn close<T: Transport>(delivery: &Delivery<T>, log: &Logger) {
     let count = |metric| delivery.metrics().get(metric);
     log.write(Level::Info, || {
         format!(
-            "stopped: {} records accepted, {} refused, {} left for Fluent Bit to retry, {} kept from being sent twice, {} possibly sent twice",
+            "stopped: {} records accepted, {} refused, {} possibly sent twice; counted on each retry: {} left for Fluent Bit to retry, {} kept from being sent twice",
             count(Metric::RecordsDelivered),
             delivery.metrics().total::<RefusalReason>(),
+            count(Metric::RecordsAmbiguous),
             count(Metric::RecordsLeft),
             count(Metric::RecordsDeduplicated),
-            count(Metric::RecordsAmbiguous),
         )
     });
     log.write(Level::Info, || delivery.metrics().line());

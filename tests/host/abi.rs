@@ -80,7 +80,7 @@ fn the_host_is_told_every_option_by_each_of_its_names() {
     while let Some(option) = unsafe { entry.as_ref() }.filter(|option| !option.name.is_null()) {
         // SAFETY: the plugin's own static texts.
         let text = |text: *const c_char| (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_str().unwrap());
-        told.push((text(option.name).unwrap(), text(option.def_value), text(option.desc).unwrap()));
+        told.push((text(option.name).unwrap(), text(option.def_value), text(option.desc).unwrap().to_owned()));
         let flb_config_map { type_, flags, set_property, offset, value, link, .. } = *option;
         assert_eq!((type_, flags, set_property, offset, value, link), (0, 0, 0, 0, [0; 5], [0; 2]), "{told:?}");
         // SAFETY: this entry has a name, so there is a next one.
@@ -88,7 +88,9 @@ fn the_host_is_told_every_option_by_each_of_its_names() {
     }
     let mut wanted = Vec::new();
     for option in OPTIONS {
-        wanted.extend([option.name].iter().chain(option.aliases).map(|name| (*name, option.default, option.doc)));
+        wanted.push((option.name, option.default, option.doc.to_owned()));
+        let same = format!("Same as {}.", option.name);
+        wanted.extend(option.aliases.iter().map(|name| (*name, option.default, same.clone())));
     }
     assert_eq!(told, wanted);
     host.library.unregister(definition);

@@ -168,22 +168,18 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "; the next try starts TLS with a shorter ClientHello",
     ),
     (
-        "the certificate's authority is not trusted here; if it is yours, name its file in ca_bundle",
+        "the certificate's authority is not trusted here",
         "tests/real/network/trust.rs",
-        "the certificate's authority is not trusted here; if it is yours",
+        "the certificate's authority is not trusted here",
     ),
     (
-        "the certificate's authority has the name of a trusted one, but another key; name its new file in ca_bundle",
+        "the certificate's authority has the name of a trusted one, but another key",
         "tests/it/end_to_end.rs",
         "the certificate's authority has the name of a trusted one, but another key",
     ),
+    ("the certificate is self-signed", "tests/real/network/trust.rs", "the certificate is self-signed"),
     (
-        "the certificate is self-signed; if you trust it, name its file in ca_bundle",
-        "tests/real/network/trust.rs",
-        "the certificate is self-signed; if you trust it",
-    ),
-    (
-        "the certificate is an authority's own (CA:TRUE), which no server may use; sign another one with it",
+        "the certificate is an authority's own (CA:TRUE), which no server may use",
         "tests/real/network/trust.rs",
         "the certificate is an authority's own (CA:TRUE)",
     ),
@@ -210,12 +206,46 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/real/fluent_bit/configuration.rs",
         " is in use by another output: each output needs its own",
     ),
-    (
-        "the server does not speak TLS; if that is meant, write http:// before the endpoint",
-        "tests/real/network/trust.rs",
-        "the server does not speak TLS; if that is meant, write http:// before the endpoint",
-    ),
     ("through the proxy …: …", "tests/real/network/proxies.rs", "through the proxy "),
+    (
+        "the proxy …: HTTP 407: it requires a user and a password, or refuses those given",
+        "tests/real/network/proxies.rs",
+        ": HTTP 407: it requires a user and a password, or refuses those given",
+    ),
+    (
+        "the proxy …: it does not connect to …, and its log tells why",
+        "tests/real/network/proxies.rs",
+        ": it does not connect to ",
+    ),
+    (
+        "through the proxy …: HTTP 403 without a readable error",
+        "tests/real/network/proxies.rs",
+        ": HTTP 403 without a readable error",
+    ),
+    ("the server ended TLS with the alert '…'", "src/aws/connect/reason.rs", "the server ended TLS with the alert '"),
+    (
+        "the server has no TLS 1.2 or 1.3, or no cipher that is safe",
+        "src/aws/connect/reason.rs",
+        "the server has no TLS 1.2 or 1.3, or no cipher that is safe",
+    ),
+    (
+        "the server does not speak TLS as it should",
+        "src/aws/connect/reason.rs",
+        "the server does not speak TLS as it should",
+    ),
+    ("the server shows no certificate", "src/aws/connect/reason.rs", "the server shows no certificate"),
+    ("the certificate is refused: …", "src/aws/connect/reason.rs", "the certificate is refused: "),
+    (
+        "correct region if it is misspelt, for it is part of this name; else see to the DNS here",
+        "src/kinesis/client/mod.rs",
+        "correct region if it is misspelt, for it is part of this name; else see to the DNS here",
+    ),
+    (
+        "correct endpoint if it is misspelt; else see to the DNS here",
+        "src/kinesis/client/mod.rs",
+        "correct endpoint if it is misspelt; else see to the DNS here",
+    ),
+    ("Kinesis is answering again after …", "src/deliver/tests/mod.rs", "Kinesis is answering again after "),
     (
         "refused records are not kept in …: …; delivery goes on",
         "src/dead_letters/tests.rs",
@@ -237,7 +267,6 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ),
     ("the delivery thread failed because of a bug in this plugin", "panics end in the task that they happen in"),
     ("the ledger file … cannot be locked: …; no other output may use it", "a file system without locks"),
-    ("the certificate is refused: …", "the rest of what rustls may say"),
     ("refused records in … may not survive a loss of power: …", "a file system that takes data and fails to sync it"),
 ];
 
@@ -349,6 +378,9 @@ fn mistakes() -> Vec<String> {
         (&["data_keys=a", "exclude_keys=a"], &[]),
         (&["append_newline=on", "chomp_record=on"], &[]),
         (&["append_newline=on", "format=msgpack"], &[]),
+        (&["append_newline=on", "format=ltsv"], &[]),
+        (&["partition_key=$tag"], &[]),
+        (&["sts_endpoint=sts.internal", "aws_key_id=A", "aws_sec_key=s"], &[]),
         (&["aggregation=lines", "format=msgpack"], &[]),
         (&["aggregation=lines", "append_newline=off"], &[]),
         (&["aggregation=kpl", "simple_aggregation=on"], &[]),
@@ -426,11 +458,24 @@ fn deliveries() -> Vec<String> {
         plain(checked(), vec![], &["partition_key=nothing"], &[]),
         plain(checked(), vec![], &["explicit_hash_key=nothing"], &[]),
         plain(faulty(Faults { latency_ms: 1200, ..Faults::default() }), vec![], &["slow_flush_log_threshold=1s"], &[]),
-        plain(checked(), vec![Fault::Html502; 3], &[once], &[]),
+        plain(checked(), vec![Fault::Html502; 3], &["retries_on_batch_request=2"], &[]),
         plain(faulty(Faults { count_mismatch: 1.0, ..Faults::default() }), vec![], &[once], &[]),
+        plain(Settings::default(), vec![Fault::Html502; 3], &["check=warn", "check_custom_endpoint=on"], &[]),
+        plain(checked(), vec![], &["stream=logs-"], &[]),
         run("http://127.0.0.1:1", 1, &[once], &[]),
     ];
     lines.extend(more.into_iter().flatten());
+    lines.extend(wrong_schemes());
+    lines
+}
+
+/// HTTPS to a server without TLS, and the reverse.
+fn wrong_schemes() -> Vec<String> {
+    let plain = FakeKinesis::start(Settings::default());
+    let with_tls = FakeKinesis::start(Settings { tls: true, ..Settings::default() });
+    let once = "retries_on_batch_request=1";
+    let mut lines = run(&plain.endpoint().replace("http://", ""), 1, &[once], &[]);
+    lines.extend(run(&with_tls.endpoint().replace("https://", "http://"), 1, &[once], &[]));
     lines
 }
 

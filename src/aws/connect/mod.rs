@@ -2,6 +2,7 @@
 
 pub(crate) mod hello;
 pub mod proxy;
+pub(crate) mod reason;
 pub mod resolver;
 pub mod tls;
 
@@ -29,10 +30,10 @@ use tower_service::Service;
 
 use crate::aws::connect::hello::{Hello, Hellos};
 use crate::aws::connect::proxy::{Proxies, Proxy};
+use crate::aws::connect::reason::{ConnectError, place};
 use crate::aws::connect::resolver::{Resolver, Unresolved};
 use crate::aws::connect::tls::Tls;
-use crate::aws::shortage;
-use crate::error::with_causes;
+use crate::error::find;
 use crate::log::duration;
 
 /// Longest time to establish a connection: TCP, the proxy's answer and TLS.
@@ -115,11 +116,9 @@ impl Connector {
     }
 
     /// Why there is no connection to `to`, with its name, which an error of the resolver already has.
-    fn direct_reason(&self, to: &Uri, error: &(dyn Error + 'static)) -> String {
-        match tls::find::<Unresolved>(error) {
-            Some(unresolved) => unresolved.to_string(),
-            None => format!("{}: {}", self.tried(to), reason(error)),
-        }
+    fn direct_reason(&self, to: &Uri, error: &(dyn Error + 'static)) -> ConnectError {
+        let reason = reason::of(error);
+        if find::<Unresolved>(error).is_some() { reason } else { reason.at(self.tried(to)) }
     }
 
     /// Host and port, and the addresses that the host's name led to: `kinesis.example:443 (10.0.0.7, 10.0.1.7)`.
@@ -136,22 +135,22 @@ impl Connector {
         let age = Age { opened: Instant::now(), max: self.max_age };
         let Some(proxy) = self.proxy(&to) else {
             let opened = Https::over(self.tcp.clone(), hello, false, age).call(to.clone()).await;
-            return opened.map_err(|error| ConnectError(self.direct_reason(&to, error.as_ref())));
+            return opened.map_err(|error| self.direct_reason(&to, error.as_ref()));
         };
-        let failed = |place, error: BoxError| ConnectError(format!("{place} {proxy}: {}", reason(error.as_ref())));
+        let not_reached = |error: BoxError| reason::of_proxy(error.as_ref(), &to).at(format_args!("the proxy {proxy}"));
         let asks_proxy = to.scheme() == Some(&Scheme::HTTP);
         let mut to_proxy = Https::over(self.tcp.clone(), hello, asks_proxy, age);
         if asks_proxy {
-            return to_proxy.call(proxy.uri().clone()).await.map_err(|error| failed("the proxy", error));
+            return to_proxy.call(proxy.uri().clone()).await.map_err(not_reached);
         }
         let mut tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
         if let Some(authorization) = proxy.authorization() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
-        let opened = Https::over(tunnel, hello, false, age).call(to).await;
+        let opened = Https::over(tunnel, hello, false, age).call(to.clone()).await;
         opened.map_err(|error| match error.downcast::<NotConnected>() {
-            Ok(not_connected) => failed("the proxy", not_connected.0),
-            Err(error) => failed("through the proxy", error),
+            Ok(not_connected) => not_reached(not_connected.0),
+            Err(error) => reason::of(error.as_ref()).at(format_args!("through the proxy {proxy}")),
         })
     }
 }
@@ -189,7 +188,7 @@ where
         let (opening, hello) = (self.connector.call(to), self.hello.clone());
         Box::pin(async move {
             let opened = opening.await;
-            if opened.as_ref().err().is_none_or(|error| tls::explained(error.as_ref()).is_some()) {
+            if opened.as_ref().err().is_none_or(|error| reason::is_answer_to_tls(error.as_ref())) {
                 hello.is_answered();
             }
             let mut stream = opened?;
@@ -268,41 +267,18 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let late = |_| {
                 let place = connector.tried(&place);
-                Err(ConnectError(format!("no connection to {place} within {}", duration(limit))))
+                Err(ConnectError::passing(format!("no connection to {place} within {}", duration(limit))))
             };
             let opened = tokio::time::timeout(limit, open).await.unwrap_or_else(late);
             opened.map_err(|mut error| {
                 if hellos.failed(&hello) {
-                    error.0.push_str("; the next try starts TLS with a shorter ClientHello");
+                    error.text.push_str("; the next try starts TLS with a shorter ClientHello");
                 }
                 error
             })
         })
     }
 }
-
-fn reason(error: &(dyn Error + 'static)) -> String {
-    let known = tls::explained(error).or_else(|| shortage::among(error));
-    known.unwrap_or_else(|| with_causes(error))
-}
-
-/// Host and port, without user, password and path.
-fn place(uri: &Uri) -> String {
-    let usual = if uri.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 };
-    format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual))
-}
-
-/// Why there is no connection. Contains no secret.
-#[derive(Debug)]
-pub struct ConnectError(String);
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for ConnectError {}
 
 /// Keeps an old connection from being reused.
 pub(crate) fn retire_if_old(connection: &CaptureConnection) {

@@ -61,6 +61,18 @@ impl fmt::Display for Unresolved {
 
 impl Error for Unresolved {}
 
+impl Unresolved {
+    pub(crate) fn new(name: &str, reason: impl Into<String>) -> Unresolved {
+        Unresolved { name: name.to_owned(), reason: reason.into() }
+    }
+
+    /// Whether the name server says that there is no such name, so that asking again will not help.
+    pub(crate) fn is_unknown(&self) -> bool {
+        // The C library's texts for EAI_NONAME and EAI_NODATA.
+        ["Name or service not known", "No address associated with hostname"].contains(&&*self.reason)
+    }
+}
+
 impl Resolver {
     /// Looks up names on threads of `blocking`.
     pub fn new(blocking: Blocking) -> Resolver {
@@ -72,7 +84,7 @@ impl Resolver {
     /// # Errors
     /// When there are none, or no reply within nine seconds.
     pub async fn resolve(&self, name: &str) -> Answer {
-        let failed = |reason: Unanswered| Unresolved { name: name.to_owned(), reason: reason.to_string() };
+        let failed = |reason: Unanswered| Unresolved::new(name, reason.to_string());
         let answered = self.join(name).map_err(failed)?;
         match tokio::time::timeout(LIMIT, answered).await {
             Ok(Ok(answer)) => answer.inspect(|addresses| self.note(name, addresses)),
@@ -124,7 +136,8 @@ fn look_up(name: &str) -> Answer {
     (name, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| {
         // When out of files, the C library reports a temporary failure.
         let shortage = File::open("/dev/null").err().and_then(|error| shortage::of(&error));
-        Unresolved { name: name.to_owned(), reason: shortage.unwrap_or_else(|| explained(&error)) }
+        let reason = shortage.unwrap_or_else(|| explained(&error));
+        Unresolved::new(name, reason.strip_prefix("failed to lookup address information: ").unwrap_or(&reason))
     })
 }
 

@@ -1,15 +1,13 @@
-//! Which servers are trusted, and the reasons when one is not.
+//! Which servers are trusted; why one is not, says `reason.rs`.
 //!
 //! TLS 1.2 and 1.3 with rustls; verification cannot be turned off.
 
 use std::error::Error;
 use std::fmt;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::DateTime;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
@@ -22,9 +20,6 @@ use rustls::{
 
 use crate::aws::files::{Unread, read_now};
 use crate::environment::variable;
-
-/// How many names of a certificate a log line shows.
-const NAMES_SHOWN: usize = 5;
 
 /// Largest file of certificates, in bytes. All authorities of a system together take a quarter of a MiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -49,11 +44,7 @@ impl Tls {
         let (certificates_of_system, reasons) = of_system();
         roots.add_parsable_certificates(certificates_of_system);
         if let Some(path) = ca_bundle {
-            // One unusable certificate does not spoil the bundle.
-            let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
-            if usable == 0 {
-                return Err(format!("{} holds no certificate in PEM", path.display()));
-            }
+            add_bundle(&mut roots, path)?;
         }
         if needed && roots.is_empty() {
             let reasons: String = reasons.iter().map(|reason| format!(": {reason}")).collect();
@@ -77,6 +68,22 @@ impl Tls {
         let mut classical = provider();
         classical.kx_groups.retain(|group| !is_post_quantum(group.name()));
         Ok(Tls { long: client_config(provider(), &roots)?, short: client_config(classical, &roots)? })
+    }
+}
+
+/// Finds out whether a file can be a `ca_bundle`.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_bundle(path: &Path) -> Result<(), String> {
+    add_bundle(&mut RootCertStore::empty(), path)
+}
+
+fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    // One unusable certificate does not spoil the bundle.
+    match roots.add_parsable_certificates(certificates(path)?) {
+        (0, _) => Err(format!("{} holds no certificate in PEM", path.display())),
+        _ => Ok(()),
     }
 }
 
@@ -213,82 +220,14 @@ fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
+/// In place of rustls's error for an unknown authority.
 #[derive(Debug)]
-struct SelfSigned;
+pub(crate) struct SelfSigned;
 
 impl fmt::Display for SelfSigned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the certificate is self-signed; if you trust it, name its file in ca_bundle")
+        f.write_str("the certificate is self-signed")
     }
 }
 
 impl Error for SelfSigned {}
-
-/// Why TLS failed although the server answered, in words of ours.
-pub(crate) fn explained(error: &(dyn Error + 'static)) -> Option<String> {
-    certificate_refusal(error).or_else(|| no_tls(error))
-}
-
-/// What to do about a server that answers TLS with something else.
-fn no_tls(error: &(dyn Error + 'static)) -> Option<String> {
-    let is_other =
-        matches!(find(error), Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)));
-    is_other.then(|| "the server does not speak TLS; if that is meant, write http:// before the endpoint".to_owned())
-}
-
-/// What is wrong with a server's certificate, if that is why a connection failed, and the remedy.
-fn certificate_refusal(error: &(dyn Error + 'static)) -> Option<String> {
-    let Some(rustls::Error::InvalidCertificate(refusal)) = find(error) else { return None };
-    Some(match refusal {
-        CertificateError::UnknownIssuer => {
-            "the certificate's authority is not trusted here; if it is yours, name its file in ca_bundle".to_owned()
-        }
-        CertificateError::BadSignature => {
-            "the certificate's authority has the name of a trusted one, but another key; name its new file in ca_bundle"
-                .to_owned()
-        }
-        CertificateError::ExpiredContext { time, not_after } => {
-            format!("the certificate expired on {}; it is {} here", day(*not_after), day(*time))
-        }
-        CertificateError::NotValidYetContext { time, not_before } => {
-            format!("the certificate is not valid before {}; it is {} here", day(*not_before), day(*time))
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let names = presented.iter().take(NAMES_SHOWN).map(|name| name_alone(name)).collect::<Vec<_>>().join(", ");
-            let more = if presented.len() > NAMES_SHOWN { " and others" } else { "" };
-            let names = if names.is_empty() { "no name at all".to_owned() } else { names };
-            format!("the certificate is not for {}, but for {names}{more}", expected.to_str())
-        }
-        CertificateError::Other(OtherError(other)) => match other.downcast_ref() {
-            Some(webpki::Error::CaUsedAsEndEntity) => {
-                "the certificate is an authority's own (CA:TRUE), which no server may use; sign another one with it"
-                    .to_owned()
-            }
-            _ => other.to_string(),
-        },
-        other => format!("the certificate is refused: {other}"),
-    })
-}
-
-/// A name without rustls's notation for its kind, as in `DnsName("localhost")`.
-fn name_alone(name: &str) -> &str {
-    name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")).unwrap_or(name)
-}
-
-/// The cause of this type, including those that an [`io::Error`] carries without naming them as its source.
-pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut error = Some(error);
-    while let Some(current) = error {
-        if let Some(found) = current.downcast_ref() {
-            return Some(found);
-        }
-        let carried = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        error = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| current.source());
-    }
-    None
-}
-
-fn day(time: UnixTime) -> String {
-    let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    time.map_or("an unknown day".to_owned(), |time| time.format("%Y-%m-%d %H:%M UTC").to_string())
-}

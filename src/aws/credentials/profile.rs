@@ -9,6 +9,7 @@ use aws_config::profile::{self, Profile, ProfileSet};
 use aws_credential_types::Credentials;
 use aws_types::os_shim_internal::{Env, Fs};
 
+use crate::aws::endpoint::Endpoint;
 use crate::aws::shared_config::SharedFiles;
 use crate::environment::variable;
 
@@ -110,6 +111,26 @@ fn login_file(identifier: &str) -> Option<PathBuf> {
     Some(PathBuf::from(variable("HOME")?).join(".aws/sso/cache").join(format!("{name}.json")))
 }
 
+/// Lines that make a profile's own roles be assumed at this endpoint of STS; `None` if there is no such profile. What
+/// else its section of services says, stays.
+pub(super) async fn lines_with_sts_endpoint(
+    files: &SharedFiles,
+    name: Option<&str>,
+    endpoint: &Endpoint,
+) -> Option<String> {
+    let name = name.map(|name| name.to_owned().into());
+    let profiles = profile::load(&Fs::default(), &Env::default(), &files.contents(), name).await.ok()?;
+    let profile = profiles.selected_profile();
+    let services = profiles.get_profile(profile)?.get("services").unwrap_or("kinesis-sts");
+    let header = header(profile);
+    Some(format!("[{header}]\nservices = {services}\n[services {services}]\nsts =\n  endpoint_url = {endpoint}\n"))
+}
+
+/// The head of a profile's section in `config`.
+fn header(profile: &str) -> String {
+    if profile == "default" { profile.to_owned() } else { format!("profile {profile}") }
+}
+
 /// Lines that make `profile` assume its role with these credentials. `None` if such lines cannot hold them.
 pub(super) fn lines_with_credentials(credentials: &Credentials, profile: &str) -> Option<String> {
     const SOURCE: &str = "kinesis-process";
@@ -121,7 +142,7 @@ pub(super) fn lines_with_credentials(credentials: &Credentials, profile: &str) -
     }
     let (id, secret) = (credentials.access_key_id(), credentials.secret_access_key());
     let token = token.map_or(String::new(), |token| format!("aws_session_token = {token}\n"));
-    let header = if profile == "default" { "default".to_owned() } else { format!("profile {profile}") };
+    let header = header(profile);
     Some(format!(
         "[{header}]\nsource_profile = {SOURCE}\n\
          [profile {SOURCE}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n{token}"

@@ -24,9 +24,10 @@ use secrecy::ExposeSecret;
 
 use super::found::{Attempts, Found, NoCredentials};
 use super::process;
-use super::profile::{Base, base, container_token_file, lines_with_credentials};
+use super::profile::{Base, base, container_token_file, lines_with_credentials, lines_with_sts_endpoint};
 use super::sts::Sts;
 use crate::aws::blocking::Blocking;
+use crate::aws::connect::reason::of_call;
 use crate::aws::connect::resolver::Resolver;
 use crate::aws::credentials::identity::{Identity, Role, Source};
 use crate::aws::endpoint::Endpoint;
@@ -43,6 +44,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Lifetime of the role of Fargate's log router: the default of STS.
 const POD_ROLE_DURATION: Duration = Duration::from_secs(3600);
 
+const ENVIRONMENT: &str = "environment";
+const CONTAINER: &str = "container";
 const INSTANCE: &str = "instance";
 
 /// What a fetch needs to know.
@@ -116,7 +119,7 @@ impl Settings {
 
     /// AWS's default chain. A place that is configured but fails ends it: the next one would be another identity.
     async fn chain(&self, files: &SharedFiles, attempts: &Attempts) -> Result<Option<Found>, Failed> {
-        if let Some(found) = ask("environment", &EnvironmentVariableCredentialsProvider::new(), attempts).await? {
+        if let Some(found) = ask(ENVIRONMENT, &EnvironmentVariableCredentialsProvider::new(), attempts).await? {
             return Ok(Some(found));
         }
         if let Some(found) = self.profile(None, files, attempts).await? {
@@ -127,11 +130,11 @@ impl Settings {
         {
             return Ok(Some(found));
         }
-        attempts.begin("container");
+        attempts.begin(CONTAINER);
         if let Some(file) = container_token_file() {
             self.check(file, attempts).await?;
         }
-        if let Some(found) = ask("container", &self.container(), attempts).await? {
+        if let Some(found) = ask(CONTAINER, &self.container(), attempts).await? {
             return Ok(Some(found));
         }
         ask(INSTANCE, &self.instance(), attempts).await
@@ -152,6 +155,10 @@ impl Settings {
             Failed
         };
         let mut files = files.clone();
+        if let Some(endpoint) = &self.sts_endpoint {
+            let lines = lines_with_sts_endpoint(&files, name, endpoint).await;
+            files = files.with(&lines.unwrap_or_default());
+        }
         match base(&files, name).await {
             Base::File(path) => self.check(path, attempts).await?,
             Base::Process { command, account, taken_by } => {
@@ -161,7 +168,7 @@ impl Settings {
                     return Ok(Some(Found { passed_over: attempts.clear(), ..named(keys, &place) }));
                 };
                 let lines = lines_with_credentials(&keys, &profile);
-                files = files.with(lines.ok_or_else(|| failed("the process printed keys that contain blanks"))?);
+                files = files.with(&lines.ok_or_else(|| failed("the process printed keys that contain blanks"))?);
             }
             Base::Other => {}
         }
@@ -267,17 +274,42 @@ fn reason(place: &str, error: &CredentialsError) -> String {
     let is_configured = !matches!(error, CredentialsError::CredentialsNotLoaded(_));
     match error.source() {
         // Its text quotes the variable, which may be the secret.
-        _ if place == "environment" && is_configured => "a variable is not UTF-8".to_owned(),
-        Some(cause) if place == INSTANCE && cause.to_string().contains("could not communicate") => {
-            let cause = with_causes(cause);
-            format!("{cause} (in a container on EC2, instance metadata requires a hop limit of 2)")
+        _ if place == ENVIRONMENT && is_configured => "a variable is not UTF-8".to_owned(),
+        _ if place == ENVIRONMENT => unset(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]),
+        _ if place == CONTAINER && !is_configured => {
+            "neither AWS_CONTAINER_CREDENTIALS_FULL_URI nor AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set".to_owned()
         }
-        // It ends with a dump of the whole reply.
-        Some(cause) if place == INSTANCE => with_causes(cause).split(". Response {").take(1).collect(),
-        Some(cause) => with_causes(cause),
+        Some(cause) if place == INSTANCE => of_instance(cause),
+        Some(cause) => of_call(cause),
         None if is_configured => error.to_string(),
         None => "not configured".to_owned(),
     }
+}
+
+/// Says which of these variables are not set.
+fn unset(names: [&str; 2]) -> String {
+    match names.map(|name| variable(name).is_none()) {
+        [true, true] => format!("{} and {} are not set", names[0], names[1]),
+        [true, false] => format!("{} is not set", names[0]),
+        [false, _] => format!("{} is not set", names[1]),
+    }
+}
+
+fn of_instance(cause: &(dyn Error + 'static)) -> String {
+    let text = with_causes(cause);
+    if text.contains("disabled by AWS_EC2_METADATA_DISABLED") {
+        return "AWS_EC2_METADATA_DISABLED is true".to_owned();
+    }
+    // AWS's library reads the reply without its status.
+    if text.contains("did not contain a TTL header") {
+        return "the instance metadata service fails, or does not know IMDSv2: it gave no token".to_owned();
+    }
+    if text.contains("could not communicate") {
+        let cause = of_call(cause);
+        return format!("{cause} (in a container on EC2, instance metadata requires a hop limit of 2)");
+    }
+    // It ends with a dump of the whole reply.
+    text.split(". Response {").take(1).collect()
 }
 
 fn named(credentials: Credentials, place: &str) -> Found {

@@ -17,8 +17,8 @@ use secrecy::ExposeSecret;
 
 use super::found::Found;
 use super::identity::Role;
+use crate::aws::connect::reason;
 use crate::aws::endpoint::Endpoint;
-use crate::error::with_causes;
 use crate::redact::{REQUEST_ID, one_line, with_request_id};
 
 /// The Security Token Service.
@@ -123,7 +123,7 @@ fn reason<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkErro
     let text = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        (None, _) => status.unwrap_or_default() + &with_causes(error),
+        (None, _) => status.unwrap_or_default() + &reason::of_call(error),
     };
     with_request_id(text, error.raw_response().and_then(|response| response.headers().get(REQUEST_ID)))
 }

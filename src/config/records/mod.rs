@@ -122,7 +122,7 @@ fn format(options: &mut Options<'_>) -> Format {
     for (option, kinds) in OF_FORMATS {
         let names = FORMATS.iter().filter(|(_, kind)| kinds.contains(kind)).map(|(name, _)| *name);
         let text = format!("only valid with format {}", parse::listed(names));
-        options.reject_unless(kinds.contains(&kind), option, &text);
+        options.reject_unless(kinds.contains(&kind) || options.is_invalid("format"), option, &text);
     }
     if matches!(kind, FormatKind::Csv | FormatKind::Tsv) && !options.is_set("format_fields") {
         options.reject("format", "csv and tsv require format_fields, the comma-separated keys to send");
@@ -203,9 +203,10 @@ const OUT_FILE_TIME: &str = "%Y-%m-%dT%H:%M:%S+00:00";
 
 fn time_format(options: &mut Options<'_>, shape: &Shape, format: &Format) -> TimeFormat {
     let is_out_file = matches!(format, Format::OutFile { .. });
-    let has_time = shape.time_key.is_some() || is_out_file;
+    let has_time = shape.time_key.is_some() || is_out_file || options.is_invalid("format");
+    let time_format = options.optional("time_key_format", TimeFormat::parse);
     options.reject_unless(has_time, "time_key_format", "only valid with time_key or format out_file");
-    match options.optional("time_key_format", TimeFormat::parse) {
+    match time_format {
         Some(format) => format,
         None if is_out_file => TimeFormat::parse(OUT_FILE_TIME).unwrap_or_default(),
         None => options.default("time_key_format", TimeFormat::parse),
@@ -223,6 +224,13 @@ fn newline(options: &mut Options<'_>, format: &Format) -> bool {
     if append && !format.is_text() {
         options.reject("append_newline", "msgpack is not text: use another format");
     }
+    let adds_one = !matches!(format, Format::Json | Format::Value(_) | Format::Msgpack);
+    if chomp && !append && !adds_one && !options.is_invalid("format") {
+        options.reject("chomp_record", "only valid with format ltsv, csv, tsv, single_value or out_file");
+    }
+    if append && !chomp && adds_one {
+        options.reject("append_newline", "remove it: this format ends each record with a newline anyway");
+    }
     match format {
         Format::Json | Format::Value(_) => append,
         Format::Msgpack => false,
@@ -235,7 +243,8 @@ fn compression(options: &mut Options<'_>) -> Option<Compression> {
         true => Ok(None),
         false => Kind::parse(text).map(Some),
     });
-    options.reject_unless(kind.is_some(), "compression_level", "only valid with compression");
+    let is_used = kind.is_some() || options.is_invalid("compression");
+    options.reject_unless(is_used, "compression_level", "only valid with compression");
     let level = options.optional("compression_level", |text| kind.map_or(Ok(0), |kind| kind.parse_level(text)));
     kind.map(|kind| Compression { kind, level })
 }

@@ -69,7 +69,12 @@ pub(super) struct Failure {
     pub(super) reason: String,
     /// How long the server asked us to wait.
     pub(super) after: Option<Duration>,
+    /// What an operator can do about it, if it is unlikely to pass.
+    pub(super) advice: Option<&'static str>,
 }
+
+/// What to do when credentials are refused that were just fetched.
+const CORRECT_CREDENTIALS: &str = "correct the credentials";
 
 /// The cause of a failure. The log folds lines that share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,22 +101,23 @@ pub(super) fn next(attempt: &Attempt, verdict: Verdict, can_renew: bool, setting
     match verdict {
         Verdict::Accepted => Next::Done,
         Verdict::Answered(records) => Next::Sort(records),
-        Verdict::Again { reason, after, network, .. } => {
+        Verdict::Again { reason, after, network, advice, .. } => {
             let cause = if network { Cause::NoReply } else { Cause::RefusedForNow };
-            let failure = Failure { cause, reason, after };
-            if network && settings.immediate_retry && !attempt.retried_at_once {
+            let failure = Failure { cause, reason, after, advice };
+            if network && advice.is_none() && settings.immediate_retry && !attempt.retried_at_once {
                 Next::RetryAtOnce(failure)
             } else {
                 retry_or_leave(&attempt.tries, failure, settings)
             }
         }
         Verdict::Unauthorized { reason, .. } => {
-            let failure = Failure { cause: Cause::Unauthorized, reason, after: None };
+            let advice = attempt.renewed.then_some(CORRECT_CREDENTIALS);
+            let failure = Failure { cause: Cause::Unauthorized, reason, after: None, advice };
             match (attempt.renewed, can_renew) {
                 // New credentials did not help. Later ones may.
                 (true, _) => retry_or_leave(&attempt.tries, failure, settings),
                 (false, true) => Next::RetryAtOnce(failure),
-                (false, false) => Next::Stop { reason: failure.reason, advice: "correct the credentials" },
+                (false, false) => Next::Stop { reason: failure.reason, advice: CORRECT_CREDENTIALS },
             }
         }
         Verdict::Operator { reason, advice } if advice == CHECK_ENDPOINT && attempt.batch.lacks_keys() => {
@@ -161,12 +167,16 @@ mod tests {
 
     fn again(network: bool) -> Verdict {
         let after = (!network).then_some(Duration::from_secs(3));
-        Verdict::Again { reason: "failed".to_owned(), after, network, ambiguous: network }
+        Verdict::Again { reason: "failed".to_owned(), after, network, ambiguous: network, advice: None }
     }
 
     fn failure(cause: Cause) -> Failure {
         let after = (cause == Cause::RefusedForNow).then_some(Duration::from_secs(3));
-        Failure { cause, reason: "failed".to_owned(), after }
+        Failure { cause, reason: "failed".to_owned(), after, advice: None }
+    }
+
+    fn advised(advice: &'static str, failure: Failure) -> Failure {
+        Failure { advice: Some(advice), ..failure }
     }
 
     #[test]
@@ -174,6 +184,13 @@ mod tests {
         let stop = |advice| Next::Stop { reason: "failed".to_owned(), advice };
         let unauthorized = || Verdict::Unauthorized { reason: "failed".to_owned(), server_time: None };
         let operator = || Verdict::Operator { reason: "failed".to_owned(), advice: "create the stream" };
+        let refused_again = || advised("correct the credentials", failure(Cause::Unauthorized));
+        let mistaken = || match again(true) {
+            Verdict::Again { reason, after, network, ambiguous, .. } => {
+                Verdict::Again { reason, after, network, ambiguous, advice: Some("name it") }
+            }
+            other => other,
+        };
         let records = vec![RecordVerdict::Accepted];
         let (first, last) = (attempt(1, false, false), attempt(2, false, false));
         let (at_once, at_once_last) = (attempt(0, true, false), attempt(2, true, false));
@@ -189,9 +206,11 @@ mod tests {
             (&at_once_last, again(true), false, Next::Leave(failure(Cause::NoReply))),
             (&first, unauthorized(), true, Next::RetryAtOnce(failure(Cause::Unauthorized))),
             (&first, unauthorized(), false, stop("correct the credentials")),
-            (&renewed, unauthorized(), true, Next::Retry(failure(Cause::Unauthorized))),
-            (&renewed, unauthorized(), false, Next::Retry(failure(Cause::Unauthorized))),
-            (&renewed_last, unauthorized(), true, Next::Leave(failure(Cause::Unauthorized))),
+            (&renewed, unauthorized(), true, Next::Retry(refused_again())),
+            (&renewed, unauthorized(), false, Next::Retry(refused_again())),
+            (&renewed_last, unauthorized(), true, Next::Leave(refused_again())),
+            (&first, mistaken(), true, Next::Retry(advised("name it", failure(Cause::NoReply)))),
+            (&last, mistaken(), true, Next::Leave(advised("name it", failure(Cause::NoReply)))),
             (&first, operator(), true, stop("create the stream")),
             (&first, Verdict::Refused(Refusal::default()), false, Next::Split(Refusal::default())),
         ] {

@@ -130,37 +130,48 @@ impl<T: Transport> Executor<T> {
     async fn pause(
         &self,
         mut attempt: Attempt,
-        Failure { cause, reason, after }: &Failure,
+        failure: &Failure,
         permit: &mut Option<Permit>,
         flush: &Flush,
     ) -> Option<Attempt> {
-        if *cause == Cause::NoReply {
-            self.sender.incidents.no_reply();
-        }
         attempt.tries.retries += 1;
         self.limiter.failed();
-        self.sender.reporter.log.folded(Level::Warn, cause.name(), || format!("{reason}: retrying after a pause"));
+        self.report(failure, failure.cause.name(), || "retrying after a pause".to_owned());
         *permit = None;
         let Some(_parked) = self.limiter.park(attempt.batch.body().len()) else {
             postpone(&attempt, flush);
             return None;
         };
-        let pause = attempt.tries.backoff.next(&mut self.random.borrow_mut(), *after);
+        let pause = attempt.tries.backoff.next(&mut self.random.borrow_mut(), failure.after);
         let paused_at = Instant::now();
         flush.wait_for(tokio::time::sleep(pause)).await;
         add_time(&flush.times.pauses, paused_at);
         Some(attempt)
     }
 
-    fn leave(&self, attempt: &Attempt, Failure { cause, reason, .. }: &Failure, flush: &Flush) {
+    fn leave(&self, attempt: &Attempt, failure: &Failure, flush: &Flush) {
+        let retries = attempt.tries.retries;
+        self.report(failure, "left to Fluent Bit", || {
+            let tries = if retries == 1 { "retry" } else { "retries" };
+            format!("gave up after {retries} {tries}; Fluent Bit will retry the rest")
+        });
+        flush.stop();
+    }
+
+    /// Logs a failure: as an error if an operator can do something about it, else with what is done about it here.
+    fn report(
+        &self,
+        Failure { cause, reason, advice, .. }: &Failure,
+        fold: &'static str,
+        step: impl FnOnce() -> String,
+    ) {
         if *cause == Cause::NoReply {
             self.sender.incidents.no_reply();
         }
-        let retries = attempt.tries.retries;
-        self.sender.reporter.log.folded(Level::Warn, "left to Fluent Bit", || {
-            format!("{reason}: gave up after {retries} retries; Fluent Bit will retry the rest")
-        });
-        flush.stop();
+        match advice {
+            Some(advice) => self.sender.reporter.needs_operator(reason, advice),
+            None => self.sender.reporter.log.folded(Level::Warn, fold, || format!("{reason}: {}", step())),
+        }
     }
 
     /// Counts records that Kinesis accepted.
@@ -239,7 +250,7 @@ impl<T: Transport> Executor<T> {
         }
         let reason = format!("{} of {sent} records not accepted ({code})", attempt.record_count());
         let reason = with_request_id(reason, id.as_deref());
-        Some((attempt, Failure { cause: Cause::RecordsNotAccepted, reason, after: None }))
+        Some((attempt, Failure { cause: Cause::RecordsNotAccepted, reason, after: None, advice: None }))
     }
 }
 

@@ -12,6 +12,9 @@ use crate::metrics::Metrics;
 /// Throttling counts as over after this long without a throttled record. Equals the log's first fold interval.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// A silence that is shorter is not worth a line at its end: other requests get their replies meanwhile.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// The incidents in progress.
 pub(super) struct Incidents {
     log: Logger,
@@ -67,7 +70,7 @@ impl Incidents {
 
     /// Notes that a request got a reply.
     pub(super) fn reply(&self) {
-        if let Some(since) = self.silent_since.take() {
+        if let Some(since) = self.silent_since.take().filter(|since| since.elapsed() >= SILENCE) {
             self.log.folded(Level::Info, "answers again", || {
                 format!("Kinesis is answering again after {}", duration(since.elapsed()))
             });

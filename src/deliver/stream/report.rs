@@ -109,7 +109,7 @@ impl Reporter {
     pub(super) fn needs_operator(&self, reason: &str, advice: &str) {
         self.log.folded(Level::Error, "operator", || {
             format!(
-                "cannot put records into {}: {reason}; {advice}; Fluent Bit keeps them and will retry",
+                "cannot put records into {}: {reason}; {advice}; Fluent Bit keeps the records and will retry",
                 self.destination
             )
         });

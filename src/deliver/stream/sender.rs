@@ -71,7 +71,7 @@ impl<T: Transport> Sender<T> {
         let outcome = outcome(&answer, &verdict);
         metrics.add_by(outcome, 1);
         metrics.observe(Metric::RequestTime, took);
-        if !matches!(answer, Err(TransportError::NoCredentials(_) | TransportError::Connect(_))) {
+        if !matches!(&answer, Err(error) if error.is_unsent()) {
             metrics.add(Metric::BytesSent, bytes);
         }
         if let Verdict::Again { ambiguous: true, .. } = verdict {
@@ -199,7 +199,7 @@ impl Drop for InFlight<'_> {
 pub(crate) fn outcome(answer: &Answer, verdict: &Verdict) -> RequestOutcome {
     match (answer, verdict) {
         (Err(TransportError::NoCredentials(_)), _) => RequestOutcome::NoCredentials,
-        (Err(TransportError::Connect(_)), _) => RequestOutcome::NoConnection,
+        (Err(TransportError::Connect(_) | TransportError::Misconfigured { .. }), _) => RequestOutcome::NoConnection,
         (Err(TransportError::Ambiguous(_)), _) => RequestOutcome::NoReply,
         (Ok(_), Verdict::Accepted) => RequestOutcome::Ok,
         (Ok(_), Verdict::Answered(_)) => RequestOutcome::Partial,

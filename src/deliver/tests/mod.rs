@@ -86,13 +86,32 @@ async fn a_broken_connection_is_retried_immediately_once() {
     let sent_at = bench.kinesis.state.borrow().sent_at.clone();
     assert_eq!(sent_at[0], sent_at[1]);
     let lines = bench.log.lines();
-    assert_eq!(lines.len(), 2, "the first failure is not worth a line: {lines:?}");
+    assert_eq!(lines.len(), 1, "neither the first failure nor the end of a short silence is worth a line: {lines:?}");
     assert!(lines[0].ends_with("connection reset: retrying after a pause"), "{lines:?}");
-    assert!(lines[1].starts_with("Info Kinesis is answering again after ") && lines[1].ends_with(" ms"), "{lines:?}");
+
+    let bench = Bench::new((0..8).map(|_| broken()).collect());
+    assert_eq!(bench.flush(2).await, Outcome::Delivered);
+    let lines = bench.log.lines();
+    assert!(lines[1].starts_with("Info Kinesis is answering again after ") && lines[1].ends_with(" s"), "{lines:?}");
 
     let bench = Bench::with(vec![broken()], |settings, _| (settings.immediate_retry, settings.retries) = (false, 0));
     assert_eq!(bench.flush(2).await, Outcome::Retry);
     assert_eq!(bench.sizes(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_an_operator_must_cure_is_an_error_at_once_and_retried_all_the_same() {
+    let reason = "the certificate's authority is not trusted here".to_owned();
+    let untrusted = TransportError::Misconfigured { reason, advice: "name its file in ca_bundle" };
+    let bench = Bench::new(vec![Answer::Broken(untrusted)]);
+    assert_eq!(bench.flush(2).await, Outcome::Delivered);
+    assert_eq!(
+        bench.log.lines(),
+        [
+            "Error cannot put records into stream logs: cannot connect: the certificate's authority is not trusted here; name its file in ca_bundle; Fluent Bit keeps the records and will retry"
+        ]
+    );
+    assert_eq!(bench.delivery.metrics().get(Metric::RecordsAmbiguous), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,6 +130,10 @@ async fn refused_credentials_are_renewed_and_the_batch_is_retried_immediately() 
     bench.kinesis.state.borrow_mut().otherwise = Some(|| Answer::Status(400, "InvalidSignatureException"));
     assert_eq!(bench.flush(2).await, Outcome::Retry);
     assert_eq!(bench.sizes(), [2; 10], "one at once, eight after pauses");
+    let lines = bench.log.lines();
+    assert!(lines[0].ends_with(": retrying with new credentials and the server's time"), "{lines:?}");
+    assert!(lines[1].starts_with("Error cannot put records into stream logs: HTTP 400 InvalidSignatureException"));
+    assert!(lines[1].ends_with("; correct the credentials; Fluent Bit keeps the records and will retry"), "{lines:?}");
 
     let bench = Bench::new(vec![Answer::Status(400, "InvalidSignatureException")]);
     bench.kinesis.state.borrow_mut().may_renew = false;
@@ -130,7 +153,7 @@ async fn what_only_an_operator_can_cure_ends_the_flush_with_one_line_and_keeps_e
     assert_eq!(
         bench.log.lines(),
         [
-            "Error cannot put records into stream logs: HTTP 400 ResourceNotFoundException: said so; create the stream, or correct stream and region; Fluent Bit keeps them and will retry"
+            "Error cannot put records into stream logs: HTTP 400 ResourceNotFoundException: said so; create the stream, or correct stream and region; Fluent Bit keeps the records and will retry"
         ]
     );
 }

@@ -37,6 +37,7 @@ pub(crate) async fn dry_run<T: Transport>(transport: &T, stream: &Stream) -> Dry
         Verdict::Accepted => DryRun::Stored,
         Verdict::Operator { reason, advice } => DryRun::Failed { reason, advice },
         Verdict::Unauthorized { reason, .. } => DryRun::Failed { reason, advice: "correct the credentials" },
+        Verdict::Again { reason, advice: Some(advice), .. } => DryRun::Failed { reason, advice },
         Verdict::Again { reason, .. } if matches!(answer, Err(TransportError::Connect(_))) => {
             DryRun::Failed { reason, advice: "correct the network or endpoint" }
         }

@@ -29,6 +29,8 @@ pub enum Verdict {
         network: bool,
         /// Kinesis may have stored the records, so sending them again may store them twice.
         ambiguous: bool,
+        /// What an operator can do about it, if it is unlikely to pass.
+        advice: Option<&'static str>,
     },
     /// The signature or the credentials were refused: get new ones and send the batch again.
     Unauthorized {
@@ -128,6 +130,7 @@ fn judge_reply(response: &Response, count: usize) -> Verdict {
                 after: None,
                 network: false,
                 ambiguous: true,
+                advice: None,
             },
         };
     }
@@ -135,11 +138,15 @@ fn judge_reply(response: &Response, count: usize) -> Verdict {
 }
 
 fn judge_failure(error: &TransportError) -> Verdict {
-    let again = |ambiguous| Verdict::Again { reason: error.to_string(), after: None, network: true, ambiguous };
+    let again = |ambiguous, advice| {
+        let reason = error.to_string();
+        Verdict::Again { reason, after: None, network: true, ambiguous, advice }
+    };
     match error {
         TransportError::NoCredentials(reason) => operator(reason.clone(), "give Fluent Bit credentials"),
-        TransportError::Connect(_) => again(false),
-        TransportError::Ambiguous(_) => again(true),
+        TransportError::Connect(_) => again(false, None),
+        TransportError::Misconfigured { advice, .. } => again(false, Some(advice)),
+        TransportError::Ambiguous(_) => again(true, None),
     }
 }
 
@@ -188,7 +195,7 @@ fn judge_error(response: &Response, count: usize) -> Verdict {
         _ if status >= 500 || status == 429 || status == 408 => {
             // Kinesis itself answers with a code; a gateway may have passed the request on before it gave up.
             let ambiguous = matches!(status, 502 | 504) && error.code.is_empty();
-            Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous }
+            Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous, advice: None }
         }
         // Unknown: keep the records and leave it to the operator.
         _ => operator(reason, CHECK_ENDPOINT),
@@ -243,7 +250,7 @@ fn operator(reason: String, advice: &'static str) -> Verdict {
 }
 
 fn again(reason: String, response: &Response) -> Verdict {
-    Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false }
+    Verdict::Again { reason, after: response.retry_after(), network: false, ambiguous: false, advice: None }
 }
 
 /// Like [`reason`], for messages that quote records and must not be logged: includes only the constraint, in the

@@ -92,6 +92,9 @@ impl PartitionKey {
     pub fn parse(text: &str) -> Result<PartitionKey, Allowed> {
         match text {
             "$TAG" => Ok(PartitionKey::Tag),
+            text if text.eq_ignore_ascii_case("$TAG") => {
+                Err("use $TAG for the tag, or the key without $ for the value of a key of that name".into())
+            }
             text => match text.strip_prefix(CONSTANT) {
                 Some(constant) if (1..=MAX_PARTITION_KEY_CHARACTERS).contains(&constant.chars().count()) => {
                     Ok(PartitionKey::Constant(constant.to_owned()))

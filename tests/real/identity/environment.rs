@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         trial(keys_of_the_environment),
         trial(a_variable_that_is_not_text_is_reported_and_not_quoted),
         trial(a_profile_that_takes_a_role_with_the_keys_of_another),
+        trial(sts_endpoint_is_that_of_a_profiles_role_too),
         trial(a_secret_that_is_corrected_in_the_file_is_used_without_a_restart),
         trial(nothing_configured_names_every_place_that_was_tried),
     ]
@@ -49,22 +50,34 @@ fn a_variable_that_is_not_text_is_reported_and_not_quoted() -> Result<(), Failed
 }
 
 fn a_profile_that_takes_a_role_with_the_keys_of_another() -> Result<(), Failed> {
+    role_of_a_profile("", |setup, sts| setup.environment("AWS_ENDPOINT_URL_STS", sts))
+}
+
+fn sts_endpoint_is_that_of_a_profiles_role_too() -> Result<(), Failed> {
+    role_of_a_profile("", |setup, sts| setup.option("sts_endpoint", sts))?;
+    // The profile may have services of its own.
+    let services = "services = ours\n[services ours]\nkinesis =\n  endpoint_url = http://127.0.0.1:1\n";
+    role_of_a_profile(services, |setup, sts| setup.option("sts_endpoint", sts))
+}
+
+fn role_of_a_profile(more: &str, at: impl Fn(Setup, &str) -> Setup) -> Result<(), Failed> {
     let issuer = Issuer::new(AN_HOUR);
     let server = sts::server(&issuer)?;
     let (config, keys) = (NamedTempFile::new()?, NamedTempFile::new()?);
     fs::write(
         &config,
-        format!("[profile logs]\nrole_arn = {ROLE}\nsource_profile = base\nexternal_id = fleet-7\n[profile base]\n"),
+        format!(
+            "[profile base]\n[profile logs]\nrole_arn = {ROLE}\nsource_profile = base\nexternal_id = fleet-7\n{more}"
+        ),
     )?;
     fs::write(&keys, "[base]\naws_access_key_id = AKIABASE00000000BASE\naws_secret_access_key = S3cr3t\n")?;
-    let mut plugin = Setup::new(&issuer.kinesis().endpoint())
+    let setup = Setup::new(&issuer.kinesis().endpoint())
         .option("profile", "logs")
         .environment("AWS_CONFIG_FILE", &config.path().display().to_string())
         .environment("AWS_SHARED_CREDENTIALS_FILE", &keys.path().display().to_string())
-        .environment("AWS_ENDPOINT_URL_STS", server.url())
         .environment("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
-        .environment("AWS_SECRET_ACCESS_KEY", "S3cr3t")
-        .start()?;
+        .environment("AWS_SECRET_ACCESS_KEY", "S3cr3t");
+    let mut plugin = at(setup, server.url()).start()?;
     plugin.started()?;
     plugin.expect("Delivered")?;
     let request = &server.requests()[0];

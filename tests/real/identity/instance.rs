@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         trial(the_region_of_an_instance),
         trial(a_metadata_service_that_never_answers_does_not_hold_the_start_and_is_named),
         trial(attempts_are_bounded_by_the_option),
+        trial(a_metadata_service_that_fails_is_called_so),
         trial(an_instance_without_a_role_is_logged),
         trial(a_disabled_metadata_service_is_not_asked),
     ]
@@ -126,6 +127,17 @@ fn attempts_are_bounded_by_the_option() -> Result<(), Failed> {
     plugin.stop()
 }
 
+/// AWS's library would report a header that it misses.
+fn a_metadata_service_that_fails_is_called_so() -> Result<(), Failed> {
+    let issuer = Issuer::new(LIFE);
+    let server = Server::start(|_| Reply::Status(500, String::new()))?;
+    let plugin = setup(&issuer, &server).option("aws_iam_retries", "1").start()?;
+    plugin.started()?;
+    plugin
+        .expect_line(&["instance: the instance metadata service fails, or does not know IMDSv2: it gave no token"])?;
+    plugin.stop()
+}
+
 fn an_instance_without_a_role_is_logged() -> Result<(), Failed> {
     let issuer = Issuer::new(LIFE);
     let server = Server::start(|request| match request.method.as_str() {
@@ -143,7 +155,7 @@ fn a_disabled_metadata_service_is_not_asked() -> Result<(), Failed> {
     let server = server(&issuer)?;
     let plugin = setup(&issuer, &server).environment("AWS_EC2_METADATA_DISABLED", "true").start()?;
     plugin.started()?;
-    plugin.expect_line(&["instance: IMDS disabled by AWS_EC2_METADATA_DISABLED"])?;
+    plugin.expect_line(&["instance: AWS_EC2_METADATA_DISABLED is true"])?;
     assert_eq!(server.requests().len(), 0);
     plugin.stop()
 }

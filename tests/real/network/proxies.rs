@@ -125,10 +125,13 @@ fn a_wrong_password_is_reported_and_not_shown() -> Result<(), Failed> {
     let site = Site::new(Some(&format!("shipper:{PASSWORD}")))?;
     let proxy = site.proxy.url("shipper:wrong%20one@");
     let report = site.instance().option("http_proxy", &proxy).flush(&chunks(1))?;
-    let line = format!("cannot connect: the proxy {}: tunnel error: proxy authorization required", site.proxy.url(""));
+    let refused = ": HTTP 407: it requires a user and a password, or refuses those given; correct them in http_proxy";
+    let line = format!("cannot connect: the proxy {}{refused}", site.proxy.url(""));
     expect_refused(&site.kinesis, &report, &line)?;
     expect_no_secret(&report);
-    Ok(())
+    // Without TLS, the proxy's answer comes in place of the server's.
+    let plain = instance("http://10.1.2.3:4567".to_owned()).option("http_proxy", &proxy);
+    expect_refused(&site.kinesis, &plain.flush(&chunks(1))?, &line)
 }
 
 fn a_proxy_that_refuses_or_is_away_is_named() -> Result<(), Failed> {
@@ -136,15 +139,15 @@ fn a_proxy_that_refuses_or_is_away_is_named() -> Result<(), Failed> {
     let proxy = ProxyServer::start(&[], None)?;
     let instance = || instance(HOST.to_owned());
     let report = instance().option("http_proxy", &proxy.url("")).flush(&chunks(1))?;
-    expect_refused(&kinesis, &report, &format!("the proxy {}: tunnel error: unsuccessful", proxy.url("")))?;
+    let says = format!("the proxy {}: it does not connect to {HOST}:443, and its log tells why", proxy.url(""));
+    expect_refused(&kinesis, &report, &says)?;
+    let plain = self::instance("http://10.1.2.3:4567".to_owned()).option("http_proxy", &proxy.url(""));
+    let says = format!("through the proxy {}: HTTP 403 without a readable error; let the proxy", proxy.url(""));
+    expect_refused(&kinesis, &plain.flush(&chunks(1))?, &says)?;
     let away = proxy.url("");
     drop(proxy);
     let report = instance().option("http_proxy", &away).flush(&chunks(1))?;
-    expect_refused(
-        &kinesis,
-        &report,
-        &format!("the proxy {away}: tunnel error: failed to create underlying connection"),
-    )
+    expect_refused(&kinesis, &report, &format!("the proxy {away}: Connection refused"))
 }
 
 fn a_proxy_that_never_answers_does_not_hold_a_flush() -> Result<(), Failed> {
@@ -189,7 +192,7 @@ fn a_role_is_assumed_through_the_proxy_with_the_same_trust() -> Result<(), Faile
     assert!(sts.requests().concat().contains("Action=AssumeRole"));
     let report = instance("shipper:wrong%20one@").flush(&chunks(1))?;
     report.expect("Retry")?;
-    report.expect_complaint(&format!("the proxy {}: tunnel error: proxy authorization required", proxy.url("")))?;
+    report.expect_complaint(&format!("the proxy {}: HTTP 407: it requires a user and a password", proxy.url("")))?;
     expect_no_secret(&report);
     Ok(())
 }

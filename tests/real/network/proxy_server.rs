@@ -56,6 +56,14 @@ impl ProxyServer {
     }
 }
 
+/// Answers, and reads the rest of the request: unread bytes at a close would reset the connection.
+async fn refuse(mut client: TcpStream, status: &str) -> io::Result<()> {
+    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    client.write_all(answer.as_bytes()).await?;
+    client.shutdown().await?;
+    tokio::io::copy(&mut client, &mut tokio::io::sink()).await.map(drop)
+}
+
 async fn pass(mut client: TcpStream, rules: Arc<Rules>, heads: Arc<Mutex<Vec<String>>>) -> io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -69,7 +77,7 @@ async fn pass(mut client: TcpStream, rules: Arc<Rules>, heads: Arc<Mutex<Vec<Str
         name.eq_ignore_ascii_case("proxy-authorization").then(|| value.to_owned())
     });
     if shown != expected {
-        return client.write_all(b"HTTP/1.1 407 Who are you\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+        return refuse(client, "407 Who are you").await;
     }
     let words: Vec<&str> = text.split(' ').collect();
     let (is_tunnel, name) = match words.as_slice() {
@@ -78,7 +86,7 @@ async fn pass(mut client: TcpStream, rules: Arc<Rules>, heads: Arc<Mutex<Vec<Str
         _ => (false, ""),
     };
     let Some(server) = rules.servers.get(name) else {
-        return client.write_all(b"HTTP/1.1 403 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+        return refuse(client, "403 No").await;
     };
     let mut server = TcpStream::connect(server).await?;
     if is_tunnel {

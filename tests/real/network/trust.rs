@@ -98,7 +98,11 @@ fn a_certificate_for_another_host_is_refused() -> Result<(), Failed> {
     let authority = Authority::new()?;
     let kinesis = kinesis();
     let report = flush_to(&kinesis, &authority.server("kinesis.example")?, &authority.file())?;
-    expect_refused(&kinesis, &report, "the certificate is not for localhost, but for kinesis.example:")
+    expect_refused(
+        &kinesis,
+        &report,
+        "the certificate is not for localhost, but for kinesis.example; reach the server by a name",
+    )
 }
 
 fn an_expired_certificate_is_refused() -> Result<(), Failed> {

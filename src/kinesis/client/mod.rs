@@ -1,9 +1,9 @@
 //! The connection to Kinesis: signs a body, posts it, reads the reply.
 
+mod transport;
+
 use std::cell::{Cell, RefCell};
 use std::error::Error;
-use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +13,14 @@ use http::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, PROXY_AUTHORIZATION,
     USER_AGENT,
 };
-use http::{Method, Request, Uri};
+use http::uri::Scheme;
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
+use crate::aws::connect::reason::{ConnectError, Remedy, broken, unauthorized_at_proxy};
 use crate::aws::connect::{Connector, Pool, pool, retire_if_old};
 use crate::aws::credentials::CredentialsCache;
 use crate::aws::credentials::found::NoCredentials;
@@ -26,11 +28,10 @@ use crate::aws::endpoint::Endpoint;
 use crate::aws::region::Region;
 use crate::aws::signature::{Signature, Signer};
 use crate::clock::Clock;
-use crate::error::with_causes;
 use crate::kinesis::reply::Response;
 use crate::kinesis::request::Protocol;
 use crate::log::duration;
-use crate::redact::one_line;
+pub use transport::{Operation, Transport, TransportError};
 
 /// Largest reply to read, in bytes. A reply to 500 records has about 100 KiB, a page of 10,000 shards about 4 MiB.
 const MAX_REPLY_BYTES: usize = 8 << 20;
@@ -43,65 +44,6 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
-/// An operation of Kinesis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Store records.
-    PutRecords,
-    /// The same, only to learn whether it would succeed. Always in JSON.
-    DryRun,
-    /// List the stream's shards. Always in JSON.
-    ListShards,
-    /// Describe the stream. Always in JSON.
-    DescribeStreamSummary,
-}
-
-impl Operation {
-    fn target(self) -> &'static str {
-        match self {
-            Operation::PutRecords | Operation::DryRun => "Kinesis_20131202.PutRecords",
-            Operation::ListShards => "Kinesis_20131202.ListShards",
-            Operation::DescribeStreamSummary => "Kinesis_20131202.DescribeStreamSummary",
-        }
-    }
-}
-
-/// Sends a request and returns the reply: the client below, or a test's.
-pub trait Transport: 'static {
-    /// Posts `body` and returns the complete reply.
-    ///
-    /// # Errors
-    /// When there is none.
-    fn send(&self, operation: Operation, body: Bytes) -> impl Future<Output = Result<Response, TransportError>>;
-
-    /// Prepares for another try after the service refused the credentials or signature of a request sent at
-    /// `sent_at`. Corrects the clock if it differs from the server's, and drops the credentials at most once a
-    /// minute. Returns whether another try makes sense now.
-    fn renew(&self, sent_at: Instant, server_time: Option<SystemTime>) -> bool;
-}
-
-/// Why there is no reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransportError {
-    /// The request could not be signed, so nothing was sent.
-    NoCredentials(String),
-    /// No connection: nothing was sent.
-    Connect(String),
-    /// The connection broke or timed out after the request was sent. Whether Kinesis has the records is unknown.
-    Ambiguous(String),
-}
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TransportError::NoCredentials(reason) => f.write_str(reason),
-            // Servers and proxies contribute to these texts.
-            TransportError::Connect(reason) => write!(f, "cannot connect: {}", one_line(reason)),
-            TransportError::Ambiguous(reason) => write!(f, "no reply: {}", one_line(reason)),
-        }
-    }
-}
-
 /// The connections of one output to Kinesis.
 pub struct Client {
     connector: Connector,
@@ -113,6 +55,8 @@ pub struct Client {
     clock_offset: Cell<i64>,
     clock_corrected_at: Cell<Option<Instant>>,
     request_timeout: Option<Duration>,
+    /// Whether anything ever answered in HTTP.
+    is_answered: Cell<bool>,
 }
 
 impl Client {
@@ -133,6 +77,7 @@ impl Client {
             clock_offset: Cell::new(0),
             clock_corrected_at: Cell::new(None),
             request_timeout,
+            is_answered: Cell::new(false),
         }
     }
 
@@ -147,15 +92,53 @@ impl Client {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, TransportError> {
         let exchange = self.pool.borrow().request(request);
         let reply = exchange.await.map_err(|error| match error.source() {
-            Some(reason) if error.is_connect() => TransportError::Connect(reason.to_string()),
-            _ => TransportError::Ambiguous(with_causes(&error)),
+            Some(reason) if error.is_connect() => self.not_connected(reason),
+            _ => self.no_answer(&error),
         })?;
+        self.is_answered.set(true);
         let (head, body) = reply.into_parts();
         let body = match head.status.is_success() {
             true => whole(body).await,
             false => beginning(body).await,
         };
-        Ok(Response { status: head.status, headers: head.headers, body: body? })
+        let response = Response { status: head.status, headers: head.headers, body: body? };
+        self.refused_by_proxy(&response).map_or(Ok(response), Err)
+    }
+
+    fn not_connected(&self, error: &(dyn Error + 'static)) -> TransportError {
+        let Some(error) = error.downcast_ref::<ConnectError>() else {
+            return TransportError::Connect(error.to_string());
+        };
+        let reason = error.text.clone();
+        match error.remedy {
+            Some(Remedy::Advice(advice)) => TransportError::Misconfigured { reason, advice },
+            Some(Remedy::OtherName) => TransportError::Misconfigured { reason, advice: self.requests.other_name },
+            None => TransportError::Connect(reason),
+        }
+    }
+
+    /// A server that expects TLS closes the connection, or answers in something other than HTTP.
+    fn no_answer(&self, error: &(dyn Error + 'static)) -> TransportError {
+        let mut reason = broken(error);
+        if !self.is_answered.get() && self.requests.uri.scheme() == Some(&Scheme::HTTP) {
+            reason.push_str("; if the server expects TLS, write https:// before the endpoint");
+        }
+        TransportError::Ambiguous(reason)
+    }
+
+    /// Why the proxy of a plain endpoint answered in its own name, if it did.
+    fn refused_by_proxy(&self, response: &Response) -> Option<TransportError> {
+        if !matches!(response.status, StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::FORBIDDEN) {
+            return None;
+        }
+        let uri = &self.requests.uri;
+        let proxy = self.connector.proxy(uri).filter(|_| uri.scheme() == Some(&Scheme::HTTP))?;
+        if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Some(self.not_connected(&unauthorized_at_proxy().at(format_args!("the proxy {proxy}"))));
+        }
+        let reason = format!("through the proxy {proxy}: HTTP 403 without a readable error");
+        let advice = "let the proxy connect to this host: its log tells more";
+        response.error().code.is_empty().then_some(TransportError::Misconfigured { reason, advice })
     }
 
     async fn exchange_in_time(
@@ -187,7 +170,7 @@ async fn whole(body: Incoming) -> Result<Bytes, TransportError> {
     read.map(Collected::to_bytes).map_err(|error| {
         TransportError::Ambiguous(match error.is::<LengthLimitError>() {
             true => format!("it is longer than {} KiB", MAX_REPLY_BYTES >> 10),
-            false => with_causes(error.as_ref()),
+            false => broken(error.as_ref()),
         })
     })
 }
@@ -195,7 +178,7 @@ async fn whole(body: Incoming) -> Result<Bytes, TransportError> {
 async fn beginning(mut body: Incoming) -> Result<Bytes, TransportError> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| TransportError::Ambiguous(with_causes(&error)))?;
+        let frame = frame.map_err(|error| TransportError::Ambiguous(broken(&error)))?;
         let Some(data) = frame.data_ref() else { continue };
         let room = MAX_ERROR_BYTES - bytes.len();
         bytes.extend_from_slice(data.get(..room).unwrap_or(data));
@@ -248,14 +231,20 @@ pub struct Requests {
     /// The headers that all requests share.
     headers: HeaderMap,
     signer: Signer,
+    /// What to do if the endpoint's name does not exist.
+    other_name: &'static str,
 }
 
 impl Requests {
     /// Creates requests to `endpoint`, signed for `region`; `PutRecords` uses `protocol`.
     pub fn new(endpoint: &Endpoint, region: Region, protocol: Protocol, user_agent: HeaderValue) -> Requests {
         let headers = HeaderMap::from_iter([(USER_AGENT, user_agent)]);
+        let other_name = match endpoint.is_of_region(&region) {
+            true => "correct region if it is misspelt, for it is part of this name; else see to the DNS here",
+            false => "correct endpoint if it is misspelt; else see to the DNS here",
+        };
         let signer = Signer::new(region, endpoint.host_header());
-        Requests { uri: endpoint.uri().clone(), protocol, headers, signer }
+        Requests { uri: endpoint.uri().clone(), protocol, headers, signer, other_name }
     }
 
     /// Adds credentials for a proxy.
@@ -349,5 +338,19 @@ mod tests {
         let signature = |endpoint| header(&request(endpoint, None), "authorization").to_owned();
         assert_eq!(signature("https://localhost"), signature("https://localhost:443"));
         assert_ne!(signature("https://localhost"), signature("https://localhost:4567"));
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_makes_suspect_what_it_was_made_of() {
+        let suspect = |endpoint: &str, region: &str| {
+            let (endpoint, region) = (Endpoint::parse(endpoint).unwrap(), Region::parse(region).unwrap());
+            Requests::new(&endpoint, region, Protocol::Json, HeaderValue::from_static("test")).other_name
+        };
+        let region = "correct region if it is misspelt, for it is part of this name; else see to the DNS here";
+        assert_eq!(suspect("kinesis.eu-west-l.amazonaws.com", "eu-west-l"), region);
+        assert_eq!(suspect("kinesis-fips.eu-west-l.api.aws", "eu-west-l"), region);
+        let endpoint = "correct endpoint if it is misspelt; else see to the DNS here";
+        assert_eq!(suspect("vpce-1.kinesis.eu-west-1.vpce.amazonaws.com", "eu-west-1"), endpoint);
+        assert_eq!(suspect("https://kinesis.example", "eu-west-1"), endpoint);
     }
 }
