@@ -8,13 +8,16 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 #![allow(unsafe_code, reason = "calls the plugin's C functions")]
 
+#[path = "host/bar.rs"]
+mod bar;
 #[path = "host/progress.rs"]
 mod progress;
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,7 +49,9 @@ usage: host [options] [FILE|-]
   --repeat N           read FILE N times (1)
   --chunk-bytes N      size of a chunk (2000000)
   --workers N          threads that flush at once; 0 flushes on the thread that initialized the plugin (1)
-  --progress           show how far it is: one line written anew on a terminal, else a line every ten seconds
+  --progress           show how far it is: one line written anew on a terminal, else a line every five seconds
+  --done FILE          keep the numbers of delivered chunks in FILE, and leave out those that are in it already: as
+                       the chunks that Fluent Bit keeps on disk, this outlives a kill
   --metrics            print the metrics that the plugin shows its host, at the end, in Prometheus's form
   --retries N          how often a chunk is brought again when the plugin answers \"retry\" (20)
 ";
@@ -63,6 +68,7 @@ struct Options {
     retries: u32,
     metrics: bool,
     progress: bool,
+    done: Option<PathBuf>,
     file: Option<String>,
 }
 
@@ -105,6 +111,7 @@ fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
         retries: 20,
         metrics: false,
         progress: false,
+        done: None,
         file: None,
     };
     while let Some(argument) = arguments.next()? {
@@ -125,6 +132,7 @@ fn options(mut arguments: Parser) -> Result<Option<Options>, Box<dyn Error>> {
             Long("retries") => options.retries = arguments.value()?.parse()?,
             Long("metrics") => options.metrics = true,
             Long("progress") => options.progress = true,
+            Long("done") => options.done = Some(arguments.value()?.into()),
             Value(file) if options.file.is_none() => options.file = Some(file.string()?).filter(|file| file != "-"),
             _ => return Err(argument.unexpected().into()),
         }
@@ -150,16 +158,18 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     unsafe { (library.output_pre_run)(0) };
 
     let tally = Tally::default();
+    let done = Done::open(options.done.as_ref())?;
+    let total = options.lines.map(|lines| lines as u64);
     let begin = Instant::now();
     let chunks = Chunks { lines, key: options.log_key.clone(), bytes: options.chunk_bytes };
     let (ended, end) = mpsc::channel::<()>();
     thread::scope(|scope| {
         if options.progress {
-            scope.spawn(move || progress::show(begin, &end));
+            scope.spawn(move || progress::show(total, &end));
         }
         // Moved in, so that the progress display ends with this.
         let _ended = ended;
-        flush_all(chunks, options, &library, &output, &tally)
+        flush_all(chunks, options, &Context { library: &library, output: &output, tally: &tally, done: &done })
     })?;
     let seconds = begin.elapsed().as_secs_f64();
 
@@ -206,32 +216,30 @@ fn lines(options: &Options) -> Result<Lines, Box<dyn Error>> {
 fn flush_all(
     chunks: impl Iterator<Item = io::Result<Chunk>>,
     options: &Options,
-    library: &Library,
-    output: &Output,
-    tally: &Tally,
+    context: &Context<'_>,
 ) -> Result<(), Box<dyn Error>> {
-    let context = Context { library, output };
+    let chunks = chunks.enumerate().filter(|(number, _)| !context.done.before.contains(number));
     if options.workers == 0 {
-        for chunk in chunks {
-            context.deliver(&chunk?, options, tally);
+        for (number, chunk) in chunks {
+            context.deliver(number, &chunk?, options);
         }
         return Ok(());
     }
-    let (sender, receiver) = mpsc::sync_channel::<Chunk>(options.workers);
+    let (sender, receiver) = mpsc::sync_channel::<(usize, Chunk)>(options.workers);
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
         for _ in 0..options.workers {
             scope.spawn(|| {
                 let next = || receiver.lock().ok().and_then(|receiver| receiver.recv().ok());
-                while let Some(chunk) = next() {
-                    context.deliver(&chunk, options, tally);
+                while let Some((number, chunk)) = next() {
+                    context.deliver(number, &chunk, options);
                 }
             });
         }
         // Moved in, so that the workers end when the input does.
         let sender = sender;
-        for chunk in chunks {
-            sender.send(chunk?)?;
+        for (number, chunk) in chunks {
+            sender.send((number, chunk?))?;
         }
         Ok(())
     })
@@ -241,6 +249,8 @@ fn flush_all(
 struct Context<'a> {
     library: &'a Library,
     output: &'a Output,
+    tally: &'a Tally,
+    done: &'a Done,
 }
 
 // SAFETY: the plugin allows any number of threads to flush one instance concurrently, and nothing else is done with
@@ -249,7 +259,8 @@ unsafe impl Sync for Context<'_> {}
 
 impl Context<'_> {
     /// Flushes a chunk, and again after a pause while the plugin asks for a retry.
-    fn deliver(&self, chunk: &Chunk, options: &Options, tally: &Tally) {
+    fn deliver(&self, number: usize, chunk: &Chunk, options: &Options) {
+        let tally = self.tally;
         tally.chunks.fetch_add(1, Ordering::Relaxed);
         tally.records.fetch_add(chunk.records, Ordering::Relaxed);
         tally.bytes.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
@@ -262,6 +273,7 @@ impl Context<'_> {
             match self.output.flush(self.library, &chunk.bytes, &options.tag) {
                 1 => {
                     tally.delivered.fetch_add(1, Ordering::Relaxed);
+                    self.done.note(number);
                     return;
                 }
                 2 => tally.retries.fetch_add(1, Ordering::Relaxed),
@@ -270,6 +282,28 @@ impl Context<'_> {
                     return;
                 }
             };
+        }
+    }
+}
+
+/// The chunks that are delivered, by number, in this run and in those before it.
+struct Done {
+    before: HashSet<usize>,
+    file: Option<Mutex<File>>,
+}
+
+impl Done {
+    fn open(path: Option<&PathBuf>) -> io::Result<Done> {
+        let Some(path) = path else { return Ok(Done { before: HashSet::new(), file: None }) };
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let before = fs::read_to_string(path)?.lines().filter_map(|line| line.parse().ok()).collect();
+        Ok(Done { before, file: Some(Mutex::new(file)) })
+    }
+
+    fn note(&self, number: usize) {
+        let Some(Ok(mut file)) = self.file.as_ref().map(Mutex::lock) else { return };
+        if let Err(error) = file.write_all(format!("{number}\n").as_bytes()) {
+            eprintln!("host: --done: {error}");
         }
     }
 }

@@ -1,42 +1,36 @@
 //! Shows progress while running, from the plugin's metrics.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use indicatif::HumanCount;
 use testing::host::metrics;
 
-/// Clears the line of the cursor.
-const CLEAR: &str = "\x1b[2K";
+use crate::bar::Bar;
 
-/// Shows the progress since `begin` until the other end of `end` is dropped: on a terminal as one line that is
-/// rewritten, else as a line now and then.
-pub(crate) fn show(begin: Instant, end: &Receiver<()>) -> io::Result<()> {
-    let mut stdout = io::stdout();
-    let is_terminal = stdout.is_terminal();
-    let interval = if is_terminal { Duration::from_millis(200) } else { Duration::from_secs(10) };
-    let mut before = (begin, 0.0);
-    while end.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        let (now, shown) = (Instant::now(), Shown::now());
-        let bytes = shown.total("bytes_received_total");
-        let rate = (bytes - before.1) / now.duration_since(before.0).as_secs_f64() / 1e6;
-        before = (now, bytes);
-        let line = format!(
-            "{:5.1} s  {:.0} records delivered  {rate:.1} MB/s  {:.0} requests in flight  {:.0} records sent again",
-            begin.elapsed().as_secs_f64(),
-            shown.total("records_delivered_total"),
-            shown.total("requests_in_flight"),
-            shown.total("records_retried_total"),
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Shows the progress, of `total` records if that is known, until the other end of `end` is dropped.
+pub(crate) fn show(total: Option<u64>, end: &Receiver<()>) -> io::Result<()> {
+    let mut bar = Bar::new(total);
+    let (mut before, mut at) = (Shown::now(), Instant::now());
+    while end.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let (now, seconds) = (Shown::now(), at.elapsed().as_secs_f64());
+        let since = |name| now.total(name) - before.total(name);
+        let more = format!(
+            "{:.1} MB/s, {:.0} in flight, {} sent again",
+            since("bytes_sent_total") / seconds / 1e6,
+            // The time that requests took together, in each second: the moment's number says little, for they are short.
+            (since("request_duration_seconds_sum") / seconds).max(now.total("requests_in_flight")),
+            HumanCount(now.total("records_retried_total") as u64),
         );
-        match is_terminal {
-            // The cursor stays at the beginning of the line, so that a log line overwrites it.
-            true => write!(stdout, "{CLEAR}{line}\r")?,
-            false => writeln!(stdout, "{line}")?,
-        }
-        stdout.flush()?;
+        bar.show(now.total("records_delivered_total") as u64, &more)?;
+        (before, at) = (now, Instant::now());
     }
-    if is_terminal { write!(stdout, "{CLEAR}") } else { Ok(()) }
+    bar.clear();
+    Ok(())
 }
 
 /// The plugin's metrics at one moment.

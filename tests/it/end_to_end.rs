@@ -280,6 +280,7 @@ fn the_progress_is_one_line_on_a_terminal_and_a_table_closes_it() {
     let kinesis = FakeKinesis::start(Settings { faults, ..checked(true) });
     let (mut shows, takes) = terminal();
     let mut host = host(&kinesis, &["--lines", "20000", "--chunk-bytes", "300000", "--progress"], &[]);
+    host.env("TERM", "xterm");
     let mut child = host.stdout(takes).stderr(Stdio::null()).spawn().unwrap();
     // The command also holds the terminal, which ends when nobody does.
     drop(host);
@@ -289,7 +290,7 @@ fn the_progress_is_one_line_on_a_terminal_and_a_table_closes_it() {
     let screen = String::from_utf8(screen).unwrap();
     let (progress, table) = screen.rsplit_once("\x1b[2K").unwrap();
     assert!(!progress.contains('\n') && progress.ends_with('\r'), "{progress:?}");
-    for part in ["records delivered", "MB/s", "requests in flight", "records sent again"] {
+    for part in ["% ", " of 20,000, ", " s left, ", " MB/s, ", " in flight, ", " sent again"] {
         assert!(progress.contains(part), "{progress:?}");
     }
     let throttled = kinesis.stats().throttled_records;
@@ -304,6 +305,32 @@ fn without_a_terminal_a_short_run_shows_its_table_alone() {
     let output = send(&kinesis, 100, &["--progress"], &[]);
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.starts_with("chunks         1\n") && shown.contains("\ndelivered      100\n"), "{shown}");
+}
+
+/// What `make demo FAULTS=1` runs, with fewer lines.
+#[test]
+fn the_demonstration_with_faults_and_a_kill_ends_with_every_record_once() {
+    let output = Command::new(example("demo")).args(["--lines", "20000", "--faults"]).output().unwrap();
+    let shown = said(&output);
+    assert!(output.status.success(), "{shown}");
+    for part in [
+        "== Kinesis refuses everything now",
+        "== killed the host (SIGKILL) and started it again",
+        "== every record once: 20,000 of 20,000 in ",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+}
+
+#[test]
+fn a_library_that_cannot_be_loaded_is_named_with_the_reason() {
+    let host = |plugin: &str| said(&Command::new(example("host")).args(["--plugin", plugin]).output().unwrap());
+    assert_eq!(
+        host("/nowhere/kinesis.so"),
+        "host: cannot load /nowhere/kinesis.so: cannot open shared object file: No such file or directory\n"
+    );
+    let document = testing::sources::root().join("README.md").display().to_string();
+    assert!(host(&document).starts_with(&format!("host: cannot load {document}: ")));
 }
 
 /// Sends one chunk to `endpoint` with half a second per request and one retry. Returns how long the flush took: a

@@ -458,7 +458,7 @@ fn deliveries() -> Vec<String> {
         plain(checked(), vec![], &["partition_key=nothing"], &[]),
         plain(checked(), vec![], &["explicit_hash_key=nothing"], &[]),
         plain(faulty(Faults { latency_ms: 1200, ..Faults::default() }), vec![], &["slow_flush_log_threshold=1s"], &[]),
-        plain(checked(), vec![Fault::Html502; 3], &["retries_on_batch_request=2"], &[]),
+        plain(checked(), vec![Fault::Html502; 3], &[once], &[]),
         plain(faulty(Faults { count_mismatch: 1.0, ..Faults::default() }), vec![], &[once], &[]),
         plain(Settings::default(), vec![Fault::Html502; 3], &["check=warn", "check_custom_endpoint=on"], &[]),
         plain(checked(), vec![], &["stream=logs-"], &[]),

@@ -152,8 +152,7 @@ impl<T: Transport> Executor<T> {
     fn leave(&self, attempt: &Attempt, failure: &Failure, flush: &Flush) {
         let retries = attempt.tries.retries;
         self.report(failure, "left to Fluent Bit", || {
-            let tries = if retries == 1 { "retry" } else { "retries" };
-            format!("gave up after {retries} {tries}; Fluent Bit will retry the rest")
+            format!("gave up (retries: {retries}); Fluent Bit will retry the rest")
         });
         flush.stop();
     }

@@ -189,6 +189,11 @@ impl FakeKinesis {
         self.service().store.stats()
     }
 
+    /// The most requests in flight at a time since the last call.
+    pub fn take_most_in_flight(&self) -> usize {
+        self.service().store.take_most_in_flight()
+    }
+
     /// Replaces the fault probabilities and restarts their random numbers; the script stays.
     pub fn set_faults(&self, faults: Faults) {
         self.service().faults.set(faults);

@@ -109,11 +109,28 @@ async fn idle_end(close: &Notify) {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
+/// A request, from its head to its reply.
+struct InFlight(Arc<Mutex<Service>>);
+
+impl InFlight {
+    fn begin(service: Arc<Mutex<Service>>) -> InFlight {
+        lock(&service).store.begin();
+        InFlight(service)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        lock(&self.0).store.end();
+    }
+}
+
 async fn handle(request: Request<Incoming>, caller: Arc<Caller>) -> Result<Response<ReplyBody>, Hangup> {
     let service = &caller.service;
     if request.uri().path().starts_with("/_/") {
         return admin::handle(request, service).await;
     }
+    let _in_flight = InFlight::begin(Arc::clone(service));
     let (head, body) = request.into_parts();
     let plan = lock(service).plan(&head);
     let body = match plan.fault {

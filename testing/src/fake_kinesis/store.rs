@@ -95,17 +95,44 @@ pub struct Store {
     records: Vec<StoredRecord>,
     requests: Vec<RequestLine>,
     digests: HashSet<u128, BuildHasherDefault<DigestHasher>>,
+    /// The requests in flight now, and the most at a time since somebody asked.
+    in_flight: (usize, usize),
 }
 
 impl Store {
     /// An empty store.
     pub fn new(keep: Keep) -> Store {
-        Store { keep, stats: Stats::default(), records: Vec::new(), requests: Vec::new(), digests: HashSet::default() }
+        Store {
+            keep,
+            stats: Stats::default(),
+            records: Vec::new(),
+            requests: Vec::new(),
+            digests: HashSet::default(),
+            in_flight: (0, 0),
+        }
     }
 
     /// Whether whole records are kept.
     pub fn keeps_records(&self) -> bool {
         self.keep == Keep::Records
+    }
+
+    /// A request has come.
+    pub fn begin(&mut self) {
+        let (now, most) = &mut self.in_flight;
+        *now += 1;
+        *most = (*most).max(*now);
+    }
+
+    /// A request has its reply, or its caller has gone.
+    pub fn end(&mut self) {
+        self.in_flight.0 -= 1;
+    }
+
+    /// The most requests at a time since the last call.
+    pub fn take_most_in_flight(&mut self) -> usize {
+        let (now, most) = &mut self.in_flight;
+        std::mem::replace(most, *now)
     }
 
     /// Counts a connection and returns its number, from 1.

@@ -26,9 +26,11 @@ pub struct Library {
 impl Library {
     /// Opens the library with `RTLD_LAZY`.
     pub fn open(path: &Path) -> Result<Library, Box<dyn Error>> {
+        // A name without a folder would be sought among the libraries of the system.
+        let path = &std::path::absolute(path)?;
         // SAFETY: the types are those of include/kinesis_plugin.h, and the pointers are kept beside the handle.
         unsafe {
-            let handle = unix::Library::open(Some(path), unix::RTLD_LAZY)?;
+            let handle = unix::Library::open(Some(path), unix::RTLD_LAZY).map_err(|error| reason(path, &error))?;
             Ok(Library {
                 pre_register: *handle.get(b"FLBPluginPreRegister")?,
                 register: *handle.get(b"FLBPluginRegister")?,
@@ -62,6 +64,13 @@ impl Library {
         // SAFETY: the definition is the one that was registered.
         unsafe { (self.unregister)(definition.pointer()) }
     }
+}
+
+/// Which file cannot be loaded, and why: libloading says that only in the error's source.
+fn reason(path: &Path, error: &libloading::Error) -> String {
+    let source = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let file = path.display().to_string();
+    if source.contains(&file) { format!("cannot load {source}") } else { format!("cannot load {file}: {source}") }
 }
 
 /// A `flb_plugin_proxy_def` on the C heap.
