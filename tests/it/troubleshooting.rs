@@ -212,11 +212,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/real/network/proxies.rs",
         ": HTTP 407: it requires a user and a password, or refuses those given",
     ),
-    (
-        "the proxy …: it does not connect to …, and its log tells why",
-        "tests/real/network/proxies.rs",
-        ": it does not connect to ",
-    ),
+    ("the proxy …: it did not connect to …: see its log", "tests/real/network/proxies.rs", ": it did not connect to "),
     (
         "through the proxy …: HTTP 403 without a readable error",
         "tests/real/network/proxies.rs",
@@ -224,27 +220,19 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("the server ended TLS with the alert '…'", "src/aws/connect/reason.rs", "the server ended TLS with the alert '"),
     (
-        "the server has no TLS 1.2 or 1.3, or no cipher that is safe",
+        "the server supports neither TLS 1.2 nor 1.3, or no secure cipher",
         "src/aws/connect/reason.rs",
-        "the server has no TLS 1.2 or 1.3, or no cipher that is safe",
+        "the server supports neither TLS 1.2 nor 1.3, or no secure cipher",
     ),
-    (
-        "the server does not speak TLS as it should",
-        "src/aws/connect/reason.rs",
-        "the server does not speak TLS as it should",
-    ),
-    ("the server shows no certificate", "src/aws/connect/reason.rs", "the server shows no certificate"),
+    ("the server violates the TLS protocol", "src/aws/connect/reason.rs", "the server violates the TLS protocol"),
+    ("the server sent no certificate", "src/aws/connect/reason.rs", "the server sent no certificate"),
     ("the certificate is refused: …", "src/aws/connect/reason.rs", "the certificate is refused: "),
     (
-        "correct region if it is misspelt, for it is part of this name; else see to the DNS here",
+        "check region, which is part of this name, and this machine's DNS",
         "src/kinesis/client/mod.rs",
-        "correct region if it is misspelt, for it is part of this name; else see to the DNS here",
+        "check region, which is part of this name, and this machine's DNS",
     ),
-    (
-        "correct endpoint if it is misspelt; else see to the DNS here",
-        "src/kinesis/client/mod.rs",
-        "correct endpoint if it is misspelt; else see to the DNS here",
-    ),
+    ("check endpoint, and this machine's DNS", "src/kinesis/client/mod.rs", "check endpoint, and this machine's DNS"),
     ("Kinesis is answering again after …", "src/deliver/tests/mod.rs", "Kinesis is answering again after "),
     (
         "refused records are not kept in …: …; delivery goes on",

@@ -60,7 +60,7 @@ impl fmt::Display for ConnectError {
         f.write_str(&self.text)?;
         match self.remedy {
             Some(Remedy::Advice(advice)) => write!(f, "; {advice}"),
-            Some(Remedy::OtherName) => f.write_str("; correct the region or the endpoint if it is misspelt"),
+            Some(Remedy::OtherName) => f.write_str("; check the region, the endpoint and this machine's DNS"),
             None => Ok(()),
         }
     }
@@ -95,13 +95,13 @@ pub(crate) fn of_proxy(error: &(dyn Error + 'static), to: &Uri) -> ConnectError 
         return unauthorized_at_proxy();
     }
     if says("unsuccessful") {
-        return ConnectError::passing(format!("it does not connect to {}, and its log tells why", place(to)));
+        return ConnectError::passing(format!("it did not connect to {}: see its log", place(to)));
     }
     if says("unexpected end of file") {
         return ConnectError::passing("it closed the connection");
     }
     if says("proxy response headers too long") {
-        return ConnectError::curable("what answers is no HTTP proxy", CORRECT_PROXY);
+        return ConnectError::curable("it is not an HTTP proxy", CORRECT_PROXY);
     }
     let reason = of(error);
     match (reason.remedy, find::<rustls::Error>(error)) {
@@ -141,7 +141,7 @@ pub(crate) fn broken(error: &(dyn Error + 'static)) -> String {
         (_, Some(error)) if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => {
             closed.to_owned()
         }
-        (_, Some(error)) if error.is_parse() => "what came is not HTTP".to_owned(),
+        (_, Some(error)) if error.is_parse() => "the answer is not HTTP".to_owned(),
         _ => with_causes(error),
     }
 }
@@ -171,12 +171,12 @@ fn of_tls(error: &rustls::Error) -> ConnectError {
             ConnectError::passing(format!("the server ended TLS with the alert '{}'", words(*alert)))
         }
         rustls::Error::PeerIncompatible(_) => {
-            ConnectError::curable("the server has no TLS 1.2 or 1.3, or no cipher that is safe", "update it")
+            ConnectError::curable("the server supports neither TLS 1.2 nor 1.3, or no secure cipher", "update it")
         }
         rustls::Error::NoCertificatesPresented => {
-            ConnectError::curable("the server shows no certificate", "give it one")
+            ConnectError::curable("the server sent no certificate", "give it one")
         }
-        _ => ConnectError::passing("the server does not speak TLS as it should"),
+        _ => ConnectError::passing("the server violates the TLS protocol"),
     }
 }
 
@@ -216,7 +216,7 @@ fn of_certificate(refusal: &CertificateError) -> ConnectError {
             let more = if presented.len() > NAMES_SHOWN { " and others" } else { "" };
             let names = if names.is_empty() { "no name at all".to_owned() } else { names };
             let text = format!("the certificate is not for {}, but for {names}{more}", expected.to_str());
-            (text, "reach the server by a name that its certificate has")
+            (text, "use a name from the certificate")
         }
         Refusal::Other(OtherError(other)) if other.is::<SelfSigned>() => {
             (other.to_string(), "if you trust it, name its file in ca_bundle")
@@ -229,7 +229,7 @@ fn of_certificate(refusal: &CertificateError) -> ConnectError {
             Some(webpki::Error::UnsupportedCertVersion) => {
                 ("the certificate is refused: it is not of version 3 of X.509".to_owned(), "replace it")
             }
-            _ => ("the certificate is refused: it breaks a rule of X.509".to_owned(), "replace it"),
+            _ => ("the certificate is refused: it violates a rule of X.509".to_owned(), "replace it"),
         },
         other => (format!("the certificate is refused: {}", flaw(other)), "replace it"),
     };
@@ -246,8 +246,10 @@ fn flaw(refusal: &CertificateError) -> &'static str {
         Refusal::Revoked => "it has been revoked",
         Refusal::BadEncoding => "it is damaged",
         Refusal::InvalidPurpose | Refusal::InvalidPurposeContext { .. } => "it is not for servers (extended key usage)",
-        Refusal::UnhandledCriticalExtension => "it has a critical extension that is not known here",
-        Refusal::UnsupportedSignatureAlgorithmContext { .. } => "it is signed in a way that is not safe, or not known",
+        Refusal::UnhandledCriticalExtension => "it has an unknown critical extension",
+        Refusal::UnsupportedSignatureAlgorithmContext { .. } => {
+            "it is signed with an unsupported or insecure algorithm"
+        }
         _ => "it cannot be verified",
     }
 }
@@ -306,10 +308,10 @@ mod tests {
             ),
             (
                 rustls::Error::PeerIncompatible(rustls::PeerIncompatible::ServerDoesNotSupportTls12Or13),
-                "the server has no TLS 1.2 or 1.3, or no cipher that is safe; update it",
+                "the server supports neither TLS 1.2 nor 1.3, or no secure cipher; update it",
             ),
-            (rustls::Error::NoCertificatesPresented, "the server shows no certificate; give it one"),
-            (rustls::Error::DecryptError, "the server does not speak TLS as it should"),
+            (rustls::Error::NoCertificatesPresented, "the server sent no certificate; give it one"),
+            (rustls::Error::DecryptError, "the server violates the TLS protocol"),
         ] {
             assert_eq!(of(&error).to_string(), text);
         }

@@ -65,7 +65,7 @@ impl fmt::Display for ProcessError {
             ProcessError::CannotRead(error) => write!(f, "the process cannot be read: {error}"),
             ProcessError::TooMuch { what, most } => write!(f, "{what} {} KiB", most >> 10),
             ProcessError::Ended(status, words) => write!(f, "the process ended with {status}: {words}"),
-            ProcessError::Unparsable(error) => write!(f, "could not parse response of the process: {error}"),
+            ProcessError::Unparsable(error) => write!(f, "the process printed no valid credentials: {error}"),
         }
     }
 }

@@ -302,7 +302,7 @@ fn of_instance(cause: &(dyn Error + 'static)) -> String {
     }
     // AWS's library reads the reply without its status.
     if text.contains("did not contain a TTL header") {
-        return "the instance metadata service fails, or does not know IMDSv2: it gave no token".to_owned();
+        return "the instance metadata service failed or has no IMDSv2: it returned no token".to_owned();
     }
     if text.contains("could not communicate") {
         let cause = of_call(cause);

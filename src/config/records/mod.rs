@@ -251,7 +251,7 @@ fn compression(options: &mut Options<'_>) -> Option<Compression> {
 
 fn key_paths(text: &str) -> Result<Vec<KeyPath>, Allowed> {
     let paths: Result<Vec<KeyPath>, _> = text.split(',').map(|path| KeyPath::parse(path.trim())).collect();
-    paths.map_err(|allowed| format!("separated by commas, {allowed}").into())
+    paths.map_err(|allowed| format!("{allowed}; separate several by commas").into())
 }
 
 fn delimiter(text: &str) -> Result<String, Allowed> {

@@ -51,7 +51,7 @@ fn values_that_are_none_are_refused_with_those_that_are() {
     assert_eq!(
         issues(&[("data_keys", "a,,b")]),
         [
-            "data_keys: 'a,,b' is not valid: separated by commas, use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']"
+            "data_keys: 'a,,b' is not valid: use a key, a path such as kubernetes->pod_name, or $kubernetes['labels']['app']; separate several by commas"
         ]
     );
 }

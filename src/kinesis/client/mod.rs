@@ -137,7 +137,7 @@ impl Client {
             return Some(self.not_connected(&unauthorized_at_proxy().at(format_args!("the proxy {proxy}"))));
         }
         let reason = format!("through the proxy {proxy}: HTTP 403 without a readable error");
-        let advice = "let the proxy connect to this host: its log tells more";
+        let advice = "allow this host in the proxy, and see its log";
         response.error().code.is_empty().then_some(TransportError::Misconfigured { reason, advice })
     }
 
@@ -240,8 +240,8 @@ impl Requests {
     pub fn new(endpoint: &Endpoint, region: Region, protocol: Protocol, user_agent: HeaderValue) -> Requests {
         let headers = HeaderMap::from_iter([(USER_AGENT, user_agent)]);
         let other_name = match endpoint.is_of_region(&region) {
-            true => "correct region if it is misspelt, for it is part of this name; else see to the DNS here",
-            false => "correct endpoint if it is misspelt; else see to the DNS here",
+            true => "check region, which is part of this name, and this machine's DNS",
+            false => "check endpoint, and this machine's DNS",
         };
         let signer = Signer::new(region, endpoint.host_header());
         Requests { uri: endpoint.uri().clone(), protocol, headers, signer, other_name }
@@ -346,10 +346,10 @@ mod tests {
             let (endpoint, region) = (Endpoint::parse(endpoint).unwrap(), Region::parse(region).unwrap());
             Requests::new(&endpoint, region, Protocol::Json, HeaderValue::from_static("test")).other_name
         };
-        let region = "correct region if it is misspelt, for it is part of this name; else see to the DNS here";
+        let region = "check region, which is part of this name, and this machine's DNS";
         assert_eq!(suspect("kinesis.eu-west-l.amazonaws.com", "eu-west-l"), region);
         assert_eq!(suspect("kinesis-fips.eu-west-l.api.aws", "eu-west-l"), region);
-        let endpoint = "correct endpoint if it is misspelt; else see to the DNS here";
+        let endpoint = "check endpoint, and this machine's DNS";
         assert_eq!(suspect("vpce-1.kinesis.eu-west-1.vpce.amazonaws.com", "eu-west-1"), endpoint);
         assert_eq!(suspect("https://kinesis.example", "eu-west-1"), endpoint);
     }

@@ -5,6 +5,7 @@ use libtest_mimic::Failed;
 use super::host::{Binary, Home};
 use super::stand_in::{checked, home_beside, section, tail_to};
 use super::{Claim, features};
+use testing::fake_kinesis::{FakeKinesis, Settings};
 
 pub fn claims() -> Vec<Claim> {
     vec![
@@ -12,6 +13,8 @@ pub fn claims() -> Vec<Claim> {
         Claim::new("an_unknown_option_stops_the_start", unknown_option),
         Claim::new("two_outputs_with_one_ledger_file_are_refused", one_ledger_file),
         Claim::new("a_check_stops_the_start_when_the_stream_is_missing_and_passes_when_it_is_there", check),
+        Claim::new("combinations_without_effect_and_a_ca_bundle_that_is_missing_are_told_together", without_effect),
+        Claim::new("a_name_from_which_the_host_took_a_variable_and_a_wrong_scheme_are_told_in_the_log", first_tries),
         Claim::new("the_help_explains_every_option", help).needs(&features::HELP),
     ]
 }
@@ -39,6 +42,41 @@ fn every_mistake(binary: &Binary) -> Result<(), Failed> {
         None => Ok(()),
         Some(missing) => Err(format!("not in the log: {missing}\n{log}").into()),
     }
+}
+
+fn without_effect(binary: &Binary) -> Result<(), Failed> {
+    let keys = ["stream logs", "region eu-west-1", "aws_key_id AKIDEXAMPLE", "aws_sec_key secret"];
+    let options = ["sts_endpoint sts.internal", "aws_iam_retries 3", "chomp_record on", "partition_key $tag"];
+    let log = refused(binary, &[&keys[..], &options, &["ca_bundle /nowhere/ca.pem"]].concat())?;
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("[error] [output:kinesis:kinesis.0] ")).collect();
+    let mistakes = [
+        "ca_bundle: /nowhere/ca.pem cannot be read: ",
+        "sts_endpoint: with aws_key_id or process_credentials only valid with role_arn: nothing else asks STS",
+        "aws_iam_retries: cannot be combined with aws_key_id or process_credentials: ",
+        "chomp_record: only valid with format ltsv, csv, tsv, single_value or out_file",
+        "partition_key: '$tag' is not valid: use $TAG for the tag",
+    ];
+    match mistakes.iter().all(|mistake| lines.iter().filter(|line| line.contains(mistake)).count() == 1) {
+        true if lines.len() == mistakes.len() => Ok(()),
+        _ => Err(log.into()),
+    }
+}
+
+/// The first mistakes of those who come from Fluentd, and of those who try a stand-in.
+fn first_tries(binary: &Binary) -> Result<(), Failed> {
+    // It has an authority to trust, but another server answers.
+    let (home, trusted) = home_beside(binary, checked())?;
+    let plain = FakeKinesis::start(Settings::default());
+    let configuration = tail_to(&trusted, &[], &[], &["stream logs-${tag}"]);
+    let address = plain.endpoint().replace("http://", "");
+    home.write("main.conf", &configuration.replace(&trusted.endpoint(), &address))?;
+    home.append_lines(0..1)?;
+    let mut fluent_bit = home.start("main.conf")?;
+    let says = |text: &str| home.log().contains(text);
+    fluent_bit.wait_until("it suspects the name", || says("the stream's name 'logs-' ends with '-': "))?;
+    let advice = "the server does not speak TLS; if that is meant, write http:// before the endpoint; Fluent Bit keeps";
+    fluent_bit.wait_until("it suspects the scheme", || says("[error] [output:kinesis:kinesis.0] ") && says(advice))?;
+    fluent_bit.stop().map(drop)
 }
 
 fn unknown_option(binary: &Binary) -> Result<(), Failed> {

@@ -133,8 +133,7 @@ fn a_metadata_service_that_fails_is_called_so() -> Result<(), Failed> {
     let server = Server::start(|_| Reply::Status(500, String::new()))?;
     let plugin = setup(&issuer, &server).option("aws_iam_retries", "1").start()?;
     plugin.started()?;
-    plugin
-        .expect_line(&["instance: the instance metadata service fails, or does not know IMDSv2: it gave no token"])?;
+    plugin.expect_line(&["instance: the instance metadata service failed or has no IMDSv2: it returned no token"])?;
     plugin.stop()
 }
 

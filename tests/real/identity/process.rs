@@ -137,7 +137,7 @@ fn output_that_is_not_json_is_reported_and_not_quoted() -> Result<(), Failed> {
     let command = "echo S3cr3t";
     let plugin = Setup::new(&issuer.kinesis().endpoint()).option("process_credentials", command).start()?;
     plugin.started()?;
-    plugin.expect_line(&["no credentials: process_credentials: ", "could not parse response"])?;
+    plugin.expect_line(&["no credentials: process_credentials: ", "printed no valid credentials"])?;
     plugin.stop()
 }
 

@@ -139,10 +139,10 @@ fn a_proxy_that_refuses_or_is_away_is_named() -> Result<(), Failed> {
     let proxy = ProxyServer::start(&[], None)?;
     let instance = || instance(HOST.to_owned());
     let report = instance().option("http_proxy", &proxy.url("")).flush(&chunks(1))?;
-    let says = format!("the proxy {}: it does not connect to {HOST}:443, and its log tells why", proxy.url(""));
+    let says = format!("the proxy {}: it did not connect to {HOST}:443: see its log", proxy.url(""));
     expect_refused(&kinesis, &report, &says)?;
     let plain = self::instance("http://10.1.2.3:4567".to_owned()).option("http_proxy", &proxy.url(""));
-    let says = format!("through the proxy {}: HTTP 403 without a readable error; let the proxy", proxy.url(""));
+    let says = format!("through the proxy {}: HTTP 403 without a readable error; allow this host", proxy.url(""));
     expect_refused(&kinesis, &plain.flush(&chunks(1))?, &says)?;
     let away = proxy.url("");
     drop(proxy);

@@ -98,7 +98,7 @@ fn a_proxys_answer_without_end_is_refused() -> Result<(), Failed> {
         let instance = instance("kinesis.example.test".to_owned()).option("http_proxy", &proxy.to_string());
         let report = instance.flush(&chunks(1))?;
         report.expect("Retry")?;
-        report.expect_complaint(&format!("cannot connect: the proxy http://{proxy}: it does not connect to "))?;
+        report.expect_complaint(&format!("cannot connect: the proxy http://{proxy}: it did not connect to "))?;
         assert!(report.peak_memory_mib < 128, "{} MiB", report.peak_memory_mib);
     }
     Ok(())

@@ -101,7 +101,7 @@ fn a_certificate_for_another_host_is_refused() -> Result<(), Failed> {
     expect_refused(
         &kinesis,
         &report,
-        "the certificate is not for localhost, but for kinesis.example; reach the server by a name",
+        "the certificate is not for localhost, but for kinesis.example; use a name from the certificate",
     )
 }
 
