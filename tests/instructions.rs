@@ -26,8 +26,8 @@ use testing::corpora::Corpus;
 /// after an improvement.
 const BUDGET: [(Work, u64); 3] = [
     // From msgpack to a request body.
-    (Work::Pack(Corpus::Access), 1_600),
-    (Work::Pack(Corpus::Nested), 7_740),
+    (Work::Pack(Corpus::Access), 1_480),
+    (Work::Pack(Corpus::Nested), 4_340),
     // Reading a reply that accepts all of 500 records.
     (Work::Read, 112),
 ];

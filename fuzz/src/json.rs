@@ -1,13 +1,19 @@
 //! A record is JSON without equal keys, and the very JSON that rmp-serde and serde_json make of a value whose keys are
-//! strings.
+//! strings, also when its keys are known from the records before.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use arbitrary::Unstructured;
-use kinesis::record::json;
+use kinesis::msgpack::Reader;
+use kinesis::record::{Schemas, json};
 use rmpv::Value;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// A few more than it takes until keys are known.
+const REPEATS: usize = 10;
+/// Longer values would slow the fuzzer down.
+const LONGEST_REPEATED: usize = 4096;
 
 /// Writes `input` as msgpack, and a value that is made of `input`.
 pub fn check(input: &[u8]) {
@@ -36,6 +42,14 @@ fn write(value: &[u8]) -> Option<Vec<u8>> {
     let read = Unambiguous::deserialize(&mut reader).and_then(|Unambiguous| reader.end());
     if let Err(error) = read {
         panic!("{error}: {}", String::from_utf8_lossy(&json));
+    }
+    if value.len() < LONGEST_REPEATED {
+        let mut schemas = Schemas::default();
+        for _ in 0..REPEATS {
+            let mut known = Vec::new();
+            let written = schemas.write(&mut Reader::new(value), &mut known, |_, out| json::write(value, out));
+            assert_eq!(written.map(|()| known), Ok(json.clone()));
+        }
     }
     Some(json)
 }

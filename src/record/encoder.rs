@@ -6,7 +6,7 @@ use crate::chunk::{Event, EventTime};
 use crate::compress::{Compressor, SharedCompressor, UNKNOWN_RATIO};
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::Reader;
-use crate::record::formats::{Format, Labels};
+use crate::record::formats::{Format, Known};
 use crate::record::json;
 use crate::record::partition_key::{Key, PartitionKey, hash_key};
 use crate::record::refusal::Refusal;
@@ -34,7 +34,7 @@ pub struct Encoder<'a> {
     merged: Vec<u8>,
     shaped: Vec<u8>,
     open: Vec<Open>,
-    labels: Labels,
+    known: Known,
     compressor: Option<Compressor>,
     /// Where the compressor comes from, and where it returns when idle.
     shared: Option<&'a SharedCompressor>,
@@ -79,7 +79,7 @@ impl<'a> Encoder<'a> {
             merged: Vec::new(),
             shaped: Vec::new(),
             open: Vec::new(),
-            labels: Labels::default(),
+            known: Known::default(),
             compressor: None,
             shared: None,
             ratio: UNKNOWN_RATIO,
@@ -198,7 +198,7 @@ impl<'a> Encoder<'a> {
             return None;
         }
         let start = out.len();
-        json::write_in_one_pass(body, out)?;
+        self.known.schemas.write(body, out, |body, out| json::write_in_one_pass(body, out).ok_or(())).ok()?;
         if self.settings.newline {
             out.push(b'\n');
         }
@@ -254,7 +254,7 @@ impl<'a> Encoder<'a> {
         if is_empty && settings.drop_empty {
             return Err(Refusal::Empty);
         }
-        settings.format.write(body, &self.time, self.tag, &mut self.labels, out)?;
+        settings.format.write(body, &self.time, self.tag, &mut self.known, out)?;
         if settings.newline {
             out.push(b'\n');
         }

@@ -12,8 +12,9 @@ const RECORDS: &[u8] = b",\"Records\":[";
 const DATA: &[u8] = b"{\"Data\":\"";
 const END_OF_DATA: u8 = b'"';
 const PARTITION_KEY: &[u8] = b",\"PartitionKey\":";
-/// The same for a key that needs no escaping, with its first quote.
-const RANDOM_KEY: &[u8] = b",\"PartitionKey\":\"";
+/// The same for a random key, which takes the place of the zeros.
+const RANDOM_KEY: [u8; 24] = *b",\"PartitionKey\":\"000000\"";
+const RANDOM_KEY_START: usize = PARTITION_KEY.len() + 1;
 const EXPLICIT_HASH_KEY: &[u8] = b",\"ExplicitHashKey\":";
 /// The comma after the last entry is removed at the end.
 const END_OF_ENTRY: &[u8] = b"},";
@@ -65,9 +66,11 @@ impl Wire for Json {
 
     #[inline]
     fn write_random_key(key: RandomKey, body: &mut Vec<u8>) {
-        body.extend_from_slice(RANDOM_KEY);
-        body.extend_from_slice(key.as_bytes());
-        body.push(b'"');
+        let mut text = RANDOM_KEY;
+        if let Some(place) = text.get_mut(RANDOM_KEY_START..).and_then(<[u8]>::first_chunk_mut) {
+            *place = *key.as_bytes();
+        }
+        body.extend_from_slice(&text);
     }
 
     fn write_explicit_hash_key(digits: &str, body: &mut Vec<u8>) {

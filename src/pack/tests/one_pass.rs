@@ -102,4 +102,26 @@ proptest! {
         two.record.partition_key = PartitionKey::parse("no such key").unwrap();
         prop_assert_eq!(pack(&chunk, &one_pass, &done), pack(&chunk, &two, &done));
     }
+
+    /// A chunk of one record is too short for its keys to be known from another.
+    #[test]
+    fn records_whose_keys_repeat_are_packed_as_each_by_itself(
+        bodies in proptest::collection::vec(body(), 1..4),
+        order in proptest::collection::vec(any::<prop::sample::Index>(), 0..60),
+        newline in any::<bool>(),
+        max_bytes in prop_oneof![Just(1 << 20), 40usize..400],
+        oversize in prop_oneof![Just(Oversize::Truncate), Just(Oversize::Discard)],
+        partition_key in prop_oneof![Just(PartitionKey::Random), Just(PartitionKey::parse("no such key").unwrap())],
+    ) {
+        let record = RecordSettings { newline, max_bytes, oversize, partition_key, ..RecordSettings::default() };
+        let settings = RequestSettings { max_records: 7, record, ..RequestSettings::default() };
+        let events: Vec<Vec<u8>> = order.iter().map(|index| event(TIME, index.get::<Vec<u8>>(&bodies))).collect();
+        let mut expected = Packed::default();
+        for (number, event) in (0..).zip(&events) {
+            let (records, issues) = pack(event, &settings, &RecordSet::default());
+            expected.0.extend(records.into_iter().map(|(_, data)| (vec![number], data)));
+            expected.1.extend(issues.into_iter().map(|(_, issue)| (number, issue)));
+        }
+        prop_assert_eq!(pack(&events.concat(), &settings, &RecordSet::default()), expected);
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn write(
 
 /// The labels of a record. The memory is reused for the next record's.
 #[derive(Debug, Default)]
-pub struct Labels {
+pub(super) struct Labels {
     text: Vec<u8>,
     /// Where each ends in `text`.
     ends: Vec<usize>,

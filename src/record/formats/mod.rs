@@ -6,13 +6,13 @@
 mod ltsv;
 mod plain;
 
+use crate::msgpack::Reader;
 use crate::record::json;
 use crate::record::path::KeyPath;
 use crate::record::refusal::Refusal;
-use ltsv::Delimiters;
+use crate::record::schema::Schemas;
+use ltsv::{Delimiters, Labels};
 use plain::{json_null, nothing, replace_in, write_text};
-
-pub(crate) use ltsv::Labels;
 
 /// The format of a record.
 #[derive(Clone, Debug)]
@@ -54,18 +54,26 @@ pub enum Format {
     },
 }
 
+/// What is kept of one event for the next.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// The schemas of events that are written as JSON.
+    pub(crate) schemas: Schemas,
+    labels: Labels,
+}
+
 impl Format {
-    /// Appends the event's `body` to `out`. `time` is the event's time as text, `labels` memory for reuse.
-    pub fn write(
+    /// Appends the event's `body` to `out`. `time` is the event's time as text.
+    pub(crate) fn write(
         &self,
         body: &[u8],
         time: &[u8],
         tag: &[u8],
-        labels: &mut Labels,
+        known: &mut Known,
         out: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         match self {
-            Format::Json => json::write(body, out),
+            Format::Json => write_json(body, &mut known.schemas, out),
             Format::Value(path) => write_text(Some(path.find(body).ok_or(Refusal::NoLogKey)?), json_null, out),
             Format::SingleValue(path) => write_text(path.find(body), nothing, out),
             Format::Msgpack => {
@@ -73,7 +81,7 @@ impl Format {
                 Ok(())
             }
             Format::Ltsv { delimiter, label_delimiter } => {
-                ltsv::write(body, &Delimiters { pairs: delimiter, label: label_delimiter }, labels, out)
+                ltsv::write(body, &Delimiters { pairs: delimiter, label: label_delimiter }, &mut known.labels, out)
             }
             Format::Csv { fields, delimiter } => write_fields(fields, delimiter, body, write_quoted, out),
             Format::Tsv { fields, delimiter } => {
@@ -84,7 +92,7 @@ impl Format {
                     out.extend_from_slice(column);
                     out.extend_from_slice(delimiter.as_bytes());
                 }
-                json::write(body, out)
+                write_json(body, &mut known.schemas, out)
             }
         }
     }
@@ -98,6 +106,10 @@ impl Format {
     pub fn holds_json(&self) -> bool {
         matches!(self, Format::Json | Format::OutFile { .. })
     }
+}
+
+fn write_json(body: &[u8], schemas: &mut Schemas, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    schemas.write(&mut Reader::new(body), out, |_, out| json::write(body, out))
 }
 
 fn write_fields(
@@ -148,7 +160,7 @@ mod tests {
             (Format::OutFile { delimiter: delimiter() }, "now\ttag\t{\"k\":\"😀\"}"),
         ] {
             let mut out = Vec::new();
-            format.write(PAIR, b"now", b"tag", &mut Labels::default(), &mut out).unwrap();
+            format.write(PAIR, b"now", b"tag", &mut Known::default(), &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{format:?}");
         }
     }
@@ -156,11 +168,11 @@ mod tests {
     #[test]
     fn binary_and_msgpack_are_sent_as_they_are() {
         let mut out = Vec::new();
-        Format::Msgpack.write(PAIR, b"", b"", &mut Labels::default(), &mut out).unwrap();
+        Format::Msgpack.write(PAIR, b"", b"", &mut Known::default(), &mut out).unwrap();
         assert_eq!(out, PAIR);
         out.clear();
         Format::Value(path())
-            .write(b"\x81\xa1k\xc4\x06\xed\xa0\xbd\xed\xb8\x80", b"", b"", &mut Labels::default(), &mut out)
+            .write(b"\x81\xa1k\xc4\x06\xed\xa0\xbd\xed\xb8\x80", b"", b"", &mut Known::default(), &mut out)
             .unwrap();
         assert_eq!(out, b"\xed\xa0\xbd\xed\xb8\x80");
     }

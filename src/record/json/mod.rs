@@ -6,7 +6,7 @@
 
 mod key_filter;
 mod repeats;
-mod string;
+pub(super) mod string;
 
 use crate::kinesis::limits;
 use crate::msgpack::{Malformed, Reader, Token};
@@ -32,7 +32,24 @@ const REREADS_IN_ONE_PASS: usize = 16 * 1024;
 /// `None`, `reader` and `out` are unspecified.
 #[inline]
 pub fn write_in_one_pass(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Option<()> {
-    write_all(reader, out, &mut Keys::Filter { rereads: REREADS_IN_ONE_PASS }).ok()
+    write_all(reader, out, &mut OnePass::default().0).ok()
+}
+
+/// For the values of a record, one after the other.
+pub(super) struct OnePass(Keys<'static>);
+
+impl Default for OnePass {
+    fn default() -> Self {
+        OnePass(Keys::Filter { rereads: REREADS_IN_ONE_PASS })
+    }
+}
+
+impl OnePass {
+    /// As [`write_in_one_pass`], with `depth` levels left.
+    #[inline]
+    pub(super) fn write_value(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: u32) -> Option<()> {
+        write_value(reader, out, &mut self.0, depth).ok()
+    }
 }
 
 /// Appends `value`, one complete msgpack value, to `out` as JSON. On an error, `out` may hold part of it.
@@ -151,7 +168,10 @@ fn write_array(
         if entry > 0 {
             out.push(b',');
         }
-        write_value(reader, out, keys, depth)?;
+        match string::short_and_plain(reader) {
+            Some(string) => string::write_short(string, b"\"", out),
+            None => write_value(reader, out, keys, depth)?,
+        }
     }
     out.push(b']');
     Ok(())

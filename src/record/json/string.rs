@@ -18,14 +18,14 @@ pub(super) fn write(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 #[inline]
-pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
+pub(in crate::record) fn write_text(text: &str, out: &mut Vec<u8>) {
     if text.len() <= ESCAPE_PIECE { json_escape_simd::escape_into(text, out) } else { write_long_string(text, out) }
 }
 
 /// Reads the next string if it is at most 32 bytes and needs no escaping, like most keys and short values; calling
 /// SIMD code would cost more than it saves.
 #[inline]
-pub(super) fn short_and_plain<'a>(reader: &mut Reader<'a>) -> Option<ShortString<'a>> {
+pub(in crate::record) fn short_and_plain<'a>(reader: &mut Reader<'a>) -> Option<ShortString<'a>> {
     let mut ahead = *reader;
     let string = ahead.short_string().filter(is_plain)?;
     *reader = ahead;
@@ -36,21 +36,36 @@ pub(super) fn short_and_plain<'a>(reader: &mut Reader<'a>) -> Option<ShortString
 /// that the compiler vectorizes it.
 #[inline]
 fn is_plain(string: &ShortString<'_>) -> bool {
-    let escaped = |byte: u8| byte.cast_signed() < 0x20 || byte == b'"' || byte == b'\\';
-    let length = string.length as u8;
-    !(0..).zip(string.block).fold(false, |found, (index, &byte)| found | (escaped(byte) & (index < length)))
+    const BLOCK: usize = 32;
+    /// A window of this has as many set bytes as the string is long.
+    const LENGTHS: [u8; 2 * BLOCK] = {
+        let mut bytes = [0; 2 * BLOCK];
+        bytes.split_at_mut(BLOCK).0.copy_from_slice(&[u8::MAX; BLOCK]);
+        bytes
+    };
+    let window = LENGTHS.get(BLOCK.saturating_sub(string.length)..).and_then(<[u8]>::first_chunk::<BLOCK>);
+    let Some(in_string) = window else { return false };
+    // The first comparison is true for control characters, the quote, and what is not ASCII.
+    let escaped = |byte: u8| (byte ^ 2).cast_signed() < 0x21 || byte == b'\\';
+    let bytes = string.block.iter().zip(in_string);
+    bytes.fold(0, |found, (&byte, in_string)| found | (u8::from(escaped(byte)).wrapping_neg() & in_string)) == 0
 }
 
-/// Writes such a string between a quote and `end`.
+/// Writes such a string between a quote and `end`, of one or two bytes.
 #[inline]
 pub(super) fn write_short<const N: usize>(string: ShortString<'_>, end: &[u8; N], out: &mut Vec<u8>) {
-    out.reserve(1 + string.block.len() + end.len());
-    out.push(b'"');
-    let written = out.len() + string.length;
-    // Copy the whole block, whose size is constant, then truncate; a copy of variable length would be a call.
-    out.extend_from_slice(string.block);
+    let written = out.len() + 1 + string.length + N;
+    // A block of constant size is copied without a call, and at once.
+    let mut quoted = [b'"'; 35];
+    let [_, text @ ..] = &mut quoted;
+    if let Some(text) = text.first_chunk_mut() {
+        *text = *string.block;
+    }
+    if let Some(place) = text.get_mut(string.length..).and_then(<[u8]>::first_chunk_mut) {
+        *place = *end;
+    }
+    out.extend_from_slice(&quoted);
     out.truncate(written);
-    out.extend_from_slice(end);
 }
 
 #[cold]
