@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
-use crate::aws::connect::{Connector, Pool, pool, retire_if_old};
+use crate::aws::connect::life::exchanged;
+use crate::aws::connect::{Connector, Pool, pool};
 use crate::aws::credentials::CredentialsCache;
 use crate::aws::credentials::found::NoCredentials;
 use crate::aws::endpoint::Endpoint;
@@ -27,9 +28,10 @@ use crate::aws::region::Region;
 use crate::aws::signature::{Signature, Signer};
 use crate::clock::Clock;
 use crate::error::with_causes;
-use crate::kinesis::reply::Response;
+use crate::kinesis::reply::{Exchange, Response};
 use crate::kinesis::request::Protocol;
 use crate::log::duration;
+use crate::metrics::{Metric, Metrics};
 use crate::redact::one_line;
 
 /// Largest reply to read, in bytes. A reply to 500 records has about 100 KiB, a page of 10,000 shards about 4 MiB.
@@ -113,17 +115,20 @@ pub struct Client {
     clock_offset: Cell<i64>,
     clock_corrected_at: Cell<Option<Instant>>,
     request_timeout: Option<Duration>,
+    metrics: Metrics,
 }
 
 impl Client {
-    /// Creates a client; `connector` opens connections as needed.
+    /// Creates a client; `connector` opens connections as needed, and `metrics` shows their number.
     pub fn new(
         connector: Connector,
         credentials: CredentialsCache,
         clock: Arc<dyn Clock>,
         requests: Requests,
         request_timeout: Option<Duration>,
+        metrics: Metrics,
     ) -> Client {
+        let connector = connector.with_own_count();
         Client {
             pool: RefCell::new(pool(connector.clone())),
             connector,
@@ -133,6 +138,7 @@ impl Client {
             clock_offset: Cell::new(0),
             clock_corrected_at: Cell::new(None),
             request_timeout,
+            metrics,
         }
     }
 
@@ -155,7 +161,7 @@ impl Client {
             true => whole(body).await,
             false => beginning(body).await,
         };
-        Ok(Response { status: head.status, headers: head.headers, body: body? })
+        Ok(Response { status: head.status, headers: head.headers, body: body?, exchange: None })
     }
 
     async fn exchange_in_time(
@@ -215,12 +221,27 @@ impl Transport for Client {
             .sign(operation, body, &credentials, self.now())
             .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
         let connection = capture_connection(&mut request);
-        let result = self.exchange_in_time(request, &connection).await;
-        match &result {
+        let (mut opened, connected_at) = (connection.clone(), Cell::new(Instant::now()));
+        let note = async {
+            opened.wait_for_connection_metadata().await;
+            connected_at.set(Instant::now());
+            pending().await
+        };
+        let mut result = tokio::select! {
+            biased;
+            result = self.exchange_in_time(request, &connection) => result,
+            result = note => result,
+        };
+        match &mut result {
             // What broke one connection may have broken others that still look open, so use new ones.
             Err(TransportError::Ambiguous(_)) => drop(self.pool.replace(pool(self.connector.clone()))),
-            _ => retire_if_old(&connection),
+            Ok(response) => {
+                let (took, is_first) = (connected_at.get().elapsed(), exchanged(&connection));
+                response.exchange = Some(Exchange { took, is_first });
+            }
+            Err(_) => {}
         }
+        self.metrics.set(Metric::Connections, self.connector.open_connections() as u64);
         result
     }
 

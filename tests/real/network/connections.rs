@@ -121,7 +121,7 @@ pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, F
         let log = Logger::new(Arc::new(Silence), |_| {});
         let cache =
             CredentialsCache::new(fetch, Arc::new(SystemClock), SmallRng::seed_from_u64(1), log, Metrics::default());
-        let client = Client::new(connector, cache, Arc::new(SystemClock), requests, None);
+        let client = Client::new(connector, cache, Arc::new(SystemClock), requests, None, Metrics::default());
         let (start, mut requests) = (Instant::now(), 0);
         while start.elapsed() < time {
             let reply = client.send(Operation::PutRecords, body.clone()).await.map_err(|error| error.to_string())?;
