@@ -268,6 +268,11 @@ fn most_in_use(seconds: &[Second]) -> usize {
     seconds.iter().map(|second| second.in_use).max().unwrap()
 }
 
+/// The first is 1.
+fn at(seconds: &[Second], second: usize) -> Second {
+    seconds[second - 1]
+}
+
 fn accepted(seconds: &[Second]) -> u64 {
     seconds.iter().map(|second| second.accepted).sum()
 }
@@ -281,35 +286,34 @@ fn a_busy_server_gets_no_more_connections_than_keep_it_busy() {
 }
 
 #[test]
-fn one_that_answers_one_at_a_time_gets_three_times_what_is_under_way_and_loses_a_hundredth() {
+fn one_that_answers_one_at_a_time_gets_a_few_times_what_is_under_way_and_loses_a_fiftieth() {
     let Row { seconds, without, .. } = row(LIMITED);
     // A request each 2 ms, 22 ms under way.
-    assert!(most_in_use(seconds) <= 3 * 11, "{seconds:?}");
-    assert!(accepted(seconds) * 100 >= accepted(without) * 99, "{seconds:?} {without:?}");
+    assert!(most_in_use(seconds) <= 4 * 11 && at(seconds, SECONDS).in_use <= 3 * 11, "{seconds:?}");
+    assert!(accepted(seconds) * 100 >= accepted(without) * 98, "{seconds:?} {without:?}");
 }
 
 #[test]
-fn the_farther_away_the_more_connections_and_none_is_slower_than_without_looking_at_delays() {
+fn the_farther_away_the_more_connections_and_none_loses_more_than_a_hundredth() {
     for (server, least) in [("5 ms away", 12), ("50 ms away", 102), (FAR, 256)] {
         let Row { seconds, without, .. } = row(server);
         assert!(most_in_use(seconds) >= least, "{server} {seconds:?}");
         let (with, without) = (accepted(seconds), accepted(without));
-        assert!(with * 1000 >= without * 995, "{server}: {with}, without {without}");
+        assert!(with * 100 >= without * 99, "{server}: {with}, without {without}");
     }
-    assert!(most_in_use(&row("5 ms away").seconds) <= 36);
+    assert!(at(&row("5 ms away").seconds, SECONDS).in_use <= 36);
 }
 
 #[test]
 fn uneven_delays_are_not_taken_for_a_queue() {
     let Row { seconds, without, .. } = row(UNEVEN);
-    assert!(accepted(seconds) * 100 >= accepted(without) * 93, "{seconds:?} {without:?}");
-    assert!(most_in_use(seconds) < 200, "{seconds:?}");
+    assert!(accepted(seconds) * 100 >= accepted(without) * 97, "{seconds:?} {without:?}");
+    assert!(most_in_use(seconds) < 128, "{seconds:?}");
 }
 
 #[test]
 fn one_that_moves_is_followed_there_and_back() {
     let Row { seconds, without, .. } = row(MOVES);
-    let at = |seconds: &[Second], second: usize| seconds[second - 1];
     assert!(at(seconds, 3).in_use <= 36 && at(seconds, 12).in_use <= 36, "{seconds:?}");
     for second in [5, 6, 7, 12] {
         assert!(at(seconds, second).accepted * 100 >= at(without, second).accepted * 95, "{second}: {seconds:?}");
@@ -330,7 +334,7 @@ fn the_table_is_current() {
     let mut table = format!("| server |{heads} without |\n|---|{}\n", "--:|".repeat(SHOWN.len() + 1));
     for Row { server, seconds, without } in ROWS.iter() {
         let cell = |second: &Second| format!(" {} / {} |", second.in_use, second.accepted);
-        let cells: String = SHOWN.iter().map(|&second| cell(&seconds[second - 1])).collect();
+        let cells: String = SHOWN.iter().map(|&second| cell(&at(seconds, second))).collect();
         table += &format!("| {server} |{cells}{}\n", cell(without.last().unwrap()));
     }
     let text = read("docs/tuning.md");

@@ -2,9 +2,9 @@
 //!
 //! It is the gradient rule of Netflix's concurrency-limits, which applies TCP Vegas to requests: the window grows while
 //! the delay is near the smallest one seen, so that it doubles with every round trip to a distant server, and a busy
-//! one is not made to queue more. A larger delay alone does not tell a queue from a longer way, so that is tried out:
-//! with another window for a round, the throughput follows it, or it does not. By Little's law throughput is what is
-//! in flight divided by the delay, which needs no clock and no steady load.
+//! one is not made to queue more. Where delays are longer or uneven they do not tell a queue from a longer way, so that
+//! is tried out: with another window for a round, the throughput follows it, or it does not. By Little's law throughput
+//! is what is in flight divided by the delay, which needs no clock and no steady load.
 
 use std::time::Duration;
 
@@ -20,14 +20,18 @@ const ROUND: usize = 32;
 const NEAR: f64 = 1.25;
 /// At this many times the smallest delay half the window would do, if that is a queue.
 const QUEUED: f64 = 2.5;
-/// Below this many times what was the smallest delay, that was a queue's.
-const STALE: f64 = 0.8;
-/// A round says something about the window if this much of it was used on average.
+/// How much one delay counts in the smoothed delay and its deviation, as in TCP (RFC 6298).
+const SMOOTHING: f64 = 0.125;
+const SMOOTHING_OF_DEVIATION: f64 = 0.25;
+/// A larger window is tried if this much of the present one is in use on average, a smaller one if half is.
 const IN_USE: f64 = 0.75;
+const HALF_IN_USE: f64 = 0.5;
 /// The larger of two windows is worth it if at least this much of the difference shows in the throughput.
 const WORTH: f64 = 0.5;
+/// A trial that changes what is in flight by less than this says nothing.
+const LEAST_STEP: f64 = 0.15;
 /// Pauses between trials that change nothing double between these. After the longest the window is tried anyway: the
-/// smallest delay may have changed.
+/// smallest delay may have been a queue's.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -37,8 +41,9 @@ pub(super) struct Window {
     min: usize,
     max: usize,
     delays: Delays,
-    /// Whether the last delay that says something was near the smallest.
-    is_near: bool,
+    /// The delay in multiples of the smallest, and its mean deviation, both smoothed.
+    delay: f64,
+    deviation: f64,
     /// The last permit whose reply says nothing about growth: the window was another then.
     settled_after: u64,
     round: Round,
@@ -70,11 +75,17 @@ struct Round {
     in_flight: usize,
 }
 
+/// What was in flight on average, and the delay in multiples of the smallest.
+#[derive(Clone, Copy)]
+struct Seen {
+    in_flight: f64,
+    delay: f64,
+}
+
 /// Another window, for a round.
 struct Trial {
     from: usize,
-    /// The delay before, in multiples of the smallest.
-    delay: f64,
+    before: Seen,
 }
 
 /// The last trial.
@@ -83,6 +94,8 @@ struct Tried {
     /// No other before this has passed, without need.
     pause: Duration,
     delay: f64,
+    /// Whether the next is larger: what was better is tried again, what was not the other way.
+    larger_is_next: bool,
 }
 
 impl Window {
@@ -94,11 +107,12 @@ impl Window {
             min,
             max,
             delays: Delays { on_new: Default::default(), on_used: Default::default(), last: 1.0 },
-            is_near: true,
+            delay: 1.0,
+            deviation: 0.0,
             settled_after: 0,
             round: Round::default(),
             trial: None,
-            tried: Tried { at: now, pause: Duration::ZERO, delay: 1.0 },
+            tried: Tried { at: now, pause: Duration::ZERO, delay: 1.0, larger_is_next: false },
         }
     }
 
@@ -119,7 +133,7 @@ impl Window {
         if let Some(exchange) = request.exchange {
             self.learn(request, exchange);
         }
-        if request.is_wanted && self.is_near && self.trial.is_none() && request.number > self.settled_after {
+        if request.is_wanted && self.is_near() && self.trial.is_none() && request.number > self.settled_after {
             self.size = self.max.min(self.size + 1);
         }
         if self.round.exchanges >= ROUND.max(self.size) {
@@ -127,12 +141,18 @@ impl Window {
         }
     }
 
+    /// Whether delays are near the smallest, and so even that this means something.
+    fn is_near(&self) -> bool {
+        self.delay + self.deviation <= NEAR
+    }
+
     fn learn(&mut self, request: &Accepted, exchange: Exchange) {
         let counts = request.number > self.round.after;
         let Some(delay) = self.delays.compare(request.bytes, exchange, counts) else { return };
         // With few in flight it is always near.
         if request.number > self.settled_after && (delay > NEAR || request.in_flight * 2 >= self.size) {
-            self.is_near = delay <= NEAR;
+            self.deviation += ((delay - self.delay).abs() - self.deviation) * SMOOTHING_OF_DEVIATION;
+            self.delay += (delay - self.delay) * SMOOTHING;
         }
         if counts {
             self.round.exchanges += 1;
@@ -143,59 +163,72 @@ impl Window {
 
     fn end_round(&mut self, issued: u64, now: Instant) {
         let Round { exchanges, delay, in_flight, .. } = std::mem::take(&mut self.round);
-        let delay = delay / exchanges as f64;
-        let is_used = in_flight as f64 >= IN_USE * (exchanges * self.size) as f64;
-        match self.trial.take() {
-            Some(trial) if !is_used => self.size = trial.from,
+        let average = |sum: f64| sum / exchanges as f64;
+        let seen = Seen { in_flight: average(in_flight as f64), delay: average(delay) };
+        let goes_on = match self.trial.take() {
             Some(trial) => {
                 self.settled_after = issued;
-                let shrank = self.judge(&trial, delay, now);
-                // The smallest delay was that of a queue.
-                if shrank && delay < STALE {
-                    self.try_another(QUEUED, now);
-                }
+                self.judge(&trial, seen, now)
             }
-            None if is_used => self.try_another(delay, now),
-            None => {}
+            None => self.is_due(seen.delay, now),
+        };
+        if goes_on {
+            self.try_another(seen);
         }
         self.delays.end_round();
         self.round.after = issued;
     }
 
-    /// Keeps the better of two windows, and returns whether that is a smaller one than before.
-    fn judge(&mut self, trial: &Trial, delay: f64, now: Instant) -> bool {
-        let step = self.size as f64 / trial.from as f64;
-        let throughput = step * trial.delay / delay;
-        let is_worth = (throughput - 1.0) / (step - 1.0) >= WORTH;
-        let tried = self.size;
-        if is_worth {
-            self.size = tried.max(trial.from);
-            // The delay is that of the way.
-            self.delays.grew(delay);
-            self.is_near |= delay > NEAR;
-        } else {
-            self.size = tried.min(trial.from);
+    /// Keeps the better of two windows. Returns whether it is the new one.
+    fn judge(&mut self, trial: &Trial, now_seen: Seen, now: Instant) -> bool {
+        let (tried, before) = (self.size, trial.before);
+        let step = now_seen.in_flight / before.in_flight;
+        let throughput = step * before.delay / now_seen.delay;
+        let was_larger = tried > trial.from;
+        let says_something = (step - 1.0).abs() >= LEAST_STEP;
+        let is_larger_better = (throughput - 1.0) / (step - 1.0) >= WORTH;
+        let is_better = says_something && was_larger == is_larger_better;
+        if !is_better {
+            self.size = trial.from;
         }
-        let pause = if self.size == trial.from { self.tried.pause * 2 } else { SHORTEST_PAUSE };
-        self.tried = Tried { at: now, pause: pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE), delay: trial.delay };
-        self.size < trial.from
+        if says_something && !was_larger && is_larger_better {
+            // The delay is that of the way.
+            self.delays.grew(now_seen.delay);
+            (self.delay, self.deviation) = (1.0, 0.0);
+        }
+        let pause = if is_better { SHORTEST_PAUSE } else { self.tried.pause * 2 };
+        let pause = pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        self.tried = Tried { at: now, pause, delay: before.delay, larger_is_next: was_larger == is_better };
+        is_better
     }
 
-    /// Starts a trial if there is a reason: half the window, or half as many again if it is near its smallest.
-    fn try_another(&mut self, delay: f64, now: Instant) {
+    /// Whether there is a reason to try another window.
+    fn is_due(&self, delay: f64, now: Instant) -> bool {
         let since = now.duration_since(self.tried.at);
-        let is_large = self.size * 2 >= self.min * 3;
-        let is_suspect = delay > NEAR && (since >= self.tried.pause || delay >= self.tried.delay * 2.0);
-        let size = if is_large && (is_suspect || delay >= QUEUED || since >= LONGEST_PAUSE) {
-            (self.size / 2).max(self.min)
-        } else if !is_large && is_suspect {
+        let has_changed = delay >= self.tried.delay * 2.0;
+        since >= LONGEST_PAUSE
+            || delay >= QUEUED && self.is_large()
+            || !self.is_near() && (since >= self.tried.pause || has_changed)
+    }
+
+    fn is_large(&self) -> bool {
+        self.size * 2 >= self.min * 3
+    }
+
+    /// Starts a trial: with half of what is in flight, or half as many again.
+    fn try_another(&mut self, seen: Seen) {
+        let used = seen.in_flight / self.size as f64;
+        let (may_shrink, may_grow) = (self.is_large() && used >= HALF_IN_USE, used >= IN_USE && self.size < self.max);
+        let size = if may_shrink && (!may_grow || !self.tried.larger_is_next || seen.delay >= QUEUED) {
+            ((seen.in_flight / 2.0) as usize).max(self.min)
+        } else if may_grow {
             (self.size * 3 / 2).min(self.max)
         } else {
             return;
         };
         if size != self.size {
             // What is below the smallest becomes the smallest.
-            self.trial = Some(Trial { from: self.size, delay: delay.max(1.0) });
+            self.trial = Some(Trial { from: self.size, before: Seen { delay: seen.delay.max(1.0), ..seen } });
             self.size = size;
         }
     }
@@ -215,8 +248,9 @@ const SIZES: usize = 13;
 
 #[derive(Default)]
 struct Delay {
-    /// The smallest average of several exchanges, in seconds; at first that of one.
+    /// The smallest average of several exchanges, in seconds; until there is one, the smallest of all.
     smallest: Option<f64>,
+    is_average: bool,
     sum: f64,
     exchanges: usize,
 }
@@ -233,7 +267,11 @@ impl Delays {
             delay.exchanges += 1;
         }
         // The first of its kind is assumed to be as far from its smallest as the one before it.
-        self.last = seconds / *delay.smallest.get_or_insert(seconds / self.last);
+        let smallest = delay.smallest.get_or_insert(seconds / self.last);
+        if !delay.is_average {
+            *smallest = smallest.min(seconds);
+        }
+        self.last = seconds / *smallest;
         Some(self.last)
     }
 
@@ -244,7 +282,8 @@ impl Delays {
     fn end_round(&mut self) {
         for delay in self.all().filter(|delay| delay.exchanges >= ROUND / 4) {
             let average = delay.sum / delay.exchanges as f64;
-            *delay = Delay { smallest: delay.smallest.map(|smallest| smallest.min(average)), ..Delay::default() };
+            let smallest = delay.smallest.map(|smallest| smallest.min(average));
+            *delay = Delay { smallest, is_average: true, ..Delay::default() };
         }
     }
 
