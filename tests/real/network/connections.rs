@@ -109,9 +109,9 @@ fn open_connections_are_counted() -> Result<(), Failed> {
     kinesis.set_faults(Faults { latency_ms: 50, ..Faults::default() });
     let relay = Relay::plain(kinesis.address())?;
     let metrics = Metrics::default();
-    let client = client(&relay.url("http", "127.0.0.1"), Duration::from_millis(200), metrics.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
+        let client = client(&relay.url("http", "127.0.0.1"), Duration::from_millis(200), metrics.clone())?;
         let four_at_once = || async {
             let put = || client.send(Operation::PutRecords, Bytes::from_static(BODY));
             let replies = tokio::join!(put(), put(), put(), put());
@@ -132,6 +132,7 @@ fn open_connections_are_counted() -> Result<(), Failed> {
     })
 }
 
+/// Must be called in a [`LocalSet`].
 fn client(endpoint: &str, age: Duration, metrics: Metrics) -> Result<Client, Failed> {
     let resolver = Resolver::new(Blocking::start());
     let connector = Connector::new(Tls::new(None, false)?, Proxies::default(), resolver).with_max_age(age);
@@ -152,9 +153,9 @@ fn client(endpoint: &str, age: Duration, metrics: Metrics) -> Result<Client, Fai
 
 /// Sends records one after another for `time`, on connections that live no longer than `age`. Returns their number.
 pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, Failed> {
-    let client = client(endpoint, age, Metrics::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
+        let client = client(endpoint, age, Metrics::default())?;
         let (start, mut requests) = (Instant::now(), 0);
         while start.elapsed() < time {
             let reply = client.send(Operation::PutRecords, Bytes::from_static(BODY)).await;
