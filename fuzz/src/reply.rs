@@ -129,5 +129,5 @@ fn read(input: &[u8]) -> (Response, usize) {
             headers.append(name, value);
         }
     }
-    (Response { status, headers, body: body.to_vec().into() }, count)
+    (Response { status, headers, body: body.to_vec().into(), exchange: None }, count)
 }

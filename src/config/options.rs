@@ -257,7 +257,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     .default("5M"),
     OptionSpec::new(
         "concurrency",
-        "Maximum number of concurrent PutRecords requests, 1 to 256; 0 selects the default. Starts at 8, grows by one with each accepted request and is halved when Kinesis throttles. A chunk is never confirmed before Kinesis has accepted its records.",
+        "Maximum number of concurrent PutRecords requests, 1 to 256; 0 selects the default. Starts at 8, grows by one with each accepted request while that adds no delay, and is halved when Kinesis throttles. A chunk is never confirmed before Kinesis has accepted its records.",
     )
     .aliases(&["experimental_concurrency"])
     .default("256"),

@@ -25,6 +25,7 @@ pub enum Metric {
     BytesSent,
     RequestTime,
     RequestsInFlight,
+    Connections,
     FlushTime,
     SlowFlushes,
     CredentialsFetched,

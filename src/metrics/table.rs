@@ -165,6 +165,7 @@ pub const TABLE: &[Family] = &[
         "Duration of a request, from signing to the end of the reply.",
     ),
     gauge(Metric::RequestsInFlight, "requests_in_flight", "Requests in flight."),
+    gauge(Metric::Connections, "connections", "Open connections to Kinesis, as of the last request."),
     histogram(
         Metric::FlushTime,
         "flush_duration_seconds",

@@ -101,7 +101,7 @@ pub(super) async fn open(
     let is_of_aws = endpoint.is_of_aws(&region);
     let requests = Requests::new(&endpoint, region, config.requests.protocol, user_agent(&environment::variable))
         .with_proxy_authorization(connector.proxy_authorization(endpoint.uri()));
-    let client = Client::new(connector, cache, Arc::clone(&clock), requests, config.request_timeout);
+    let client = Client::new(connector, cache, Arc::clone(&clock), requests, config.request_timeout, metrics.clone());
     if let Err(reason) = client.credentials(deadline.saturating_duration_since(Instant::now())).await {
         log.write(Level::Warn, || {
             format!("{reason}; starting without credentials: records wait in Fluent Bit until there are some")

@@ -114,7 +114,7 @@ impl State {
 
 fn reply(status: u16, body: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
-    Response { status, headers: HeaderMap::new(), body: body.to_owned().into() }
+    Response { status, headers: HeaderMap::new(), body: body.to_owned().into(), exchange: None }
 }
 
 /// Flips bits, and removes, duplicates and overwrites parts, a few times.

@@ -36,6 +36,7 @@ mod prose;
 mod readme;
 mod third_party;
 mod troubleshooting;
+mod window;
 
 // What handoff.rs, a file of the plugin, expects in its crate.
 use kinesis::{log, outcome};

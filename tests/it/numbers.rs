@@ -149,7 +149,7 @@ fn the_call_rates_of_a_fleet_follow_from_the_code() {
     // Half of a pause is random.
     let mean_pause = seconds(CREDENTIALS, "LONGEST_PAUSE") * 0.75;
     let handshakes = NODES / seconds("src/aws/connect/mod.rs", "MAX_AGE");
-    let fewest = number("src/deliver/stream/limiter.rs", "FEWEST");
+    let fewest = number("src/deliver/stream/window.rs", "FEWEST");
     let asked_at_once = NODES / seconds(PACE, "JITTER");
     assert_eq!(asked_at_once, NODES / seconds(PACE, "SHARDS_RETRY"));
     let spread_out = seconds(PACE, "DESCRIPTION_SPREAD");

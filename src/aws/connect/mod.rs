@@ -1,6 +1,7 @@
 //! Connections: direct or through a proxy, plain or TLS, each of a limited age.
 
 pub(crate) mod hello;
+pub(crate) mod life;
 pub mod proxy;
 pub(crate) mod reason;
 pub mod resolver;
@@ -11,24 +12,25 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{Extensions, HeaderValue, Uri};
+use http::{HeaderValue, Uri};
 use http_body_util::Full;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::BufReader;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::aws::connect::hello::{Hello, Hellos};
+use crate::aws::connect::life::Life;
 use crate::aws::connect::proxy::{Proxies, Proxy};
 use crate::aws::connect::reason::{ConnectError, place};
 use crate::aws::connect::resolver::{Resolver, Unresolved};
@@ -73,6 +75,7 @@ pub struct Connector {
     proxies: Arc<Proxies>,
     connect_timeout: Duration,
     max_age: Duration,
+    open: Arc<AtomicUsize>,
 }
 
 impl Connector {
@@ -82,7 +85,8 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let (hellos, proxies) = (Arc::new(Hellos::new(tls)), Arc::new(proxies));
-        Connector { tcp, resolver, hellos, proxies, connect_timeout: CONNECT_TIMEOUT, max_age: MAX_AGE }
+        let (connect_timeout, max_age, open) = (CONNECT_TIMEOUT, MAX_AGE, Arc::default());
+        Connector { tcp, resolver, hellos, proxies, connect_timeout, max_age, open }
             .with_connect_timeout(CONNECT_TIMEOUT)
     }
 
@@ -101,6 +105,16 @@ impl Connector {
     /// With another age up to which connections are reused.
     pub fn with_max_age(self, max_age: Duration) -> Connector {
         Connector { max_age, ..self }
+    }
+
+    /// With a count of its own of open connections.
+    pub(crate) fn with_own_count(self) -> Connector {
+        Connector { open: Arc::default(), ..self }
+    }
+
+    /// How many of its connections are open or being opened.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// The proxy for connections to a URL.
@@ -132,14 +146,14 @@ impl Connector {
 
     async fn open(self, to: Uri, hello: Hello) -> Result<MaybeHttpsStream<OpenConnection>, ConnectError> {
         let hello = &hello;
-        let age = Age { opened: Instant::now(), max: self.max_age };
+        let life = Life::begin(self.max_age, &self.open);
         let Some(proxy) = self.proxy(&to) else {
-            let opened = Https::over(self.tcp.clone(), hello, false, age).call(to.clone()).await;
+            let opened = Https::over(self.tcp.clone(), hello, false, life).call(to.clone()).await;
             return opened.map_err(|error| self.direct_reason(&to, error.as_ref()));
         };
         let not_reached = |error: BoxError| reason::of_proxy(error.as_ref(), &to).at(format_args!("the proxy {proxy}"));
         let asks_proxy = to.scheme() == Some(&Scheme::HTTP);
-        let mut to_proxy = Https::over(self.tcp.clone(), hello, asks_proxy, age);
+        let mut to_proxy = Https::over(self.tcp.clone(), hello, asks_proxy, life.clone());
         if asks_proxy {
             return to_proxy.call(proxy.uri().clone()).await.map_err(not_reached);
         }
@@ -147,7 +161,7 @@ impl Connector {
         if let Some(authorization) = proxy.authorization() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
-        let opened = Https::over(tunnel, hello, false, age).call(to.clone()).await;
+        let opened = Https::over(tunnel, hello, false, life).call(to.clone()).await;
         opened.map_err(|error| match error.downcast::<NotConnected>() {
             Ok(not_connected) => not_reached(not_connected.0),
             Err(error) => reason::of(error.as_ref()).at(format_args!("through the proxy {proxy}")),
@@ -166,8 +180,8 @@ struct Https<C> {
 }
 
 impl<C> Https<C> {
-    fn over(inner: C, hello: &Hello, asks_proxy: bool, age: Age) -> Https<C> {
-        let buffered = Buffered { inner, hello: hello.clone(), asks_proxy, age };
+    fn over(inner: C, hello: &Hello, asks_proxy: bool, life: Life) -> Https<C> {
+        let buffered = Buffered { inner, hello: hello.clone(), asks_proxy, life };
         Https { connector: (buffered, Arc::clone(&hello.config)).into(), hello: hello.clone() }
     }
 }
@@ -205,7 +219,7 @@ struct Buffered<C> {
     inner: C,
     hello: Hello,
     asks_proxy: bool,
-    age: Age,
+    life: Life,
 }
 
 impl<C> Service<Uri> for Buffered<C>
@@ -222,15 +236,16 @@ where
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let is_https = to.scheme() == Some(&Scheme::HTTPS);
-        let (opening, hello, asks_proxy, age) = (self.inner.call(to), self.hello.clone(), self.asks_proxy, self.age);
+        let (opening, hello, asks_proxy, life) =
+            (self.inner.call(to), self.hello.clone(), self.asks_proxy, self.life.clone());
         Box::pin(async move {
             let stream = opening.await.map_err(|error| NotConnected(error.into()))?;
             if !is_https {
-                return Ok(OpenConnection { stream: Box::new(stream), asks_proxy, age });
+                return Ok(OpenConnection { stream: Box::new(stream), asks_proxy, life });
             }
             hello.starts();
             let stream = TokioIo::new(BufReader::with_capacity(TLS_READ_BYTES, TokioIo::new(stream)));
-            Ok(OpenConnection { stream: Box::new(stream), asks_proxy, age })
+            Ok(OpenConnection { stream: Box::new(stream), asks_proxy, life })
         })
     }
 }
@@ -280,35 +295,12 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Keeps an old connection from being reused.
-pub(crate) fn retire_if_old(connection: &CaptureConnection) {
-    let connected = connection.connection_metadata();
-    let Some(connected) = connected.as_ref() else { return };
-    let mut extras = Extensions::new();
-    connected.get_extras(&mut extras);
-    if extras.get::<Age>().is_some_and(Age::is_over) {
-        connected.poison();
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Age {
-    opened: Instant,
-    max: Duration,
-}
-
-impl Age {
-    fn is_over(&self) -> bool {
-        self.opened.elapsed() >= self.max
-    }
-}
-
 /// What an open connection runs on.
 pub struct OpenConnection {
     stream: Box<dyn Stream>,
     /// The other end is a proxy, so requests name the server that they are for.
     asks_proxy: bool,
-    age: Age,
+    life: Life,
 }
 
 trait Stream: Read + Write + Unpin + Send {}
@@ -317,7 +309,7 @@ impl<S: Read + Write + Unpin + Send> Stream for S {}
 
 impl Connection for OpenConnection {
     fn connected(&self) -> Connected {
-        Connected::new().proxy(self.asks_proxy).extra(self.age)
+        Connected::new().proxy(self.asks_proxy).extra(self.life.clone())
     }
 }
 

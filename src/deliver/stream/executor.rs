@@ -39,13 +39,16 @@ impl<T: Transport> Executor<T> {
             if flush.is_over() || !self.hold(&mut permit, &attempt, &flush).await {
                 return;
             }
-            let Reply { request, sent_at, verdict } = self.sender.send(&attempt, is_retry, &flush).await;
+            let Reply { request, sent_at, exchange, verdict } = self.sender.send(&attempt, is_retry, &flush).await;
             is_retry = true;
             let can_renew = match verdict {
                 Verdict::Unauthorized { server_time, .. } => self.sender.renew(sent_at, server_time),
                 _ => false,
             };
             let next = next(&attempt, verdict, can_renew, &self.settings);
+            if next == Next::Done {
+                permit.iter().for_each(|permit| permit.accepted(exchange));
+            }
             attempts.extend(self.carry_out(next, attempt, &request, &mut permit, &flush).await);
         }
     }
@@ -75,7 +78,6 @@ impl<T: Transport> Executor<T> {
     ) -> Vec<Attempt> {
         match next {
             Next::Done => {
-                permit.iter().for_each(Permit::accepted);
                 self.accepted(&attempt.batch, attempt.batch.entries(), flush);
                 self.bodies.keep(attempt.batch);
                 Vec::new()

@@ -1,16 +1,16 @@
 //! Limits the requests in flight.
 //!
-//! A distant endpoint needs many to be busy; a throttling stream should get few. Each accepted request raises the
-//! stream's limit by one, so it doubles every round trip while it is in use; each request that must be retried halves
-//! it. All streams of an output share one [`Budget`].
+//! A distant endpoint needs many to be busy; a busy one, or a stream that throttles, should get few. The [`Window`] of
+//! each stream says how many. All streams of an output share one [`Budget`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// The initial limit, and the minimum when Kinesis throttles.
-const FEWEST: usize = 8;
+use super::window::{Accepted, Window};
+use crate::kinesis::reply::Exchange;
 
 /// No new request starts while this many bytes of bodies are in flight; otherwise large requests would use too much
 /// memory.
@@ -68,11 +68,11 @@ impl Budget {
 /// others.
 pub(crate) struct ConcurrencyLimiter {
     budget: Rc<Budget>,
-    limit: Cell<usize>,
+    window: RefCell<Window>,
     requests: Cell<usize>,
     /// Permits issued so far.
     issued: Cell<u64>,
-    /// Permits issued when the limit was last reached. Only these may raise it.
+    /// Permits issued when the limit was last reached. Only these may raise it: more were wanted since.
     saturated_at: Cell<u64>,
     freed: Notify,
 }
@@ -85,13 +85,15 @@ pub(super) struct Permit {
     /// Whether it counts in the budget yet.
     in_budget: bool,
     bytes: usize,
+    /// The requests in flight when it got its body.
+    in_flight: usize,
 }
 
 impl ConcurrencyLimiter {
     /// Creates a limiter within `budget`.
     pub(super) fn new(budget: Rc<Budget>) -> Rc<Self> {
         Rc::new(ConcurrencyLimiter {
-            limit: Cell::new(FEWEST.min(budget.max)),
+            window: RefCell::new(Window::new(budget.max, Instant::now())),
             budget,
             requests: Cell::default(),
             issued: Cell::default(),
@@ -102,7 +104,7 @@ impl ConcurrencyLimiter {
 
     /// Waits until one more request may be sent. First come, first served.
     pub(super) async fn acquire(self: &Rc<Self>) -> Permit {
-        if self.requests.get() >= self.limit.get() {
+        if self.requests.get() >= self.limit() {
             self.saturated_at.set(self.issued.get());
         }
         while !self.is_open() {
@@ -110,7 +112,8 @@ impl ConcurrencyLimiter {
         }
         add(&self.requests, 1);
         self.issued.set(self.issued.get() + 1);
-        let mut permit = Permit { limiter: Rc::clone(self), number: self.issued.get(), in_budget: false, bytes: 0 };
+        let (limiter, number) = (Rc::clone(self), self.issued.get());
+        let mut permit = Permit { limiter, number, in_budget: false, bytes: 0, in_flight: 0 };
         self.notify();
         self.budget.enter().await;
         permit.in_budget = true;
@@ -129,16 +132,16 @@ impl ConcurrencyLimiter {
 
     /// How many requests may be in flight now.
     pub(crate) fn limit(&self) -> usize {
-        self.limit.get()
+        self.window.borrow().size()
     }
 
-    /// Halves the limit because a request must be retried.
+    /// Notes that a request must be sent again.
     pub(super) fn failed(&self) {
-        self.limit.set((self.limit.get() / 2).max(FEWEST.min(self.budget.max)));
+        self.window.borrow_mut().failed(self.issued.get());
     }
 
     fn is_open(&self) -> bool {
-        self.requests.get() < self.limit.get()
+        self.requests.get() < self.limit()
     }
 
     /// Wakes one waiter if there is a permit for it.
@@ -162,18 +165,19 @@ impl Drop for Parked {
 }
 
 impl Permit {
-    /// Raises the limit because Kinesis accepted the whole request.
-    pub(super) fn accepted(&self) {
-        let limiter = &self.limiter;
-        if self.number <= limiter.saturated_at.get() {
-            limiter.limit.set(limiter.budget.max.min(limiter.limit.get() + 1));
-            limiter.notify();
-        }
+    /// Notes that Kinesis accepted the whole request, and how long that took if it was timed.
+    pub(super) fn accepted(&self, exchange: Option<Exchange>) {
+        let &Permit { ref limiter, number, in_flight, bytes, .. } = self;
+        let is_wanted = number <= limiter.saturated_at.get();
+        let request = Accepted { number, in_flight, bytes, is_wanted, exchange };
+        limiter.window.borrow_mut().accepted(&request, limiter.issued.get(), Instant::now());
+        limiter.notify();
     }
 
     /// Counts the bytes of the request's body.
     pub(super) fn fill(&mut self, bytes: usize) {
         self.bytes += bytes;
+        self.in_flight = self.limiter.requests.get();
         add(&self.limiter.budget.bytes, bytes);
     }
 }
@@ -233,7 +237,7 @@ mod tests {
         let limiter = limiter(100);
         let doubled = [(); 5].map(|()| {
             let permits = fill(&limiter);
-            permits.iter().for_each(Permit::accepted);
+            permits.iter().for_each(|permit| permit.accepted(None));
             permits.len()
         });
         assert_eq!(doubled, [8, 16, 32, 64, 100]);
@@ -245,7 +249,7 @@ mod tests {
         let limiter = limiter(100);
         let mut permits = fill(&limiter);
         for _ in 0..8 {
-            permits.remove(0).accepted();
+            permits.remove(0).accepted(None);
             permits.push(acquire(&limiter));
         }
         assert_eq!(limiter.limit(), 16);
@@ -256,7 +260,7 @@ mod tests {
         let limiter = limiter(100);
         for _ in 0..1000 {
             let permits = acquire(&limiter);
-            permits.accepted();
+            permits.accepted(None);
             drop(permits);
         }
         assert_eq!(limiter.limit(), 8);
@@ -265,7 +269,9 @@ mod tests {
     #[test]
     fn a_failure_halves_it_down_to_where_it_began() {
         let limiter = limiter(100);
-        limiter.limit.set(100);
+        while limiter.limit() < 100 {
+            fill(&limiter).iter().for_each(|permit| permit.accepted(None));
+        }
         let limits = [(); 5].map(|()| {
             limiter.failed();
             limiter.limit()

@@ -3,7 +3,7 @@
 //! [`StreamDelivery`] packs its records of a chunk into batches (`parts`) and runs a task for each (`executor`). The
 //! task sends a request (`sender`), decides what to do after the reply (`attempt`), and repeats until every record is
 //! accepted, refused or left to Fluent Bit. Packing continues while requests are in flight, up to the `limiter`'s
-//! limit.
+//! limit, which is the `window`.
 
 mod attempt;
 mod evidence;
@@ -16,6 +16,7 @@ pub(super) mod refusals;
 pub(super) mod report;
 pub(crate) mod sender;
 mod sizes;
+mod window;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

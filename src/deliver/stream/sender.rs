@@ -12,7 +12,7 @@ use super::refusals::Refusals;
 use super::report::Reporter;
 use crate::deliver::watch::Facts;
 use crate::kinesis::client::{Operation, Transport, TransportError};
-use crate::kinesis::reply::Response;
+use crate::kinesis::reply::{Exchange, Response};
 use crate::kinesis::verdict::{RecordVerdict, Verdict, verdict};
 use crate::log::Level;
 use crate::metrics::{Metric, Metrics, RequestOutcome};
@@ -36,6 +36,7 @@ pub(super) struct Sender<T> {
 pub(super) struct Reply {
     pub(super) request: RequestName,
     pub(super) sent_at: Instant,
+    pub(super) exchange: Option<Exchange>,
     pub(super) verdict: Verdict,
 }
 
@@ -86,7 +87,9 @@ impl<T: Transport> Sender<T> {
             (Ok(response), Verdict::Answered(_)) => response.request_id().map(str::to_owned),
             _ => None,
         };
-        Reply { request: RequestName { number, id }, sent_at, verdict: self.find_misplaced(attempt, &answer, verdict) }
+        let exchange = answer.as_ref().ok().and_then(|response| response.exchange);
+        let verdict = self.find_misplaced(attempt, &answer, verdict);
+        Reply { request: RequestName { number, id }, sent_at, exchange, verdict }
     }
 
     /// Marks the accepted aggregates that consumers drop where they are.
@@ -318,7 +321,12 @@ mod tests {
     fn every_answer_has_an_outcome() {
         let reply = |status, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            name(&Ok(Response { status, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()) }))
+            name(&Ok(Response {
+                status,
+                headers: HeaderMap::new(),
+                body: Bytes::from(body.to_owned()),
+                exchange: None,
+            }))
         };
         for (status, body, expected) in [
             (200, r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"2"}]}"#, "ok"),

@@ -4,6 +4,7 @@ mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,17 +21,19 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 
+use crate::aws::connect::life::exchanged;
 use crate::aws::connect::reason::{ConnectError, Remedy, broken, unauthorized_at_proxy};
-use crate::aws::connect::{Connector, Pool, pool, retire_if_old};
+use crate::aws::connect::{Connector, Pool, pool};
 use crate::aws::credentials::CredentialsCache;
 use crate::aws::credentials::found::NoCredentials;
 use crate::aws::endpoint::Endpoint;
 use crate::aws::region::Region;
 use crate::aws::signature::{Signature, Signer};
 use crate::clock::Clock;
-use crate::kinesis::reply::Response;
+use crate::kinesis::reply::{Exchange, Response};
 use crate::kinesis::request::Protocol;
 use crate::log::duration;
+use crate::metrics::{Metric, Metrics};
 pub use transport::{Operation, Transport, TransportError};
 
 /// Largest reply to read, in bytes. A reply to 500 records has about 100 KiB, a page of 10,000 shards about 4 MiB.
@@ -57,17 +60,20 @@ pub struct Client {
     request_timeout: Option<Duration>,
     /// Whether anything ever answered in HTTP.
     is_answered: Cell<bool>,
+    metrics: Metrics,
 }
 
 impl Client {
-    /// Creates a client; `connector` opens connections as needed.
+    /// Creates a client; `connector` opens connections as needed, and `metrics` shows their number.
     pub fn new(
         connector: Connector,
         credentials: CredentialsCache,
         clock: Arc<dyn Clock>,
         requests: Requests,
         request_timeout: Option<Duration>,
+        metrics: Metrics,
     ) -> Client {
+        let connector = connector.with_own_count();
         Client {
             pool: RefCell::new(pool(connector.clone())),
             connector,
@@ -78,6 +84,7 @@ impl Client {
             clock_corrected_at: Cell::new(None),
             request_timeout,
             is_answered: Cell::new(false),
+            metrics,
         }
     }
 
@@ -101,7 +108,7 @@ impl Client {
             true => whole(body).await,
             false => beginning(body).await,
         };
-        let response = Response { status: head.status, headers: head.headers, body: body? };
+        let response = Response { status: head.status, headers: head.headers, body: body?, exchange: None };
         self.refused_by_proxy(&response).map_or(Ok(response), Err)
     }
 
@@ -198,12 +205,27 @@ impl Transport for Client {
             .sign(operation, body, &credentials, self.now())
             .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
         let connection = capture_connection(&mut request);
-        let result = self.exchange_in_time(request, &connection).await;
-        match &result {
+        let (mut opened, connected_at) = (connection.clone(), Cell::new(Instant::now()));
+        let note = async {
+            opened.wait_for_connection_metadata().await;
+            connected_at.set(Instant::now());
+            pending().await
+        };
+        let mut result = tokio::select! {
+            biased;
+            result = self.exchange_in_time(request, &connection) => result,
+            result = note => result,
+        };
+        match &mut result {
             // What broke one connection may have broken others that still look open, so use new ones.
             Err(TransportError::Ambiguous(_)) => drop(self.pool.replace(pool(self.connector.clone()))),
-            _ => retire_if_old(&connection),
+            Ok(response) => {
+                let (took, is_first) = (connected_at.get().elapsed(), exchanged(&connection));
+                response.exchange = Some(Exchange { took, is_first });
+            }
+            Err(_) => {}
         }
+        self.metrics.set(Metric::Connections, self.connector.open_connections() as u64);
         result
     }
 

@@ -72,6 +72,7 @@ mod tests {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: HeaderMap::new(),
                 body: Bytes::from(body),
+                exchange: None,
             })
         }
 

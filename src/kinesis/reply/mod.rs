@@ -30,6 +30,17 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// The exchange, if it was timed.
+    pub exchange: Option<Exchange>,
+}
+
+/// A request and its reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// How long it took, from when there was a connection.
+    pub took: Duration,
+    /// Whether it was the first on its connection, which takes longer.
+    pub is_first: bool,
 }
 
 /// The result of one record.

@@ -19,7 +19,7 @@ use kinesis::clock::SystemClock;
 use kinesis::kinesis::client::{Client, Operation, Requests, Transport};
 use kinesis::kinesis::request::Protocol;
 use kinesis::log::{Level, LogSink, Logger};
-use kinesis::metrics::Metrics;
+use kinesis::metrics::{Metric, Metrics};
 use libtest_mimic::{Failed, Trial};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -39,6 +39,7 @@ pub fn trials() -> Vec<Trial> {
         trial(a_connection_that_is_closed_as_the_request_arrives_costs_nothing),
         trial(a_failure_makes_every_idle_connection_suspect),
         trial(an_old_connection_is_not_used_again),
+        trial(open_connections_are_counted),
     ]
 }
 
@@ -101,8 +102,38 @@ fn an_old_connection_is_not_used_again() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Sends records one after another for `time`, on connections that live no longer than `age`. Returns their number.
-pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, Failed> {
+const BODY: &[u8] = br#"{"StreamName":"logs","Records":[{"Data":"eA==","PartitionKey":"k"}]}"#;
+
+fn open_connections_are_counted() -> Result<(), Failed> {
+    let kinesis = kinesis();
+    kinesis.set_faults(Faults { latency_ms: 50, ..Faults::default() });
+    let relay = Relay::plain(kinesis.address())?;
+    let metrics = Metrics::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let client = client(&relay.url("http", "127.0.0.1"), Duration::from_millis(200), metrics.clone())?;
+        let four_at_once = || async {
+            let put = || client.send(Operation::PutRecords, Bytes::from_static(BODY));
+            let replies = tokio::join!(put(), put(), put(), put());
+            [replies.0, replies.1, replies.2, replies.3]
+                .map(|reply| reply.map(|reply| reply.exchange.unwrap().is_first))
+        };
+        assert_eq!(four_at_once().await, [true; 4].map(Ok));
+        assert_eq!(metrics.get(Metric::Connections), 4);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(four_at_once().await, [false; 4].map(Ok), "the last exchange on each");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let reply =
+            client.send(Operation::PutRecords, Bytes::from_static(BODY)).await.map_err(|error| error.to_string())?;
+        let exchange = reply.exchange.ok_or("it was not timed")?;
+        assert!(exchange.is_first && exchange.took >= Duration::from_millis(50), "{exchange:?}");
+        assert_eq!(metrics.get(Metric::Connections), 1, "the others were too old");
+        Ok(())
+    })
+}
+
+/// Must be called in a [`LocalSet`].
+fn client(endpoint: &str, age: Duration, metrics: Metrics) -> Result<Client, Failed> {
     let resolver = Resolver::new(Blocking::start());
     let connector = Connector::new(Tls::new(None, false)?, Proxies::default(), resolver).with_max_age(age);
     let requests = Requests::new(
@@ -111,21 +142,24 @@ pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, F
         Protocol::Json,
         HeaderValue::from_static("test"),
     );
-    let body = Bytes::from_static(br#"{"StreamName":"logs","Records":[{"Data":"eA==","PartitionKey":"k"}]}"#);
+    let fetch: Fetch = Box::new(|_| {
+        let credentials = Credentials::new(KEY, SECRET, None, None, "test");
+        Box::pin(async { Ok(Found { credentials, name: "from the test".to_owned(), passed_over: None }) })
+    });
+    let (log, random) = (Logger::new(Arc::new(Silence), |_| {}), SmallRng::seed_from_u64(1));
+    let cache = CredentialsCache::new(fetch, Arc::new(SystemClock), random, log, metrics.clone());
+    Ok(Client::new(connector, cache, Arc::new(SystemClock), requests, None, metrics))
+}
+
+/// Sends records one after another for `time`, on connections that live no longer than `age`. Returns their number.
+pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let fetch: Fetch = Box::new(|_| {
-            let credentials = Credentials::new(KEY, SECRET, None, None, "test");
-            Box::pin(async { Ok(Found { credentials, name: "from the test".to_owned(), passed_over: None }) })
-        });
-        let log = Logger::new(Arc::new(Silence), |_| {});
-        let cache =
-            CredentialsCache::new(fetch, Arc::new(SystemClock), SmallRng::seed_from_u64(1), log, Metrics::default());
-        let client = Client::new(connector, cache, Arc::new(SystemClock), requests, None);
+        let client = client(endpoint, age, Metrics::default())?;
         let (start, mut requests) = (Instant::now(), 0);
         while start.elapsed() < time {
-            let reply = client.send(Operation::PutRecords, body.clone()).await.map_err(|error| error.to_string())?;
-            assert_eq!(reply.status, 200);
+            let reply = client.send(Operation::PutRecords, Bytes::from_static(BODY)).await;
+            assert_eq!(reply.map_err(|error| error.to_string())?.status, 200);
             requests += 1;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
