@@ -1,7 +1,7 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and
 # Node.
 
-.PHONY: help try build dist dist-amd64 dist-arm64 packages demo test test-arm64 check docs bench fuzz sanitize mutants peers bindings clean
+.PHONY: help try build dist dist-amd64 dist-arm64 packages demo recording test test-arm64 check docs bench fuzz sanitize mutants peers bindings clean
 
 # A line `target: ## what it does; N min` is listed.
 help: ## lists the commands
@@ -47,6 +47,16 @@ PACKAGER := CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install --locked --root .car
 
 demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived, with FAULTS=1 through throttling, cut connections and a kill; 3 min
 	scripts/demo
+
+recording: target/recording/installed ## records that demonstration, with faults, as docs/images/demo.svg; 4 min
+	target/recording/bin/python scripts/recording
+
+# What plays the terminal.
+target/recording/installed: scripts/recording.txt
+	rm -rf target/recording
+	python3 -m venv target/recording
+	target/recording/bin/python -m pip install --quiet --require-hashes --requirement $<
+	touch $@
 
 test: peers ## runs every test, including those against other Kinesis servers; 20 min
 	scripts/test

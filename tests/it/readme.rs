@@ -5,7 +5,7 @@
 use std::{env, fs};
 
 use kinesis::config::options::OPTIONS;
-use testing::sources::{read, root, with_marked};
+use testing::sources::{files, read, root, with_marked};
 
 /// A row of README.md, and the row of docs/comparison.md that it repeats.
 const TICKS: [(&str, &str); 8] = [
@@ -73,4 +73,37 @@ fn it_has_at_most_900_words() {
     let prose = prose.filter(|line| !line.starts_with(['|', '<', '!']));
     let words = prose.flat_map(str::split_whitespace).filter(|word| word.chars().any(char::is_alphanumeric)).count();
     assert!(words <= 900, "README.md has {words} words");
+}
+
+/// What the demonstration says of itself, between the values it puts in.
+fn said_by_the_demo() -> Vec<Vec<String>> {
+    let sources = files("examples/demo", ".rs").into_iter().map(|file| file.text).chain([read("scripts/demo")]);
+    let texts = sources.flat_map(|source| source.split(['"', '\'']).map(str::to_owned).collect::<Vec<_>>());
+    let said = texts.filter(|text| text.starts_with("== "));
+    said.map(|text| text.split('{').map(|part| part.rsplit('}').next().unwrap().to_owned()).collect()).collect()
+}
+
+fn is_said(line: &str, parts: &[String]) -> bool {
+    let rest = parts.iter().try_fold(line, |rest, part| rest.split_once(part.as_str()).map(|(_, rest)| rest));
+    line.starts_with(&parts[0]) && rest.is_some_and(|rest| rest.is_empty() || parts.last().unwrap().is_empty())
+}
+
+/// `make recording` records it again.
+#[test]
+fn the_recording_shows_what_the_demonstration_says_and_ends_with_every_record_once() {
+    let (said, recording) = (said_by_the_demo(), read("docs/images/demo.svg"));
+    let lines: Vec<_> = recording.lines().filter(|line| line.contains(r#" class="last"#)).collect();
+    let lines: Vec<_> = lines.iter().map(|line| line.split(['<', '>']).nth(2).unwrap()).collect();
+    let (last, before) = lines.split_last().unwrap();
+    let closing = said.iter().find(|parts| parts[0].starts_with("== every record once"));
+    let closing = closing.expect("the demonstration no longer says 'every record once'");
+    assert!(is_said(last, closing), "the last line is not the demonstration's: {last}");
+    assert!(last.contains(": 200,000 of 200,000 in "), "{last}");
+    assert_eq!(before[0], "$ make demo FAULTS=1");
+    let news: Vec<_> = before.iter().filter(|line| line.starts_with("== ")).collect();
+    for line in &news {
+        assert!(said.iter().any(|parts| is_said(line, parts)), "the demonstration does not say this: {line}");
+    }
+    assert!(news.iter().any(|line| line.starts_with("== killed the host")), "{news:#?}");
+    assert!(recording.len() <= 150_000, "{} bytes", recording.len());
 }
