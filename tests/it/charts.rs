@@ -97,9 +97,8 @@ fn costs_are_those_of_the_performance_page() {
     let groups = [("access lines, 1,000,000", "Access log lines"), ("nested records, 600,000", "Nested records")];
     let groups = groups.map(|(corpus, title)| {
         let row = row(&performance, "| | rounds | C", &format!("| {corpus} |"));
-        let bar = |name: &str, cell: &str| {
-            (name.to_owned(), seconds(cell), format!("{} s", cell.split(' ').next().unwrap()))
-        };
+        let bar =
+            |name: &str, cell: &str| (name.to_owned(), seconds(cell), format!("{} s", cell.split(' ').next().unwrap()));
         let bars = vec![
             bar("this plugin, CBOR", &row[4]),
             bar("this plugin, JSON", &row[3]),

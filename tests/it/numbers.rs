@@ -49,7 +49,8 @@ fn costs_are_nowhere_but_on_the_performance_page() {
 fn savings_are_those_of_the_performance_page() {
     let [access, nested] = measured(["to the body of a request: ", " for an access line, ", " for a nested record"]);
     let [reply] = measured([" for a nested record; ", " to read its part of a reply"]);
-    let [access_unlearned, nested_unlearned] = measured(["0046-learned-shapes.md) it was ", " and ", "; before strings"]);
+    let [access_unlearned, nested_unlearned] =
+        measured(["0046-learned-shapes.md) it was ", " and ", "; before strings"]);
     let [before] = measured(["were written in one pass, ", ". The times compared"]);
     let before = before.replace(" and ", ", ");
     let mut before = before.split(", ");

@@ -54,6 +54,9 @@ const KEY: Values = &[("aws_key_id", "AKIAEXAMPLE"), ("aws_sec_key", "wJalrXUtnF
 const ROLE: Values = &[("role_arn", "arn:aws:iam::111122223333:role/write-logs")];
 const KPL: Values = &[("aggregation", "kpl")];
 const LTSV: Values = &[("format", "ltsv")];
+const SINGLE_VALUE: Values = &[("format", "single_value")];
+const OUT_FILE: Values = &[("format", "out_file")];
+const PROCESS: Values = &[("process_credentials", "/usr/bin/print-keys")];
 const CSV: Values = &[("format", "csv"), ("format_fields", "log")];
 
 /// Groups by the name of their mark in docs/options.md.
@@ -92,7 +95,7 @@ const GROUPS: &[(&str, &[Entry])] = &[
             option("role_policy", "JSON", r#"{"Version":"2012-10-17","Statement":[]}"#).needs(&[ROLE]),
             option("role_duration_seconds", "seconds", "7200").needs(&[ROLE]),
             option("sts_endpoint", "host, host:port or URL", "sts.eu-west-1.amazonaws.com"),
-            option("aws_iam_retries", "number", "2"),
+            option("aws_iam_retries", "number", "2").not_with(&[KEY, PROCESS]),
         ],
     ),
     (
@@ -130,9 +133,14 @@ const GROUPS: &[(&str, &[Entry])] = &[
                 &[("format", "out_file")],
             ]),
             option("format_label_delimiter", "text", "=").needs(&[&[("format", "ltsv")]]),
-            option("append_newline", SWITCH, "on")
-                .not_with(&[&[("chomp_record", "on"), ("format", "ltsv")], &[("format", "msgpack")]]),
-            option("chomp_record", SWITCH, "on").beside(LTSV).not_with(&[&[("append_newline", "on")]]),
+            option("append_newline", SWITCH, "on").not_with(&[
+                &[("format", "msgpack")],
+                LTSV,
+                CSV,
+                SINGLE_VALUE,
+                OUT_FILE,
+            ]),
+            option("chomp_record", SWITCH, "on").needs(&[LTSV, CSV, SINGLE_VALUE, OUT_FILE]),
             option("compression", "`none`, `gzip`, `zlib`, `zstd`, `snappy`", "zstd"),
             option("compression_level", "number", "3").needs(&[&[("compression", "zstd")], &[("compression", "gzip")]]),
             option("max_record_size", "size, or `auto`", "10M"),
