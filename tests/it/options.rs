@@ -17,8 +17,6 @@ struct Entry {
     /// The values of a choice between backticks, or a kind of value.
     kind: &'static str,
     example: &'static str,
-    /// What the example is tried with, because it has an effect only there.
-    beside: Values,
     /// It is refused without one of these.
     needs: &'static [Values],
     /// With each of these it is refused.
@@ -26,14 +24,10 @@ struct Entry {
 }
 
 const fn option(name: &'static str, kind: &'static str, example: &'static str) -> Entry {
-    Entry { name, kind, example, beside: &[], needs: &[], not_with: &[] }
+    Entry { name, kind, example, needs: &[], not_with: &[] }
 }
 
 impl Entry {
-    const fn beside(self, beside: Values) -> Entry {
-        Entry { beside, ..self }
-    }
-
     const fn needs(self, needs: &'static [Values]) -> Entry {
         Entry { needs, ..self }
     }
@@ -271,13 +265,7 @@ fn each_example_starts_with_what_it_needs_and_not_without() {
         let example = [(entry.name, entry.example)];
         let alternatives = if entry.needs.is_empty() { &[&[] as Values] } else { entry.needs };
         for needs in alternatives {
-            assert_eq!(
-                issues(&[&example, entry.beside, *needs].concat()),
-                Vec::<String>::new(),
-                "{} {}",
-                entry.name,
-                entry.example
-            );
+            assert_eq!(issues(&[&example, *needs].concat()), Vec::<String>::new(), "{} {}", entry.name, entry.example);
         }
         assert!(entry.needs.is_empty() || !issues(&example).is_empty(), "{} needs none of these", entry.name);
     }
@@ -289,7 +277,7 @@ fn what_does_not_go_together_is_refused() {
         for conflict in entry.not_with {
             assert_eq!(issues(conflict), Vec::<String>::new(), "{conflict:?} does not start by itself");
             let needs = entry.needs.first().copied().unwrap_or_default();
-            let both = [&[(entry.name, entry.example)], entry.beside, needs, *conflict].concat();
+            let both = [&[(entry.name, entry.example)], needs, *conflict].concat();
             assert!(!issues(&both).is_empty(), "{} goes with {conflict:?}", entry.name);
         }
     }
