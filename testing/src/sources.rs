@@ -38,6 +38,12 @@ pub fn with_marked(document: &str, name: &str, content: &str) -> Option<String> 
     Some(format!("{before}<!-- {name} -->\n\n{content}\n<!-- /{name} -->\n{after}"))
 }
 
+/// Whether a folder says of itself that it is a cache, as a cargo home in this folder does
+/// (<https://bford.info/cachedir/>).
+fn is_cache(folder: &Path) -> bool {
+    folder.join("CACHEDIR.TAG").exists()
+}
+
 /// All files under `folder` (all of the project's for an empty one) whose names end with `suffix`, by path.
 pub fn files(folder: &str, suffix: &str) -> Vec<File> {
     let (mut folders, mut files) = (vec![root().join(folder)], Vec::new());
@@ -46,7 +52,7 @@ pub fn files(folder: &str, suffix: &str) -> Vec<File> {
             let path = entry.path();
             if !entry.file_type().unwrap().is_dir() {
                 files.extend(Some(path).filter(|path| path.to_string_lossy().ends_with(suffix)));
-            } else if !NOT_OURS.contains(&entry.file_name().to_string_lossy().as_ref()) {
+            } else if !NOT_OURS.contains(&entry.file_name().to_string_lossy().as_ref()) && !is_cache(&path) {
                 folders.push(path);
             }
         }
