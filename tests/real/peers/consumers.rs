@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kinesis::compress::{Compressor, Kind};
-use kinesis::kinesis::kpl::Aggregate;
+use kinesis::kinesis::kpl::{Aggregate, write_digests};
 use libtest_mimic::{Failed, Trial};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -78,6 +78,7 @@ fn every_aggregate_is_opened(program: &Path, script: &str) -> Result<(), Failed>
                 }
                 let mut container = Vec::new();
                 aggregate.finish(&mut container);
+                write_digests([container.as_mut_slice()].into_iter());
                 containers.push(container);
                 expected.push(records);
             }
