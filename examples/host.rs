@@ -33,6 +33,7 @@ use testing::host::chunk::{Chunk, Chunks};
 use testing::host::library::{Library, built_plugin};
 use testing::host::metrics;
 use testing::host::output::Output;
+use testing::programs;
 
 testing::export_host!();
 
@@ -78,22 +79,7 @@ fn main() -> ExitCode {
 
 /// Runs the program with its arguments.
 pub(crate) fn drive(arguments: Parser) -> ExitCode {
-    let ended = match options(arguments) {
-        Ok(Some(options)) => run(&options),
-        Ok(None) => {
-            print!("{HELP}");
-            Ok(true)
-        }
-        Err(error) => Err(error),
-    };
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("host: {error}");
-            ExitCode::from(2)
-        }
-    }
+    programs::run("host", HELP, options(arguments), run)
 }
 
 /// The options, or `None` if help is requested.

@@ -25,6 +25,7 @@ use lexopt::Parser;
 use lexopt::prelude::{Long, Short, ValueExt};
 use testing::fake_kinesis::{Credential, FakeKinesis, Keep, Settings, Stats, Stream};
 use testing::host::access_log::AccessLog;
+use testing::programs;
 
 use crate::bar::Bar;
 use crate::faults::FaultsOfARun;
@@ -57,22 +58,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let ended = match options(Parser::from_env()) {
-        Ok(Some(options)) => run(&options),
-        Ok(None) => {
-            print!("{HELP}");
-            Ok(true)
-        }
-        Err(error) => Err(error),
-    };
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("demo: {error}");
-            ExitCode::from(2)
-        }
-    }
+    programs::run("demo", HELP, options(Parser::from_env()), run)
 }
 
 /// The options, or `None` if help is requested.

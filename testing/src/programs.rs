@@ -4,8 +4,9 @@
 
 use std::any::type_name_of_val;
 use std::env;
+use std::error::Error;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 
 /// A program that cargo built along with the tests. Cargo does so only when it builds all of them; the error says how
 /// otherwise.
@@ -16,6 +17,31 @@ pub fn example(name: &str) -> PathBuf {
     let program = folder.join("examples").join(name);
     assert!(program.exists(), "no {}: `cargo build --profile {profile} --example {name}` builds it", program.display());
     program
+}
+
+/// Runs a program with its options, or shows `help` if there are none. The exit code is 1 if `run` returns `false`, and 2
+/// for an error, which is printed after the program's name.
+pub fn run<O>(
+    name: &str,
+    help: &str,
+    options: Result<Option<O>, Box<dyn Error>>,
+    run: impl FnOnce(&O) -> Result<bool, Box<dyn Error>>,
+) -> ExitCode {
+    let ended = options.and_then(|options| match options {
+        Some(options) => run(&options),
+        None => {
+            print!("{help}");
+            Ok(true)
+        }
+    });
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// What a program printed, its errors last.
