@@ -21,7 +21,7 @@ const LENGTH_BYTES: usize = 8;
 
 const INITIAL_STATE: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
-/// `2^32 × |sin(n)|` for n from 1 to 64.
+/// The whole part of `2^32 × |sin(n)|` for n from 1 to 64.
 #[rustfmt::skip]
 const SINES: [u32; 64] = [
     0xd76a_a478, 0xe8c7_b756, 0x2420_70db, 0xc1bd_ceee, 0xf57c_0faf, 0x4787_c62a, 0xa830_4613, 0xfd46_9501,

@@ -16,11 +16,11 @@ use ::md5::{Digest, Md5};
 use bytes::BufMut;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64};
 
-/// How an aggregate begins.
-pub const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
-
 use self::md5::DIGEST_LENGTH;
 pub use self::md5::LANES;
+
+/// How an aggregate begins.
+pub const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 
 // The fields of AggregatedRecord.
 const PARTITION_KEYS: u32 = 1;
