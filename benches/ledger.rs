@@ -7,28 +7,17 @@
 
 use std::hint::black_box;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kinesis::kinesis::stream::Stream;
 use kinesis::ledger::Ledger;
-use kinesis::log::{Level, LogSink, Logger};
+use kinesis::log::Logger;
 use kinesis::pack::{Packer, RequestSettings};
 use kinesis::record_set::RecordSet;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 const TAG: &[u8] = b"kube.var.log.containers.app";
-
-struct Nowhere;
-
-impl LogSink for Nowhere {
-    fn enabled(&self, _: Level) -> bool {
-        false
-    }
-
-    fn write(&self, _: Level, _: &str) {}
-}
 
 /// About 2 MB of access-log lines of 134 bytes.
 fn chunk(records: u32) -> Vec<u8> {
@@ -86,7 +75,7 @@ fn ledger(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap_or_else(|error| unreachable!("{error}"));
     let in_file = |name: &str| {
         let path = folder.path().join(name);
-        let ledger = Ledger::open(1 << 20, path, "logs".to_owned(), 1, Logger::new(Arc::new(Nowhere), |_| {}));
+        let ledger = Ledger::open(1 << 20, path, "logs".to_owned(), 1, Logger::silent());
         Rc::new(ledger.unwrap_or_else(|error| unreachable!("{error}")))
     };
     let ledger = in_file("ledger");

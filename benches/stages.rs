@@ -110,7 +110,7 @@ fn records(events: &[Event<'_>], settings: &RecordSettings) -> Vec<Vec<u8>> {
 
 fn replies(c: &mut Criterion) {
     let body = Bytes::from(testing::accepted::json(500));
-    let reply = Response { status: StatusCode::OK, headers: HeaderMap::new(), body, exchange: None };
+    let reply = Response::new(StatusCode::OK, HeaderMap::new(), body);
     assert!(reply.accepts_all(500));
     let mut group = c.benchmark_group("reply");
     group.throughput(Throughput::Bytes(reply.body.len() as u64));

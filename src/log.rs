@@ -144,6 +144,21 @@ impl Logger {
         Logger { inner: Rc::new(Inner { sink, write: Box::new(write), folds: RefCell::default() }) }
     }
 
+    /// A log that no line is written to.
+    pub fn silent() -> Self {
+        struct Silence;
+
+        impl LogSink for Silence {
+            fn enabled(&self, _: Level) -> bool {
+                false
+            }
+
+            fn write(&self, _: Level, _: &str) {}
+        }
+
+        Logger::new(Arc::new(Silence), |_| {})
+    }
+
     /// Writes a line. `text` is called only if the level is enabled.
     pub fn write<T: Into<Cow<'static, str>>>(&self, level: Level, text: impl FnOnce() -> T) {
         if self.inner.sink.enabled(level) {

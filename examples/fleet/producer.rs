@@ -3,15 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use kinesis::deliver::{Delivery, Deps, Destination, RecordDistribution, Settings};
+use kinesis::deliver::{Delivery, Deps, Destination, Settings};
 use kinesis::kinesis::client::{Operation, Transport};
 use kinesis::kinesis::stream::Stream;
 use kinesis::kinesis::verdict::{RecordVerdict, Verdict, verdict};
 use kinesis::ledger::Ledger;
-use kinesis::log::{Level, LogSink, Logger};
+use kinesis::log::Logger;
 use kinesis::metrics::Metrics;
 use kinesis::outcome::Outcome;
 use kinesis::pack::{Packer, RequestSettings};
@@ -156,18 +155,9 @@ impl Output {
         match fleet.resend {
             Resend::Chunk => Output::Chunk { line, stream: stream(), random: RefCell::new(random) },
             Resend::Records => {
-                let settings = Settings {
-                    concurrency: 256,
-                    retries: fleet.retries,
-                    reset_backoff_on_success: fleet.reset_backoff,
-                    immediate_retry: true,
-                    flush_timeout: None,
-                    slow_flush: None,
-                    stats_interval: None,
-                    record_distribution: RecordDistribution::User,
-                    follows_record_size: false,
-                };
-                let log = Logger::new(Arc::new(Silence), |_| {});
+                let settings =
+                    Settings { reset_backoff_on_success: fleet.reset_backoff, ..Settings::plain(256, fleet.retries) };
+                let log = Logger::silent();
                 let (ledger, metrics) = (Ledger::new(1 << 20), Metrics::default());
                 let deps = Deps { transport: line, ledger, dead_letters: None, random, log, metrics };
                 let destination = Destination { target: stream().into(), place: String::new() };
@@ -201,14 +191,4 @@ async fn send_whole(chunk: &[u8], line: &Line, stream: &Stream, random: &RefCell
             return Outcome::Retry;
         }
     }
-}
-
-struct Silence;
-
-impl LogSink for Silence {
-    fn enabled(&self, _: Level) -> bool {
-        false
-    }
-
-    fn write(&self, _: Level, _: &str) {}
 }

@@ -246,7 +246,7 @@ fn number(data: &[u8]) -> usize {
 }
 
 fn reply(status: StatusCode, body: String) -> Response {
-    Response { status, headers: HeaderMap::new(), body: body.into(), exchange: None }
+    Response::new(status, HeaderMap::new(), body)
 }
 
 /// One producer's connection to the service.

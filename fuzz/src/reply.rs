@@ -129,5 +129,5 @@ fn read(input: &[u8]) -> (Response, usize) {
             headers.append(name, value);
         }
     }
-    (Response { status, headers, body: body.to_vec().into(), exchange: None }, count)
+    (Response::new(status, headers, body.to_vec()), count)
 }

@@ -25,6 +25,23 @@ pub struct Settings {
     pub follows_record_size: bool,
 }
 
+impl Settings {
+    /// Requests and retries alone: nothing that a clock starts or ends, and no questions about the stream.
+    pub fn plain(concurrency: usize, retries: usize) -> Settings {
+        Settings {
+            concurrency,
+            retries,
+            reset_backoff_on_success: true,
+            immediate_retry: true,
+            flush_timeout: None,
+            slow_flush: None,
+            stats_interval: None,
+            record_distribution: RecordDistribution::User,
+            follows_record_size: false,
+        }
+    }
+}
+
 /// Who chooses the shard of a record: its keys, or the service, whatever the keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordDistribution {

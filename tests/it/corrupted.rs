@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kinesis::chunk::Events;
-use kinesis::deliver::{Delivery, Deps, Destination, RecordDistribution, Settings};
+use kinesis::deliver::{Delivery, Deps, Destination, Settings};
 use kinesis::kinesis::client::{Operation, Transport, TransportError};
 use kinesis::kinesis::reply::Response;
 use kinesis::kinesis::stream::Stream;
@@ -114,7 +114,7 @@ impl State {
 
 fn reply(status: u16, body: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
-    Response { status, headers: HeaderMap::new(), body: body.to_owned().into(), exchange: None }
+    Response::new(status, HeaderMap::new(), body.to_owned())
 }
 
 /// Flips bits, and removes, duplicates and overwrites parts, a few times.
@@ -155,17 +155,7 @@ async fn deliver(chunk: &[u8], damaged_replies: usize, seed: u64) -> (Outcome, u
         stored: RefCell::default(),
     }));
     let requests = RequestSettings { max_records: 10, ..RequestSettings::default() };
-    let settings = Settings {
-        concurrency: 3,
-        retries: 4,
-        reset_backoff_on_success: true,
-        immediate_retry: true,
-        flush_timeout: None,
-        slow_flush: None,
-        stats_interval: None,
-        record_distribution: RecordDistribution::User,
-        follows_record_size: false,
-    };
+    let settings = Settings::plain(3, 4);
     let stream = Stream::parse("logs").expect("a stream");
     let log = Logger::new(Arc::new(Silence), |_| {});
     let (transport, ledger, metrics) = (service.clone(), Ledger::new(1 << 20), Metrics::default());

@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use kinesis::deliver::{Delivery, Deps, Destination, RecordDistribution, Settings};
+use kinesis::deliver::{Delivery, Deps, Destination, Settings};
 use kinesis::kinesis::client::{Operation, Transport, TransportError};
 use kinesis::kinesis::reply::{Exchange, Response};
 use kinesis::kinesis::stream::Stream;
 use kinesis::ledger::Ledger;
-use kinesis::log::{Level, LogSink, Logger};
+use kinesis::log::Logger;
 use kinesis::metrics::Metrics;
 use kinesis::outcome::Outcome;
 use kinesis::pack::RequestSettings;
@@ -148,30 +148,10 @@ impl Transport for Network {
     }
 }
 
-struct Silence;
-
-impl LogSink for Silence {
-    fn enabled(&self, _: Level) -> bool {
-        false
-    }
-
-    fn write(&self, _: Level, _: &str) {}
-}
-
 fn delivery(server: &Rc<Server>) -> Rc<Delivery<Network>> {
-    let settings = Settings {
-        concurrency: 256,
-        retries: 100,
-        reset_backoff_on_success: true,
-        immediate_retry: true,
-        flush_timeout: None,
-        slow_flush: None,
-        stats_interval: None,
-        record_distribution: RecordDistribution::User,
-        follows_record_size: false,
-    };
+    let settings = Settings::plain(256, 100);
     let requests = RequestSettings { max_records: 1, ..RequestSettings::default() };
-    let log = Logger::new(Arc::new(Silence), |_| {});
+    let log = Logger::silent();
     let (transport, ledger, metrics) = (Network(Rc::clone(server)), Ledger::new(1 << 20), Metrics::default());
     let deps = Deps { transport, ledger, dead_letters: None, random: SmallRng::seed_from_u64(1), log, metrics };
     let destination = Destination { target: Stream::parse("logs").unwrap().into(), place: String::new() };

@@ -139,23 +139,12 @@ pub(super) fn retry_or_leave(tries: &Tries, failure: Failure, settings: &Setting
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deliver::settings::RecordDistribution;
     use crate::kinesis::random_key::RandomKey;
     use crate::kinesis::request::{BatchBuilder, Json};
     use crate::kinesis::stream::Stream;
 
     fn settings(immediate_retry: bool) -> Settings {
-        Settings {
-            concurrency: 1,
-            retries: 2,
-            reset_backoff_on_success: true,
-            immediate_retry,
-            flush_timeout: None,
-            slow_flush: None,
-            stats_interval: None,
-            record_distribution: RecordDistribution::User,
-            follows_record_size: false,
-        }
+        Settings { immediate_retry, ..Settings::plain(1, 2) }
     }
 
     fn attempt(retries: usize, retried_at_once: bool, renewed: bool) -> Attempt {

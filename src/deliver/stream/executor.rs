@@ -46,7 +46,7 @@ impl<T: Transport> Executor<T> {
                 _ => false,
             };
             let next = next(&attempt, verdict, can_renew, &self.settings);
-            if next == Next::Done {
+            if matches!(next, Next::Done) {
                 permit.iter().for_each(|permit| permit.accepted(exchange));
             }
             attempts.extend(self.carry_out(next, attempt, &request, &mut permit, &flush).await);

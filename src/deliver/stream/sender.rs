@@ -321,12 +321,7 @@ mod tests {
     fn every_answer_has_an_outcome() {
         let reply = |status, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            name(&Ok(Response {
-                status,
-                headers: HeaderMap::new(),
-                body: Bytes::from(body.to_owned()),
-                exchange: None,
-            }))
+            name(&Ok(Response::new(status, HeaderMap::new(), Bytes::from(body.to_owned()))))
         };
         for (status, body, expected) in [
             (200, r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"2"}]}"#, "ok"),

@@ -129,17 +129,7 @@ impl State {
 
 /// Settings that most tests share.
 pub(crate) fn settings() -> Settings {
-    Settings {
-        concurrency: 8,
-        retries: 8,
-        reset_backoff_on_success: true,
-        immediate_retry: true,
-        flush_timeout: None,
-        slow_flush: None,
-        stats_interval: None,
-        record_distribution: RecordDistribution::User,
-        follows_record_size: false,
-    }
+    Settings::plain(8, 8)
 }
 
 /// Delivery to the stream "logs" on a simulated Kinesis.

@@ -103,7 +103,7 @@ fn sent(record: &Value) -> Sent {
 
 pub(crate) fn reply(status: u16, body: impl ToString) -> Reply {
     let status = StatusCode::from_u16(status).unwrap();
-    Ok(Response { status, headers: HeaderMap::new(), body: body.to_string().into(), exchange: None })
+    Ok(Response::new(status, HeaderMap::new(), body.to_string()))
 }
 
 /// The refusal of a whole request.

@@ -108,7 +108,7 @@ impl Client {
             true => whole(body).await,
             false => beginning(body).await,
         };
-        let response = Response { status: head.status, headers: head.headers, body: body?, exchange: None };
+        let response = Response::new(head.status, head.headers, body?);
         self.refused_by_proxy(&response).map_or(Ok(response), Err)
     }
 

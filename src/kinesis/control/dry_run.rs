@@ -68,11 +68,8 @@ mod tests {
         async fn send(&self, operation: Operation, body: Bytes) -> Result<Response, TransportError> {
             assert_eq!(operation, Operation::DryRun);
             self.1.borrow_mut().push(serde_json::from_slice(&body).unwrap());
-            self.0.clone().map(|(status, body)| Response {
-                status: StatusCode::from_u16(status).unwrap(),
-                headers: HeaderMap::new(),
-                body: Bytes::from(body),
-                exchange: None,
+            self.0.clone().map(|(status, body)| {
+                Response::new(StatusCode::from_u16(status).unwrap(), HeaderMap::new(), Bytes::from(body))
             })
         }
 

@@ -67,6 +67,11 @@ struct RecordEntry<'a> {
 }
 
 impl Response {
+    /// A reply that was not timed.
+    pub fn new(status: StatusCode, headers: HeaderMap, body: impl Into<Bytes>) -> Response {
+        Response { status, headers, body: body.into(), exchange: None }
+    }
+
     /// Whether this accepts all of `count` records, in the usual form. `false` means "unknown": use
     /// [`Response::records`].
     pub fn accepts_all(&self, count: usize) -> bool {

@@ -7,7 +7,7 @@ fn judge(status: u16, body: &str) -> Verdict {
     headers.insert("date", "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
     headers.insert("retry-after", "2".parse().unwrap());
     let body = Bytes::from(body.to_owned());
-    verdict(&Ok(Response { status: StatusCode::from_u16(status).unwrap(), headers, body, exchange: None }), 3)
+    verdict(&Ok(Response::new(StatusCode::from_u16(status).unwrap(), headers, body)), 3)
 }
 
 #[test]
@@ -23,8 +23,7 @@ fn the_request_is_named_whatever_a_reply_means() {
     ] {
         let mut headers = HeaderMap::new();
         headers.insert("x-amzn-RequestId", "c1d7e3a0-5c4b".parse().unwrap());
-        let response =
-            Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into(), exchange: None };
+        let response = Response::new(StatusCode::from_u16(status).unwrap(), headers, body);
         let reason = match verdict(&Ok(response), 3) {
             Verdict::Again { reason, .. } | Verdict::Unauthorized { reason, .. } | Verdict::Operator { reason, .. } => {
                 reason
@@ -241,12 +240,7 @@ fn neither_a_token_nor_a_record_is_in_any_reason() {
 }
 
 fn reply(status: u16) -> Response {
-    Response {
-        status: StatusCode::from_u16(status).unwrap(),
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-        exchange: None,
-    }
+    Response::new(StatusCode::from_u16(status).unwrap(), HeaderMap::new(), Bytes::new())
 }
 
 #[test]

@@ -18,7 +18,7 @@ use kinesis::aws::region::Region;
 use kinesis::clock::SystemClock;
 use kinesis::kinesis::client::{Client, Operation, Requests, Transport};
 use kinesis::kinesis::request::Protocol;
-use kinesis::log::{Level, LogSink, Logger};
+use kinesis::log::Logger;
 use kinesis::metrics::{Metric, Metrics};
 use libtest_mimic::{Failed, Trial};
 use rand::SeedableRng;
@@ -146,7 +146,7 @@ fn client(endpoint: &str, age: Duration, metrics: Metrics) -> Result<Client, Fai
         let credentials = Credentials::new(KEY, SECRET, None, None, "test");
         Box::pin(async { Ok(Found { credentials, name: "from the test".to_owned(), passed_over: None }) })
     });
-    let (log, random) = (Logger::new(Arc::new(Silence), |_| {}), SmallRng::seed_from_u64(1));
+    let (log, random) = (Logger::silent(), SmallRng::seed_from_u64(1));
     let cache = CredentialsCache::new(fetch, Arc::new(SystemClock), random, log, metrics.clone());
     Ok(Client::new(connector, cache, Arc::new(SystemClock), requests, None, metrics))
 }
@@ -165,14 +165,4 @@ pub fn put_for(time: Duration, endpoint: &str, age: Duration) -> Result<usize, F
         }
         Ok(requests)
     })
-}
-
-struct Silence;
-
-impl LogSink for Silence {
-    fn enabled(&self, _: Level) -> bool {
-        false
-    }
-
-    fn write(&self, _: Level, _: &str) {}
 }

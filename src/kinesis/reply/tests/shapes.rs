@@ -160,7 +160,7 @@ impl Writer<'_> {
             self.cbor(node, &mut body);
             Bytes::from(body)
         };
-        Response { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body, exchange: None }
+        Response::new(StatusCode::from_u16(status).unwrap(), HeaderMap::new(), body)
     }
 
     fn records(&mut self, count: usize, failed: Option<(usize, Node)>) -> Response {
