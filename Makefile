@@ -8,7 +8,7 @@ help: ## lists the commands
 	@awk -F ':.*## |; ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %6s  %s\n", $$1, $$3, $$2}' Makefile
 	@echo 'Times are those of the first run, on two cores.'
 
-# Barely optimized across crates, which is what `make build` takes its time for.
+# Without link-time optimization, which takes most of the time of `make build`.
 try: ## builds kinesis.so and fake_kinesis, for the quick start in README.md; 5 min
 	cargo build --profile demo --lib --example fake_kinesis
 	cp target/demo/libkinesis.so kinesis.so

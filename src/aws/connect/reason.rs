@@ -26,11 +26,11 @@ pub(crate) const CORRECT_PROXY: &str = "correct http_proxy, HTTPS_PROXY or HTTP_
 pub struct ConnectError {
     /// What happened.
     pub(crate) text: String,
-    /// What cures it, if no retry does.
+    /// What fixes it, if no retry does.
     pub(crate) remedy: Option<Remedy>,
 }
 
-/// What cures a failure that no retry cures.
+/// What fixes a failure that no retry fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
     /// What an operator can do.

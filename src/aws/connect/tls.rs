@@ -1,4 +1,4 @@
-//! Which servers are trusted; why one is not, says `reason.rs`.
+//! Which servers are trusted. Why one is not: `reason.rs`.
 //!
 //! TLS 1.2 and 1.3 with rustls; verification cannot be turned off.
 

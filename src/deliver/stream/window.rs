@@ -1,10 +1,10 @@
 //! How many requests to a stream may be in flight: decisions without side effects.
 //!
-//! It is the gradient rule of Netflix's concurrency-limits, which applies TCP Vegas to requests: the window grows while
-//! the delay is near the smallest one seen, so that it doubles with every round trip to a distant server, and a busy
-//! one is not made to queue more. Where delays are longer or uneven they do not tell a queue from a longer way, so that
-//! is tried out: with another window for a round, the throughput follows it, or it does not. By Little's law throughput
-//! is what is in flight divided by the delay, which needs no clock and no steady load.
+//! It is the gradient rule of Netflix's concurrency-limits, which applies TCP Vegas to requests: the window grows
+//! while the delay is near the smallest one seen, so that it doubles with every round trip to a distant server, and a
+//! busy one is not made to queue more. Long or uneven delays do not tell a queue from distance, so another window is
+//! tried for a round: either the throughput follows it, or it does not. By Little's law throughput is what is in
+//! flight divided by the delay, which needs no clock and no steady load.
 
 use std::time::Duration;
 
@@ -192,7 +192,7 @@ impl Window {
             self.size = trial.from;
         }
         if says_something && !was_larger && is_larger_better {
-            // The delay is that of the way.
+            // The delay is due to distance.
             self.delays.grew(now_seen.delay);
             (self.delay, self.deviation) = (1.0, 0.0);
         }
