@@ -2,6 +2,7 @@
 
 pub mod dead_letters;
 mod quick_start;
+mod typed;
 
 use std::io::Read;
 use std::time::Duration;
