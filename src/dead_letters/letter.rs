@@ -11,7 +11,7 @@ use crate::msgpack::{Reader, Token};
 use crate::record::json;
 use crate::record::time::{TimeFormat, TimeWriter};
 
-/// UTC as in RFC 3339. fluent-bit-conf/replay.yaml reads it.
+/// UTC as in RFC 3339. examples/audit/replay.yaml reads it.
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%9NZ";
 
 /// A record that is not sent, and why.

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinesis::config::Config;
+use tempfile::TempDir;
+use testing::fake_kinesis::{FakeKinesis, Settings};
 use testing::sources::{File, files};
 
 /// Options that Fluent Bit handles itself.
@@ -12,8 +14,19 @@ const HOSTS_OWN: [&str; 4] = ["name", "match", "retry_limit", "storage.total_lim
 
 #[test]
 fn every_shipped_output_starts() {
-    let outputs: Vec<(String, BTreeMap<String, String>)> = configurations().iter().filter_map(output).collect();
-    assert!(outputs.len() >= 8, "{} were found", outputs.len());
+    let authority = FakeKinesis::start(Settings { tls: true, ..Settings::default() });
+    let state = TempDir::new().unwrap();
+    // Of the demonstration and the scenarios.
+    let environment = [
+        ("KINESIS_STREAM", "logs"),
+        ("KINESIS_ENDPOINT", "https://localhost:4567"),
+        ("STATE", state.path().to_str().unwrap()),
+        ("CA", authority.ca_file().to_str().unwrap()),
+    ];
+    let configurations = configurations();
+    let output = |file| output(file, &environment);
+    let outputs: Vec<(String, BTreeMap<String, String>)> = configurations.iter().filter_map(output).collect();
+    assert!(outputs.len() >= 14, "{} were found", outputs.len());
     for (path, options) in outputs {
         assert_eq!(options.get("name").map(String::as_str), Some("kinesis"), "{path}");
         let asked_for = RefCell::new(BTreeSet::new());
@@ -32,19 +45,21 @@ fn every_shipped_output_starts() {
 }
 
 fn configurations() -> Vec<File> {
-    files("fluent-bit-conf", ".conf").into_iter().chain(files("fluent-bit-conf", ".yaml")).collect()
+    let all = ["fluent-bit-conf", "examples"].map(|folder| [files(folder, ".conf"), files(folder, ".yaml")]);
+    // `tests/real/deploy/` reads those for Kubernetes.
+    all.into_iter().flatten().flatten().filter(|file| !file.path.starts_with("examples/kind/")).collect()
 }
 
 /// The options of a file's only output, classic or YAML; `None` if it has none.
-fn output(file: &File) -> Option<(String, BTreeMap<String, String>)> {
+fn output(file: &File, environment: &[(&str, &str)]) -> Option<(String, BTreeMap<String, String>)> {
     let classic = file.path.ends_with(".conf");
     let begin = if classic { "[OUTPUT]" } else { "  outputs:" };
     let lines = file.text.lines().skip_while(|line| *line != begin).skip(1).take_while(|line| !line.is_empty());
     let lines = lines.map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.starts_with('#'));
     let option = |line: &str| {
         let (name, value) = if classic { line.split_once(' ') } else { line.split_once(": ") }.unwrap();
-        // The demonstration's environment.
-        let value = value.replace("${KINESIS_STREAM}", "logs").replace("${KINESIS_ENDPOINT}", "https://localhost:4567");
+        let value =
+            environment.iter().fold(value.to_owned(), |value, (name, is)| value.replace(&format!("${{{name}}}"), is));
         (name.to_lowercase(), value.trim().trim_matches('"').to_owned())
     };
     let options: BTreeMap<String, String> = lines.map(option).collect();

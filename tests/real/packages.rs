@@ -131,9 +131,9 @@ fn each(check: impl Fn(&Package) -> Result<(), Failed>) -> Result<(), Failed> {
 
 /// The configurations that are examples: one of the others is packaged elsewhere, one is for `make demo`.
 fn examples() -> impl Iterator<Item = String> {
-    let files = files("fluent-bit-conf", "").into_iter();
+    let files = files("fluent-bit-conf", "").into_iter().chain(files("examples/audit", "/replay.yaml"));
     files
-        .filter_map(|file| Some(file.path.strip_prefix("fluent-bit-conf/")?.to_owned()))
+        .filter_map(|file| Some(file.path.rsplit_once('/')?.1.to_owned()))
         .filter(|name| !["plugins.conf", "demo.conf"].contains(&name.as_str()))
 }
 

@@ -84,6 +84,7 @@ def iam(path):
 def main():
     check = {
         "kubernetes": manifests.kubernetes,
+        "kustomized": manifests.kustomized,
         "patch": manifests.patch,
         "fluent-bit": charts.fluent_bit,
         "image-volume": charts.image_volume,

@@ -1,9 +1,13 @@
 """Resources of Kubernetes and of its operators, by the schemas of those that read them."""
 
+import base64
 import copy
 import glob
 import json
 import os
+import re
+import subprocess
+import sys
 
 import yaml
 
@@ -12,10 +16,15 @@ VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
 # Since when an image may be a volume without a feature gate.
 # https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/, read 2026-11-28
 WITH_IMAGE_VOLUMES = ["1.35", "1.37"]
+# Those that a server in Kinesis's place takes.
+KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
 
 
 def kubernetes(path):
     for resource in load_all(path):
+        if resource["kind"] == "Kustomization":
+            # `kustomized` reads it, by one that builds on it.
+            continue
         definition = custom_resources().get(resource["kind"])
         yield from resource_mistakes(resource) if definition is None else custom_mistakes(resource, definition)
 
@@ -82,6 +91,38 @@ def patch(path):
         elif operation["op"] != "test" or inside[last] != operation["value"]:
             yield f"{operation} does not hold"
     yield from resource_mistakes(resource, WITH_IMAGE_VOLUMES)
+
+
+def kustomized(path):
+    """What `kubectl apply -k` applies of a folder is valid, and agrees with itself."""
+    kubectl = os.path.join(os.path.dirname(sys.executable), "kubectl")
+    made = subprocess.run([kubectl, "kustomize", os.path.dirname(path)], capture_output=True, text=True)
+    if made.returncode != 0:
+        yield made.stderr
+        return
+    resources = list(yaml.safe_load_all(made.stdout))
+    mistakes = [mistake for resource in resources for mistake in resource_mistakes(resource)]
+    with open(os.path.join(os.path.dirname(path), "README.md")) as file:
+        yield from mistakes or disagreements(resources, file.read())
+
+
+def disagreements(resources, readme):
+    """Where resources name others that are not there, or the README another image."""
+    made = {(resource["kind"], resource["metadata"]["name"]): resource for resource in resources}
+    pod = made["DaemonSet", "fluent-bit"]["spec"]["template"]["spec"]
+    [keys] = [source["secretRef"]["name"] for source in pod["containers"][0]["envFrom"]]
+    config = [volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume]
+    named = [("Secret", keys), ("ServiceAccount", pod["serviceAccountName"]), *(("ConfigMap", name) for name in config)]
+    yield from (f"there is no {kind} {name}" for kind, name in named if (kind, name) not in made)
+    secret = {name: base64.b64decode(value).decode() for name, value in made["Secret", keys]["data"].items()}
+    [port] = made["Service", "kinesis"]["spec"]["ports"]
+    endpoint = f"http://kinesis:{port['port']}"
+    if secret != {**KEYS, "AWS_ENDPOINT_URL_KINESIS": endpoint}:
+        yield f"the secret is {secret}, without keys, or not for {endpoint}"
+    image = pod["initContainers"][0]["image"]
+    for command in f"docker build .* -t {image} .", f"kind load docker-image {image}", f"minikube image load {image}":
+        if not re.search(f"^{command}$", readme, re.MULTILINE):
+            yield f"README.md does not say: {command}"
 
 
 def load_all(path):

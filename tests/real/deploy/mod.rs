@@ -37,6 +37,7 @@ pub fn trials() -> Vec<Trial> {
             &[".github/dependabot.yml"],
         ),
         checked("the_manifests_are_those_of_kubernetes_and_its_operators", "kubernetes", &["deploy/kubernetes/.yaml"]),
+        kustomized("the_manifests_for_kind_are_those_of_kubernetes", &["examples/kind/kustomization.yaml"]),
         checked("an_image_volume_fits_the_manifest", "patch", &["deploy/kubernetes/image-volume.json"]),
         checked("the_values_are_those_of_the_chart", "fluent-bit", &["deploy/helm/values.yaml"]),
         checked("an_image_volume_fits_the_chart", "image-volume", &["deploy/helm/image-volume.yaml"]),
@@ -73,6 +74,14 @@ fn passes(name: &str, command: &[&str], files: &[&str]) -> Trial {
 /// One of the checks of `check.py` finds nothing wrong.
 fn checked(name: &str, check: &str, files: &[&str]) -> Trial {
     passes(name, &["python", "tests/real/deploy/check.py", check], files)
+}
+
+/// As [`checked`], by kubectl too.
+fn kustomized(name: &str, files: &[&str]) -> Trial {
+    match missing(&tool("kubectl")) {
+        None => checked(name, "kustomized", files),
+        missing => unless_missing(name, missing, || Ok(())),
+    }
 }
 
 /// cargo-deny accepts the crates. It reads those of every platform, but building has fetched only this one's.

@@ -35,8 +35,8 @@ pub use compatibility::update;
 pub struct Claim {
     name: String,
     needs: Option<&'static Feature>,
-    /// A program that the claim runs and this machine lacks.
-    lacks: Option<&'static str>,
+    /// What the claim runs and this machine lacks.
+    lacks: Option<String>,
     check: Check,
 }
 
@@ -57,7 +57,15 @@ impl Claim {
     pub fn runs(self, program: &'static str) -> Claim {
         let is_there = |folder: PathBuf| folder.join(program).is_file();
         let path = env::var_os("PATH").unwrap_or_default();
-        Claim { lacks: Some(program).filter(|_| !env::split_paths(&path).any(is_there)), ..self }
+        match env::split_paths(&path).any(is_there) {
+            true => self,
+            false => self.lacks(&format!("{program} on the PATH")),
+        }
+    }
+
+    /// Leaves the claim unchecked.
+    pub fn lacks(self, what: &str) -> Claim {
+        Claim { lacks: Some(what.to_owned()), ..self }
     }
 }
 
@@ -95,8 +103,8 @@ fn trials_with(binary: &Binary) -> Vec<Trial> {
             compatibility::not_run(binary);
             return not_run(name, format!("only since Fluent Bit {}: {}", text(missing.since), missing.title));
         }
-        if let Some(program) = claim.lacks {
-            return not_run(name, format!("no {program} on the PATH"));
+        if let Some(what) = claim.lacks {
+            return not_run(name, format!("no {what}"));
         }
         let binary = binary.clone();
         compatibility::begins(&binary);

@@ -11,9 +11,6 @@ use crate::sts::{ROLE_KEY, ROLE_SECRET, ROLE_TOKEN, Sts};
 use testing::fake_kinesis::{ACCOUNT, Credential, FakeKinesis, Settings};
 use testing::sources::root;
 
-/// Sends dead letters again.
-pub const REPLAY: &str = "replay.yaml";
-
 pub fn claims() -> Vec<Claim> {
     let mut files: Vec<String> = fs::read_dir(root().join("fluent-bit-conf"))
         .unwrap()
@@ -25,11 +22,6 @@ pub fn claims() -> Vec<Claim> {
         let name = file.replace('.', "_");
         let dry = file.clone();
         let dry_run = Claim::new(&format!("{name}_passes_a_dry_run"), move |binary| passes_a_dry_run(binary, &dry));
-        // `delivery::dead_letters` has what it sends.
-        if file == REPLAY {
-            claims.push(dry_run.needs(&features::YAML_PARSERS));
-            continue;
-        }
         let is_yaml = file.ends_with(".yaml");
         let both = [dry_run, Claim::new(&format!("{name}_delivers"), move |binary| delivers(binary, &file))];
         claims.extend(both.map(|claim| if is_yaml { claim.needs(&features::YAML) } else { claim }));
@@ -114,7 +106,7 @@ fn using_plugins_file() -> String {
 }
 
 /// The configuration with the test's paths and servers in place of a node's.
-pub fn moved_here(text: &str, home: &Home, kinesis: &FakeKinesis, sts: &Sts) -> String {
+fn moved_here(text: &str, home: &Home, kinesis: &FakeKinesis, sts: &Sts) -> String {
     let mut moved = String::new();
     let has_endpoint = text.contains("\n      endpoint: ") || text.contains("KINESIS_ENDPOINT");
     for line in text.lines() {

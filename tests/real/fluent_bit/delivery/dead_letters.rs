@@ -7,13 +7,11 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::fluent_bit::host::{Binary, Home, line};
-use crate::fluent_bit::shipped::{REPLAY, moved_here};
 use crate::fluent_bit::stand_in::{assert_each_once, checked, home_beside, section, tail_to};
 use crate::fluent_bit::stopping::starts;
 use crate::fluent_bit::{Claim, features};
-use crate::sts::Sts;
 use testing::fake_kinesis::{Settings, Stream};
-use testing::sources::root;
+use testing::sources::read;
 
 pub fn claims() -> Vec<Claim> {
     vec![
@@ -33,7 +31,9 @@ pub fn claims() -> Vec<Claim> {
 fn replays(binary: &Binary) -> Result<(), Failed> {
     const LINES: usize = 2000;
     const SHORT: usize = 1000;
-    let (home, kinesis) = home_beside(binary, checked())?;
+    let (mut home, kinesis) = home_beside(binary, checked())?;
+    home.set("STATE", ".");
+    home.set("AWS_ENDPOINT_URL_KINESIS", kinesis.endpoint());
     let longest = serde_json::json!({ "log": line(SHORT - 1).trim_end() }).to_string().len() + RANDOM_KEY_BYTES;
     let limit = format!("max_record_size {longest}");
     let refusing = ["stream logs", &limit, "oversize discard", "dead_letter_path dead-letters"];
@@ -47,11 +47,10 @@ fn replays(binary: &Binary) -> Result<(), Failed> {
     }
     assert_each_once(&kinesis, "logs", SHORT)?;
     let letters = letters(&home);
-    let text = fs::read_to_string(root().join("fluent-bit-conf").join(REPLAY))?;
-    let moved = moved_here(&text, &home, &kinesis, &Sts::start()?);
-    home.write(REPLAY, &(moved + "      time_key: time\n      time_key_format: \"%Y-%m-%dT%H:%M:%S.%3N\"\n"))?;
+    let replay = read("examples/audit/replay.yaml").replace("stream: audit", "stream: logs");
+    home.write("replay.yaml", &replay.replace("format: iso8601", "format: \"%Y-%m-%dT%H:%M:%S.%3N\""))?;
     for _ in 0..2 {
-        home.start(REPLAY)?.end_well()?;
+        home.start("replay.yaml")?.end_well()?;
         assert_each_once(&kinesis, "logs", LINES)?;
     }
     let with_time = |letter: &serde_json::Value| {

@@ -2,6 +2,7 @@
 
 pub mod dead_letters;
 mod quick_start;
+mod scenarios;
 mod typed;
 
 use std::io::Read;
@@ -32,6 +33,7 @@ pub fn claims() -> Vec<Claim> {
     ];
     claims.extend(dead_letters::claims());
     claims.extend(quick_start::claims());
+    claims.extend(scenarios::claims());
     claims
 }
 
