@@ -37,13 +37,16 @@ def user_records(record):
 
 def records(kinesis, stream):
     """Each Kinesis record of each shard, from the oldest to the newest of now."""
-    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
+    pages = kinesis.get_paginator("list_shards").paginate(StreamName=stream)
+    for shard in (shard for page in pages for shard in page["Shards"]):
         start = {"StreamName": stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
         iterator = kinesis.get_shard_iterator(**start)["ShardIterator"]
         while iterator:
             answer = kinesis.get_records(ShardIterator=iterator)
             yield from answer["Records"]
-            iterator = answer.get("NextShardIterator") if answer["Records"] else None
+            # An answer may be empty long before the end.
+            is_behind = answer["Records"] or answer.get("MillisBehindLatest")
+            iterator = answer.get("NextShardIterator") if is_behind else None
 
 
 if __name__ == "__main__":

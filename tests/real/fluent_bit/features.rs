@@ -20,7 +20,7 @@ use super::stand_in::{checked, home_beside, section, tail_to};
 use super::stopping::starts;
 use testing::fake_kinesis::{FakeKinesis, Faults, Settings};
 use testing::host::elf::exported_symbols;
-use testing::sources::root;
+use testing::sources::{read, root};
 
 /// Something that a version of Fluent Bit does or has.
 pub struct Feature {
@@ -45,6 +45,13 @@ pub static YAML_PARSERS: Feature = Feature {
     name: "yaml_with_parsers_is_read",
     since: (3, 2, 0),
     probe: |binary| reads(binary, "examples/audit/replay.yaml"),
+};
+/// Without it, the C plugin cannot send to a stand-in.
+pub static PORT_OF_C: Feature = Feature {
+    title: "`port` of its own output kinesis_streams",
+    name: "the_c_plugin_takes_a_port",
+    since: (3, 2, 0),
+    probe: takes_port,
 };
 /// One claim alone needs it.
 pub static REJECTED: Feature = Feature {
@@ -92,7 +99,7 @@ static LENT: Feature = Feature {
 pub static ALL: [&Feature; 9] = [&YAML, &HELP, &LOG_LEVEL, &METRICS, &RELOAD, &TWICE, &GROUPS, &COROUTINES, &LENT];
 
 /// What has no column of the table.
-static OTHERS: [&Feature; 2] = [&YAML_PARSERS, &REJECTED];
+static OTHERS: [&Feature; 3] = [&YAML_PARSERS, &PORT_OF_C, &REJECTED];
 
 pub fn claims() -> Vec<Claim> {
     ALL.into_iter().chain(OTHERS).map(claim).collect()
@@ -117,6 +124,17 @@ fn reads(binary: &Binary, file: &str) -> Result<bool, Failed> {
     let file = root().join(file).display().to_string();
     let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-c", &file, "--dry-run"])?;
     Ok(ended.status.success())
+}
+
+fn takes_port(binary: &Binary) -> Result<bool, Failed> {
+    let (mut home, kinesis) = home_beside(binary, checked())?;
+    home.set("STATE", ".");
+    home.set("LOGS", "app.log");
+    home.set("CA", kinesis.ca_file());
+    let port = kinesis.address().port().to_string();
+    home.write("before.yaml", &read("examples/from-c-plugin/before.yaml").replace("4567", &port))?;
+    home.append_lines(0..1)?;
+    Ok(home.start("before.yaml")?.comes_to(Duration::from_secs(10), || kinesis.stats().records > 0))
 }
 
 fn has_help(binary: &Binary) -> Result<bool, Failed> {

@@ -37,7 +37,11 @@ fn claim(name: String) -> Claim {
     let is_in = |ending: &str, text: &str| {
         files(&format!("examples/{name}"), ending).iter().any(|file| file.text.contains(text))
     };
-    let needed = if is_in(".yaml", "\nparsers:\n") { &features::YAML_PARSERS } else { &features::YAML };
+    let needed = match () {
+        () if is_in(".yaml", "\n    - name: kinesis_streams\n") => &features::PORT_OF_C,
+        () if is_in(".yaml", "\nparsers:\n") => &features::YAML_PARSERS,
+        () => &features::YAML,
+    };
     let lacks_server = is_in("README.md", "ministack\n") && !tool("ministack").exists();
     let test = format!("the_readme_of_{}_shows_what_it_says", name.replace('-', "_"));
     let claim = Claim::new(&test, move |binary| as_written(binary, &name)).needs(needed).runs("curl");
@@ -50,7 +54,7 @@ fn as_written(binary: &Binary, name: &str) -> Result<(), Failed> {
     // As a reader copies it.
     fs::create_dir_all(folder.path().join("examples").join(name))?;
     for file in files(&format!("examples/{name}"), "") {
-        fs::write(folder.path().join(&file.path), file.text)?;
+        fs::write(folder.path().join(&file.path), file.text.replace(PORT, &port))?;
     }
     fs::write(folder.path().join("examples/local.sh"), read("examples/local.sh").replace(PORT, &port))?;
     let readme = read(&format!("examples/{name}/README.md")).replace(PORT, &port);
