@@ -9,10 +9,10 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use chrono::{DateTime, Utc};
 
+use crate::aws::digest::{Digest, alone};
 use crate::aws::region::Region;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -46,13 +46,13 @@ impl Signer {
         Signer { region, host, key: RefCell::default() }
     }
 
-    /// Signs a request for `target` with `body`, of the type `content_type`, at `time`. A session token is signed as
-    /// `x-amz-security-token`.
+    /// Signs a request for `target` at `time`: `body` is the SHA-256 of its body, which has the type `content_type`. A
+    /// session token is signed as `x-amz-security-token`.
     pub(crate) fn sign(
         &self,
         target: &str,
         content_type: &str,
-        body: &[u8],
+        body: &Digest,
         credentials: &Credentials,
         time: SystemTime,
     ) -> Signature {
@@ -68,11 +68,11 @@ impl Signer {
         };
         let headers = format!("content-type:{content_type}\nhost:{}\nx-amz-date:{date}\n{token}", self.host);
         let mut canonical = format!("POST\n/\n\n{headers}x-amz-target:{target}\n\n{signed_headers}\n");
-        write_hash(body, &mut canonical);
+        write_digest(body, &mut canonical);
 
         let scope = format!("{day}/{}/kinesis/aws4_request", self.region);
         let mut to_sign = format!("{ALGORITHM}\n{date}\n{scope}\n");
-        write_hash(canonical.as_bytes(), &mut to_sign);
+        write_digest(&alone(canonical.as_bytes()), &mut to_sign);
         let signature = self.with_key(day, credentials, time, |key| calculate_signature(key, to_sign.as_bytes()));
         let id = credentials.access_key_id();
         let authorization =
@@ -96,11 +96,10 @@ impl Signer {
     }
 }
 
-/// Appends the SHA-256 of `bytes` in hexadecimal; aws-lc uses the processor's instructions for it.
-fn write_hash(bytes: &[u8], out: &mut String) {
+/// Appends a digest in hexadecimal.
+fn write_digest(digest: &Digest, out: &mut String) {
     // In two halves rather than byte by byte, because calling the formatter costs more than a digit.
-    let digest = digest(&SHA256, bytes);
-    let (halves, _) = digest.as_ref().as_chunks::<16>();
+    let (halves, _) = digest.as_chunks::<16>();
     for half in halves {
         // Writing to a string does not fail.
         write!(out, "{:032x}", u128::from_be_bytes(*half)).ok();
@@ -163,7 +162,7 @@ mod tests {
             let host = if host == "[::1]:443" { "[::1]" } else { host };
             let credentials = Credentials::new("AKIDEXAMPLE", secret, token, None, "test");
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            let Signature { date, authorization } = signer(host, region).sign(TARGET, JSON, &body, &credentials, time);
+            let Signature { date, authorization } = signer(host, region).sign(TARGET, JSON, &alone(&body), &credentials, time);
             prop_assert_eq!((date, authorization), as_aws_signs(host, region, &body, &credentials, time));
         }
     }
@@ -176,7 +175,7 @@ mod tests {
             seconds += ahead;
             let credentials = Credentials::new("AKIDEXAMPLE", secret, None, None, "test");
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            let Signature { date, authorization } = signer.sign(TARGET, JSON, b"{}", &credentials, time);
+            let Signature { date, authorization } = signer.sign(TARGET, JSON, &alone(b"{}"), &credentials, time);
             let expected = as_aws_signs("localhost:4567", "eu-west-1", b"{}", &credentials, time);
             assert_eq!((date, authorization), expected, "{secret} {ahead}");
         }

@@ -43,6 +43,9 @@ use refusals::Refusals;
 use report::Reporter;
 use sender::Sender;
 
+/// Requests packed before the thread turns to others.
+const REQUESTS_PER_TURN: usize = 2;
+
 /// What the streams of one output share.
 pub(super) struct Shared<T> {
     pub(super) transport: Rc<T>,
@@ -129,7 +132,7 @@ impl<T: Transport> StreamDelivery<T> {
         let requests = self.packing.facts.requests();
         let mut packer = self.packing.packer(&requests, records, flush, &mut part);
         let mut letters = self.packing.letters(records);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut packed) = (JoinSet::new(), 0_usize);
         let lock = self.packing.lock(flush).await;
         while lock.is_some()
             && let Some(mut permit) = self.executor.acquire(flush).await
@@ -137,8 +140,11 @@ impl<T: Transport> StreamDelivery<T> {
         {
             permit.fill(attempt.batch.body().len());
             tasks.spawn_local(Rc::clone(&self.executor).deliver_batch(attempt, Rc::clone(flush), permit));
-            // Packing blocks the thread: first let the request go out and replies come in.
-            tokio::task::yield_now().await;
+            packed += 1;
+            // Packing blocks the thread: let requests go out, in pairs for their digests, and replies come in.
+            if packed % REQUESTS_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
             while let Some(ended) = tasks.try_join_next() {
                 self.joined(ended, flush);
             }

@@ -10,6 +10,7 @@ mod refusals;
 mod schedules;
 mod shards;
 mod streams;
+mod turns;
 
 use std::collections::HashMap;
 

@@ -26,6 +26,7 @@ use crate::aws::connect::reason::{ConnectError, Remedy, broken, unauthorized_at_
 use crate::aws::connect::{Connector, Pool, pool};
 use crate::aws::credentials::CredentialsCache;
 use crate::aws::credentials::found::NoCredentials;
+use crate::aws::digest::{Digest, Digests};
 use crate::aws::endpoint::Endpoint;
 use crate::aws::region::Region;
 use crate::aws::signature::{Signature, Signer};
@@ -52,6 +53,7 @@ pub struct Client {
     connector: Connector,
     pool: RefCell<Pool>,
     requests: Requests,
+    digests: Digests,
     credentials: CredentialsCache,
     clock: Arc<dyn Clock>,
     /// Seconds by which the server's clock is ahead of ours.
@@ -78,6 +80,7 @@ impl Client {
             pool: RefCell::new(pool(connector.clone())),
             connector,
             requests,
+            digests: Digests::default(),
             credentials,
             clock,
             clock_offset: Cell::new(0),
@@ -200,9 +203,10 @@ impl Transport for Client {
     async fn send(&self, operation: Operation, body: Bytes) -> Result<Response, TransportError> {
         let credentials = self.credentials.get().await;
         let credentials = credentials.map_err(|error| TransportError::NoCredentials(error.to_string()))?;
+        let digest = self.digests.sha256(&body).await;
         let mut request = self
             .requests
-            .sign(operation, body, &credentials, self.now())
+            .sign(operation, body, &digest, &credentials, self.now())
             .map_err(|reason| TransportError::NoCredentials(format!("the request cannot be signed: {reason}")))?;
         let connection = capture_connection(&mut request);
         let (mut opened, connected_at) = (connection.clone(), Cell::new(Instant::now()));
@@ -279,6 +283,7 @@ impl Requests {
         &self,
         operation: Operation,
         body: Bytes,
+        digest: &Digest,
         credentials: &Credentials,
         time: SystemTime,
     ) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
@@ -289,7 +294,7 @@ impl Requests {
                 Protocol::Json.content_type()
             }
         };
-        let Signature { date, authorization } = self.signer.sign(target, content_type, &body, credentials, time);
+        let Signature { date, authorization } = self.signer.sign(target, content_type, digest, credentials, time);
         let secret = |text: &str| {
             let mut value = HeaderValue::from_str(text)?;
             value.set_sensitive(true);
@@ -314,6 +319,7 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::digest::alone;
 
     fn request(endpoint: &str, token: Option<&str>) -> Request<Full<Bytes>> {
         let credentials = Credentials::new(
@@ -327,7 +333,9 @@ mod tests {
         let region = Region::parse("us-east-1").unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
         let requests = Requests::new(&endpoint, region, Protocol::Json, HeaderValue::from_static("test"));
-        requests.sign(Operation::PutRecords, Bytes::from_static(b"{}"), &credentials, time).unwrap()
+        let body = Bytes::from_static(b"{}");
+        let digest = alone(&body);
+        requests.sign(Operation::PutRecords, body, &digest, &credentials, time).unwrap()
     }
 
     fn header<'a>(request: &'a Request<Full<Bytes>>, name: &str) -> &'a str {

@@ -1,0 +1,139 @@
+//! The SHA-256 of request bodies, two of them side by side.
+//!
+//! Each step of SHA-256 waits for the one before, so the processor's instructions for it are idle half of the time. The
+//! steps of a second body fill the gaps (docs/decisions/0034-cryptography.md).
+
+use std::cell::{OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256.
+pub(crate) type Digest = [u8; 32];
+
+/// Bytes of a block, which SHA-256 takes in one step.
+const BLOCK_BYTES: usize = 64;
+/// A body below this size does not wait for another; it is hashed within 10 µs.
+const MIN_BYTES: usize = 16 << 10;
+
+/// Hashes the bodies of one client.
+#[derive(Default)]
+pub(crate) struct Digests {
+    /// A body that another one may be hashed with.
+    waiting: RefCell<Weak<Waiting>>,
+}
+
+struct Waiting {
+    body: Bytes,
+    digest: OnceCell<Digest>,
+}
+
+impl Digests {
+    /// Returns the SHA-256 of `body`. It waits for one turn of the event loop, in case another request gets that far.
+    pub(crate) async fn sha256(&self, body: &Bytes) -> Digest {
+        if body.len() < MIN_BYTES || !is_faster_in_pairs() {
+            return alone(body);
+        }
+        if let Some(other) = self.waiting.take().upgrade() {
+            let (own, others) = pair(body, &other.body);
+            other.digest.get_or_init(|| others);
+            return own;
+        }
+        let own = Rc::new(Waiting { body: body.clone(), digest: OnceCell::new() });
+        self.waiting.replace(Rc::downgrade(&own));
+        tokio::task::yield_now().await;
+        *own.digest.get_or_init(|| {
+            self.waiting.take();
+            alone(body)
+        })
+    }
+}
+
+/// Returns the SHA-256 of `bytes`.
+pub(crate) fn alone(bytes: &[u8]) -> Digest {
+    let mut sha256 = Digest::default();
+    sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    sha256
+}
+
+/// Whether two bodies take less time together than one after the other: not without instructions for SHA-256.
+fn is_faster_in_pairs() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("sha");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Alternates between the blocks of both, near enough for the processor to work on two at a time.
+fn pair(one: &[u8], other: &[u8]) -> (Digest, Digest) {
+    let (mut first, mut second) = (Sha256::new(), Sha256::new());
+    let shared = one.len().min(other.len());
+    let ((one, rest_of_one), (other, rest_of_other)) = (one.split_at(shared), other.split_at(shared));
+    for (one, other) in one.chunks(BLOCK_BYTES).zip(other.chunks(BLOCK_BYTES)) {
+        first.update(one);
+        second.update(other);
+    }
+    first.update(rest_of_one);
+    second.update(rest_of_other);
+    (first.finalize().into(), second.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::runtime::Builder;
+
+    fn body(seed: u8, size: usize) -> Bytes {
+        (0..size).map(|index| (index as u8).wrapping_mul(seed).wrapping_add(seed)).collect()
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    proptest! {
+        #[test]
+        fn two_bodies_together_have_the_digests_of_each_alone(one in 0usize..400, other in 0usize..400) {
+            let (one, other) = (body(3, one), body(5, other));
+            prop_assert_eq!(pair(&one, &other), (alone(&one), alone(&other)));
+        }
+    }
+
+    #[test]
+    fn requests_of_the_same_turn_get_their_own_digests() {
+        let bodies: Vec<_> = [0, 100, MIN_BYTES, 50_000, 16_385, 70_000, 20_000]
+            .into_iter()
+            .zip(1..)
+            .map(|(size, seed)| body(seed, size))
+            .collect();
+        let digests = Digests::default();
+        let found = run(futures_util::future::join_all(bodies.iter().map(|body| digests.sha256(body))));
+        assert_eq!(found, bodies.iter().map(|body| alone(body)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_body_waits_for_another_one_turn_at_most() {
+        let digests = Digests::default();
+        let body = body(7, 50_000);
+        assert_eq!(run(digests.sha256(&body)), alone(&body));
+        assert!(digests.waiting.borrow().upgrade().is_none());
+    }
+
+    #[test]
+    fn a_request_that_was_given_up_keeps_no_body() {
+        let digests = Digests::default();
+        let (given_up, next) = (body(7, 50_000), body(9, 50_000));
+        run(async {
+            tokio::select! {
+                biased;
+                _ = digests.sha256(&given_up) => panic!("it waits for a turn"),
+                () = std::future::ready(()) => {}
+            }
+        });
+        assert!(given_up.is_unique());
+        assert_eq!(run(digests.sha256(&next)), alone(&next));
+    }
+}
