@@ -105,16 +105,16 @@ impl<'a> Events<'a> {
         Events { reader: Reader::new(rest.get(..length).unwrap_or(rest)), end, group: self.group }
     }
 
-    /// Consumes the next event through `read`, which must read its whole body, a map of yet unknown length. If `read`
-    /// fails or the next item is not an event with a usual head, returns `None` and consumes nothing.
+    /// Consumes the next event through `read`, which gets its time and must read its whole body, a map of yet unknown
+    /// length. If `read` fails or the next item is not an event with a usual head, returns `None` and consumes nothing.
     #[inline]
-    pub fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
+    pub fn pass<T>(&mut self, read: impl FnOnce(EventTime, &mut Reader<'a>) -> Option<T>) -> Option<T> {
         let (head, body) = usual_head(self.reader.rest())?;
         if head.marker.is_some() || !begins_a_map(body) {
             return None;
         }
         let mut body = Reader::new(body);
-        let read = read(&mut body)?;
+        let read = read(head.time, &mut body)?;
         self.reader = body;
         Some(read)
     }

@@ -143,7 +143,7 @@ fn an_event_without_metadata_is_no_group_marker_whatever_its_time() {
         let event = Event { time, body: b"\x81\xa1a\x01", ..Event::default() };
         assert_eq!(all(bytes), (vec![event], vec![]), "{bytes:02x?}");
         let mut one_pass = Events::new(bytes);
-        one_pass.pass(|body| body.skip().ok());
+        one_pass.pass(|_, body| body.skip().ok());
         assert_eq!(one_pass.clone().count() + usize::from(one_pass.reader.rest().is_empty()), 1, "{bytes:02x?}");
     }
 }

@@ -25,10 +25,9 @@ impl PackContext<'_, '_> {
         let start = out.len();
         loop {
             if self.encoder.can_in_one_pass()
-                && let Some((index, random_key)) =
-                    self.events.pass(|body| self.encoder.encode_in_one_pass(body, self.random, out))
+                && let Some((index, ())) =
+                    self.events.pass(|time, body| self.encoder.encode_in_one_pass(time, body, self.random, key, out))
             {
-                key.set_random(random_key);
                 return Some(index);
             }
             out.truncate(start);

@@ -1,7 +1,7 @@
 //! Selects the events of a chunk to pack.
 
 use super::route::Run;
-use crate::chunk::{Event, Events, NotAnEvent};
+use crate::chunk::{Event, EventTime, Events, NotAnEvent};
 use crate::msgpack::Reader;
 use crate::record_set::RecordSet;
 
@@ -55,7 +55,7 @@ impl<'a> SelectedEvents<'a> {
 
     /// Like [`Events::pass`], for the next selected event. Also returns its index.
     #[inline]
-    pub(super) fn pass<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<(u32, T)> {
+    pub(super) fn pass<T>(&mut self, read: impl FnOnce(EventTime, &mut Reader<'a>) -> Option<T>) -> Option<(u32, T)> {
         if self.events.is_at_end() {
             self.advance()?;
         }

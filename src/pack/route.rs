@@ -67,7 +67,7 @@ pub fn route<'a>(chunk: &'a [u8], tag: &[u8], template: &StreamTemplate, done: &
     loop {
         let start = events.clone();
         let mut sort = |body: &mut Reader<'_>| Some(streams.place(template.read(tag, body, &mut name)?));
-        let place = match events.pass(&mut sort) {
+        let place = match events.pass(|_, body| sort(body)) {
             Some(place) => place.ok_or(RecordIssue::Refused(Refusal::NoStream)),
             None => match events.next() {
                 None => break,

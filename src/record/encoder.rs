@@ -4,29 +4,26 @@ use rand::rngs::SmallRng;
 
 use crate::chunk::{Event, EventTime};
 use crate::compress::{Compressor, SharedCompressor, UNKNOWN_RATIO};
-use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
+use crate::kinesis::random_key::RandomKey;
 use crate::msgpack::Reader;
 use crate::record::formats::{Format, Known};
 use crate::record::json;
 use crate::record::partition_key::{Key, PartitionKey, hash_key};
 use crate::record::refusal::Refusal;
+use crate::record::schema::{Rules, Schemas};
 use crate::record::settings::RecordSettings;
 use crate::record::shape::{Added, Open, hex_ids, merge, writer};
 use crate::record::size::{self, Oversize};
-use crate::record::time::TimeWriter;
+use crate::record::time::TimeEntry;
 
 /// Turns events into records, one by one.
 pub struct Encoder<'a> {
     settings: &'a RecordSettings,
     tag: &'a [u8],
-    /// Whether [`Encoder::encode_in_one_pass`] supports the settings.
-    in_one_pass: bool,
+    in_one_pass: InOnePass<'a>,
     /// Whether the caller compresses and limits the size.
     makes_lines: bool,
-    times: TimeWriter<'a>,
-    /// The event's time as text, and as msgpack.
-    time: Vec<u8>,
-    time_value: Vec<u8>,
+    time: TimeEntry<'a>,
     /// The tag as msgpack, if records contain it.
     tag_value: Vec<u8>,
     /// The event's metadata with ids as text, if records contain it.
@@ -35,6 +32,8 @@ pub struct Encoder<'a> {
     shaped: Vec<u8>,
     open: Vec<Open>,
     known: Known,
+    /// The schemas of events that change.
+    schemas: Schemas,
     compressor: Option<Compressor>,
     /// Where the compressor comes from, and where it returns when idle.
     shared: Option<&'a SharedCompressor>,
@@ -42,6 +41,16 @@ pub struct Encoder<'a> {
     ratio: f64,
     /// The record before compression.
     plain: Vec<u8>,
+}
+
+/// What can be done in one pass over an event.
+#[derive(Clone, Copy)]
+enum InOnePass<'a> {
+    Nothing,
+    /// To write an event that does not change, under a random key.
+    Unchanged,
+    /// To write an event of a known schema.
+    BySchema(Rules<'a>),
 }
 
 /// How a record differs from its event.
@@ -57,29 +66,42 @@ pub struct Alterations {
     pub key_replaced: bool,
 }
 
+impl<'a> InOnePass<'a> {
+    fn of(settings: &'a RecordSettings) -> Self {
+        let RecordSettings { shape, partition_key, .. } = settings;
+        let adds_more = shape.tag_key.is_some() || shape.metadata_key.is_some() || shape.group_key.is_some();
+        if !matches!(settings.format, Format::Json)
+            || settings.compression.is_some()
+            || settings.explicit_hash_key.is_some()
+            || settings.merge_maps
+            || settings.drop_empty
+            || adds_more
+        {
+            return InOnePass::Nothing;
+        }
+        if shape.is_identity() && *partition_key == PartitionKey::Random {
+            return InOnePass::Unchanged;
+        }
+        InOnePass::BySchema(Rules { shape: Some(shape), partition_key: partition_key.path(shape.time_key.as_deref()) })
+    }
+}
+
 impl<'a> Encoder<'a> {
     /// Creates an encoder for events with `tag`.
     pub fn new(settings: &'a RecordSettings, tag: &'a [u8]) -> Self {
         Encoder {
             settings,
             tag,
-            in_one_pass: settings.shape.is_identity()
-                && matches!(settings.format, Format::Json)
-                && settings.compression.is_none()
-                && settings.partition_key == PartitionKey::Random
-                && settings.explicit_hash_key.is_none()
-                && !settings.merge_maps
-                && !settings.drop_empty,
+            in_one_pass: InOnePass::of(settings),
             makes_lines: false,
-            times: TimeWriter::new(&settings.time_format),
-            time: Vec::new(),
-            time_value: Vec::new(),
+            time: TimeEntry::new(&settings.time_format),
             tag_value: tag_value(settings, tag),
             metadata_value: Vec::new(),
             merged: Vec::new(),
             shaped: Vec::new(),
             open: Vec::new(),
             known: Known::default(),
+            schemas: Schemas::default(),
             compressor: None,
             shared: None,
             ratio: UNKNOWN_RATIO,
@@ -177,46 +199,72 @@ impl<'a> Encoder<'a> {
         Ok(Alterations { cut_from, no_partition_key, no_hash_key, key_replaced })
     }
 
-    /// Whether [`Encoder::encode_in_one_pass`] supports the settings: unchanged events as uncompressed JSON with
-    /// random keys.
+    /// Whether [`Encoder::encode_in_one_pass`] supports the settings: uncompressed JSON of what is in the event, and its
+    /// time.
     #[inline]
     pub fn can_in_one_pass(&self) -> bool {
-        self.in_one_pass
+        !matches!(self.in_one_pass, InOnePass::Nothing)
     }
 
-    /// Fast path of [`Encoder::encode`]: finds the end of `body` while encoding it, and returns the key. Returns
-    /// `None` if the slow path is needed, and always if not [`Encoder::can_in_one_pass`]; `body` and `out` are then
-    /// unspecified.
+    /// Fast path of [`Encoder::encode`]: finds the end of `body` while encoding it. Returns `None` if the slow path is
+    /// needed, and always if not [`Encoder::can_in_one_pass`]; `body`, `key` and `out` are then unspecified.
     #[inline]
     pub fn encode_in_one_pass(
         &mut self,
+        time: EventTime,
         body: &mut Reader<'_>,
         random: &mut SmallRng,
+        key: &mut Key,
         out: &mut Vec<u8>,
-    ) -> Option<RandomKey> {
-        if !self.in_one_pass {
-            return None;
-        }
+    ) -> Option<()> {
         let start = out.len();
-        self.known.schemas.write(body, out, |body, out| json::write_in_one_pass(body, out).ok_or(())).ok()?;
+        match self.in_one_pass {
+            InOnePass::Nothing => return None,
+            InOnePass::Unchanged => {
+                self.known.schemas.write(body, out, |body, out| json::write_in_one_pass(body, out).ok_or(())).ok()?;
+                key.set_random(RandomKey::draw(random));
+            }
+            InOnePass::BySchema(rules) => self.encode_by_schema(rules, time, body, random, key, out)?,
+        }
         if self.settings.newline {
             out.push(b'\n');
         }
-        let key = RandomKey::draw(random);
-        (out.len() - start + RANDOM_KEY_LENGTH <= self.settings.max_bytes).then_some(key)
+        (out.len() - start + key.bytes() <= self.settings.max_bytes).then_some(())
+    }
+
+    fn encode_by_schema(
+        &mut self,
+        rules: Rules<'_>,
+        event_time: EventTime,
+        body: &mut Reader<'_>,
+        random: &mut SmallRng,
+        key: &mut Key,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let Encoder { settings, time, schemas, tag, .. } = self;
+        let (wanted, time_key) = (&settings.partition_key, settings.shape.time_key.as_deref());
+        let value = schemas.write_shaped(body, out, rules, |out| {
+            if let Some(time_key) = time_key {
+                time.set(event_time);
+                out.push(b',');
+                json::string::write(settings.shape.name(time_key).as_bytes(), out);
+                out.push(b':');
+                time.write_json(out);
+            }
+        })?;
+        if *wanted == PartitionKey::Random {
+            key.set_random(RandomKey::draw(random));
+            return Some(());
+        }
+        let time = time_key.map(|key| (key, time.text()));
+        key.set(|text| wanted.read(|_| Some(value), time, tag, text)).then_some(())
     }
 
     /// Writes the event's time, if the record contains it.
     #[inline]
     fn write_time(&mut self, time: EventTime) {
         if self.settings.shape.time_key.is_some() || matches!(self.settings.format, Format::OutFile { .. }) {
-            self.time.clear();
-            self.times.write(time, &mut self.time);
-            self.time_value.clear();
-            match self.times.number(time) {
-                Some(number) => writer::write_integer(number, &mut self.time_value),
-                None => writer::write_string(&self.time, &mut self.time_value),
-            }
+            self.time.set(time);
         }
     }
 
@@ -239,7 +287,7 @@ impl<'a> Encoder<'a> {
                 (&shape.tag_key, &*self.tag_value, false),
                 (&shape.metadata_key, &*self.metadata_value, false),
                 (&shape.group_key, event.group, false),
-                (&shape.time_key, &*self.time_value, true),
+                (&shape.time_key, self.time.value(), true),
             ] {
                 if let (Some(key), false, Some(place)) = (key, value.is_empty(), added.get_mut(count)) {
                     *place = Added { key, value, always };
@@ -254,7 +302,7 @@ impl<'a> Encoder<'a> {
         if is_empty && settings.drop_empty {
             return Err(Refusal::Empty);
         }
-        settings.format.write(body, &self.time, self.tag, &mut self.known, out)?;
+        settings.format.write(body, self.time.text(), self.tag, &mut self.known, out)?;
         if settings.newline {
             out.push(b'\n');
         }
@@ -267,8 +315,8 @@ impl<'a> Encoder<'a> {
     fn read_key(&mut self, body: &[u8], random: &mut SmallRng, key: &mut Key) -> bool {
         let wanted = &self.settings.partition_key;
         if *wanted != PartitionKey::Random {
-            let time = self.settings.shape.time_key.as_deref().map(|key| (key, self.time.as_slice()));
-            if key.set(|text| wanted.read(body, time, self.tag, text)) {
+            let time = self.settings.shape.time_key.as_deref().map(|key| (key, self.time.text()));
+            if key.set(|text| wanted.read(|path| path.find(body), time, self.tag, text)) {
                 return false;
             }
         }

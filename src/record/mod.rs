@@ -20,6 +20,6 @@ pub(crate) mod time;
 pub use encoder::{Alterations, Encoder};
 pub use partition_key::Key;
 pub use refusal::Refusal;
-pub use schema::Schemas;
+pub use schema::{Rules, Schemas};
 pub use settings::{Compression, RecordSettings};
 pub use stream_template::StreamTemplate;

@@ -9,6 +9,8 @@ use chrono::{DateTime, Utc};
 
 use crate::chunk::EventTime;
 use crate::error::Allowed;
+use crate::record::json::string;
+use crate::record::shape::writer;
 
 /// Conversions of strftime that chrono handles. `%N`, `%L` and `%f` are handled here.
 const CONVERSIONS: &str = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUvVwWxXyYzZ%";
@@ -170,6 +172,48 @@ fn nine_digits(nanoseconds: u32) -> [u8; 9] {
         rest /= 10;
     }
     digits
+}
+
+/// The time of an event, as an entry of its record.
+pub(super) struct TimeEntry<'a> {
+    writer: TimeWriter<'a>,
+    text: Vec<u8>,
+    /// The same as msgpack: a number or text.
+    value: Vec<u8>,
+}
+
+impl<'a> TimeEntry<'a> {
+    pub(super) fn new(format: &'a TimeFormat) -> Self {
+        TimeEntry { writer: TimeWriter::new(format), text: Vec::new(), value: Vec::new() }
+    }
+
+    /// Sets the time.
+    #[inline]
+    pub(super) fn set(&mut self, time: EventTime) {
+        self.text.clear();
+        self.writer.write(time, &mut self.text);
+        self.value.clear();
+        match self.writer.number(time) {
+            Some(number) => writer::write_integer(number, &mut self.value),
+            None => writer::write_string(&self.text, &mut self.value),
+        }
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub(super) fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// Appends it as JSON.
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        match self.writer.format.units_per_second {
+            Some(_) => out.extend_from_slice(&self.text),
+            None => string::write(&self.text, out),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Compares the one-pass encoder with the two-pass one, which is forced by a partition key that no event has.
+//! Compares the one-pass encoder with the two-pass one, which is forced by a partition key that no event has, or by a
+//! chunk that is too short.
 
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -7,7 +8,10 @@ use rmpv::Value;
 use super::*;
 use crate::record::Alterations;
 use crate::record::partition_key::PartitionKey;
+use crate::record::path::KeyPath;
+use crate::record::shape::{Selection, Shape};
 use crate::record::size::Oversize;
+use crate::record::time::TimeFormat;
 
 const TIME: u32 = 1_600_000_000;
 
@@ -38,7 +42,8 @@ fn body() -> BoxedStrategy<Vec<u8>> {
             proptest::collection::vec((inner.clone(), inner), 0..4).prop_map(Value::Map),
         ]
     });
-    let entries = proptest::collection::vec(("[a-z]{1,40}".prop_map(Value::from), value), 0..8);
+    let key = prop_oneof!["[a-d.]", "[a-z]{1,40}"].prop_map(Value::from);
+    let entries = proptest::collection::vec((key, value), 0..8);
     entries.prop_map(|entries| bytes(&Value::Map(entries))).boxed()
 }
 
@@ -61,7 +66,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-type Packed = (Vec<(Vec<u32>, String)>, Vec<(u32, RecordIssue)>);
+/// The records that are sent, their data and their keys, unless they are random; and what is reported.
+type Packed = (Vec<(Vec<u32>, String, Option<String>)>, Vec<(u32, RecordIssue)>);
 
 /// What is sent, with the records in it, and what is reported about them.
 fn pack(chunk: &[u8], settings: &RequestSettings, done: &RecordSet) -> Packed {
@@ -78,8 +84,11 @@ fn pack(chunk: &[u8], settings: &RequestSettings, done: &RecordSet) -> Packed {
         let body: serde_json::Value = serde_json::from_slice(&batch.body()).unwrap();
         let sent = body["Records"].as_array().unwrap();
         assert_eq!(sent.len(), batch.entries().len());
-        let data = sent.iter().map(|sent| sent["Data"].as_str().unwrap().to_owned());
-        records.extend(batch.entries().iter().map(|entry| batch.records(entry).to_vec()).zip(data));
+        records.extend(batch.entries().iter().zip(sent).map(|(entry, sent)| {
+            let text = |name: &str| sent[name].as_str().unwrap().to_owned();
+            let key = (!entry.random_key).then(|| text("PartitionKey"));
+            (batch.records(entry).to_vec(), text("Data"), key)
+        }));
     }
     (records, issues)
 }
@@ -111,15 +120,25 @@ proptest! {
         newline in any::<bool>(),
         max_bytes in prop_oneof![Just(1 << 20), 40usize..400],
         oversize in prop_oneof![Just(Oversize::Truncate), Just(Oversize::Discard)],
-        partition_key in prop_oneof![Just(PartitionKey::Random), Just(PartitionKey::parse("no such key").unwrap())],
+        partition_key in prop_oneof![Just(None), "[a-d]".prop_map(Some), Just(Some("$TAG".to_owned())), Just(Some("time".to_owned()))]
+            .prop_map(|path| path.map_or(PartitionKey::Random, |path| PartitionKey::parse(&path).unwrap())),
+        time_key in prop_oneof![Just(None), Just(Some("time".to_owned())), Just(Some("a".to_owned()))],
+        time_format in prop_oneof![Just("%s.%3N"), Just("epoch_ms"), Just("\"%Y")],
+        exclude in prop_oneof![Just(None), "[a-d]".prop_map(Some)],
+        replace_dots in prop_oneof![Just(None), Just(Some(".".to_owned()))],
     ) {
-        let record = RecordSettings { newline, max_bytes, oversize, partition_key, ..RecordSettings::default() };
+        let exclude = exclude.map(|path| Selection::new(&[KeyPath::parse(&path).unwrap()]));
+        let shape = Shape { exclude, time_key, replace_dots, ..Shape::default() };
+        let time_format = TimeFormat::parse(time_format).unwrap();
+        let record = RecordSettings {
+            shape, time_format, newline, max_bytes, oversize, partition_key, ..RecordSettings::default()
+        };
         let settings = RequestSettings { max_records: 7, record, ..RequestSettings::default() };
         let events: Vec<Vec<u8>> = order.iter().map(|index| event(TIME, index.get::<Vec<u8>>(&bodies))).collect();
         let mut expected = Packed::default();
         for (number, event) in (0..).zip(&events) {
             let (records, issues) = pack(event, &settings, &RecordSet::default());
-            expected.0.extend(records.into_iter().map(|(_, data)| (vec![number], data)));
+            expected.0.extend(records.into_iter().map(|(_, data, key)| (vec![number], data, key)));
             expected.1.extend(issues.into_iter().map(|(_, issue)| (number, issue)));
         }
         prop_assert_eq!(pack(&events.concat(), &settings, &RecordSet::default()), expected);

@@ -10,7 +10,7 @@ const ESCAPE_PIECE: usize = 64 * 1024;
 
 /// Writes a JSON string, including quotes.
 #[inline]
-pub(super) fn write(bytes: &[u8], out: &mut Vec<u8>) {
+pub(in crate::record) fn write(bytes: &[u8], out: &mut Vec<u8>) {
     match text::lossy(bytes) {
         Cow::Borrowed(text) => write_text(text, out),
         Cow::Owned(text) => write_long_string(&text, out),

@@ -107,10 +107,26 @@ impl PartitionKey {
         }
     }
 
+    /// The path to the key in events, if that is where it comes from. `time_key` is the key of the entry that will hold
+    /// the event's time.
+    pub(super) fn path(&self, time_key: Option<&str>) -> &[String] {
+        match self {
+            PartitionKey::Value(path) if !is_time(path, time_key) => path.keys(),
+            _ => &[],
+        }
+    }
+
     /// Appends the key of an event to `out`. `time` is the key and the text of the entry that will hold the event's
-    /// time. Returns `false` if there is no key: only non-empty strings and binary, numbers and booleans are keys.
+    /// time; `find` returns the value at a path. Returns `false` if there is no key: only non-empty strings and binary,
+    /// numbers and booleans are keys.
     #[inline]
-    pub fn read(&self, body: &[u8], time: Option<(&str, &[u8])>, tag: &[u8], out: &mut String) -> bool {
+    pub fn read<'b>(
+        &self,
+        find: impl FnOnce(&KeyPath) -> Option<&'b [u8]>,
+        time: Option<(&str, &[u8])>,
+        tag: &[u8],
+        out: &mut String,
+    ) -> bool {
         match self {
             PartitionKey::Random => false,
             PartitionKey::Tag => write_text(tag, out),
@@ -118,12 +134,17 @@ impl PartitionKey {
                 out.push_str(text);
                 true
             }
-            PartitionKey::Value(path) => match (time, path.keys()) {
-                (Some((time_key, time)), [key]) if key == time_key => write_text(time, out),
-                _ => path.find(body).is_some_and(|value| write_value(value, out)),
+            PartitionKey::Value(path) => match time {
+                Some((time_key, time)) if is_time(path, Some(time_key)) => write_text(time, out),
+                _ => find(path).is_some_and(|value| write_value(value, out)),
             },
         }
     }
+}
+
+/// Whether a path leads to the event's time.
+fn is_time(path: &KeyPath, time_key: Option<&str>) -> bool {
+    matches!((path.keys(), time_key), ([key], Some(time_key)) if key == time_key)
 }
 
 /// Appends a value as text, cut to the length of a partition key. Returns `false` if it is none of the above.
@@ -160,7 +181,12 @@ mod tests {
     fn read(path: &str, body: &serde_json::Value) -> Option<String> {
         let mut key = String::new();
         let body = rmp_serde::to_vec(body).unwrap();
-        let found = PartitionKey::parse(path).unwrap().read(&body, Some(("time", b"now")), b"app.log", &mut key);
+        let found = PartitionKey::parse(path).unwrap().read(
+            |path| path.find(&body),
+            Some(("time", b"now")),
+            b"app.log",
+            &mut key,
+        );
         found.then_some(key)
     }
 
@@ -193,9 +219,19 @@ mod tests {
             assert_eq!(read(path, &body).as_deref(), key, "{path}");
         }
         let mut key = String::new();
-        assert!(PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xc4\x04byte", None, b"", &mut key));
-        assert!(!PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xcb\x7f\xf8\0\0\0\0\0\0", None, b"", &mut key));
-        assert!(!PartitionKey::Tag.read(b"\x80", None, b"", &mut key));
+        assert!(PartitionKey::parse("k").unwrap().read(
+            |path| path.find(b"\x81\xa1k\xc4\x04byte"),
+            None,
+            b"",
+            &mut key
+        ));
+        assert!(!PartitionKey::parse("k").unwrap().read(
+            |path| path.find(b"\x81\xa1k\xcb\x7f\xf8\0\0\0\0\0\0"),
+            None,
+            b"",
+            &mut key
+        ));
+        assert!(!PartitionKey::Tag.read(|path| path.find(b"\x80"), None, b"", &mut key));
         assert_eq!(key, "byte");
     }
 
@@ -213,15 +249,20 @@ mod tests {
         assert_eq!(read("k", &json!({"k": "k".repeat(257)})).unwrap().len(), 256);
         assert_eq!(read("k", &json!({"k": "😀".repeat(300)})).unwrap(), "😀".repeat(256));
         let mut key = String::new();
-        PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xa5a\xff\xe2\x98b", None, b"", &mut key);
+        PartitionKey::parse("k").unwrap().read(|path| path.find(b"\x81\xa1k\xa5a\xff\xe2\x98b"), None, b"", &mut key);
         assert_eq!(key, "a\u{fffd}\u{fffd}\u{fffd}b");
     }
 
     #[test]
     fn a_surrogate_pair_in_a_key_is_its_character() {
         let mut key = String::new();
-        assert!(PartitionKey::parse("k").unwrap().read(b"\x81\xa1k\xa6\xed\xa0\xbd\xed\xb8\x80", None, b"", &mut key));
-        assert!(PartitionKey::Tag.read(b"\x80", None, b"\xed\xa0\xbd\xed\xb8\x80", &mut key));
+        assert!(PartitionKey::parse("k").unwrap().read(
+            |path| path.find(b"\x81\xa1k\xa6\xed\xa0\xbd\xed\xb8\x80"),
+            None,
+            b"",
+            &mut key
+        ));
+        assert!(PartitionKey::Tag.read(|path| path.find(b"\x80"), None, b"\xed\xa0\xbd\xed\xb8\x80", &mut key));
         assert_eq!(key, "😀😀");
     }
 }

@@ -10,25 +10,23 @@
 //! next, whatever they are.
 
 mod draft;
+mod lesson;
+mod step;
 
-use std::collections::HashSet;
-
-use crate::msgpack::{Reader, Token};
+use crate::msgpack::Reader;
 use crate::record::json::{OnePass, string};
-use crate::record::refusal::MAX_DEPTH;
 use draft::{DRAFT_BYTES, Draft};
+use lesson::Lesson;
+use step::Step;
+
+pub use lesson::Rules;
 
 /// Most schemas at a time, and thus most comparisons for one step.
 const MOST_SCHEMAS: usize = 16;
-/// Most steps of all schemas. Each takes less than 200 bytes, and what its keys have beyond [`BLOCK`].
+/// Most steps of all schemas. Each takes less than 200 bytes, and what its keys have beyond [`step::BLOCK`].
 const MOST_STEPS: usize = 256;
-/// A usual schema has no more.
-const FEW_STEPS: usize = 32;
-/// Most bytes of a step in either form. Larger ones are not worth it.
-const MOST_STEP_BYTES: usize = 256;
-/// Maps with more entries or below this level are values.
+/// Maps with more entries are values.
 const MOST_ENTRIES: u32 = 128;
-const MOST_LEVELS: u32 = 16;
 
 /// The first records are not learned from, so that chunks of a few records cost nothing.
 const FIRST_PAUSE: u32 = 7;
@@ -49,23 +47,6 @@ pub struct Schemas {
     /// For [`Draft`].
     memory: [u8; DRAFT_BYTES],
 }
-
-/// What stands before a value.
-struct Step {
-    msgpack: Literal,
-    /// The bits that count of a block of msgpack.
-    mask: [u8; BLOCK],
-    json: Literal,
-    /// The levels left for the value.
-    depth: u32,
-    /// The number of maps that end after the value, at the end of a record; 0 before.
-    ends: usize,
-    /// The step to try if this is not what comes next.
-    otherwise: Option<usize>,
-}
-
-/// The ends of all maps.
-const ENDS: [u8; MOST_LEVELS as usize] = [b'}'; MOST_LEVELS as usize];
 
 impl Default for Schemas {
     fn default() -> Self {
@@ -97,8 +78,31 @@ impl Schemas {
         }
         out.truncate(length);
         let written = plain(reader, out);
-        self.learn(record, written.is_ok());
+        self.learn(record, Rules::default(), written.is_ok());
         written
+    }
+
+    /// Appends the next event to `out` as `rules` say, which are the same for all, with what `more` appends to its entries.
+    /// Consumes it and returns its partition key, which is empty if there is no path to it. If it is of no known schema,
+    /// or needs more than one pass, returns `None` and consumes nothing; `out` may then hold a part of it.
+    pub fn write_shaped<'v>(
+        &mut self,
+        reader: &mut Reader<'v>,
+        out: &mut Vec<u8>,
+        rules: Rules<'_>,
+        more: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<&'v [u8]> {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return None;
+        }
+        let record = *reader;
+        let followed = self.follow_shaped(reader, out, more);
+        match followed {
+            Some(_) => self.credit = MOST_CREDIT.min(self.credit + 1),
+            None => self.learn(record, rules, true),
+        }
+        followed
     }
 
     /// Writes the next value by a known schema. If it has none, returns `None` and consumes nothing; `out` may then hold a
@@ -145,7 +149,7 @@ impl Schemas {
         let mut steps = self.steps.get(index..)?.iter();
         loop {
             let step = steps.next()?;
-            let Some(mut value) = step.after(reader) else {
+            let Some(value) = step.after(reader) else {
                 steps = self.steps.get(step.otherwise?..)?.iter();
                 continue;
             };
@@ -153,19 +157,7 @@ impl Schemas {
             if !step.json.rest.is_empty() {
                 draft.push_long(&step.json.rest);
             }
-            if let Some(text) = string::short_and_plain(&mut value) {
-                draft.push_string(text)?;
-            } else if let Some(number) = value.unsigned() {
-                draft.push_number(number)?;
-            } else if let Some(boolean) = value.boolean() {
-                draft.push_boolean(boolean)?;
-            } else {
-                // A copy, so that the reader stays in registers for all other values.
-                let mut other = value;
-                values.write_value(&mut other, draft.flush(), step.depth)?;
-                value = other;
-            }
-            reader = value;
+            reader = write_value(value, step.depth, &mut draft, values)?;
             if step.ends > 0 {
                 step.end(draft.flush());
                 return Some(reader);
@@ -173,16 +165,54 @@ impl Schemas {
         }
     }
 
+    /// Writes the next event by a known schema, as [`Schemas::write_shaped`] does.
+    fn follow_shaped<'v>(
+        &mut self,
+        reader: &mut Reader<'v>,
+        out: &mut Vec<u8>,
+        more: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<&'v [u8]> {
+        let (mut values, mut key): (_, &[u8]) = (OnePass::default(), &[]);
+        let mut draft = Draft::new(&mut self.memory, out);
+        let mut steps = self.steps.iter();
+        let mut next = *reader;
+        loop {
+            let step = steps.next()?;
+            let Some(value) = step.after(next).filter(|value| step.takes(*value)) else {
+                steps = self.steps.get(step.otherwise?..)?.iter();
+                continue;
+            };
+            if step.is_omitted {
+                next = value;
+                next.skip().ok()?;
+            } else {
+                draft.push(&step.json.block, step.json.length)?;
+                if !step.json.rest.is_empty() {
+                    draft.push_long(&step.json.rest);
+                }
+                next = write_value(value, step.depth, &mut draft, &mut values)?;
+            }
+            if step.is_key {
+                key = value.up_to(&next);
+            }
+            if step.ends > 0 {
+                step.end_with(more, draft.flush());
+                *reader = next;
+                return Some(key);
+            }
+        }
+    }
+
     /// Learns the schema of a record that was unknown, if it could be written.
     #[cold]
     #[inline(never)]
-    fn learn(&mut self, record: Reader<'_>, was_written: bool) {
+    fn learn(&mut self, record: Reader<'_>, rules: Rules<'_>, was_written: bool) {
         self.credit -= 1;
         if self.credit == 0 {
             *self = Schemas { pause: PAUSE, ..Schemas::default() };
         } else if was_written
             && self.schemas < MOST_SCHEMAS
-            && let Some(steps) = Lesson::of(record)
+            && let Some(steps) = Lesson::of(record, rules)
             && self.steps.len() + steps.len() <= MOST_STEPS
         {
             self.add(steps);
@@ -208,153 +238,27 @@ impl Schemas {
     }
 }
 
-impl Step {
-    /// What follows its msgpack, if that comes next.
-    #[inline]
-    fn after<'v>(&self, reader: Reader<'v>) -> Option<Reader<'v>> {
-        let bytes = reader.rest();
-        match (bytes.first_chunk(), bytes.get(self.msgpack.length..)) {
-            (Some(found), Some(after)) if self.msgpack.rest.is_empty() => {
-                self.begins(found).then(|| Reader::new(after))
-            }
-            _ => self.after_any_length(reader),
-        }
+/// Writes the next value, and returns what follows it.
+#[inline(always)]
+fn write_value<'v>(
+    mut value: Reader<'v>,
+    depth: u32,
+    draft: &mut Draft<'_>,
+    values: &mut OnePass,
+) -> Option<Reader<'v>> {
+    if let Some(text) = string::short_and_plain(&mut value) {
+        draft.push_string(text)?;
+    } else if let Some(number) = value.unsigned() {
+        draft.push_number(number)?;
+    } else if let Some(boolean) = value.boolean() {
+        draft.push_boolean(boolean)?;
+    } else {
+        // A copy, so that the reader stays in registers for all other values.
+        let mut other = value;
+        values.write_value(&mut other, draft.flush(), depth)?;
+        value = other;
     }
-
-    /// The same for long msgpack, and at the end of a chunk.
-    #[cold]
-    #[inline(never)]
-    fn after_any_length<'v>(&self, reader: Reader<'v>) -> Option<Reader<'v>> {
-        let Literal { block, length, rest } = &self.msgpack;
-        let bytes = reader.rest().strip_prefix(block.get(..*length)?)?;
-        Some(Reader::new(bytes.strip_prefix(&**rest)?))
-    }
-
-    /// Ends the maps that end after its value.
-    #[inline]
-    fn end(&self, out: &mut Vec<u8>) {
-        // The last value of most records is in no map within the record.
-        if self.ends == 1 {
-            return out.push(b'}');
-        }
-        let end = out.len() + self.ends;
-        out.extend_from_slice(&ENDS);
-        out.truncate(end);
-    }
-
-    #[inline]
-    fn begins(&self, found: &[u8; BLOCK]) -> bool {
-        let bytes = self.msgpack.block.iter().zip(&self.mask).zip(found);
-        bytes.fold(0, |differences, ((known, mask), found)| differences | ((known ^ found) & mask)) == 0
-    }
-
-    fn is_same(&self, other: &Step) -> bool {
-        self.msgpack == other.msgpack && self.json == other.json && self.ends == other.ends
-    }
-}
-
-/// The division of a record into steps.
-struct Lesson<'v> {
-    reader: Reader<'v>,
-    /// Where the current step starts.
-    start: Reader<'v>,
-    /// What it has become so far.
-    json: Vec<u8>,
-    steps: Vec<Step>,
-}
-
-impl<'v> Lesson<'v> {
-    /// The steps of a map. Returns `None` if there are none or too many, or keys that are no text, or equal ones.
-    fn of(record: Reader<'v>) -> Option<Vec<Step>> {
-        let mut lesson = Lesson {
-            reader: record,
-            start: record,
-            json: Vec::with_capacity(MOST_STEP_BYTES),
-            steps: Vec::with_capacity(FEW_STEPS),
-        };
-        let entries = lesson.reader.map()?;
-        lesson.map(entries, 1)?;
-        // What is left are the ends of maps.
-        lesson.steps.last_mut()?.ends = lesson.json.len();
-        Some(lesson.steps)
-    }
-
-    /// Reads a map at this level, the top being 1.
-    fn map(&mut self, entries: u32, level: u32) -> Option<()> {
-        if entries > MOST_ENTRIES {
-            return None;
-        }
-        let mut keys = HashSet::with_capacity(entries as usize);
-        self.json.push(b'{');
-        for _ in 0..entries {
-            let Token::String(key) = self.reader.token().ok()? else { return None };
-            if !keys.is_empty() {
-                self.json.push(b',');
-            }
-            if !keys.insert(key) || key.len() > MOST_STEP_BYTES {
-                return None;
-            }
-            string::write_text(simdutf8::basic::from_utf8(key).ok()?, &mut self.json);
-            self.json.push(b':');
-            let mut value = self.reader;
-            match value.map() {
-                Some(entries @ 1..=MOST_ENTRIES) if level < MOST_LEVELS => {
-                    self.reader = value;
-                    self.map(entries, level + 1)?;
-                }
-                _ => {
-                    self.end_step(level)?;
-                    self.reader.skip().ok()?;
-                    self.start = self.reader;
-                }
-            }
-        }
-        self.json.push(b'}');
-        Some(())
-    }
-
-    /// Ends a step before a value of a map at this level.
-    fn end_step(&mut self, level: u32) -> Option<()> {
-        let msgpack = Literal::new(self.start.up_to(&self.reader))?;
-        let json = Literal::new(&self.json)?;
-        self.json.clear();
-        let mut mask = [0; BLOCK];
-        mask.get_mut(..msgpack.length)?.fill(u8::MAX);
-        self.steps.push(Step { msgpack, mask, json, depth: MAX_DEPTH - level, ends: 0, otherwise: None });
-        (self.steps.len() <= MOST_STEPS).then_some(())
-    }
-}
-
-/// Bytes that are known. Most are few, so that comparing and copying a block of constant size beats a call.
-#[derive(PartialEq, Eq)]
-struct Literal {
-    block: [u8; BLOCK],
-    /// How many bytes of the block count.
-    length: usize,
-    /// What follows them.
-    rest: Box<[u8]>,
-}
-
-const BLOCK: usize = 32;
-
-impl Literal {
-    /// Returns `None` for too many bytes.
-    fn new(bytes: &[u8]) -> Option<Literal> {
-        let (first, rest) = bytes.split_at(bytes.len().min(BLOCK));
-        let mut block = [0; BLOCK];
-        block.get_mut(..first.len())?.copy_from_slice(first);
-        (bytes.len() <= MOST_STEP_BYTES).then(|| Literal { block, length: first.len(), rest: rest.into() })
-    }
-
-    #[inline]
-    fn append(&self, out: &mut Vec<u8>) {
-        let end = out.len() + self.length;
-        out.extend_from_slice(&self.block);
-        out.truncate(end);
-        if !self.rest.is_empty() {
-            out.extend_from_slice(&self.rest);
-        }
-    }
+    Some(value)
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ pub(super) mod merge;
 mod selection;
 pub(super) mod writer;
 
+use std::borrow::Cow;
+
 use crate::msgpack::{Malformed, Reader, Token};
 use crate::record::refusal::{MAX_DEPTH, Refusal, deeper};
 use writer::{MapHeader, write_string, write_string_header};
@@ -71,8 +73,26 @@ impl Shape {
     }
 
     /// The keys of the entries to add.
-    fn added_keys(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn added_keys(&self) -> impl Iterator<Item = &String> {
         [&self.time_key, &self.tag_key, &self.metadata_key, &self.group_key].into_iter().flatten()
+    }
+
+    /// Whether an entry is added under `key`.
+    pub(super) fn adds(&self, key: &[u8]) -> bool {
+        self.added_keys().any(|added| added.as_bytes() == key)
+    }
+
+    /// What stays of an event.
+    pub(super) fn choice(&self) -> Choice<'_> {
+        Choice { keep: self.keep.as_ref(), exclude: self.exclude.as_ref() }
+    }
+
+    /// What becomes of a key.
+    pub(super) fn name<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        match &self.replace_dots {
+            Some(replacement) if key.contains('.') => Cow::Owned(key.replace('.', replacement)),
+            _ => Cow::Borrowed(key),
+        }
     }
 
     /// Appends the event's changed `body` to `out`, with the entries to add at its end. `open` is a list for reuse.
@@ -90,7 +110,7 @@ impl Shape {
         };
         let map = MapHeader::write(out);
         let mut walk = Walk { shape: self, reader, replaced: false, out, open };
-        let choice = Choice { keep: self.keep.as_ref(), exclude: self.exclude.as_ref() };
+        let choice = self.choice();
         let kept = walk.entries(entries, choice, added, MAX_DEPTH)?;
         let mut all = kept;
         for added in added {
@@ -117,16 +137,16 @@ impl Shape {
 }
 
 /// What stays of a map.
-#[derive(Clone, Copy)]
-struct Choice<'w> {
+#[derive(Clone, Copy, Default)]
+pub(super) struct Choice<'w> {
     /// `None` keeps everything.
-    keep: Option<&'w Selection>,
+    pub(super) keep: Option<&'w Selection>,
     exclude: Option<&'w Selection>,
 }
 
 impl<'w> Choice<'w> {
     /// What stays of the value under `key`, which is `None` if it is not text; `None` if nothing does.
-    fn of(self, key: Option<&[u8]>) -> Option<Choice<'w>> {
+    pub(super) fn of(self, key: Option<&[u8]>) -> Option<Choice<'w>> {
         let keep = match (self.keep, key) {
             (None, _) => None,
             (Some(keep), Some(key)) => keep.of(key)?,
@@ -136,6 +156,11 @@ impl<'w> Choice<'w> {
             Some(None) => None,
             exclude => Some(Choice { keep, exclude: exclude.flatten() }),
         }
+    }
+
+    /// Whether everything stays.
+    pub(super) fn is_all(self) -> bool {
+        self.keep.is_none() && self.exclude.is_none()
     }
 }
 
@@ -182,8 +207,7 @@ impl<'b> Walk<'_, 'b> {
 
     /// Writes an added entry, or what stays of it. Returns whether anything does.
     fn add(&mut self, added: &Added<'b>, choice: Choice<'_>) -> Result<bool, Refusal> {
-        let whole = Choice { keep: None, exclude: None };
-        let choice = if added.always { Some(whole) } else { choice.of(Some(added.key.as_bytes())) };
+        let choice = if added.always { Some(Choice::default()) } else { choice.of(Some(added.key.as_bytes())) };
         let Some(choice) = choice else { return Ok(false) };
         let before = self.out.len();
         self.shape.write_key(added.key.as_bytes(), self.out);
@@ -210,8 +234,7 @@ impl<'b> Walk<'_, 'b> {
     /// Writes what stays of a value. Returns `false` if nothing was chosen of it.
     fn value(&mut self, choice: Choice<'_>, depth: u32) -> Result<bool, Refusal> {
         let start = self.reader;
-        let is_whole = choice.keep.is_none() && choice.exclude.is_none();
-        match self.reader.map().filter(|_| !is_whole) {
+        match self.reader.map().filter(|_| !choice.is_all()) {
             Some(entries) => {
                 let map = MapHeader::write(self.out);
                 let kept = self.entries(entries, choice, &[], depth)?;

@@ -1,13 +1,18 @@
 //! What is written by a known schema is compared with what is written without one.
 
+mod shaped;
+
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
+use super::step::{MOST_LEVELS, MOST_STEP_BYTES};
 use super::*;
+use crate::msgpack::Token;
 use crate::record::json;
-use crate::record::refusal::Refusal;
+use crate::record::refusal::{MAX_DEPTH, Refusal};
+use crate::record::shape::Shape;
 
 /// A value of which only maps, and the heads of everything, are looked at.
 #[derive(Clone, Debug)]
@@ -104,7 +109,8 @@ const ODD: [&[u8]; 12] = [
 ];
 
 fn some_text(random: &mut SmallRng) -> Vec<u8> {
-    const LETTERS: [&str; 12] = ["a", "b", "key", "name", "\"", "\\", "\n", "é", "😀", "\u{7f}", "0123456789", "_"];
+    const LETTERS: [&str; 13] =
+        ["a", "b", "key", "name", "\"", "\\", "\n", "é", "😀", "\u{7f}", "0123456789", "_", "."];
     let length = *[1, 1, 2, 3, 8, 40].get(random.random_range(0..6)).unwrap();
     (0..length).flat_map(|_| LETTERS[random.random_range(0..LETTERS.len())].bytes()).collect()
 }
