@@ -4,7 +4,7 @@ use rand::rngs::SmallRng;
 
 use crate::chunk::{Event, EventTime};
 use crate::compress::{Compressor, SharedCompressor, UNKNOWN_RATIO};
-use crate::kinesis::random_key::RandomKey;
+use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::Reader;
 use crate::record::formats::{Format, Known};
 use crate::record::json;
@@ -89,12 +89,13 @@ impl<'a> InOnePass<'a> {
 impl<'a> Encoder<'a> {
     /// Creates an encoder for events with `tag`.
     pub fn new(settings: &'a RecordSettings, tag: &'a [u8]) -> Self {
+        let time_key = settings.shape.time_key.as_deref().map(|key| settings.shape.name(key));
         Encoder {
             settings,
             tag,
             in_one_pass: InOnePass::of(settings),
             makes_lines: false,
-            time: TimeEntry::new(&settings.time_format),
+            time: TimeEntry::new(time_key.as_deref(), &settings.time_format),
             tag_value: tag_value(settings, tag),
             metadata_value: Vec::new(),
             merged: Vec::new(),
@@ -217,21 +218,19 @@ impl<'a> Encoder<'a> {
         key: &mut Key,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        let start = out.len();
         match self.in_one_pass {
-            InOnePass::Nothing => return None,
+            InOnePass::Nothing => None,
             InOnePass::Unchanged => {
+                let start = out.len();
                 self.known.schemas.write(body, out, |body, out| json::write_in_one_pass(body, out).ok_or(())).ok()?;
                 key.set_random(RandomKey::draw(random));
+                self.end_in_one_pass(start, RANDOM_KEY_LENGTH, out)
             }
-            InOnePass::BySchema(rules) => self.encode_by_schema(rules, time, body, random, key, out)?,
+            InOnePass::BySchema(rules) => self.encode_by_schema(rules, time, body, random, key, out),
         }
-        if self.settings.newline {
-            out.push(b'\n');
-        }
-        (out.len() - start + key.bytes() <= self.settings.max_bytes).then_some(())
     }
 
+    #[inline(never)]
     fn encode_by_schema(
         &mut self,
         rules: Rules<'_>,
@@ -242,22 +241,29 @@ impl<'a> Encoder<'a> {
         out: &mut Vec<u8>,
     ) -> Option<()> {
         let Encoder { settings, time, schemas, tag, .. } = self;
-        let (wanted, time_key) = (&settings.partition_key, settings.shape.time_key.as_deref());
+        let (start, wanted, time_key) = (out.len(), &settings.partition_key, settings.shape.time_key.as_deref());
         let value = schemas.write_shaped(body, out, rules, |out| {
-            if let Some(time_key) = time_key {
+            if time_key.is_some() {
                 time.set(event_time);
-                out.push(b',');
-                json::string::write(settings.shape.name(time_key).as_bytes(), out);
-                out.push(b':');
-                time.write_json(out);
+                time.append_to(out);
             }
         })?;
         if *wanted == PartitionKey::Random {
             key.set_random(RandomKey::draw(random));
-            return Some(());
+        } else {
+            let time = time_key.map(|key| (key, time.text()));
+            key.set(|text| wanted.read(|_| Some(value), time, tag, text)).then_some(())?;
         }
-        let time = time_key.map(|key| (key, time.text()));
-        key.set(|text| wanted.read(|_| Some(value), time, tag, text)).then_some(())
+        self.end_in_one_pass(start, key.bytes(), out)
+    }
+
+    /// Ends a record with a newline, if it fits then.
+    #[inline]
+    fn end_in_one_pass(&self, start: usize, key_bytes: usize, out: &mut Vec<u8>) -> Option<()> {
+        if self.settings.newline {
+            out.push(b'\n');
+        }
+        (out.len() - start + key_bytes <= self.settings.max_bytes).then_some(())
     }
 
     /// Writes the event's time, if the record contains it.

@@ -177,14 +177,20 @@ fn nine_digits(nanoseconds: u32) -> [u8; 9] {
 /// The time of an event, as an entry of its record.
 pub(super) struct TimeEntry<'a> {
     writer: TimeWriter<'a>,
+    /// Its key as JSON, between a comma and a colon.
+    key: Vec<u8>,
     text: Vec<u8>,
     /// The same as msgpack: a number or text.
     value: Vec<u8>,
 }
 
 impl<'a> TimeEntry<'a> {
-    pub(super) fn new(format: &'a TimeFormat) -> Self {
-        TimeEntry { writer: TimeWriter::new(format), text: Vec::new(), value: Vec::new() }
+    /// Creates an entry under `key`, if it has one.
+    pub(super) fn new(key: Option<&str>, format: &'a TimeFormat) -> Self {
+        let mut json = b",".to_vec();
+        string::write(key.unwrap_or_default().as_bytes(), &mut json);
+        json.push(b':');
+        TimeEntry { writer: TimeWriter::new(format), key: json, text: Vec::new(), value: Vec::new() }
     }
 
     /// Sets the time.
@@ -207,8 +213,9 @@ impl<'a> TimeEntry<'a> {
         &self.value
     }
 
-    /// Appends it as JSON.
-    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+    /// Appends it to the entries of a JSON object.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.key);
         match self.writer.format.units_per_second {
             Some(_) => out.extend_from_slice(&self.text),
             None => string::write(&self.text, out),

@@ -149,7 +149,7 @@ impl Schemas {
         let mut steps = self.steps.get(index..)?.iter();
         loop {
             let step = steps.next()?;
-            let Some(value) = step.after(reader) else {
+            let Some(mut value) = step.after(reader) else {
                 steps = self.steps.get(step.otherwise?..)?.iter();
                 continue;
             };
@@ -157,7 +157,8 @@ impl Schemas {
             if !step.json.rest.is_empty() {
                 draft.push_long(&step.json.rest);
             }
-            reader = write_value(value, step.depth, &mut draft, values)?;
+            write_value(&mut value, step.depth, &mut draft, values)?;
+            reader = value;
             if step.ends > 0 {
                 step.end(draft.flush());
                 return Some(reader);
@@ -190,7 +191,8 @@ impl Schemas {
                 if !step.json.rest.is_empty() {
                     draft.push_long(&step.json.rest);
                 }
-                next = write_value(value, step.depth, &mut draft, &mut values)?;
+                next = value;
+                write_value(&mut next, step.depth, &mut draft, &mut values)?;
             }
             if step.is_key {
                 key = value.up_to(&next);
@@ -238,27 +240,22 @@ impl Schemas {
     }
 }
 
-/// Writes the next value, and returns what follows it.
+/// Writes the next value and consumes it.
 #[inline(always)]
-fn write_value<'v>(
-    mut value: Reader<'v>,
-    depth: u32,
-    draft: &mut Draft<'_>,
-    values: &mut OnePass,
-) -> Option<Reader<'v>> {
-    if let Some(text) = string::short_and_plain(&mut value) {
-        draft.push_string(text)?;
+fn write_value(value: &mut Reader<'_>, depth: u32, draft: &mut Draft<'_>, values: &mut OnePass) -> Option<()> {
+    if let Some(text) = string::short_and_plain(value) {
+        draft.push_string(text)
     } else if let Some(number) = value.unsigned() {
-        draft.push_number(number)?;
+        draft.push_number(number)
     } else if let Some(boolean) = value.boolean() {
-        draft.push_boolean(boolean)?;
+        draft.push_boolean(boolean)
     } else {
         // A copy, so that the reader stays in registers for all other values.
-        let mut other = value;
+        let mut other = *value;
         values.write_value(&mut other, draft.flush(), depth)?;
-        value = other;
+        *value = other;
+        Some(())
     }
-    Some(value)
 }
 
 #[cfg(test)]

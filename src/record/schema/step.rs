@@ -94,7 +94,15 @@ fn end_maps(count: usize, out: &mut Vec<u8>) {
 }
 
 /// Whether the next value contains no map.
-fn is_flat(mut value: Reader<'_>) -> bool {
+#[inline]
+fn is_flat(value: Reader<'_>) -> bool {
+    let is_map_or_array = matches!(value.rest(), [0x80..=0x9f | 0xdc..=0xdf, ..]);
+    !is_map_or_array || has_no_map(value)
+}
+
+#[cold]
+#[inline(never)]
+fn has_no_map(mut value: Reader<'_>) -> bool {
     let mut left = 1_u64;
     while left > 0 {
         left -= 1;
