@@ -1,7 +1,7 @@
 # The commands of this project; `make` lists them. Building needs Rust and a C compiler, `make test` also Python 3 and
 # Node.
 
-.PHONY: help try build dist dist-amd64 dist-arm64 packages demo recording test test-arm64 check docs bench fuzz sanitize mutants peers bindings clean
+.PHONY: help try build dist dist-amd64 dist-arm64 packages demo recording picture test test-arm64 check docs bench fuzz sanitize mutants peers bindings clean
 
 # A line `target: ## what it does; N min` is listed.
 help: ## lists the commands
@@ -56,6 +56,18 @@ target/recording/installed: scripts/recording.txt
 	rm -rf target/recording
 	python3 -m venv target/recording
 	target/recording/bin/python -m pip install --quiet --require-hashes --requirement $<
+	touch $@
+
+# Needs Fluent Bit, named by FLUENT_BIT, Debian's prometheus, and chromium.
+picture: scripts/dashboard/node_modules/installed ## draws the dashboard, with an outage, as docs/images/dashboard-*.png; 25 min
+	rm -f target/dashboard.json
+	DATA=$(CURDIR)/target/dashboard.json cargo test --test real dashboard::the_story
+	@[ -e target/dashboard.json ] || { echo 'make: nothing to draw: the test says what it needs' >&2; exit 1; }
+	node scripts/dashboard/draw.mjs target/dashboard.json
+
+# Grafana's components, and what photographs them.
+scripts/dashboard/node_modules/installed: scripts/dashboard/package-lock.json
+	npm ci --prefix scripts/dashboard --ignore-scripts --no-audit --no-fund
 	touch $@
 
 test: peers ## runs every test, including those against other Kinesis servers; 20 min
@@ -133,7 +145,7 @@ bindings: .venv/installed ## regenerates the bindings of the host and the header
 
 clean: ## removes everything that was built or installed
 	cargo clean
-	rm -rf .venv node_modules kinesis.so fake_kinesis dist fuzz/target .cargo-tools
+	rm -rf .venv node_modules scripts/dashboard/node_modules kinesis.so fake_kinesis dist fuzz/target .cargo-tools
 
 # Each stamp is newer than the list it was installed from.
 .venv/installed: tests/real/peers/requirements.txt

@@ -19,6 +19,7 @@ mod charts;
 mod configurations;
 mod corpus;
 mod corrupted;
+mod dashboard;
 mod documentation;
 mod end_to_end;
 mod fake_kinesis;
