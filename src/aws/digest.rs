@@ -3,7 +3,7 @@
 //! Each step of SHA-256 waits for the one before, so the processor's instructions for it are idle half of the time. The
 //! steps of a second body fill the gaps (docs/decisions/0034-cryptography.md).
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -19,32 +19,41 @@ const BLOCK_BYTES: usize = 64;
 const MIN_BYTES: usize = 16 << 10;
 
 /// Hashes the bodies of one client.
-#[derive(Default)]
 pub(crate) struct Digests {
+    in_pairs: bool,
     /// A body that another one may be hashed with.
     waiting: RefCell<Weak<Waiting>>,
 }
 
 struct Waiting {
     body: Bytes,
-    digest: OnceCell<Digest>,
+    digest: Cell<Option<Digest>>,
 }
 
 impl Digests {
+    /// Pairs bodies where that takes less time than one after the other: not without instructions for SHA-256.
+    pub(crate) fn new() -> Digests {
+        #[cfg(target_arch = "x86_64")]
+        let in_pairs = std::arch::is_x86_feature_detected!("sha");
+        #[cfg(not(target_arch = "x86_64"))]
+        let in_pairs = false;
+        Digests { in_pairs, waiting: RefCell::default() }
+    }
+
     /// Returns the SHA-256 of `body`. It waits for one turn of the event loop, in case another request gets that far.
     pub(crate) async fn sha256(&self, body: &Bytes) -> Digest {
-        if body.len() < MIN_BYTES || !is_faster_in_pairs() {
+        if body.len() < MIN_BYTES || !self.in_pairs {
             return alone(body);
         }
         if let Some(other) = self.waiting.take().upgrade() {
             let (own, others) = pair(body, &other.body);
-            other.digest.get_or_init(|| others);
+            other.digest.set(Some(others));
             return own;
         }
-        let own = Rc::new(Waiting { body: body.clone(), digest: OnceCell::new() });
+        let own = Rc::new(Waiting { body: body.clone(), digest: Cell::new(None) });
         self.waiting.replace(Rc::downgrade(&own));
         tokio::task::yield_now().await;
-        *own.digest.get_or_init(|| {
+        own.digest.get().unwrap_or_else(|| {
             self.waiting.take();
             alone(body)
         })
@@ -56,14 +65,6 @@ pub(crate) fn alone(bytes: &[u8]) -> Digest {
     let mut sha256 = Digest::default();
     sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
     sha256
-}
-
-/// Whether two bodies take less time together than one after the other: not without instructions for SHA-256.
-fn is_faster_in_pairs() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("sha");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }
 
 /// Alternates between the blocks of both, near enough for the processor to work on two at a time.
@@ -94,6 +95,10 @@ mod tests {
         Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
+    fn pairing() -> Digests {
+        Digests { in_pairs: true, ..Digests::new() }
+    }
+
     proptest! {
         #[test]
         fn two_bodies_together_have_the_digests_of_each_alone(one in 0usize..400, other in 0usize..400) {
@@ -109,14 +114,14 @@ mod tests {
             .zip(1..)
             .map(|(size, seed)| body(seed, size))
             .collect();
-        let digests = Digests::default();
+        let digests = pairing();
         let found = run(futures_util::future::join_all(bodies.iter().map(|body| digests.sha256(body))));
         assert_eq!(found, bodies.iter().map(|body| alone(body)).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_body_waits_for_another_one_turn_at_most() {
-        let digests = Digests::default();
+        let digests = pairing();
         let body = body(7, 50_000);
         assert_eq!(run(digests.sha256(&body)), alone(&body));
         assert!(digests.waiting.borrow().upgrade().is_none());
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_request_that_was_given_up_keeps_no_body() {
-        let digests = Digests::default();
+        let digests = pairing();
         let (given_up, next) = (body(7, 50_000), body(9, 50_000));
         run(async {
             tokio::select! {

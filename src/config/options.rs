@@ -93,12 +93,12 @@ pub static OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "check",
-        "Whether to find out at startup, by a PutRecords request with DryRun, if records can be put: off, warn (log what is wrong) or fail (refuse to start).",
+        "Check at startup, by a PutRecords request with DryRun, whether records can be put: off, warn (log what is wrong) or fail (refuse to start).",
     )
     .default("off"),
     OptionSpec::new(
         "check_custom_endpoint",
-        "Let check also ask an endpoint that is not of AWS. One that does not know DryRun stores the record {}.",
+        "Let check also ask an endpoint that is not AWS's. One that does not know DryRun stores the record {}.",
     )
     .default("off"),
     OptionSpec::new(
@@ -154,7 +154,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "duplicate_keys",
-        "What to send of two maps under the same key: last (only the last) or merge (the entries of both). Of other values always the last.",
+        "Which of two maps under the same key to send: last (the last one) or merge (the entries of both). Of other values, always the last.",
     )
     .default("last"),
     OptionSpec::new(
@@ -221,12 +221,12 @@ pub static OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "shard_map",
-        "With aggregation kpl, pack records with different partition keys together if they map to the same shard. Requires the permission kinesis:ListShards.",
+        "With aggregation kpl, pack records with different partition keys together if they map to the same shard. Takes effect once the shards are listed, within 30 seconds of the start. Requires the permission kinesis:ListShards.",
     )
     .default("off"),
     OptionSpec::new(
         "record_distribution",
-        "Whether the stream distributes records itself, whatever their keys (AUTO), so that consumers drop aggregates: detect (requires the permissions kinesis:DescribeStreamSummary and kinesis:ListShards), user (by partition keys) or auto.",
+        "Who distributes records over the shards: user (partition keys), auto (the stream itself, whatever the keys, so that consumers drop aggregates) or detect (find out, which requires the permissions kinesis:DescribeStreamSummary and kinesis:ListShards).",
     )
     .default("detect"),
     OptionSpec::new(
@@ -309,7 +309,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "dead_letter_max_bytes",
-        "Most bytes of all files in dead_letter_path, 1M to 1T. When they are reached, the oldest files are removed.",
+        "Maximum total size of the files in dead_letter_path, 1M to 1T. When it is reached, the oldest files are removed.",
     )
     .default("100M"),
     OptionSpec::new(

@@ -7,6 +7,7 @@ use crate::compress::{Compressor, SharedCompressor, UNKNOWN_RATIO};
 use crate::kinesis::random_key::{RANDOM_KEY_LENGTH, RandomKey};
 use crate::msgpack::Reader;
 use crate::record::formats::{Format, Known};
+use crate::record::in_one_pass::InOnePass;
 use crate::record::json;
 use crate::record::partition_key::{Key, PartitionKey, hash_key};
 use crate::record::refusal::Refusal;
@@ -43,16 +44,6 @@ pub struct Encoder<'a> {
     plain: Vec<u8>,
 }
 
-/// What can be done in one pass over an event.
-#[derive(Clone, Copy)]
-enum InOnePass<'a> {
-    Nothing,
-    /// To write an event that does not change, under a random key.
-    Unchanged,
-    /// To write an event of a known schema.
-    BySchema(Rules<'a>),
-}
-
 /// How a record differs from its event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alterations {
@@ -64,26 +55,6 @@ pub struct Alterations {
     pub no_hash_key: bool,
     /// The event had an entry of its own under `tag_key`, `metadata_key` or `group_key`.
     pub key_replaced: bool,
-}
-
-impl<'a> InOnePass<'a> {
-    fn of(settings: &'a RecordSettings) -> Self {
-        let RecordSettings { shape, partition_key, .. } = settings;
-        let adds_more = shape.tag_key.is_some() || shape.metadata_key.is_some() || shape.group_key.is_some();
-        if !matches!(settings.format, Format::Json)
-            || settings.compression.is_some()
-            || settings.explicit_hash_key.is_some()
-            || settings.merge_maps
-            || settings.drop_empty
-            || adds_more
-        {
-            return InOnePass::Nothing;
-        }
-        if shape.is_identity() && *partition_key == PartitionKey::Random {
-            return InOnePass::Unchanged;
-        }
-        InOnePass::BySchema(Rules { shape: Some(shape), partition_key: partition_key.path(shape.time_key.as_deref()) })
-    }
 }
 
 impl<'a> Encoder<'a> {

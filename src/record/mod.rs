@@ -5,6 +5,7 @@
 
 mod encoder;
 pub(crate) mod formats;
+mod in_one_pass;
 pub mod json;
 pub(crate) mod partition_key;
 pub(crate) mod path;

@@ -52,6 +52,7 @@ const SINGLE_VALUE: Values = &[("format", "single_value")];
 const OUT_FILE: Values = &[("format", "out_file")];
 const PROCESS: Values = &[("process_credentials", "/usr/bin/print-keys")];
 const CSV: Values = &[("format", "csv"), ("format_fields", "log")];
+const TSV: Values = &[("format", "tsv"), ("format_fields", "log")];
 
 /// Groups by the name of their mark in docs/options.md.
 const GROUPS: &[(&str, &[Entry])] = &[
@@ -98,10 +99,17 @@ const GROUPS: &[(&str, &[Entry])] = &[
             option("log_key", "key or path", "log").not_with(&[
                 &[("time_key", "time")],
                 &[("tag_key", "tag")],
+                &[("metadata_key", "metadata")],
+                &[("group_key", "group")],
                 &[("format", "msgpack")],
+                LTSV,
+                CSV,
+                TSV,
+                SINGLE_VALUE,
+                OUT_FILE,
             ]),
-            option("data_keys", KEYS, "log, kubernetes->pod_name").not_with(&[CSV, &[("format", "single_value")]]),
-            option("exclude_keys", KEYS, "stream, kubernetes->labels").not_with(&[CSV, &[("format", "single_value")]]),
+            option("data_keys", KEYS, "log, kubernetes->pod_name").not_with(&[CSV, TSV, SINGLE_VALUE]),
+            option("exclude_keys", KEYS, "stream, kubernetes->labels").not_with(&[CSV, TSV, SINGLE_VALUE]),
             option("duplicate_keys", "`last`, `merge`", "merge"),
             option("drop_empty", SWITCH, "on"),
             option("replace_dots", "text", "_"),
@@ -120,23 +128,23 @@ const GROUPS: &[(&str, &[Entry])] = &[
                 .not_with(&[&[("log_key", "log")]]),
             option("format_fields", KEYS, "time, level, log").needs(&[&[("format", "csv")], &[("format", "tsv")]]),
             option("message_key", "key or path", "log").needs(&[&[("format", "single_value")]]),
-            option("format_delimiter", "text, `TAB`, `SPACE`, `COMMA`", "SPACE").needs(&[
-                &[("format", "ltsv")],
-                CSV,
-                &[("format", "tsv"), ("format_fields", "log")],
-                &[("format", "out_file")],
-            ]),
+            option("format_delimiter", "text, `TAB`, `SPACE`, `COMMA`", "SPACE").needs(&[LTSV, CSV, TSV, OUT_FILE]),
             option("format_label_delimiter", "text", "=").needs(&[&[("format", "ltsv")]]),
             option("append_newline", SWITCH, "on").not_with(&[
                 &[("format", "msgpack")],
                 LTSV,
                 CSV,
+                TSV,
                 SINGLE_VALUE,
                 OUT_FILE,
             ]),
-            option("chomp_record", SWITCH, "on").needs(&[LTSV, CSV, SINGLE_VALUE, OUT_FILE]),
+            option("chomp_record", SWITCH, "on").needs(&[LTSV, CSV, TSV, SINGLE_VALUE, OUT_FILE]),
             option("compression", "`none`, `gzip`, `zlib`, `zstd`, `snappy`", "zstd"),
-            option("compression_level", "number", "3").needs(&[&[("compression", "zstd")], &[("compression", "gzip")]]),
+            option("compression_level", "number", "3").needs(&[
+                &[("compression", "gzip")],
+                &[("compression", "zlib")],
+                &[("compression", "zstd")],
+            ]),
             option("max_record_size", "size, or `auto`", "10M"),
             option("oversize", "`truncate`, `discard`", "discard"),
         ],
@@ -145,7 +153,11 @@ const GROUPS: &[(&str, &[Entry])] = &[
         "keys",
         &[
             option("partition_key", "key, path, `$TAG`, `constant:…` or `none`", "kubernetes->pod_name"),
-            option("explicit_hash_key", "key or path", "hash").not_with(&[KPL, &[("partition_key", "none")]]),
+            option("explicit_hash_key", "key or path", "hash").not_with(&[
+                KPL,
+                &[("aggregation", "lines")],
+                &[("partition_key", "none")],
+            ]),
             option("aggregation", "`off`, `kpl`, `lines`", "kpl").not_with(&[&[("explicit_hash_key", "hash")]]),
             option("simple_aggregation", SWITCH, "on").not_with(&[KPL]),
             option("aggregation_max_size", "size", "512K").needs(&[KPL]),

@@ -80,7 +80,7 @@ impl Client {
             pool: RefCell::new(pool(connector.clone())),
             connector,
             requests,
-            digests: Digests::default(),
+            digests: Digests::new(),
             credentials,
             clock,
             clock_offset: Cell::new(0),

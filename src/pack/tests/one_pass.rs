@@ -30,6 +30,7 @@ fn event(seconds: u32, body: &[u8]) -> Vec<u8> {
 fn body() -> BoxedStrategy<Vec<u8>> {
     let leaf = prop_oneof![
         Just(Value::Nil),
+        any::<u64>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::F64),
         "[ -~é\n]{0,60}".prop_map(Value::from),
@@ -66,8 +67,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The records that are sent, their data and their keys, unless they are random; and what is reported.
-type Packed = (Vec<(Vec<u32>, String, Option<String>)>, Vec<(u32, RecordIssue)>);
+/// The records that are sent, their data, their keys unless they are random, and their hash keys; and what is reported.
+type Packed = (Vec<(Vec<u32>, String, Option<String>, Option<String>)>, Vec<(u32, RecordIssue)>);
 
 /// What is sent, with the records in it, and what is reported about them.
 fn pack(chunk: &[u8], settings: &RequestSettings, done: &RecordSet) -> Packed {
@@ -86,8 +87,10 @@ fn pack(chunk: &[u8], settings: &RequestSettings, done: &RecordSet) -> Packed {
         assert_eq!(sent.len(), batch.entries().len());
         records.extend(batch.entries().iter().zip(sent).map(|(entry, sent)| {
             let text = |name: &str| sent[name].as_str().unwrap().to_owned();
-            let key = (!entry.random_key).then(|| text("PartitionKey"));
-            (batch.records(entry).to_vec(), text("Data"), key)
+            let hash_key = sent["ExplicitHashKey"].as_str().map(str::to_owned);
+            // Under a hash key, it may be random all the same.
+            let key = (!entry.random_key && hash_key.is_none()).then(|| text("PartitionKey"));
+            (batch.records(entry).to_vec(), text("Data"), key, hash_key)
         }));
     }
     (records, issues)
@@ -126,19 +129,23 @@ proptest! {
         time_format in prop_oneof![Just("%s.%3N"), Just("epoch_ms"), Just("\"%Y")],
         exclude in prop_oneof![Just(None), "[a-d]".prop_map(Some)],
         replace_dots in prop_oneof![Just(None), Just(Some(".".to_owned()))],
+        adds_tag in any::<bool>(),
+        has_hash_key in any::<bool>(),
     ) {
         let exclude = exclude.map(|path| Selection::new(&[KeyPath::parse(&path).unwrap()]));
-        let shape = Shape { exclude, time_key, replace_dots, ..Shape::default() };
+        let tag_key = adds_tag.then(|| "tag".to_owned());
+        let explicit_hash_key = has_hash_key.then(|| KeyPath::parse("b").unwrap());
+        let shape = Shape { exclude, time_key, replace_dots, tag_key, ..Shape::default() };
         let time_format = TimeFormat::parse(time_format).unwrap();
         let record = RecordSettings {
-            shape, time_format, newline, max_bytes, oversize, partition_key, ..RecordSettings::default()
+            shape, time_format, newline, max_bytes, oversize, partition_key, explicit_hash_key, ..RecordSettings::default()
         };
         let settings = RequestSettings { max_records: 7, record, ..RequestSettings::default() };
         let events: Vec<Vec<u8>> = order.iter().map(|index| event(TIME, index.get::<Vec<u8>>(&bodies))).collect();
         let mut expected = Packed::default();
         for (number, event) in (0..).zip(&events) {
             let (records, issues) = pack(event, &settings, &RecordSet::default());
-            expected.0.extend(records.into_iter().map(|(_, data, key)| (vec![number], data, key)));
+            expected.0.extend(records.into_iter().map(|(_, data, key, hash_key)| (vec![number], data, key, hash_key)));
             expected.1.extend(issues.into_iter().map(|(_, issue)| (number, issue)));
         }
         prop_assert_eq!(pack(&events.concat(), &settings, &RecordSet::default()), expected);

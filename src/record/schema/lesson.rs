@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::step::{BLOCK, Literal, MOST_LEVELS, MOST_STEP_BYTES, Step};
-use super::{MOST_ENTRIES, MOST_STEPS};
+use super::step::{BLOCK, Literal, MOST_ENTRIES, MOST_LEVELS, MOST_STEP_BYTES, MOST_STEPS, Step};
 use crate::msgpack::{Reader, Token};
 use crate::record::json::string;
 use crate::record::refusal::MAX_DEPTH;

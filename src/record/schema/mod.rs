@@ -17,16 +17,12 @@ use crate::msgpack::Reader;
 use crate::record::json::{OnePass, string};
 use draft::{DRAFT_BYTES, Draft};
 use lesson::Lesson;
-use step::Step;
+use step::{MOST_STEPS, Step};
 
 pub use lesson::Rules;
 
 /// Most schemas at a time, and thus most comparisons for one step.
 const MOST_SCHEMAS: usize = 16;
-/// Most steps of all schemas. Each takes less than 200 bytes, and what its keys have beyond [`step::BLOCK`].
-const MOST_STEPS: usize = 256;
-/// Maps with more entries are values.
-const MOST_ENTRIES: u32 = 128;
 
 /// The first records are not learned from, so that chunks of a few records cost nothing.
 const FIRST_PAUSE: u32 = 7;

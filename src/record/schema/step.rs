@@ -4,7 +4,10 @@ use crate::msgpack::{Reader, Token};
 
 /// Most bytes of a step in either form. Larger ones are not worth it.
 pub(super) const MOST_STEP_BYTES: usize = 256;
-/// Maps below this level are values.
+/// Most steps of all schemas. Each takes less than 200 bytes, and what its keys have beyond [`BLOCK`].
+pub(super) const MOST_STEPS: usize = 256;
+/// Maps with more entries or below this level are values.
+pub(super) const MOST_ENTRIES: u32 = 128;
 pub(super) const MOST_LEVELS: u32 = 16;
 
 /// What stands before a value.

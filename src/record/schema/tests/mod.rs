@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::step::{MOST_LEVELS, MOST_STEP_BYTES};
+use super::step::{MOST_ENTRIES, MOST_LEVELS, MOST_STEP_BYTES};
 use super::*;
 use crate::msgpack::Token;
 use crate::record::json;
@@ -130,7 +130,7 @@ fn some_value(random: &mut SmallRng) -> Value {
         2 => [&b"\xcf"[..], &random.random::<u64>().to_be_bytes()].concat(),
         3 => [&b"\xd1"[..], &random.random::<i16>().to_be_bytes()].concat(),
         4 => [&b"\xcb"[..], &random.random::<f64>().to_be_bytes()].concat(),
-        5 => b"\x93\x01\xa3two\x81\xa1k\xc3".to_vec(),
+        5 => b"\x93\x01\xa3two\x81\xa2k.\xc3".to_vec(),
         6 => string(&b"\xffnot UTF-8 "[..random.random_range(1..10)], random),
         7 => string(&[&some_text(random)[..], b" is long enough to be written by vector code"].concat(), random),
         8 => vec![random.random_range(0..0x80)],
