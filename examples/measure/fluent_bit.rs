@@ -31,7 +31,7 @@ pub const HELP: &str = "\
 
 /// The output that Fluent Bit writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Output {
+pub enum Output {
     Null,
     C,
     Go,
@@ -40,7 +40,7 @@ enum Output {
 }
 
 impl Output {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Output::Null => "null",
             Output::C => "C kinesis_streams",
@@ -48,6 +48,26 @@ impl Output {
             Output::Json => "this, json",
             Output::Cbor => "this, cbor",
         }
+    }
+
+    /// Its section of a configuration: everything goes to the sink, whose machine has this name.
+    pub fn section(self, name: &str, sink: &Sink, properties: &[String]) -> String {
+        let (port, ca_file) = (sink.port, sink.ca_file.display());
+        let kinesis = "    Stream logs\n    Region us-east-1\n    Workers 1\n    Retry_Limit no_limits\n";
+        let output = match self {
+            Output::Null => "    Name null\n".to_owned(),
+            Output::C => format!(
+                "    Name kinesis_streams\n{kinesis}    Endpoint {name}\n    Port {port}\n    tls.ca_file {ca_file}\n"
+            ),
+            Output::Go => format!("    Name kinesis\n{kinesis}    Endpoint https://{name}:{port}\n"),
+            Output::Json | Output::Cbor => {
+                let protocol = if self == Output::Cbor { "    Protocol cbor\n" } else { "" };
+                let more = properties.iter().map(|property| format!("    {}\n", property.replacen('=', " ", 1)));
+                let more = more.collect::<String>();
+                format!("    Name kinesis\n{kinesis}    Endpoint https://{name}:{port}\n{protocol}{more}")
+            }
+        };
+        format!("[OUTPUT]\n    Match *\n{output}")
     }
 }
 
@@ -177,23 +197,7 @@ impl Options {
             "[INPUT]\n    Name tail\n    Tag app.log\n    Path input.log\n    Read_from_Head on\n    Exit_On_Eof on\n    \
              Mem_Buf_Limit 4G\n{parser}"
         );
-        let (endpoint, port) = (sink.endpoint(), sink.port);
-        let ca_file = sink.ca_file.display();
-        let kinesis = "    Stream logs\n    Region us-east-1\n    Workers 1\n    Retry_Limit no_limits\n";
-        let output = match output {
-            Output::Null => "    Name null\n".to_owned(),
-            Output::C => format!(
-                "    Name kinesis_streams\n{kinesis}    Endpoint 127.0.0.1\n    Port {port}\n    tls.ca_file {ca_file}\n"
-            ),
-            Output::Go => format!("    Name kinesis\n{kinesis}    Endpoint {endpoint}\n"),
-            Output::Json | Output::Cbor => {
-                let protocol = if output == Output::Cbor { "    Protocol cbor\n" } else { "" };
-                let more = self.properties.iter().map(|property| format!("    {}\n", property.replacen('=', " ", 1)));
-                let more = more.collect::<String>();
-                format!("    Name kinesis\n{kinesis}    Endpoint {endpoint}\n{protocol}{more}")
-            }
-        };
-        format!("{service}{input}[OUTPUT]\n    Match *\n{output}")
+        format!("{service}{input}{}", output.section("127.0.0.1", sink, &self.properties))
     }
 }
 

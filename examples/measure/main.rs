@@ -16,8 +16,10 @@ mod clock;
 mod end_to_end;
 mod floor;
 mod fluent_bit;
+mod latency;
 mod modes;
 mod plugin;
+mod probes;
 mod processes;
 mod sink;
 mod table;
@@ -54,6 +56,7 @@ fn run(mut arguments: Parser) -> Result<(), Box<dyn Error>> {
             Some("end-to-end") => end_to_end::run(arguments),
             Some("modes") => modes::run(arguments),
             Some("fluent-bit") => fluent_bit::run(arguments),
+            Some("latency") => latency::run(arguments),
             Some("plugin") => plugin::run(arguments),
             Some("floor") => floor::run(arguments),
             Some("sink") => sink::run(arguments),
@@ -61,8 +64,16 @@ fn run(mut arguments: Parser) -> Result<(), Box<dyn Error>> {
             _ => Err(format!("there is no command {}", command.display()).into()),
         },
         None | Some(Short('h') | Long("help")) => {
-            let commands =
-                [end_to_end::HELP, modes::HELP, fluent_bit::HELP, plugin::HELP, floor::HELP, sink::HELP, CORPUS_HELP];
+            let commands = [
+                end_to_end::HELP,
+                modes::HELP,
+                fluent_bit::HELP,
+                latency::HELP,
+                plugin::HELP,
+                floor::HELP,
+                sink::HELP,
+                CORPUS_HELP,
+            ];
             print!("{HELP}{}", commands.concat());
             Ok(())
         }

@@ -1,7 +1,7 @@
 //! The signature of a request.
 //!
-//! AWS's library computes key and signature. What it would redo for each request, although method, path and headers
-//! never change, is done here once: the canonical form and the day's key
+//! AWS's library computes the key. What it would redo for each request, although method, path and headers never change,
+//! is done here once: the canonical form and the day's key
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>, read 2026-11).
 
 use std::cell::RefCell;
@@ -9,13 +9,27 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use aws_lc_rs::hmac;
+use aws_sigv4::sign::v4::generate_signing_key;
+use chrono::format::{Item, Numeric, Pad};
 use chrono::{DateTime, Utc};
 
 use crate::aws::digest::{Digest, alone};
 use crate::aws::region::Region;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// `%Y%m%dT%H%M%SZ`, ready to be used.
+const DATE: [Item<'static>; 8] = [
+    Item::Numeric(Numeric::Year, Pad::Zero),
+    Item::Numeric(Numeric::Month, Pad::Zero),
+    Item::Numeric(Numeric::Day, Pad::Zero),
+    Item::Literal("T"),
+    Item::Numeric(Numeric::Hour, Pad::Zero),
+    Item::Numeric(Numeric::Minute, Pad::Zero),
+    Item::Numeric(Numeric::Second, Pad::Zero),
+    Item::Literal("Z"),
+];
 
 /// Signs the requests of one client: always `POST /` to the same host.
 pub(crate) struct Signer {
@@ -28,7 +42,7 @@ pub(crate) struct Signer {
 struct DaysKey {
     day: String,
     credentials: Credentials,
-    key: Vec<u8>,
+    key: hmac::Key,
 }
 
 /// The headers that sign a request.
@@ -57,7 +71,7 @@ impl Signer {
         time: SystemTime,
     ) -> Signature {
         let time_of_day: DateTime<Utc> = time.into();
-        let date = time_of_day.format("%Y%m%dT%H%M%SZ").to_string();
+        let date = time_of_day.format_with_items(DATE.iter()).to_string();
         let day = date.split('T').next().unwrap_or_default();
         let (token, signed_headers) = match credentials.session_token() {
             None => (String::new(), "content-type;host;x-amz-date;x-amz-target"),
@@ -68,26 +82,34 @@ impl Signer {
         };
         let headers = format!("content-type:{content_type}\nhost:{}\nx-amz-date:{date}\n{token}", self.host);
         let mut canonical = format!("POST\n/\n\n{headers}x-amz-target:{target}\n\n{signed_headers}\n");
-        write_digest(body, &mut canonical);
+        write_hex(body, &mut canonical);
 
         let scope = format!("{day}/{}/kinesis/aws4_request", self.region);
         let mut to_sign = format!("{ALGORITHM}\n{date}\n{scope}\n");
-        write_digest(&alone(canonical.as_bytes()), &mut to_sign);
-        let signature = self.with_key(day, credentials, time, |key| calculate_signature(key, to_sign.as_bytes()));
+        write_hex(&alone(canonical.as_bytes()), &mut to_sign);
+        let signature = self.with_key(day, credentials, time, |key| hmac::sign(key, to_sign.as_bytes()));
         let id = credentials.access_key_id();
-        let authorization =
-            format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders={signed_headers}, Signature={signature}");
+        let mut authorization =
+            format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders={signed_headers}, Signature=");
+        write_hex(signature.as_ref(), &mut authorization);
         Signature { date, authorization }
     }
 
-    fn with_key<T>(&self, day: &str, credentials: &Credentials, time: SystemTime, sign: impl FnOnce(&[u8]) -> T) -> T {
+    fn with_key<T>(
+        &self,
+        day: &str,
+        credentials: &Credentials,
+        time: SystemTime,
+        sign: impl FnOnce(&hmac::Key) -> T,
+    ) -> T {
         let mut cached = self.key.borrow_mut();
         let secret = credentials.secret_access_key();
         let is_current = |key: &&mut DaysKey| key.day == day && key.credentials.secret_access_key() == secret;
         match cached.as_mut().filter(is_current) {
             Some(cached) => sign(&cached.key),
             None => {
-                let key = generate_signing_key(secret, time, self.region.as_str(), "kinesis").as_ref().to_vec();
+                let key = generate_signing_key(secret, time, self.region.as_str(), "kinesis");
+                let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
                 let signed = sign(&key);
                 *cached = Some(DaysKey { day: day.to_owned(), credentials: credentials.clone(), key });
                 signed
@@ -97,7 +119,7 @@ impl Signer {
 }
 
 /// Appends a digest in hexadecimal.
-fn write_digest(digest: &Digest, out: &mut String) {
+fn write_hex(digest: &[u8], out: &mut String) {
     // In two halves rather than byte by byte, because calling the formatter costs more than a digit.
     let (halves, _) = digest.as_chunks::<16>();
     for half in halves {

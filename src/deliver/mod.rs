@@ -95,7 +95,7 @@ impl<T: Transport> Delivery<T> {
     }
 
     /// Delivers every record of `chunk` except those that Kinesis accepted in an earlier flush of it. Must run in a
-    /// [`tokio::task::LocalSet`].
+    /// [`tokio::task::LocalSet`] or [`tokio::runtime::LocalRuntime`].
     pub async fn deliver(self: &Rc<Self>, chunk: &[u8], tag: &[u8]) -> Outcome {
         let only = match self.active.begin(chunk).await {
             Ok(only) => only,
@@ -127,7 +127,6 @@ impl<T: Transport> Delivery<T> {
         metrics.observe(Metric::FlushTime, took);
         metrics.set(Metric::LedgerChunks, self.ledger.len() as u64);
         metrics.set(Metric::LedgerBytes, self.ledger.bytes() as u64);
-        metrics.publish();
         outcome
     }
 

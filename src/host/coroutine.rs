@@ -7,22 +7,17 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-
-use rustix::io::read;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 
 use super::bindings::{
     MK_EVENT_CUSTOM, MK_EVENT_NONE, MK_EVENT_PRIORITY_DEFAULT, MK_EVENT_READ, MK_EVENT_REGISTERED, co_active_fn,
     co_switch_fn, flb_coro, flb_coro_get_fn, flb_coro_set_fn, flb_engine_evl_get_fn, mk_event, mk_event_add_fn,
     mk_event_del_fn,
 };
-use super::handoff::{Parking, TICK, Waiter};
+use super::handoff::{Parking, Waiter};
 use super::symbols::{self, find_hosts_own};
+use super::timer::{SpareTimers, Timer};
 use crate::config::Coroutines;
 
 /// Why a flush blocks its thread while it waits.
@@ -46,9 +41,9 @@ pub(crate) enum BlockReason {
 pub(super) struct Coroutine {
     /// First, because the event loop calls [`resume`] with its address.
     event: UnsafeCell<mk_event>,
-    /// A timer (`timerfd_create(2)`) that expires every [`TICK`], and immediately on a wake. Closed when the
-    /// coroutine has finished or will never be resumed.
-    timer: Mutex<Option<OwnedFd>>,
+    /// Expires every [`TICK`](super::handoff::TICK), and immediately on a wake. Given back when the coroutine has
+    /// finished or will never be resumed.
+    timer: Mutex<Option<Timer>>,
     host: &'static Host,
     event_loop: NonNull<c_void>,
     coroutine: NonNull<c_void>,
@@ -66,7 +61,7 @@ unsafe impl Sync for Coroutine {}
 
 impl Coroutine {
     /// The running coroutine, or why it cannot be used.
-    pub(super) fn current(wanted: Coroutines) -> Result<Box<Coroutine>, BlockReason> {
+    pub(super) fn current(wanted: Coroutines, timers: &SpareTimers) -> Result<Box<Coroutine>, BlockReason> {
         let host = match wanted {
             Coroutines::Off => return Err(BlockReason::Configured),
             Coroutines::Auto | Coroutines::On => Host::get().ok_or(BlockReason::NoCoroutine)?,
@@ -79,8 +74,8 @@ impl Coroutine {
             return Err(BlockReason::UnknownVersion);
         }
         let contexts = host.contexts_of(coroutine).ok_or(BlockReason::UnknownLayout)?;
-        let timer = new_timer().ok_or(BlockReason::NoDescriptor)?;
-        let fd = timer.as_raw_fd();
+        let timer = timers.start().ok_or(BlockReason::NoDescriptor)?;
+        let fd = timer.descriptor();
         let this = Box::new(Coroutine {
             event: UnsafeCell::new(UNUSED_EVENT),
             timer: Mutex::new(Some(timer)),
@@ -110,14 +105,14 @@ impl Coroutine {
         Ok(this)
     }
 
-    /// Takes the coroutine out of the thread's event loop, at the end of the flush.
-    pub(super) fn detach(&self) {
+    /// Takes the coroutine out of the thread's event loop, at the end of the flush. Returns its timer, once.
+    pub(super) fn detach(&self) -> Option<Timer> {
         if self.in_loop.replace(false) {
             // SAFETY: it was added to that loop, which is this thread's: only the lender, which runs on the
             // coroutine, and `abandon` call this.
             unsafe { (self.host.delete_event)(self.event_loop.as_ptr(), self.event.get()) };
         }
-        self.timer().take();
+        self.lock_timer().take()
     }
 
     /// As [`Coroutine::detach`], for a coroutine that the host never resumes. Does nothing on any thread but its own.
@@ -128,15 +123,18 @@ impl Coroutine {
         }
     }
 
-    fn timer(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+    fn lock_timer(&self) -> MutexGuard<'_, Option<Timer>> {
         self.timer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resets the timer's count of expirations, which keeps the event loop from reporting them again.
+    /// The timer, without the lock: a system call under it would let the other thread wait.
+    fn timer(&self) -> Option<Timer> {
+        self.lock_timer().clone()
+    }
+
     fn acknowledge(&self) {
-        if let Some(timer) = self.timer().as_ref() {
-            // Fails if there are none.
-            read(timer, &mut [0_u8; 8]).ok();
+        if let Some(timer) = self.timer() {
+            timer.acknowledge();
         }
     }
 }
@@ -150,8 +148,8 @@ impl Waiter for Box<Coroutine> {
     }
 
     fn wake(&self) {
-        if let Some(timer) = self.timer().as_ref() {
-            set(timer, AT_ONCE);
+        if let Some(timer) = self.timer() {
+            timer.expire();
         }
     }
 }
@@ -190,25 +188,6 @@ fn has_known_layout(event: &mk_event, fd: c_int) -> bool {
         )
     };
     members(event) == members(&filled)
-}
-
-/// Returns `None` if there is no free descriptor.
-fn new_timer() -> Option<OwnedFd> {
-    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok()?;
-    set(&timer, EVERY_TICK);
-    Some(timer)
-}
-
-const EVERY_TICK: Timespec = Timespec { tv_sec: TICK.as_secs().cast_signed(), tv_nsec: 0 };
-
-/// Zero would disarm the timer.
-const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1 };
-
-/// Sets the timer to expire after `first`, then every [`TICK`].
-fn set(timer: &OwnedFd, first: Timespec) {
-    let times = Itimerspec { it_interval: EVERY_TICK, it_value: first };
-    // Cannot fail: it is a timer, and the times are valid.
-    timerfd_settime(timer, TimerfdTimerFlags::empty(), &times).ok();
 }
 
 /// Called by the event loop when the timer has expired: runs the coroutine until it is suspended again or ends.

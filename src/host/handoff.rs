@@ -132,9 +132,8 @@ impl<W: Waiter> Handoff<W> {
 
     /// Changes the state and wakes the lender.
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.lock();
-        let result = change(&mut state);
-        // With the lock held: the lender may return, and drop this, as soon as it sees the change.
+        let result = change(&mut self.lock());
+        // Without the lock: the lender runs at once, and would wait for it.
         match &self.waiter {
             None => self.changed.notify_one(),
             Some(waiter) => waiter.wake(),

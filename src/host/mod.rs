@@ -28,3 +28,4 @@ pub(crate) mod symbols;
 mod handoff;
 mod probe;
 mod sync;
+mod timer;

@@ -1,7 +1,7 @@
 //! The metrics of an output.
 //!
 //! They are plain cells on the delivery thread, so counting is an addition without a lock. If the host has a metrics
-//! endpoint, an [`Exporter`] publishes what changed: four times a second during a flush, and at its end.
+//! endpoint, an [`Exporter`] publishes what changed: four times a second during a flush, and after it.
 
 mod labels;
 mod metric;

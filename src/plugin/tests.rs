@@ -1,6 +1,8 @@
 //! The handoff, with services that misbehave.
 
 use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -155,6 +157,38 @@ fn a_request_that_hangs_is_shown_in_flight() {
         plugin.stop();
         assert!(is_shown);
     });
+}
+
+/// Tells which thread publishes: the delivery thread.
+struct Publisher(Sender<PathBuf>);
+
+impl Exporter for Publisher {
+    fn set(&self, _: usize, _: u64) {
+        self.0.send(Path::new("/proc").join(fs::read_link("/proc/thread-self").unwrap())).ok();
+    }
+
+    fn set_histogram(&self, _: usize, _: &[u64; BOUNDS.len() + 1], _: f64) {}
+}
+
+/// Each wake of an idle processor costs power and time, on every node.
+#[test]
+fn nothing_wakes_the_delivery_thread_between_flushes() {
+    let (tell, told) = channel();
+    let (plugin, _lines, _sent) = start_shown(Behaviour::Accept, || false, Some(Box::new(Publisher(tell))));
+    assert_eq!(plugin.flush(CHUNK, b"app"), Outcome::Delivered);
+    let status = told.recv().unwrap().join("status");
+    let waits = || {
+        let status = fs::read_to_string(&status).unwrap();
+        status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
+    };
+    let mut before = String::new();
+    while before != waits() {
+        before = waits();
+        thread::sleep(CHECK_INTERVAL / 3);
+    }
+    thread::sleep(CHECK_INTERVAL * 2);
+    assert_eq!(waits(), before);
+    plugin.stop();
 }
 
 #[test]

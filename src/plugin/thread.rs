@@ -2,12 +2,15 @@
 
 use std::future::pending;
 use std::io;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinError, JoinSet, spawn_local};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::heartbeat::Heartbeat;
@@ -63,7 +66,7 @@ impl DeliveryThread {
         let handle = thread::Builder::new()
             .name("kinesis-deliver".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || drop(end.send(run(open, &host_stops, &heartbeat, take, ready, log))))?;
+            .spawn(move || drop(end.send(run(open, host_stops, heartbeat, take, ready, log))))?;
         let running = Mutex::new(Some(Running { handle, ended }));
         Ok((DeliveryThread { jobs, running }, started))
     }
@@ -84,8 +87,8 @@ impl DeliveryThread {
 /// The body of the thread. Returns the lines that no thread of the host has written.
 fn run<T: Transport, F>(
     open: impl FnOnce(Logger) -> F,
-    host_stops: &HostStops,
-    heartbeat: &Heartbeat,
+    host_stops: HostStops,
+    heartbeat: Arc<Heartbeat>,
     jobs: UnboundedReceiver<Job>,
     ready: mpsc::Sender<Started>,
     sink: Arc<dyn LogSink>,
@@ -94,7 +97,7 @@ where
     F: Future<Output = Result<Rc<Delivery<T>>, ConfigError>>,
 {
     let relay = Rc::new(LogRelay::default());
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             drop(ready.send(Err(cannot_start(error.to_string()))));
@@ -103,11 +106,15 @@ where
     };
     let to_relay = Rc::clone(&relay);
     let log = Logger::new(sink, move |line| to_relay.relay(line));
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         match open(log.clone()).await {
             Ok(delivery) => {
                 drop(ready.send(Ok(relay.take())));
-                serve(Rc::clone(&delivery), host_stops, heartbeat, jobs, &relay, &log).await;
+                let serve = serve(Rc::clone(&delivery), host_stops, heartbeat, jobs, Rc::clone(&relay), log.clone());
+                // A task, because each wake of what the runtime blocks on is a system call.
+                if let Err(Ok(panic)) = spawn_local(serve).await.map_err(JoinError::try_into_panic) {
+                    resume_unwind(panic);
+                }
                 delivery.close_dead_letters(Instant::now() + SHUTDOWN_GRACE).await;
                 close(&delivery, &log);
             }
@@ -122,11 +129,11 @@ where
 /// Delivers the chunks handed over, several concurrently, until asked to stop.
 async fn serve<T: Transport>(
     delivery: Rc<Delivery<T>>,
-    host_stops: &HostStops,
-    heartbeat: &Heartbeat,
+    host_stops: HostStops,
+    heartbeat: Arc<Heartbeat>,
     mut jobs: UnboundedReceiver<Job>,
-    relay: &Rc<LogRelay>,
-    log: &Logger,
+    relay: Rc<LogRelay>,
+    log: Logger,
 ) {
     let mut flushes = JoinSet::new();
     // Ends with this function, or when it is dropped.
@@ -136,18 +143,22 @@ async fn serve<T: Transport>(
     let watcher = Rc::clone(&delivery);
     background.spawn_local(async move { watcher.watch_dead_letters().await });
     let mut shutdown_watch = ShutdownWatch::default();
-    let mut checks = tokio::time::interval(CHECK_INTERVAL);
-    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stats = delivery.stats_interval().map(|period| interval_at(Instant::now() + period, period));
+    // Only during flushes, so that nothing wakes an idle thread.
+    let mut checks = None;
+    let mut stats = delivery.stats_interval().map(every);
     loop {
         tokio::select! {
             job = jobs.recv() => {
                 let Some(Job::Flush(chunk)) = job else { break };
+                heartbeat.beat();
+                checks.get_or_insert_with(|| every(CHECK_INTERVAL));
                 let listening = relay.listen(chunk.log_sender());
                 flushes.spawn_local(flush(Rc::clone(&delivery), chunk, listening, log.clone()));
             }
-            Some(_) = flushes.join_next() => {}
-            _ = checks.tick(), if !flushes.is_empty() => {
+            Some(_) = flushes.join_next() => {
+                checks.take_if(|_| flushes.is_empty());
+            }
+            () = tick(&mut checks) => {
                 heartbeat.beat();
                 delivery.metrics().publish();
                 if host_stops() && shutdown_watch.check(delivery.progress()) {
@@ -167,6 +178,13 @@ async fn serve<T: Transport>(
     drop(tokio::time::timeout_at(deadline + SHUTDOWN_GRACE, all_done).await);
 }
 
+/// Ticks after each `period`, the first time in one period from now.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
 /// Waits for the next tick, or forever if there is no interval.
 async fn tick(interval: &mut Option<Interval>) {
     match interval {
@@ -177,14 +195,16 @@ async fn tick(interval: &mut Option<Interval>) {
 
 /// Delivers one chunk and returns it.
 async fn flush<T: Transport>(delivery: Rc<Delivery<T>>, chunk: BorrowedChunk, _listening: Listening, log: Logger) {
-    let chunk = Rc::new(chunk);
+    let (chunk, metrics) = (Rc::new(chunk), delivery.metrics().clone());
     // A separate task, so that a panic in it ends here.
-    let delivered =
-        tokio::task::spawn_local(chunk.read(async move |chunk: &[u8], tag: &[u8]| delivery.deliver(chunk, tag).await));
+    let delivered = spawn_local(chunk.read(async move |chunk: &[u8], tag: &[u8]| delivery.deliver(chunk, tag).await));
     chunk.set_outcome(delivered.await.unwrap_or_else(|error| {
         log.write(Level::Error, || format!("a flush failed because of a bug in this plugin: {error}"));
         Outcome::Retry
     }));
+    drop(chunk);
+    // After the answer, which the host waits for.
+    metrics.publish();
 }
 
 /// Logs a summary and saves what the next start needs.

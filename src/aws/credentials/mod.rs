@@ -68,8 +68,8 @@ const MIN_TRUST: Duration = Duration::from_secs(60);
 /// Fetches credentials and notes what it tried: `provider::Settings`, or a test's script.
 pub type Fetch = Box<dyn Fn(Rc<Attempts>) -> Pin<Box<dyn Future<Output = Result<Found, NoCredentials>>>>>;
 
-/// The credentials of one instance. A task on the thread's [`tokio::task::LocalSet`] fetches them when they are first
-/// needed, and keeps them fresh from then on.
+/// The credentials of one instance. A local task of the thread's runtime fetches them when they are first needed, and
+/// keeps them fresh from then on.
 pub struct CredentialsCache {
     shared: Rc<Shared>,
     task: AbortHandle,
@@ -112,7 +112,7 @@ impl CredentialsCache {
     /// A cache of what the configuration asks for; `http` opens all connections, `blocking` reads files.
     ///
     /// # Panics
-    /// Outside of a [`tokio::task::LocalSet`].
+    /// Outside of a [`tokio::task::LocalSet`] or [`tokio::runtime::LocalRuntime`].
     pub(crate) fn open(
         identity: Identity,
         region: Region,
@@ -136,7 +136,7 @@ impl CredentialsCache {
     /// A cache in front of `fetch`.
     ///
     /// # Panics
-    /// Outside of a [`tokio::task::LocalSet`].
+    /// Outside of a [`tokio::task::LocalSet`] or [`tokio::runtime::LocalRuntime`].
     pub fn new(fetch: Fetch, clock: Arc<dyn Clock>, random: SmallRng, log: Logger, metrics: Metrics) -> Self {
         let shared = Rc::new(Shared {
             fetch,

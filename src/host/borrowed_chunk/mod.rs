@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use super::coroutine::{BlockReason, Coroutine};
 use super::handoff;
 use super::symbols;
+use super::timer::SpareTimers;
 use crate::config::Coroutines;
 use crate::log::Line;
 use crate::outcome::Outcome;
@@ -49,6 +50,7 @@ pub(crate) struct Callers {
     /// Set once the host's structures were not as expected.
     is_unknown_layout: AtomicBool,
     waiting: Mutex<Vec<Arc<Handoff>>>,
+    timers: SpareTimers,
 }
 
 impl Callers {
@@ -80,7 +82,7 @@ impl Callers {
         if self.is_unknown_layout.load(Ordering::Relaxed) {
             return Err(BlockReason::UnknownLayout);
         }
-        Coroutine::current(self.wanted).inspect_err(|reason| {
+        Coroutine::current(self.wanted, &self.timers).inspect_err(|reason| {
             self.is_unknown_layout.store(*reason == BlockReason::UnknownLayout, Ordering::Relaxed);
         })
     }
@@ -110,8 +112,8 @@ pub(crate) fn with_chunk(
     impl Drop for WaitOnDrop<'_> {
         fn drop(&mut self) {
             while self.handoff.next_line(self.gives_up).is_some() {}
-            if let Some(coroutine) = self.handoff.waiter() {
-                coroutine.detach();
+            if let Some(timer) = self.handoff.waiter().and_then(|coroutine| coroutine.detach()) {
+                self.callers.timers.stop(timer);
             }
             self.callers.waiting().retain(|other| !Arc::ptr_eq(other, self.handoff));
         }
