@@ -123,8 +123,7 @@ impl Worker<'_> {
     fn flush_all<'c>(&self, chunks: &Mutex<impl Iterator<Item = &'c [u8]>>) -> Option<c_int> {
         loop {
             let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(chunk) = next else { return None };
-            let answer = self.output.flush(self.library, chunk, c"app.log");
+            let answer = self.output.flush(self.library, next?, c"app.log");
             if answer != 1 {
                 return Some(answer);
             }

@@ -157,9 +157,10 @@ fn threads_work_side_by_side_survive_a_panic_and_end_with_their_owner() {
         let both = Arc::new(Barrier::new(2));
         let meet = || {
             let both = Arc::clone(&both);
-            threads.run(move |_| drop(both.wait()))
+            threads.run(move |_| both.wait().is_leader())
         };
-        assert_eq!(tokio::join!(meet(), meet()), (Some(()), Some(())));
+        let (one, other) = tokio::join!(meet(), meet());
+        assert_ne!(one, other, "they met, and one was the leader");
         let local = LocalSet::new();
         let panics = local.run_until(async {
             let threads = Rc::new(start(1, &settings));
