@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ pub const HELP: &str = "\
     -p KEY=VALUE    a property of the output; may be repeated
     --corpus NAME   access or nested (access)
     --records N     how many records (the corpus's own number)
+    --flushes N     how many chunks are flushed at a time (1)
 ";
 
 /// Bytes per chunk, as Fluent Bit cuts them.
@@ -49,12 +51,14 @@ struct Chunk {
 /// Runs the plugin and prints the [`Cost`] as JSON.
 pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
     let (mut plugin, mut properties, mut corpus, mut records) = (None, Vec::new(), Corpus::Access, None);
+    let mut flushes = 1;
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("plugin") => plugin = Some(PathBuf::from(arguments.value()?)),
             Short('p') => properties.push(arguments.value()?.string()?),
             Long("corpus") => corpus = Corpus::named(&arguments.value()?.string()?)?,
             Long("records") => records = Some(arguments.value()?.parse()?),
+            Long("flushes") => flushes = arguments.value()?.parse()?,
             _ => return Err(argument.unexpected().into()),
         }
     }
@@ -62,12 +66,18 @@ pub fn run(mut arguments: lexopt::Parser) -> Result<(), Box<dyn Error>> {
     let plugin = plugin.map_or_else(built_plugin, Ok)?.canonicalize()?;
     let pairs = properties.iter().map(|property| property.split_once('=').ok_or("-p: expected KEY=VALUE"));
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
-    let cost = flush(&plugin, &pairs, corpus, records.unwrap_or(corpus.records()))?;
+    let cost = flush(&plugin, &pairs, corpus, records.unwrap_or(corpus.records()), flushes)?;
     println!("{}", serde_json::to_string(&cost)?);
     Ok(())
 }
 
-fn flush(plugin: &Path, properties: &[(&str, &str)], corpus: Corpus, records: u64) -> Result<Cost, Box<dyn Error>> {
+fn flush(
+    plugin: &Path,
+    properties: &[(&str, &str)],
+    corpus: Corpus,
+    records: u64,
+    flushes: usize,
+) -> Result<Cost, Box<dyn Error>> {
     let chunks = chunks(corpus, records)?;
     let before = resident_kib("VmRSS")?;
     let library = Library::open(plugin)?;
@@ -78,11 +88,17 @@ fn flush(plugin: &Path, properties: &[(&str, &str)], corpus: Corpus, records: u6
     }
     let (cpu_before, waits_before, begin) = (processor_seconds()?, waits()?, Instant::now());
     let worker = Worker { library: &library, output: &output };
-    let answer = thread::scope(|scope| scope.spawn(|| worker.flush_all(&chunks, records)).join());
-    match answer {
-        Ok(None) => {}
-        Ok(Some(answer)) => return Err(format!("a flush was answered {answer}").into()),
-        Err(_) => return Err("the worker panicked".into()),
+    let (worker, chunks) = (&worker, &Mutex::new(rotation(&chunks, records)));
+    let answers: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..flushes).map(|_| scope.spawn(|| worker.flush_all(chunks))).collect();
+        workers.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
+    for answer in answers {
+        match answer {
+            Ok(None) => {}
+            Ok(Some(answer)) => return Err(format!("a flush was answered {answer}").into()),
+            Err(_) => return Err("a worker panicked".into()),
+        }
     }
     let seconds = begin.elapsed().as_secs_f64();
     output.exit(&library);
@@ -92,7 +108,8 @@ fn flush(plugin: &Path, properties: &[(&str, &str)], corpus: Corpus, records: u6
     Ok(Cost { records, cpu_seconds, seconds, waits, resident_kib })
 }
 
-/// The only thread that flushes; on the thread of `FLBPluginInit` the plugin would warn about a host without workers.
+/// What the threads that flush share; on the thread of `FLBPluginInit` the plugin would warn about a host without
+/// workers.
 struct Worker<'a> {
     library: &'a Library,
     output: &'a Output,
@@ -102,20 +119,26 @@ struct Worker<'a> {
 unsafe impl Sync for Worker<'_> {}
 
 impl Worker<'_> {
-    /// Flushes `records` of the chunks, one after another. Returns the first answer that is not "done".
-    fn flush_all(&self, chunks: &[Chunk], records: u64) -> Option<c_int> {
-        let mut left = records as usize;
-        for chunk in chunks.iter().cycle() {
-            let Some(last) = left.min(chunk.ends.len()).checked_sub(1) else { break };
-            let bytes = chunk.ends.get(last).and_then(|end| chunk.bytes.get(..*end)).unwrap_or_default();
-            let answer = self.output.flush(self.library, bytes, c"app.log");
+    /// Flushes one of the `chunks` after another until there are no more. Returns the first answer that is not "done".
+    fn flush_all<'c>(&self, chunks: &Mutex<impl Iterator<Item = &'c [u8]>>) -> Option<c_int> {
+        loop {
+            let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let answer = self.output.flush(self.library, next?, c"app.log");
             if answer != 1 {
                 return Some(answer);
             }
-            left -= last + 1;
         }
-        None
     }
+}
+
+/// `records` of the chunks, in rotation.
+fn rotation(chunks: &[Chunk], records: u64) -> impl Iterator<Item = &[u8]> {
+    let mut left = records as usize;
+    chunks.iter().cycle().map_while(move |chunk| {
+        let last = left.min(chunk.ends.len()).checked_sub(1)?;
+        left -= last + 1;
+        chunk.ends.get(last).and_then(|end| chunk.bytes.get(..*end))
+    })
 }
 
 /// As much of the corpus as needed, in chunks.

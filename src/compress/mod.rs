@@ -201,9 +201,9 @@ impl Compressor {
         self.ratio
     }
 
-    /// Sets the initial ratio.
-    pub fn with_ratio(self, ratio: f64) -> Self {
-        Compressor { ratio, ..self }
+    /// Sets the ratio from which the length of the next block of lines is guessed.
+    pub fn set_ratio(&mut self, ratio: f64) {
+        self.ratio = ratio;
     }
 
     /// Bytes passed through the encoder so far, including guesses that did not fit.
@@ -260,9 +260,11 @@ fn zstd_encoder(level: i32) -> std::io::Result<zstd::bulk::Compressor<'static>> 
 
 fn deflate(kind: Kind, state: &mut Compress, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
     state.reset();
+    // Room for everything at once: where the encoder has to pause changes what it writes.
+    out.reserve(input.len() + input.len() / 8 + input.len() / 64 + 64);
     loop {
         let rest = usize::try_from(state.total_in()).ok().and_then(|done| input.get(done..)).unwrap_or_default();
-        out.reserve(rest.len() / 4 + 1024);
+        out.reserve(1024);
         match state.compress_vec(rest, out, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => return Ok(()),
             Ok(Status::Ok) => {}

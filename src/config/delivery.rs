@@ -10,6 +10,9 @@ use crate::pack::{Aggregation, RequestSettings};
 /// Highest value of `concurrency`.
 const MAX_CONCURRENCY: usize = 256;
 
+/// Highest value of `compression_threads`.
+const MAX_COMPRESSION_THREADS: usize = 4;
+
 const DISTRIBUTIONS: &[(&str, RecordDistribution)] =
     &[("detect", RecordDistribution::Detect), ("user", RecordDistribution::User), ("auto", RecordDistribution::Auto)];
 
@@ -30,6 +33,7 @@ pub(super) fn read(options: &mut Options<'_>, requests: &RequestSettings) -> (de
         stats_interval: options.value("stats_interval", parse::limit),
         record_distribution: record_distribution(options, requests),
         follows_record_size: options.is_set_to("max_record_size", records::STREAMS_OWN),
+        compression_threads: compression_threads(options, requests),
     };
     (settings, options.value("http_request_timeout", parse::limit))
 }
@@ -50,6 +54,18 @@ fn record_distribution(options: &mut Options<'_>, requests: &RequestSettings) ->
     let ignored = requests.omits_random_keys && requests.record.explicit_hash_key.is_some();
     options.reject_unless(!ignored, "explicit_hash_key", "cannot be combined with partition_key none");
     distribution
+}
+
+/// How many threads compress. Single records are not worth another thread.
+fn compression_threads(options: &mut Options<'_>, requests: &RequestSettings) -> usize {
+    let threads = options.value("compression_threads", parse::integer(0..=MAX_COMPRESSION_THREADS));
+    let has_blocks = requests.aggregation == Some(Aggregation::Lines) && requests.record.compression.is_some();
+    options.reject_unless(
+        has_blocks || options.is_invalid("aggregation") || options.is_invalid("compression"),
+        "compression_threads",
+        "only valid with aggregation lines and compression: nothing else is compressed in blocks",
+    );
+    threads
 }
 
 #[cfg(test)]
@@ -99,6 +115,27 @@ mod tests {
             let issues: Vec<String> = parse(options).unwrap_err().issues.iter().map(ToString::to_string).collect();
             assert_eq!(issues, [expected], "{options:?}");
         }
+    }
+
+    #[test]
+    fn blocks_of_lines_are_compressed_by_as_many_threads_as_are_asked_for() {
+        let zstd = ("compression", "zstd");
+        let threads = |options: &[(&str, &str)]| parse(options).unwrap().delivery.compression_threads;
+        let lines = [("aggregation", "lines"), zstd];
+        assert_eq!(threads(&lines), 0);
+        for (number, expected) in [("0", 0), ("1", 1), ("4", 4)] {
+            assert_eq!(threads(&[&lines[..], &[("compression_threads", number)]].concat()), expected);
+        }
+        for options in [&[][..], &[zstd], &[zstd, ("aggregation", "kpl")], &[("aggregation", "lines")]] {
+            assert_eq!(threads(options), 0, "{options:?}");
+            let options = [options, &[("compression_threads", "1")]].concat();
+            let issues: Vec<String> = parse(&options).unwrap_err().issues.iter().map(ToString::to_string).collect();
+            let expected = "compression_threads: only valid with aggregation lines and compression: nothing else is compressed in blocks";
+            assert_eq!(issues, [expected], "{options:?}");
+        }
+        let options = [&lines[..], &[("compression_threads", "5")]].concat();
+        let issues: Vec<String> = parse(&options).unwrap_err().issues.iter().map(ToString::to_string).collect();
+        assert_eq!(issues, ["compression_threads: '5' is not valid: use a whole number from 0 to 4"]);
     }
 
     #[test]

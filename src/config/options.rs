@@ -239,6 +239,11 @@ pub static OPTIONS: &[OptionSpec] = &[
         "Compression level: 0 to 9 for gzip and zlib, -7 to 22 for zstd. If unset: 6 for gzip and zlib, 3 for zstd.",
     ),
     OptionSpec::new(
+        "compression_threads",
+        "How many threads compress blocks of lines, 0 to 4; with 0 the thread that also sends them does it. Only with aggregation lines and compression.",
+    )
+    .default("0"),
+    OptionSpec::new(
         "max_record_size",
         "Maximum size of a record after compression, including its partition key. Up to 10M if the stream's MaxRecordSizeInKiB allows it; auto reads that limit, which requires the permission kinesis:DescribeStreamSummary.",
     )

@@ -3,6 +3,7 @@
 //! [`Delivery`] asks the ledger which records of a chunk Kinesis already has, and gives the others to their stream
 //! (`stream`).
 
+mod compression;
 mod letters;
 mod settings;
 pub(crate) mod stream;
@@ -24,6 +25,7 @@ use crate::log::{Level, Logger};
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::Outcome;
 use crate::pack::{BodyPool, RequestSettings};
+use compression::CompressionThreads;
 use stream::Shared;
 use stream::flush::{Flush, Shutdown};
 use stream::limiter::Budget;
@@ -78,11 +80,15 @@ impl<T: Transport> Delivery<T> {
         let name = format!("stream {}{place}", target.as_str());
         let shutdown = Rc::new(Shutdown::default());
         let reporter = Reporter { log, metrics, destination: name.into(), dead_letters };
+        let threads = settings.compression_threads;
+        let compression = requests.record.compression.filter(|_| threads > 0);
         let shared = Shared {
             transport: Rc::new(transport),
             random: Rc::new(RefCell::new(random)),
             bodies: Rc::new(BodyPool::default()),
             compressor: Rc::new(SharedCompressor::default()),
+            compression: compression
+                .and_then(|compression| CompressionThreads::start(threads, compression, &reporter.log).map(Rc::new)),
             requests: Rc::new(requests),
             requests_sent: Rc::default(),
             budget: Budget::new(settings.concurrency),

@@ -23,6 +23,8 @@ pub struct Settings {
     pub record_distribution: RecordDistribution,
     /// Whether the size limit of records is the stream's own, as soon as it is known.
     pub follows_record_size: bool,
+    /// How many threads compress blocks of lines; 0 for the delivery thread itself.
+    pub compression_threads: usize,
 }
 
 impl Settings {
@@ -38,6 +40,7 @@ impl Settings {
             stats_interval: None,
             record_distribution: RecordDistribution::User,
             follows_record_size: false,
+            compression_threads: 0,
         }
     }
 }

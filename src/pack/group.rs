@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use super::context::PackContext;
 use super::kpl::Kpl;
-use super::lines::Lines;
-use super::ready::Ready;
+use super::lines::{BlockJob, Lines};
+use super::ready::{self, Ready};
 use super::settings::Aggregation;
 use super::source::Source;
 use crate::kinesis::request::{BatchBuilder, Wire};
@@ -57,29 +57,65 @@ impl Groups {
         }
     }
 
-    /// Completes all groups.
-    fn close(&mut self, context: &mut PackContext<'_, '_>) {
-        match &mut self.open {
-            Open::Kpl(kpl) => kpl.close(&mut self.ready),
+    /// Completes all groups. Returns whether any are to be compressed first.
+    fn close(&mut self, context: &mut PackContext<'_, '_>) -> bool {
+        let is_due = match &mut self.open {
+            Open::Kpl(kpl) => {
+                kpl.close(&mut self.ready);
+                false
+            }
             Open::Lines(lines) => lines.close(context, &mut self.ready),
+        };
+        self.ready.finish();
+        is_due
+    }
+
+    /// Compresses the next block that is due. Returns whether there was one.
+    fn compress(&mut self, context: &mut PackContext<'_, '_>) -> bool {
+        match &mut self.open {
+            Open::Kpl(_) => false,
+            Open::Lines(lines) => lines.compress(context, &mut self.ready),
+        }
+    }
+
+    /// Reads and collects the next record. Returns `false` when there are no more, and nothing is left to compress.
+    fn advance(&mut self, context: &mut PackContext<'_, '_>) -> bool {
+        self.record.clear();
+        match context.next_record(&mut self.key, &mut self.record) {
+            Some(index) => {
+                self.collect(index, context);
+                true
+            }
+            None => self.close(context),
+        }
+    }
+
+    /// The next block to compress that is worth another thread; `None` if a batch can be filled without it.
+    pub(super) fn next_job(&mut self, context: &mut PackContext<'_, '_>) -> Option<BlockJob> {
+        while !self.ready.can_fill(context.limits) {
+            let Open::Lines(lines) = &mut self.open else { break };
+            if let Some(job) = lines.next_job(context, &mut self.ready) {
+                return Some(job);
+            }
+            if !self.compress(context) && !self.advance(context) {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Goes on with a block that was compressed elsewhere.
+    pub(super) fn finish_job(&mut self, job: BlockJob, context: &mut PackContext<'_, '_>) {
+        if let Open::Lines(lines) = &mut self.open {
+            lines.finish_job(job, context, &mut self.ready);
         }
     }
 }
 
 impl Source for Groups {
     fn next<W: Wire>(&mut self, _: &mut BatchBuilder<W>, context: &mut PackContext<'_, '_>) -> Option<usize> {
-        while self.ready.first().is_none() {
-            self.record.clear();
-            match context.next_record(&mut self.key, &mut self.record) {
-                Some(index) => self.collect(index, context),
-                None => {
-                    self.close(context);
-                    self.ready.finish();
-                    break;
-                }
-            }
-        }
-        self.ready.first().map(|group| group.data.len() + group.key.len())
+        while self.ready.first().is_none() && (self.compress(context) || self.advance(context)) {}
+        self.ready.first().map(ready::size)
     }
 
     fn add<W: Wire>(&mut self, batch: &mut BatchBuilder<W>) {

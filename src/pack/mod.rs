@@ -35,6 +35,7 @@ use source::Source;
 
 pub use body_pool::BodyPool;
 pub use issue::RecordIssue;
+pub use lines::BlockJob;
 pub use route::{Route, Routes, Run, route};
 pub use settings::{Aggregation, Limits, RequestSettings};
 
@@ -146,6 +147,23 @@ impl<'a> Packer<'a> {
             Protocol::Json => self.next_batch_in::<Json>(random, report),
             Protocol::Cbor => self.next_batch_in::<Cbor>(random, report),
         }
+    }
+
+    /// The next block to compress that is worth another thread; `None` if there is none, or if the next batch can be
+    /// filled without it. [`Packer::finish_job`] must get it back before anything else is packed. Batches are the same
+    /// whether this is called or not: [`Packer::next_batch`] compresses what is left.
+    pub fn next_job(&mut self, random: &mut SmallRng, report: &mut dyn FnMut(u32, RecordIssue)) -> Option<BlockJob> {
+        let Packer { limits, events, encoder, entries: Entries::Groups(groups), .. } = self else { return None };
+        let job = groups.next_job(&mut PackContext { events, encoder, random, report, limits: *limits });
+        encoder.pause();
+        job
+    }
+
+    /// Goes on with a block that was compressed elsewhere.
+    pub fn finish_job(&mut self, job: BlockJob, random: &mut SmallRng, report: &mut dyn FnMut(u32, RecordIssue)) {
+        let Packer { limits, events, encoder, entries: Entries::Groups(groups), .. } = self else { return };
+        groups.finish_job(job, &mut PackContext { events, encoder, random, report, limits: *limits });
+        encoder.pause();
     }
 
     fn next_batch_in<W: Wire>(

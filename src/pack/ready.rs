@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::settings::Limits;
 use crate::kinesis::kpl::{LANES, write_digests};
 use crate::kinesis::request::Group;
 
@@ -11,6 +12,8 @@ pub(super) struct Ready {
     groups: VecDeque<Group>,
     /// The number of groups, from the first on, that wait for nothing.
     done: usize,
+    /// The size of all groups as Kinesis counts it, in bytes.
+    bytes: usize,
     /// Buffers for the data of further groups.
     free: Vec<Vec<u8>>,
 }
@@ -18,6 +21,7 @@ pub(super) struct Ready {
 impl Ready {
     pub(super) fn push(&mut self, group: Group) {
         let waits = group.is_aggregate || self.done < self.groups.len();
+        self.bytes += size(&group);
         self.groups.push_back(group);
         if !waits || self.groups.len() - self.done == LANES {
             self.finish();
@@ -33,13 +37,20 @@ impl Ready {
 
     /// Removes the first group.
     pub(super) fn pop(&mut self) -> Option<Group> {
+        let group = self.groups.pop_front()?;
         self.done = self.done.saturating_sub(1);
-        self.groups.pop_front()
+        self.bytes = self.bytes.saturating_sub(size(&group));
+        Some(group)
     }
 
     /// The first group, unless it waits.
     pub(super) fn first(&self) -> Option<&Group> {
         self.groups.front().filter(|_| self.done > 0)
+    }
+
+    /// Whether there are more than fit into a request.
+    pub(super) fn can_fill(&self, limits: Limits) -> bool {
+        self.groups.len() > limits.request_records || self.bytes > limits.request_bytes
     }
 
     /// An empty buffer for a group's data, reused if possible: freeing and allocating a quarter of a megabyte each
@@ -54,6 +65,11 @@ impl Ready {
             self.free.push(buffer);
         }
     }
+}
+
+/// A group's size as Kinesis counts it, in bytes.
+pub(super) fn size(group: &Group) -> usize {
+    group.data.len() + group.key.len()
 }
 
 #[cfg(test)]

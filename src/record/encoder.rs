@@ -102,6 +102,19 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// The compression ratio of the last block of lines.
+    pub(crate) fn ratio(&self) -> f64 {
+        self.compressor.as_ref().map_or(self.ratio, Compressor::ratio)
+    }
+
+    /// Notes the compression ratio of a block of lines that another thread compressed.
+    pub(crate) fn set_ratio(&mut self, ratio: f64) {
+        self.ratio = ratio;
+        if let Some(compressor) = &mut self.compressor {
+            compressor.set_ratio(ratio);
+        }
+    }
+
     /// Most bytes of a record, including its partition key.
     pub fn max_bytes(&self) -> usize {
         self.settings.max_bytes
@@ -361,10 +374,12 @@ impl<'a> Encoder<'a> {
             Some(compressor) => Ok(compressor),
             none => {
                 let compressor = match self.shared.and_then(SharedCompressor::take) {
-                    Some(shared) => shared.with_ratio(self.ratio),
+                    Some(shared) => shared,
                     None => Compressor::new(compression.kind, compression.level)?,
                 };
-                Ok(none.insert(compressor))
+                let compressor = none.insert(compressor);
+                compressor.set_ratio(self.ratio);
+                Ok(compressor)
             }
         }
     }

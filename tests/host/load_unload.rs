@@ -11,8 +11,10 @@ use tempfile::TempDir;
 use testing::host::library::{Library, built_plugin};
 use testing::host::log;
 use testing::host::metrics;
-use testing::host::output::{Output, UNREACHABLE, set_environment};
+use testing::host::output::{IN_BLOCKS, Output, set_environment};
 use testing::programs::alone;
+
+use crate::chunk_of_a_block as chunk;
 
 /// An unoptimized plugin takes a tenth of a second to start, so it gets fewer rounds.
 fn rounds() -> usize {
@@ -59,9 +61,9 @@ fn a_thousand_loads_leave_no_thread_no_file_and_no_memory() {
         }
         let library = Library::open(&plugin).unwrap();
         let definition = library.register(0).unwrap();
-        let mut output = Output::new("kinesis.0", &UNREACHABLE).unwrap();
+        let mut output = Output::new("kinesis.0", &IN_BLOCKS).unwrap();
         assert_eq!(output.init(&library), 1, "{:?}", log::take());
-        assert_eq!(output.flush(&library, b"\x92\x92\xd7\0\0\0\0\0\0\0\0\0\x80\x80", c"app.log"), 2);
+        assert_eq!(output.flush(&library, &chunk(), c"app.log"), 2);
         output.exit(&library);
         library.unregister(definition);
         drop(library);

@@ -13,5 +13,12 @@ mod load_unload;
 mod stack;
 mod unload;
 
+/// A chunk that compression threads get to see.
+fn chunk_of_a_block() -> Vec<u8> {
+    let mut chunk = testing::host::chunk::Chunk::default();
+    (0..1000).for_each(|_| chunk.push(1_760_000_000, "log", &[b'x'; 100]));
+    chunk.bytes
+}
+
 testing::export_host!();
 testing::export_event_loop!();

@@ -4,8 +4,10 @@
 
 use testing::host::library::{Library, built_plugin};
 use testing::host::log;
-use testing::host::output::{Output, UNREACHABLE, set_environment};
+use testing::host::output::{IN_BLOCKS, Output, set_environment};
 use testing::programs::alone;
+
+use crate::chunk_of_a_block as chunk;
 
 #[test]
 fn no_thread_of_the_plugin_outlives_its_instance() {
@@ -34,13 +36,13 @@ fn no_thread_of_the_plugin_outlives_its_instance() {
         for _ in 0..ROUNDS {
             let library = Library::open(&built_plugin().unwrap()).unwrap();
             let definition = library.register(0).unwrap();
-            let mut output = Output::new(how, &UNREACHABLE).unwrap();
+            let mut output = Output::new(how, &IN_BLOCKS).unwrap();
             assert_eq!(output.init(&library), 1, "{:?}", log::take());
-            assert_eq!(output.flush(&library, b"\x92\x92\xd7\0\0\0\0\0\0\0\0\0\x80\x80", c"app.log"), 2);
-            assert!(running_threads() > threads, "the delivery thread runs");
+            assert_eq!(output.flush(&library, &chunk(), c"app.log"), 2);
+            assert!(running_threads() > threads + 2, "the delivery thread runs, and those for compression");
             let _kept = end(&library, output);
             library.unregister(definition);
-            assert_eq!(running_threads(), threads, "{how} does not wait for the thread");
+            assert_eq!(running_threads(), threads, "{how} does not wait for a thread");
         }
     }
 }

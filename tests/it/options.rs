@@ -47,6 +47,7 @@ const TEMPLATE: Values = &[("stream", "logs-$TAG")];
 const KEY: Values = &[("aws_key_id", "AKIAEXAMPLE"), ("aws_sec_key", "wJalrXUtnFEMI")];
 const ROLE: Values = &[("role_arn", "arn:aws:iam::111122223333:role/write-logs")];
 const KPL: Values = &[("aggregation", "kpl")];
+const LINES_IN_ZSTD: Values = &[("aggregation", "lines"), ("compression", "zstd")];
 const LTSV: Values = &[("format", "ltsv")];
 const SINGLE_VALUE: Values = &[("format", "single_value")];
 const OUT_FILE: Values = &[("format", "out_file")];
@@ -145,6 +146,7 @@ const GROUPS: &[(&str, &[Entry])] = &[
                 &[("compression", "zlib")],
                 &[("compression", "zstd")],
             ]),
+            option("compression_threads", "number", "2").needs(&[LINES_IN_ZSTD]).not_with(&[KPL]),
             option("max_record_size", "size, or `auto`", "10M"),
             option("oversize", "`truncate`, `discard`", "discard"),
         ],

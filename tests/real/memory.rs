@@ -44,7 +44,7 @@ const OPTIONS: [(&str, &[(&str, &str)]); 7] = [
     ("requests_of_one_aggregate", &[("aggregation", "kpl"), KEYS_COUNT, (ONE_BY_ONE, "1")]),
     (
         "lines_in_zstd_at_its_highest_level",
-        &[("aggregation", "lines"), ("compression", "zstd"), ("compression_level", "22")],
+        &[("aggregation", "lines"), ("compression", "zstd"), ("compression_level", "22"), ("compression_threads", "4")],
     ),
 ];
 

@@ -22,9 +22,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use rand::rngs::SmallRng;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
+use super::compression::CompressionThreads;
 use super::settings::Settings;
 use super::watch::{Facts, Watcher};
 use crate::compress::SharedCompressor;
@@ -52,6 +53,8 @@ pub(super) struct Shared<T> {
     pub(super) random: Rc<RefCell<SmallRng>>,
     pub(super) bodies: Rc<BodyPool>,
     pub(super) compressor: Rc<SharedCompressor>,
+    /// What compresses blocks of lines, if not the thread itself.
+    pub(super) compression: Option<Rc<CompressionThreads>>,
     pub(super) requests: Rc<RequestSettings>,
     pub(super) settings: Settings,
     pub(super) budget: Rc<Budget>,
@@ -104,8 +107,10 @@ impl<T: Transport> StreamDelivery<T> {
         let packing = Packing {
             stream,
             packing_lock: Mutex::new(()),
+            ahead: Semaphore::new(shared.compression.as_ref().map_or(1, |threads| threads.places())),
             bodies: Rc::clone(bodies),
             compressor: Rc::clone(&shared.compressor),
+            compression: shared.compression.clone(),
             facts,
             refusals,
             random: Rc::clone(random),
@@ -133,8 +138,8 @@ impl<T: Transport> StreamDelivery<T> {
         let mut packer = self.packing.packer(&requests, records, flush, &mut part);
         let mut letters = self.packing.letters(records);
         let (mut tasks, mut packed) = (JoinSet::new(), 0_usize);
-        let lock = self.packing.lock(flush).await;
-        while lock.is_some()
+        let mut turn = self.packing.turn(&mut packer, &part, flush, &mut letters).await;
+        while turn.is_some()
             && let Some(mut permit) = self.executor.acquire(flush).await
             && let Some(attempt) = self.packing.next_batch(&mut packer, &part, flush, &mut letters)
         {
@@ -149,11 +154,12 @@ impl<T: Transport> StreamDelivery<T> {
                 self.joined(ended, flush);
             }
             letters.keep(flush.lost.take());
+            turn = self.packing.go_on(turn, &mut packer, &part, flush, &mut letters).await;
         }
         let events = packer.events();
         // Free the packer's memory before waiting for replies.
         drop(packer);
-        drop(lock);
+        drop(turn);
         while let Some(ended) = tasks.join_next().await {
             self.joined(ended, flush);
             letters.keep(flush.lost.take());
@@ -185,6 +191,10 @@ impl<T: Transport> StreamDelivery<T> {
 impl<T> StreamDelivery<T> {
     pub(super) fn limiter(&self) -> &Rc<limiter::ConcurrencyLimiter> {
         &self.executor.limiter
+    }
+
+    pub(super) fn compression(&self) -> &CompressionThreads {
+        self.packing.compression.as_ref().unwrap()
     }
 
     pub(super) fn sizes(&self) -> &sizes::Sizes {

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rand::rngs::SmallRng;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Tries};
@@ -15,10 +15,11 @@ use super::flush::{Flush, Postponed, ToSplit, add_time};
 use super::refusals::Refusals;
 use super::report::Reporter;
 use crate::compress::SharedCompressor;
+use crate::deliver::compression::CompressionThreads;
 use crate::deliver::letters::ChunkLetters;
 use crate::deliver::watch::Facts;
 use crate::kinesis::stream::Stream;
-use crate::pack::{Aggregation, BodyPool, Limits, Packer, RequestSettings, Run};
+use crate::pack::{Aggregation, BodyPool, Limits, Packer, RecordIssue, RequestSettings, Run};
 use crate::record_set::RecordSet;
 
 /// The records of a chunk that go to a stream.
@@ -45,14 +46,24 @@ pub(super) struct Part {
     pub(super) not_before: Option<Instant>,
 }
 
+/// The right to pack, and what comes with it, until it is dropped.
+pub(super) struct Turn<'a> {
+    _lock: MutexGuard<'a, ()>,
+    _ahead: Option<SemaphorePermit<'a>>,
+}
+
 /// Packs chunks into batches.
 pub(super) struct Packing {
     pub(super) stream: Stream,
     /// Held by the flush that is packing. Chunks are packed one at a time, in the order they came, so that the host
     /// can free the first one soonest.
     pub(super) packing_lock: Mutex<()>,
+    /// A place for each flush that packs or has its blocks compressed until it may. They hold what they have packed.
+    pub(super) ahead: Semaphore,
     pub(super) bodies: Rc<BodyPool>,
     pub(super) compressor: Rc<SharedCompressor>,
+    /// What compresses blocks of lines, if not this thread.
+    pub(super) compression: Option<Rc<CompressionThreads>>,
     pub(super) facts: Rc<Facts>,
     pub(super) refusals: Rc<Refusals>,
     pub(super) random: Rc<RefCell<SmallRng>>,
@@ -60,9 +71,60 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// Waits for the packing lock. Returns `None` if the flush ends first.
-    pub(super) async fn lock(&self, flush: &Flush) -> Option<MutexGuard<'_, ()>> {
-        flush.queue_for(self.packing_lock.lock()).await
+    /// Waits until this flush may pack. Returns `None` if the flush ends first. With threads for compression, the
+    /// blocks of its first batch are compressed meanwhile.
+    pub(super) async fn turn(
+        &self,
+        packer: &mut Packer<'_>,
+        part: &Part,
+        flush: &Flush,
+        letters: &mut ChunkLetters<'_>,
+    ) -> Option<Turn<'_>> {
+        let lock = flush.queue_for(self.packing_lock.lock());
+        if self.compression.is_none() {
+            return Some(Turn { _lock: lock.await?, _ahead: None });
+        }
+        let ahead = flush.queue_for(self.ahead.acquire()).await?.ok()?;
+        let (lock, compressed) = tokio::join!(lock, self.compress(packer, part, flush, letters));
+        compressed?;
+        Some(Turn { _lock: lock?, _ahead: Some(ahead) })
+    }
+
+    /// Has the blocks of the next batch compressed. Gives the turn back unless the flush ends first.
+    pub(super) async fn go_on<'a>(
+        &self,
+        turn: Option<Turn<'a>>,
+        packer: &mut Packer<'_>,
+        part: &Part,
+        flush: &Flush,
+        letters: &mut ChunkLetters<'_>,
+    ) -> Option<Turn<'a>> {
+        self.compress(packer, part, flush, letters).await?;
+        turn
+    }
+
+    /// Has the blocks of the next batch compressed by other threads, if there are any. Returns `None` if the flush
+    /// ends first. Some of its records are not in the packer any more then.
+    async fn compress(
+        &self,
+        packer: &mut Packer<'_>,
+        part: &Part,
+        flush: &Flush,
+        letters: &mut ChunkLetters<'_>,
+    ) -> Option<()> {
+        let Some(threads) = &self.compression else { return Some(()) };
+        let _place = flush.queue_for(threads.place()).await?;
+        let mut job = self.pack(packer, part, flush, letters, |packer, random, report| packer.next_job(random, report));
+        while let Some(block) = job {
+            let since = Instant::now();
+            let block = flush.wait_for(threads.compress(block)).await??;
+            add_time(&flush.times.packing, since);
+            job = self.pack(packer, part, flush, letters, |packer, random, report| {
+                packer.finish_job(block, random, report);
+                packer.next_job(random, report)
+            });
+        }
+        Some(())
     }
 
     /// Creates a packer for a part of the records.
@@ -106,6 +168,19 @@ impl Packing {
         flush: &Flush,
         letters: &mut ChunkLetters<'_>,
     ) -> Option<Attempt> {
+        let batch = self.pack(packer, part, flush, letters, |packer, random, report| packer.next_batch(random, report));
+        batch.map(|batch| Attempt::new(batch, part.tries.clone()))
+    }
+
+    /// Does a step of the packing, within the current limits.
+    fn pack<'a, R>(
+        &self,
+        packer: &mut Packer<'a>,
+        part: &Part,
+        flush: &Flush,
+        letters: &mut ChunkLetters<'_>,
+        step: impl FnOnce(&mut Packer<'a>, &mut SmallRng, &mut dyn FnMut(u32, RecordIssue)) -> R,
+    ) -> R {
         let packing_since = Instant::now();
         packer.set_limits(self.limits(packer.settings(), part));
         let max_record_bytes = packer.settings().record.max_bytes;
@@ -113,9 +188,9 @@ impl Packing {
             self.reporter.record_issue(record, issue, max_record_bytes, flush);
             letters.keep(flush.lost.take());
         };
-        let batch = packer.next_batch(&mut self.random.borrow_mut(), &mut report);
+        let result = step(packer, &mut self.random.borrow_mut(), &mut report);
         add_time(&flush.times.packing, packing_since);
-        batch.map(|batch| Attempt::new(batch, part.tries.clone()))
+        result
     }
 
     /// The current size limits, within those of the settings.

@@ -5,6 +5,7 @@ pub(crate) mod service;
 
 mod aggregation;
 mod auto;
+mod compression;
 mod dead_letters;
 mod refusals;
 mod schedules;

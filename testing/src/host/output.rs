@@ -17,6 +17,12 @@ pub const UNREACHABLE: [(&str, &str); 4] = [
     ("retries_on_batch_request", "0"),
 ];
 
+/// As [`UNREACHABLE`], with all the threads that an output has while it compresses.
+pub const IN_BLOCKS: [(&str, &str); 7] = {
+    let [stream, region, endpoint, retries] = UNREACHABLE;
+    [stream, region, endpoint, retries, ("aggregation", "lines"), ("compression", "zstd"), ("compression_threads", "2")]
+};
+
 /// An environment with credentials, in which the plugin looks for no others on this machine.
 pub const ENVIRONMENT: [(&str, &str); 6] = [
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),

@@ -188,8 +188,9 @@ fn flush_of_the_plugin() -> Facts {
 }
 
 #[test]
-fn threads_are_started_for_deliveries_and_for_calls_that_block_alone() {
-    const STARTING: [&str; 3] = ["src/aws/blocking.rs", "src/dead_letters/writer.rs", "src/plugin/thread.rs"];
+fn threads_are_started_for_deliveries_for_compression_and_for_calls_that_block_alone() {
+    const STARTING: [&str; 4] =
+        ["src/aws/blocking.rs", "src/dead_letters/writer.rs", "src/deliver/compression.rs", "src/plugin/thread.rs"];
     let rule: Rule = |files| {
         let names = ["std::thread::Builder", "std::thread::spawn", "std::thread::scope"];
         let mut found = others_that_use(files, &names, &STARTING);

@@ -23,13 +23,14 @@ use testing::programs::said;
 pub const INSIDE: &str = "--short-of";
 
 /// Users without any processes except those of one test each.
-const USERS: [u32; 3] = [54_321, 54_322, 54_323];
+const USERS: [u32; 4] = [54_321, 54_322, 54_323, 54_324];
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial_with(another_user_is_missing, names_are_resolved_though_no_more_thread_is_to_be_had),
         trial_with(another_user_is_missing, without_a_thread_the_start_is_refused_with_the_reason),
         trial_with(another_user_is_missing, without_a_thread_for_names_a_name_is_not_resolved_until_there_is_one),
+        trial_with(another_user_is_missing, without_a_thread_for_compression_the_delivery_thread_compresses),
         trial(a_process_without_files_to_open_says_which_limit_it_is),
         trial(a_connection_that_is_refused_names_the_address),
     ]
@@ -69,6 +70,10 @@ fn without_a_thread_for_names_a_name_is_not_resolved_until_there_is_one() -> Res
     run_well("--nproc=40", Some(USERS[2]), "a-thread-for-names")
 }
 
+fn without_a_thread_for_compression_the_delivery_thread_compresses() -> Result<(), Failed> {
+    run_well("--nproc=40", Some(USERS[3]), "a-thread-for-compression")
+}
+
 fn a_process_without_files_to_open_says_which_limit_it_is() -> Result<(), Failed> {
     run_well("--nofile=64", None, "files")
 }
@@ -80,6 +85,7 @@ pub fn inside(what: Option<&str>) -> ExitCode {
         Some("another-thread") => flush_without_another_thread(),
         Some("any-thread") => start_without_threads(),
         Some("a-thread-for-names") => resolve_without_a_thread(),
+        Some("a-thread-for-compression") => compress_without_threads(),
         Some("files") => flush_without_files(),
         _ => Err("what?".into()),
     })
@@ -118,13 +124,22 @@ impl Drop for Idle {
 }
 
 fn start(kinesis: &FakeKinesis, host: &str, log: &Log) -> Result<Plugin, Failed> {
+    start_with(kinesis, host, &[], log)
+}
+
+fn start_with(
+    kinesis: &FakeKinesis,
+    host: &str,
+    options: &'static [(&str, &str)],
+    log: &Log,
+) -> Result<Plugin, Failed> {
     let endpoint = format!("http://{host}:{}", kinesis.address().port());
     let property = |name: &str| match name {
         "stream" => Some("logs".to_owned()),
         "region" => Some("us-east-1".to_owned()),
         "endpoint" => Some(endpoint.clone()),
         "retries_on_batch_request" => Some("0".to_owned()),
-        _ => None,
+        _ => options.iter().find(|(option, _)| *option == name).map(|(_, value)| (*value).to_owned()),
     };
     Ok(Plugin::start(&property, Arc::new(log.clone()), &|_| None, Arc::new(|| false))?)
 }
@@ -157,6 +172,45 @@ fn start_without_threads() -> Result<(), Failed> {
     let answer = flush(&plugin);
     plugin.stop();
     if answer == "Delivered" { Ok(()) } else { Err(format!("{answer}: {:#?}", log.lines()).into()) }
+}
+
+fn compress_without_threads() -> Result<(), Failed> {
+    const OPTIONS: &[(&str, &str)] = &[("aggregation", "lines"), ("compression", "zstd"), ("compression_threads", "2")];
+    let kinesis = kinesis();
+    let mut idle = Idle::all();
+    // For delivery and for names.
+    idle.end_one();
+    idle.end_one();
+    let deliver = || -> Result<Vec<String>, Failed> {
+        let log = Log::default();
+        let plugin = start_with(&kinesis, "localhost", OPTIONS, &log)?;
+        let answer = format!("{:?}", plugin.flush(&event_of(200_000), b"app"));
+        plugin.stop();
+        let lines = log.lines();
+        match answer == "Delivered" {
+            true => Ok(lines.into_iter().filter(|line| line.contains("threads for compression")).collect()),
+            false => Err(format!("{answer}: {lines:#?}").into()),
+        }
+    };
+    let said = deliver()?;
+    drop(idle);
+    assert_eq!(
+        (said, deliver()?),
+        (
+            vec![
+                "Warn only 0 of 2 threads for compression could be started: Resource temporarily unavailable (os error 11)"
+                    .to_owned()
+            ],
+            vec![]
+        )
+    );
+    Ok(())
+}
+
+/// An event whose text has this many bytes.
+fn event_of(bytes: usize) -> Vec<u8> {
+    let text = ["the same again "].into_iter().cycle().flat_map(str::chars).take(bytes).collect::<String>();
+    rmp_serde::to_vec(&(1, serde_json::json!({ "log": text }))).unwrap_or_default()
 }
 
 fn resolve_without_a_thread() -> Result<(), Failed> {

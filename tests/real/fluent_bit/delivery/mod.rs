@@ -1,5 +1,6 @@
 //! Every line that is written to a file is in the stream, once.
 
+mod blocks;
 pub mod dead_letters;
 mod quick_start;
 mod scenarios;
@@ -23,6 +24,12 @@ pub fn claims() -> Vec<Claim> {
     let mut claims = vec![
         Claim::new("each_line_arrives_once_with_two_workers", |binary| each_line_once(binary, &["Workers 2"])),
         Claim::new("each_line_arrives_once_without_workers", |binary| each_line_once(binary, &[])),
+        Claim::new("each_line_arrives_once_in_blocks_that_two_threads_compress", |binary| {
+            blocks::each_line_once(binary, 2)
+        }),
+        Claim::new("each_line_arrives_once_in_blocks_that_no_other_thread_compresses", |binary| {
+            blocks::each_line_once(binary, 0)
+        }),
         Claim::new("records_are_shaped_as_a_go_plugins_configuration_says", shaped),
         Claim::new("two_outputs_deliver_to_their_own_streams", two_outputs),
         Claim::new("each_record_arrives_once_in_the_stream_that_it_names", streams_by_record),
