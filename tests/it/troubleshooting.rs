@@ -372,6 +372,8 @@ fn mistakes() -> Vec<String> {
         (&["append_newline=on", "chomp_record=on"], &[]),
         (&["append_newline=on", "format=msgpack"], &[]),
         (&["append_newline=on", "format=ltsv"], &[]),
+        (&["tag_key=a", "group_key=a"], &[]),
+        (&["tag_key=a", "data_keys=b"], &[]),
         (&["partition_key=$tag"], &[]),
         (&["sts_endpoint=sts.internal", "aws_key_id=A", "aws_sec_key=s"], &[]),
         (&["aggregation=lines", "format=msgpack"], &[]),
