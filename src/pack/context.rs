@@ -23,14 +23,19 @@ impl PackContext<'_, '_> {
     #[inline]
     pub(super) fn next_record(&mut self, key: &mut Key, out: &mut Vec<u8>) -> Option<u32> {
         let start = out.len();
+        let passed = self.events.pass(|time, body| self.encoder.encode_in_one_pass(time, body, self.random, key, out));
+        if let Some((index, ())) = passed {
+            return Some(index);
+        }
+        out.truncate(start);
+        self.next_event(key, out)
+    }
+
+    /// The same for any record. Out of line, so that it costs those of one pass nothing.
+    #[inline(never)]
+    fn next_event(&mut self, key: &mut Key, out: &mut Vec<u8>) -> Option<u32> {
+        let start = out.len();
         loop {
-            if self.encoder.can_in_one_pass()
-                && let Some((index, ())) =
-                    self.events.pass(|time, body| self.encoder.encode_in_one_pass(time, body, self.random, key, out))
-            {
-                return Some(index);
-            }
-            out.truncate(start);
             let (index, event) = self.events.next()?;
             let issue = match &event {
                 Ok(event) => match self.encoder.encode(event, self.random, key, out) {

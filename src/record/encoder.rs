@@ -184,15 +184,8 @@ impl<'a> Encoder<'a> {
         Ok(Alterations { cut_from, no_partition_key, no_hash_key, key_replaced })
     }
 
-    /// Whether [`Encoder::encode_in_one_pass`] supports the settings: uncompressed JSON of what is in the event, and its
-    /// time.
-    #[inline]
-    pub fn can_in_one_pass(&self) -> bool {
-        !matches!(self.in_one_pass, InOnePass::Nothing)
-    }
-
     /// Fast path of [`Encoder::encode`]: finds the end of `body` while encoding it. Returns `None` if the slow path is
-    /// needed, and always if not [`Encoder::can_in_one_pass`]; `body`, `key` and `out` are then unspecified.
+    /// needed; `body`, `key` and `out` are then unspecified.
     #[inline]
     pub fn encode_in_one_pass(
         &mut self,

@@ -129,16 +129,16 @@ impl Reporter {
         }
         self.metrics.add(Metric::SlowFlushes, 1);
         let times = &flush.times;
-        let seconds = |time: &Cell<Duration>| time.get().as_secs_f64();
+        let time = |time: &Cell<Duration>| duration(time.get());
         self.log.folded(Level::Warn, "slow flush", || {
             format!(
-                "a flush took {:.1} s: {:.1} s packing, {:.1} s waiting for one of {limit} permits, {:.1} s in {} requests, {:.1} s in pauses before retries",
-                took.as_secs_f64(),
-                seconds(&times.packing),
-                seconds(&times.waiting),
-                seconds(&times.network),
+                "a flush took {}: {} packing, {} waiting for one of {limit} permits, {} in {} requests, {} in pauses before retries",
+                duration(took),
+                time(&times.packing),
+                time(&times.waiting),
+                time(&times.network),
                 times.requests.get(),
-                seconds(&times.pauses),
+                time(&times.pauses),
             )
         });
     }
