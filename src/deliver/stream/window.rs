@@ -13,7 +13,11 @@ use tokio::time::Instant;
 use crate::kinesis::reply::Exchange;
 
 /// The initial window, and the smallest one.
-pub(super) const FEWEST: usize = 8;
+const FEWEST: usize = 8;
+/// From an exchange that takes this long on, and until a request fails, the window grows by more than one for each
+/// accepted request. To double it five times would take seconds, because new connections need round trips too.
+const FAR: Duration = Duration::from_millis(100);
+const GROWTH_FROM_FAR: usize = 4;
 /// Fewest exchanges from which the window is judged.
 const ROUND: usize = 32;
 /// Up to this many times the smallest delay counts as near.
@@ -40,6 +44,7 @@ pub(super) struct Window {
     size: usize,
     min: usize,
     max: usize,
+    has_failed: bool,
     delays: Delays,
     /// The delay in multiples of the smallest, and its mean deviation, both smoothed.
     delay: f64,
@@ -106,6 +111,7 @@ impl Window {
             size: min,
             min,
             max,
+            has_failed: false,
             delays: Delays { on_new: Default::default(), on_used: Default::default(), last: 1.0 },
             delay: 1.0,
             deviation: 0.0,
@@ -124,6 +130,7 @@ impl Window {
     /// Halves the window because a request must be sent again. `issued`: the last permit so far.
     pub(super) fn failed(&mut self, issued: u64) {
         self.size = (self.size / 2).max(self.min);
+        self.has_failed = true;
         self.trial = None;
         self.round = Round { after: issued, ..Round::default() };
     }
@@ -134,11 +141,16 @@ impl Window {
             self.learn(request, exchange);
         }
         if request.is_wanted && self.is_near() && self.trial.is_none() && request.number > self.settled_after {
-            self.size = self.max.min(self.size + 1);
+            self.size = self.max.min(self.size + self.growth(request.exchange));
         }
         if self.round.exchanges >= ROUND.max(self.size) {
             self.end_round(issued, now);
         }
+    }
+
+    fn growth(&self, exchange: Option<Exchange>) -> usize {
+        let is_far = exchange.is_some_and(|exchange| exchange.took >= FAR);
+        if is_far && !self.has_failed { GROWTH_FROM_FAR } else { 1 }
     }
 
     /// Whether delays are near the smallest, and so even that this means something.
@@ -342,8 +354,18 @@ mod tests {
     #[test]
     fn it_doubles_every_round_trip_while_the_delay_stays() {
         let mut load = Load::new();
-        let doubled = [8, 16, 32, 64, 128].map(|requests| load.run(requests, |_, _| (4096, after(200.0))));
+        let doubled = [8, 16, 32, 64, 128].map(|requests| load.run(requests, |_, _| (4096, after(99.0))));
         assert_eq!(doubled, [16, 32, 64, 128, 256]);
+    }
+
+    #[test]
+    fn far_away_it_grows_faster_until_a_request_fails() {
+        let mut load = Load::new();
+        let grown = [8, 40, 200].map(|requests| load.run(requests, |_, _| (4096, after(100.0))));
+        assert_eq!(grown, [40, 200, 256]);
+        load.window.failed(load.issued);
+        load.sent.truncate(128);
+        assert_eq!(load.run(100, |_, _| (4096, after(100.0))), 228);
     }
 
     #[test]

@@ -500,7 +500,7 @@ async fn a_slow_flush_is_one_warning_that_tells_where_its_time_went() {
     bench.kinesis.state.borrow_mut().latency = Duration::from_secs(1);
     assert_eq!(bench.flush(1).await, Outcome::Delivered);
     let line = bench.log.lines().into_iter().find(|line| line.contains("a flush took")).unwrap();
-    assert!(line.starts_with("Warn a flush took 2."), "{line}");
+    assert!(line.starts_with("Warn a flush took 2"), "{line}");
     assert!(line.contains(" s: 0 s packing, 0 s waiting for one of 8 permits, 2 s in 2 requests, "), "{line}");
     assert!(line.ends_with(" ms in pauses before retries"), "{line}");
     assert_eq!(bench.delivery.metrics().get(Metric::SlowFlushes), 1);
