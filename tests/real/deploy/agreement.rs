@@ -5,11 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
+use super::configurations::{documents, manifests, of_kind};
 use super::dockerfile::{Stage, copies, instructions, stages};
 use testing::sources::{files, read, root};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, Test); 14] = [
+    let tests: [(&str, Test); 15] = [
         ("the_image_is_built_of_files_that_are_there", copied_files_exist),
         ("the_build_is_given_what_it_copies", nothing_needed_is_ignored),
         ("an_image_holds_the_library_of_its_architecture", architecture_is_given),
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         ("an_image_is_built_on_a_digest", images_are_digests),
         ("the_images_that_are_released_are_those_that_were_tested", released_images_are_tested),
         ("images_carry_the_version_of_the_crate", versions_agree),
+        ("prometheus_is_told_where_the_pods_have_their_metrics", metrics_are_found),
         ("a_stop_waits_longer_than_fluent_bits_grace", stops_are_patient),
     ];
     tests.map(|(name, test)| Trial::test(name, test)).into()
@@ -297,6 +299,27 @@ fn versions_agree() -> Result<(), Failed> {
         }
     }
     must(found >= 14, format!("{found} images were found"))
+}
+
+/// A label or a port that does not agree finds no pods, and nobody says so.
+fn metrics_are_found() -> Result<(), Failed> {
+    let pods = documents("deploy/kubernetes/fluent-bit.yaml")?;
+    let monitors = documents("deploy/kubernetes/podmonitor.yaml")?;
+    let (pods, monitor) = (of_kind(&pods, "DaemonSet")?, of_kind(&monitors, "PodMonitor")?);
+    let (template, spec) = (&pods["spec"]["template"], &monitor["spec"]);
+    let (wanted, labels) = (&spec["selector"]["matchLabels"], &template["metadata"]["labels"]);
+    let wanted = wanted.as_object().filter(|wanted| !wanted.is_empty()).ok_or("it selects every pod")?;
+    must(wanted.iter().all(|(name, value)| labels[name] == *value), format!("{wanted:?} are not of {labels}"))?;
+    let namespaces = [pods, monitor].map(|resource| &resource["metadata"]["namespace"]);
+    must(namespaces[0] == namespaces[1], format!("the namespaces are {namespaces:?}"))?;
+    let ports = template["spec"]["containers"].as_array().into_iter().flatten();
+    let mut ports = ports.filter_map(|container| container["ports"].as_array()).flatten();
+    let endpoint = &spec["podMetricsEndpoints"][0];
+    let port = ports.find(|port| port["name"] == endpoint["port"]).ok_or(format!("no port is like {endpoint}"))?;
+    let configured = number(&manifests()?, "\n    HTTP_Port ");
+    must(port["containerPort"].as_u64() == configured, format!("{port}, and Fluent Bit has {configured:?}"))?;
+    let path = format!("`{}`", endpoint["path"].as_str().unwrap_or_default());
+    must(read("docs/metrics.md").contains(&path), format!("docs/metrics.md has no {path}"))
 }
 
 fn task_definition() -> Value {

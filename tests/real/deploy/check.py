@@ -85,6 +85,7 @@ def main():
     check = {
         "kubernetes": manifests.kubernetes,
         "kustomized": manifests.kustomized,
+        "alerts": manifests.alerts,
         "patch": manifests.patch,
         "fluent-bit": charts.fluent_bit,
         "image-volume": charts.image_volume,

@@ -139,11 +139,11 @@ pub fn aws_for_fluent_bit() -> Text {
     ))
 }
 
-fn documents(file: &str) -> Result<Documents, Failed> {
+pub fn documents(file: &str) -> Result<Documents, Failed> {
     serde_saphyr::from_multiple(&read(file)).map_err(|error| format!("{file}: {error}").into())
 }
 
-fn of_kind<'a>(resources: &'a [Value], kind: &str) -> Result<&'a Value, Failed> {
+pub fn of_kind<'a>(resources: &'a [Value], kind: &str) -> Result<&'a Value, Failed> {
     let resource = resources.iter().find(|resource| resource["kind"] == kind);
     resource.ok_or_else(|| format!("there is no {kind}").into())
 }

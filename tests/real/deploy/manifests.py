@@ -16,6 +16,8 @@ VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
 # Since when an image may be a volume without a feature gate.
 # https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/, read 2026-11-28
 WITH_IMAGE_VOLUMES = ["1.35", "1.37"]
+# What the operator of Prometheus takes alerts as.
+RULE = "PrometheusRule"
 # Those that a server in Kinesis's place takes.
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
 
@@ -71,6 +73,28 @@ def closed(schema):
     if "items" in schema:
         schema["items"] = closed(schema["items"])
     return schema
+
+
+def alerts(path):
+    """What the commands of a guide apply for Prometheus is what its operator takes, and has the alerts."""
+    with open(path) as file:
+        [commands] = [block for block in re.findall(r"^```sh\n(.*?)^```$", file.read(), re.M | re.S) if RULE in block]
+    typed = 'kubectl() { [ "$1 $2" = "apply -f" ] && echo --- && cat "$3"; }\n' + commands
+    made = subprocess.run(["sh", "-euc", typed], capture_output=True, text=True)
+    if made.returncode != 0:
+        yield made.stderr
+        return
+    resources = {resource["kind"]: resource for resource in yaml.safe_load_all(made.stdout) if resource}
+    if sorted(resources) != ["PodMonitor", RULE]:
+        yield f"the commands apply {sorted(resources)}"
+        return
+    for kind, resource in resources.items():
+        yield from custom_mistakes(resource, custom_resources()[kind])
+    [rules] = load_all("deploy/prometheus/kinesis.rules.yaml")
+    if resources[RULE]["spec"] != rules:
+        yield "other alerts than those of deploy/prometheus/kinesis.rules.yaml"
+    if len({resource["metadata"].get("namespace") for resource in resources.values()}) != 1:
+        yield "the alerts are in another namespace"
 
 
 def patch(path):

@@ -37,6 +37,7 @@ pub fn trials() -> Vec<Trial> {
             &[".github/dependabot.yml"],
         ),
         checked("the_manifests_are_those_of_kubernetes_and_its_operators", "kubernetes", &["deploy/kubernetes/.yaml"]),
+        checked("the_guide_gives_the_alerts_to_the_operator_of_prometheus", "alerts", &["docs/guides/kubernetes.md"]),
         kustomized("the_manifests_for_kind_are_those_of_kubernetes", &["examples/kind/kustomization.yaml"]),
         checked("an_image_volume_fits_the_manifest", "patch", &["deploy/kubernetes/image-volume.json"]),
         checked("the_values_are_those_of_the_chart", "fluent-bit", &["deploy/helm/values.yaml"]),

@@ -28,6 +28,7 @@ use libtest_mimic::{Failed, Trial};
 
 use features::Feature;
 use host::{Binary, Version};
+use testing::sources::root;
 
 pub use compatibility::update;
 
@@ -60,6 +61,16 @@ impl Claim {
         match env::split_paths(&path).any(is_there) {
             true => self,
             false => self.lacks(&format!("{program} on the PATH")),
+        }
+    }
+
+    /// Leaves the claim unchecked without a file of a peer, or fails it where peers have just been installed.
+    pub fn runs_peer(self, peer: &str, file: &str) -> Claim {
+        let what = format!("{peer}, which `make peers` installs");
+        match (root().join(file).exists(), env::var_os("PEERS")) {
+            (true, _) => self,
+            (false, None) => self.lacks(&what),
+            (false, Some(_)) => Claim { check: Box::new(move |_| Err(format!("no {what}").into())), ..self },
         }
     }
 

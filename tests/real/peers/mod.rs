@@ -9,7 +9,7 @@ mod consumers;
 mod kinesis_local;
 mod ministack;
 mod read_back;
-mod servers;
+pub mod servers;
 mod streams;
 
 use libtest_mimic::{Completion, Failed, Trial};

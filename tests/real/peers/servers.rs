@@ -226,7 +226,7 @@ pub fn not_installed(peer: &str, installed: bool) -> Option<String> {
 
 /// Ports that nobody listens on, each returned once. They are below the kernel's range for outgoing connections
 /// (32768 and up), where a port could be taken again before the server binds it.
-fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
+pub fn free_ports<const N: usize>() -> Result<[u16; N], Failed> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut ports = [0; N];
     for port in &mut ports {

@@ -2,6 +2,7 @@
 
 mod blocks;
 pub mod dead_letters;
+mod local;
 mod quick_start;
 mod scenarios;
 mod typed;
@@ -40,6 +41,7 @@ pub fn claims() -> Vec<Claim> {
     ];
     claims.extend(dead_letters::claims());
     claims.extend(quick_start::claims());
+    claims.extend(local::claims());
     claims.extend(scenarios::claims());
     claims
 }

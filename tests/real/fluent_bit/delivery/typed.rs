@@ -24,7 +24,7 @@ use testing::sources::root;
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// What a page tells.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step<'a> {
     /// Go to this terminal, from 0.
     Go(usize),
@@ -134,7 +134,8 @@ impl Terminal {
 
     /// Waits until the last command has shown each of these lines. One that only looks is typed again.
     fn wait_for(&mut self, lines: &str, ends: Instant) -> Result<(), String> {
-        let stays = ["fluent-bit", "fake_kinesis", "ministack"].iter().any(|name| self.command.contains(name));
+        let stays =
+            ["fluent-bit", "fake_kinesis", "ministack", "moto_server"].iter().any(|name| self.command.contains(name));
         let mut typed = Instant::now();
         loop {
             let text = self.text();
