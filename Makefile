@@ -45,7 +45,7 @@ PACKAGER := CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install --locked --root .car
 .cargo-tools/bin/cargo-generate-rpm:
 	$(PACKAGER) cargo-generate-rpm --version 0.21.1
 
-demo: ## sends a log file through the plugin to a stand-in of Kinesis and counts what arrived, with FAULTS=1 through throttling, cut connections and a kill; 3 min
+demo: ## sends a log file through the plugin to a stand-in for Kinesis and counts what arrived, with FAULTS=1 through throttling, cut connections and a kill; 3 min
 	scripts/demo
 
 recording: target/recording/installed ## records that demonstration, with faults, as docs/images/demo.svg; 4 min

@@ -262,7 +262,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     .default("5M"),
     OptionSpec::new(
         "concurrency",
-        "Maximum number of concurrent PutRecords requests, 1 to 256; 0 selects the default. Starts at 8, grows by one with each accepted request while that adds no delay, and is halved when Kinesis throttles. A chunk is never confirmed before Kinesis has accepted its records.",
+        "Maximum number of concurrent PutRecords requests, 1 to 256; 0 selects the default. Starts at 8, grows with each accepted request while that adds no delay, and is halved when a request has to be sent again. A chunk is never confirmed before Kinesis has accepted its records.",
     )
     .aliases(&["experimental_concurrency"])
     .default("256"),
@@ -314,7 +314,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "dead_letter_max_bytes",
-        "Maximum total size of the files in dead_letter_path, 1M to 1T. When it is reached, the oldest files are removed.",
+        "Maximum total size of the files in dead_letter_path, 1M to 1024G. When it is reached, the oldest files are removed.",
     )
     .default("100M"),
     OptionSpec::new(

@@ -8,7 +8,7 @@
 pub(crate) const MAX_REQUEST_RECORDS: usize = 500;
 
 /// Most bytes of a request that every endpoint accepts: data before base64 plus partition keys. The reference says 10
-/// MiB since 2025-10, older pages and all emulators 5 MiB, so this is the default.
+/// MiB since 2025-10, older pages and all stand-ins 5 MiB, so this is the default.
 pub(crate) const DEFAULT_REQUEST_BYTES: usize = 5 * 1024 * 1024;
 
 /// The highest limit that can be configured, in bytes.

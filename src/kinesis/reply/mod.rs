@@ -1,4 +1,4 @@
-//! Replies from Kinesis, read defensively: proxies, load balancers and emulators may answer in its place.
+//! Replies from Kinesis, read defensively: proxies, load balancers and stand-ins may answer in its place.
 
 mod accepted;
 mod cbor;
