@@ -50,11 +50,9 @@ fn savings_are_those_of_the_performance_page() {
     let [access, nested] = measured(["to the body of a request: ", " for an access line, ", " for a nested record"]);
     let [reply] = measured([" for a nested record; ", " to read its part of a reply"]);
     let [access_unlearned, nested_unlearned] =
-        measured(["0046-learned-shapes.md) it was ", " and ", "; before strings"]);
-    let [before] = measured(["were written in one pass, ", ". The times compared"]);
-    let before = before.replace(" and ", ", ");
-    let mut before = before.split(", ");
-    let [access_before, nested_before, reply_before] = std::array::from_fn(|_| before.next().unwrap());
+        measured(["0046-learned-shapes.md), the two kinds of record took ", " and ", ". At first"]);
+    let [access_before, nested_before, reply_before] =
+        measured(["At first they took ", " and ", ", and a reply ", ": strings"]);
     let packing = format!(
         "packing went from {access_before} to {access_unlearned} instructions per access line and from {nested_before} to \
          {nested_unlearned} per nested record"
