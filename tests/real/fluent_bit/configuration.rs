@@ -1,8 +1,11 @@
 //! A configuration with mistakes does not start, and the log says why.
 
+use std::process::ExitStatus;
+
 use libtest_mimic::Failed;
 
 use super::host::{Binary, Home};
+use super::known_faults::aborted_at_the_end;
 use super::stand_in::{checked, home_beside, section, tail_to};
 use super::{Claim, features};
 use testing::fake_kinesis::{FakeKinesis, Settings};
@@ -93,7 +96,7 @@ fn one_ledger_file(binary: &Binary) -> Result<(), Failed> {
     let second =
         "\n[OUTPUT]\n    Name kinesis\n    Match *\n    stream others\n    region eu-west-1\n    ledger_path ledger";
     let output = ["stream logs", "region eu-west-1", &format!("ledger_path ledger{second}")];
-    let log = refused(binary, &output)?;
+    let log = refused_if(binary, &output, |status| failed(status) || aborted_at_the_end(binary, status))?;
     let expected =
         "[error] [output:kinesis:kinesis.1] ledger_path: ledger is in use by another output: each output needs its own";
     match log.contains(expected) {
@@ -123,16 +126,25 @@ fn check(binary: &Binary) -> Result<(), Failed> {
 
 /// The log after a start that fails because of these lines of the output.
 fn refused(binary: &Binary, output: &[&str]) -> Result<String, Failed> {
+    refused_if(binary, output, failed)
+}
+
+/// A signal would mean a crash.
+fn failed(status: ExitStatus) -> bool {
+    status.code().is_some_and(|code| code != 0)
+}
+
+/// The log of a start that ended in one of the right ways.
+fn refused_if(binary: &Binary, output: &[&str], is_refusal: impl Fn(ExitStatus) -> bool) -> Result<String, Failed> {
     let home = Home::new(binary)?;
     let text = section("SERVICE", &[&["Log_File fluent-bit.log"]])
         + &section("INPUT", &[&["Name dummy"]])
         + &section("OUTPUT", &[&["Name kinesis", "Match *"], output]);
     home.write("main.conf", &text)?;
     let ended = home.run(&["-e", &home.plugin().to_string_lossy(), "-c", "main.conf"])?;
-    match ended.status.code() {
-        // A signal would mean a crash.
-        Some(code) if code != 0 => Ok(home.log()),
-        _ => Err(format!("it should exit with a failure: {ended:?}\n{}", home.log()).into()),
+    match is_refusal(ended.status) {
+        true => Ok(home.log()),
+        false => Err(format!("it should exit with a failure: {ended:?}\n{}", home.log()).into()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Faults of Fluent Bit itself: the only list of what a version is forgiven. Everything else must hold for it as for
 //! the others. docs/compatibility.md shows the list, and for each version how many of them occurred.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
 use super::host::{Binary, Version};
 use super::{compatibility, note};
 
@@ -79,6 +82,15 @@ pub fn has(binary: &Binary, fault: Fault) -> bool {
 pub fn tolerated(binary: &Binary, fault: Fault) {
     compatibility::met(binary, fault);
     note(binary, &format!("known fault: {}", known(binary, fault).map_or("none", |known| known.what)));
+}
+
+/// Whether it aborted as this version may once its last output has exited. Reports that.
+pub fn aborted_at_the_end(binary: &Binary, status: ExitStatus) -> bool {
+    let aborted = status.signal() == Some(libc::SIGABRT) && has(binary, Fault::AbortsAtTheEnd);
+    if aborted {
+        tolerated(binary, Fault::AbortsAtTheEnd);
+    }
+    aborted
 }
 
 fn known(binary: &Binary, fault: Fault) -> Option<&'static Known> {
