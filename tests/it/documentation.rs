@@ -235,6 +235,15 @@ fn each_line_that_a_symptom_names_is_explained() {
     }
 }
 
+#[test]
+fn each_alert_is_explained() {
+    let rules = read("deploy/prometheus/kinesis.rules.yaml");
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!alerts.is_empty());
+    let rows = rows(document("docs/troubleshooting.md"), "## By alert");
+    assert_eq!(rows.iter().filter_map(|row| quoted(&row[0]).next()).collect::<Vec<_>>(), alerts);
+}
+
 /// A format string with `{` in place of each argument.
 fn without_arguments(format: &str) -> String {
     let (first, rest) = format.split_once('{').unwrap_or((format, ""));
