@@ -56,7 +56,8 @@
 //! 9. [`kinesis`]: the service: limits, a `PutRecords` call and its reply, and what a reply means.
 //! 10. [`aws`]: how AWS is reached and in whose name: endpoint, connection, signature, credentials.
 //! 11. [`metrics`]: what is counted. To add a metric, begin at [`metrics::TABLE`].
-//! 12. `outcome`, `record_set`, `backoff`, `clock`, `environment`, `log`, `redact`, `error`: shared vocabulary.
+//! 12. `digest`: SHA-256 and MD5 of several messages side by side.
+//! 13. `outcome`, `record_set`, `backoff`, `clock`, `environment`, `log`, `redact`, `error`: shared vocabulary.
 //!
 //! ARCHITECTURE.md follows a chunk function by function, says which thread runs what, and how to add things.
 //! docs/decisions/ says why it is built this way, tests/README.md where the test of a claim is.
@@ -84,6 +85,7 @@ pub mod kinesis;
 
 pub mod backoff;
 pub mod clock;
+pub(crate) mod digest;
 pub mod environment;
 pub mod error;
 pub mod log;

@@ -3,7 +3,6 @@
 pub mod blocking;
 pub mod connect;
 pub mod credentials;
-pub(crate) mod digest;
 pub mod endpoint;
 pub(crate) mod files;
 pub(crate) mod network;

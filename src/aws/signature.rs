@@ -14,8 +14,8 @@ use aws_sigv4::sign::v4::generate_signing_key;
 use chrono::format::{Item, Numeric, Pad};
 use chrono::{DateTime, Utc};
 
-use crate::aws::digest::{Digest, alone};
 use crate::aws::region::Region;
+use crate::digest::sha256::{Digest, alone};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 

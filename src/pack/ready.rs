@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::settings::Limits;
-use crate::kinesis::kpl::{LANES, write_digests};
+use crate::digest::md5::LANES;
+use crate::kinesis::kpl::write_digests;
 use crate::kinesis::request::Group;
 
 /// Complete groups, in order. Aggregates wait until there are enough to write their digests side by side.

@@ -11,7 +11,7 @@ use syn::{ItemUse, Path, UseTree};
 /// From the bottom up. The longest prefix decides about a module. Modules of one row do not use each other, except
 /// for the files of one folder.
 const LAYERS: &[&[&str]] = &[
-    &["backoff", "clock", "environment", "error", "msgpack", "outcome", "record_set", "redact", "system"],
+    &["backoff", "clock", "digest", "environment", "error", "msgpack", "outcome", "record_set", "redact", "system"],
     &["chunk", "compress", "log"],
     &["ledger", "metrics"],
     &["aws"],

@@ -26,11 +26,11 @@ use crate::aws::connect::reason::{ConnectError, Remedy, broken, unauthorized_at_
 use crate::aws::connect::{Connector, Pool, pool};
 use crate::aws::credentials::CredentialsCache;
 use crate::aws::credentials::found::NoCredentials;
-use crate::aws::digest::{Digest, Digests};
 use crate::aws::endpoint::Endpoint;
 use crate::aws::region::Region;
 use crate::aws::signature::{Signature, Signer};
 use crate::clock::Clock;
+use crate::digest::sha256::{Digest, Digests};
 use crate::kinesis::reply::{Exchange, Response};
 use crate::kinesis::request::Protocol;
 use crate::log::duration;
@@ -319,7 +319,7 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::digest::alone;
+    use crate::digest::sha256::alone;
 
     fn request(endpoint: &str, token: Option<&str>) -> Request<Full<Bytes>> {
         let credentials = Credentials::new(

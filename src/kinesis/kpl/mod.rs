@@ -8,16 +8,13 @@
 //! message's MD5. Table and records grow in separate buffers, so the size is known before each record is added. The MD5
 //! is written last, of several aggregates at once ([`write_digests`]).
 
-mod md5;
-
 use std::collections::HashMap;
 
-use ::md5::{Digest, Md5};
 use bytes::BufMut;
+use md5::{Digest, Md5};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, uint64};
 
-use self::md5::DIGEST_LENGTH;
-pub use self::md5::LANES;
+use crate::digest::md5::{DIGEST_LENGTH, LANES, digests};
 
 /// How an aggregate begins.
 pub const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
@@ -127,7 +124,7 @@ pub fn write_digests<'a>(aggregates: impl Iterator<Item = &'a mut [u8]>) {
     let parts = aggregates.take(LANES).filter_map(|aggregate| aggregate.split_last_chunk_mut());
     let (messages, places): (Vec<_>, Vec<_>) =
         parts.map(|(message, place)| (message.get(MAGIC.len()..).unwrap_or_default(), place)).unzip();
-    for (place, digest) in places.into_iter().zip(md5::digests(&messages)) {
+    for (place, digest) in places.into_iter().zip(digests(&messages)) {
         *place = digest;
     }
 }

@@ -1,7 +1,7 @@
 //! The SHA-256 of request bodies, two of them side by side.
 //!
 //! Each step of SHA-256 waits for the one before, so the processor's instructions for it are idle half of the time. The
-//! steps of a second body fill the gaps (docs/decisions/0034-cryptography.md).
+//! steps of a second body fill the gaps.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -10,11 +10,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::Block;
+#[cfg(target_arch = "x86_64")]
+use super::sha256_pair;
+
 /// A SHA-256.
 pub(crate) type Digest = [u8; 32];
 
-/// Bytes of a block, which SHA-256 takes in one step.
-const BLOCK_BYTES: usize = 64;
 /// A body below this size does not wait for another; it is hashed within 10 µs.
 const MIN_BYTES: usize = 16 << 10;
 
@@ -46,7 +48,7 @@ impl Digests {
             return alone(body);
         }
         if let Some(other) = self.waiting.take().upgrade() {
-            let (own, others) = pair(body, &other.body);
+            let [own, others] = pair(body, &other.body);
             other.digest.set(Some(others));
             return own;
         }
@@ -67,18 +69,27 @@ pub(crate) fn alone(bytes: &[u8]) -> Digest {
     sha256
 }
 
+/// The digests of both.
+fn pair(one: &[u8], other: &[u8]) -> [Digest; 2] {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = fearless_simd::Level::new().as_avx512() {
+        return sha256_pair::digests(simd, one, other);
+    }
+    in_turns(one, other)
+}
+
 /// Alternates between the blocks of both, near enough for the processor to work on two at a time.
-fn pair(one: &[u8], other: &[u8]) -> (Digest, Digest) {
+fn in_turns(one: &[u8], other: &[u8]) -> [Digest; 2] {
     let (mut first, mut second) = (Sha256::new(), Sha256::new());
     let shared = one.len().min(other.len());
     let ((one, rest_of_one), (other, rest_of_other)) = (one.split_at(shared), other.split_at(shared));
-    for (one, other) in one.chunks(BLOCK_BYTES).zip(other.chunks(BLOCK_BYTES)) {
+    for (one, other) in one.chunks(size_of::<Block>()).zip(other.chunks(size_of::<Block>())) {
         first.update(one);
         second.update(other);
     }
     first.update(rest_of_one);
     second.update(rest_of_other);
-    (first.finalize().into(), second.finalize().into())
+    [first.finalize().into(), second.finalize().into()]
 }
 
 #[cfg(test)]
@@ -103,7 +114,18 @@ mod tests {
         #[test]
         fn two_bodies_together_have_the_digests_of_each_alone(one in 0usize..400, other in 0usize..400) {
             let (one, other) = (body(3, one), body(5, other));
-            prop_assert_eq!(pair(&one, &other), (alone(&one), alone(&other)));
+            let expected = [alone(&one), alone(&other)];
+            prop_assert_eq!(in_turns(&one, &other), expected);
+            prop_assert_eq!(pair(&one, &other), expected);
+        }
+    }
+
+    #[test]
+    fn every_length_of_padding_is_right_beside_every_other() {
+        let bytes = body(3, 200);
+        for (one, other) in (0..=130).flat_map(|one| (0..=130).map(move |other| (one, other))) {
+            let (one, other) = (&bytes[..one], &bytes[60..60 + other]);
+            assert_eq!(pair(one, other), [alone(one), alone(other)], "{} and {}", one.len(), other.len());
         }
     }
 

@@ -8,16 +8,13 @@ use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u32x8};
 use md5::block_api::compress;
 
+use super::{Block, Padded};
+
 /// How many messages are hashed side by side.
-pub const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// The length of a digest, in bytes.
-pub(super) const DIGEST_LENGTH: usize = 16;
-
-type Block = [u8; 64];
-
-/// The bytes that hold a message's length, at the end of its last block.
-const LENGTH_BYTES: usize = 8;
+pub(crate) const DIGEST_LENGTH: usize = 16;
 
 const INITIAL_STATE: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
@@ -36,14 +33,14 @@ const SINES: [u32; 64] = [
 
 /// The digests of up to [`LANES`] messages, in their order; further messages are ignored. A missing message counts as
 /// an empty one.
-pub(super) fn digests(messages: &[&[u8]]) -> [[u8; DIGEST_LENGTH]; LANES] {
+pub(crate) fn digests(messages: &[&[u8]]) -> [[u8; DIGEST_LENGTH]; LANES] {
     digests_with(Level::new(), messages)
 }
 
 /// The same with the vectors of this level of processor.
 fn digests_with(level: Level, messages: &[&[u8]]) -> [[u8; DIGEST_LENGTH]; LANES] {
     let padded: [Padded<'_>; LANES] =
-        std::array::from_fn(|lane| Padded::new(messages.get(lane).copied().unwrap_or_default()));
+        std::array::from_fn(|lane| Padded::new(messages.get(lane).copied().unwrap_or_default(), u64::to_le_bytes));
     let mut counts = padded.each_ref().map(Padded::blocks);
     counts.sort_unstable();
     let [.., second_longest, _] = counts;
@@ -51,51 +48,17 @@ fn digests_with(level: Level, messages: &[&[u8]]) -> [[u8; DIGEST_LENGTH]; LANES
     let [a, b, c, d] = dispatch!(level, simd => hash(simd, &padded, second_longest));
     let mut digests = [[0; DIGEST_LENGTH]; LANES];
     for (((((digest, message), a), b), c), d) in digests.iter_mut().zip(&padded).zip(a).zip(b).zip(c).zip(d) {
-        *digest = message.finish([a, b, c, d], second_longest);
+        *digest = finish([a, b, c, d], message, second_longest);
     }
     digests
 }
 
-/// A message and its padding.
-struct Padded<'a> {
-    whole: &'a [Block],
-    /// The end of the message, a one bit, and the length in bits: one block or two.
-    last: [Block; 2],
-    last_blocks: usize,
-}
-
-impl<'a> Padded<'a> {
-    fn new(message: &'a [u8]) -> Self {
-        let (whole, rest) = message.as_chunks();
-        let mut last = [[0; 64]; 2];
-        let last_blocks = if rest.len() < size_of::<Block>() - LENGTH_BYTES { 1 } else { 2 };
-        let padding = last.as_flattened_mut();
-        padding.iter_mut().zip(rest.iter().chain(&[0x80])).for_each(|(byte, of_message)| *byte = *of_message);
-        let bits = (message.len() as u64).wrapping_mul(8).to_le_bytes();
-        let length = padding.iter_mut().take(last_blocks * size_of::<Block>()).rev();
-        length.zip(bits.iter().rev()).for_each(|(byte, of_length)| *byte = *of_length);
-        Padded { whole, last, last_blocks }
-    }
-
-    fn blocks(&self) -> usize {
-        self.whole.len() + self.last_blocks
-    }
-
-    fn block(&self, index: usize) -> Option<&Block> {
-        self.whole
-            .get(index)
-            .or_else(|| self.last.iter().take(self.last_blocks).nth(index.checked_sub(self.whole.len())?))
-    }
-
-    /// Adds the blocks from `start` on to this state.
-    fn finish(&self, mut state: [u32; 4], start: usize) -> [u8; DIGEST_LENGTH] {
-        for block in (start..self.blocks()).filter_map(|index| self.block(index)) {
-            compress(&mut state, std::slice::from_ref(block));
-        }
-        let mut digest = [0; DIGEST_LENGTH];
-        digest.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
-        digest
-    }
+/// The digest of a message of which `done` blocks led to this state.
+fn finish(mut state: [u32; 4], message: &Padded<'_>, done: usize) -> [u8; DIGEST_LENGTH] {
+    message.rest(done).for_each(|block| compress(&mut state, std::slice::from_ref(block)));
+    let mut digest = [0; DIGEST_LENGTH];
+    digest.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
+    digest
 }
 
 /// The states after the first `blocks` blocks of each message, or after all that it has.
