@@ -15,7 +15,8 @@ use chrono::format::{Item, Numeric, Pad};
 use chrono::{DateTime, Utc};
 
 use crate::aws::region::Region;
-use crate::digest::sha256::{Digest, alone};
+use crate::digest::Digest;
+use crate::digest::sha256::alone;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 

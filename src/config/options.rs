@@ -257,7 +257,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         .default("500"),
     OptionSpec::new(
         "batch_request_max_size",
-        "Maximum size of a PutRecords request, counting data and partition keys. Up to 10M.",
+        "Maximum size of a PutRecords request, counting data and partition keys. Up to 10M. 512K by default with aggregation kpl.",
     )
     .default("5M"),
     OptionSpec::new(

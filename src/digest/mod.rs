@@ -8,6 +8,9 @@ pub(crate) mod sha256;
 #[cfg(target_arch = "x86_64")]
 mod sha256_pair;
 
+/// A SHA-256.
+pub(crate) type Digest = [u8; 32];
+
 /// What both hashes take in one step.
 type Block = [u8; 64];
 

@@ -10,12 +10,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::Block;
 #[cfg(target_arch = "x86_64")]
 use super::sha256_pair;
-
-/// A SHA-256.
-pub(crate) type Digest = [u8; 32];
+use super::{Block, Digest};
 
 /// A body below this size does not wait for another; it is hashed within 10 µs.
 const MIN_BYTES: usize = 16 << 10;

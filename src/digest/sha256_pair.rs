@@ -14,8 +14,7 @@ use fearless_simd::prelude::*;
 use fearless_simd::{Avx512, kernel, u8x16, u32x4};
 use sha2::block_api::compress256;
 
-use super::sha256::Digest;
-use super::{Block, Padded};
+use super::{Block, Digest, Padded};
 
 /// The words a to h.
 type State = [u32; 8];
