@@ -182,7 +182,7 @@ impl<T: Transport> Executor<T> {
         let records = entries.into_iter().flat_map(|entry| {
             let records = batch.records(entry);
             accepted += records.len();
-            largest_group = if records.len() > 1 { entry.bytes.max(largest_group) } else { largest_group };
+            largest_group = if records.len() > 1 { entry.bytes().max(largest_group) } else { largest_group };
             records
         });
         flush.progress.mark_done(records.copied());

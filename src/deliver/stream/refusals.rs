@@ -84,7 +84,7 @@ impl Refusals {
         flush.refusals.borrow_mut().reason.clone_from(&refusal.reason);
         let records = batch.records(entry);
         if let [record] = records {
-            if refusal.too_large && self.facts.record_too_large(entry.bytes, refusal.allowed_bytes) {
+            if refusal.too_large && self.facts.record_too_large(entry.bytes(), refusal.allowed_bytes) {
                 pack_again(records, 1, flush);
                 return true;
             }
@@ -95,7 +95,7 @@ impl Refusals {
         if !refusal.too_large {
             return true;
         }
-        let is_news = self.sizes.group.refused(entry.bytes, refusal.allowed_bytes);
+        let is_news = self.sizes.group.refused(entry.bytes(), refusal.allowed_bytes);
         if is_news {
             self.reporter.smaller("aggregated records", self.sizes.group.get());
         }

@@ -4,6 +4,7 @@
 //! no record is encoded twice.
 
 mod cbor;
+mod entry;
 mod json;
 mod wire;
 
@@ -18,34 +19,13 @@ use crate::kinesis::shards::{Shard, hash_key};
 use crate::kinesis::stream::Stream;
 
 pub use cbor::Cbor;
+pub use entry::Entry;
 pub use json::Json;
 pub use wire::{Protocol, Wire};
 
 /// A batch that uses less than this fraction of its memory returns the rest: a small request built in the memory of a
 /// large one would otherwise hold all of it while in flight.
 const LEAST_USE: usize = 4;
-
-/// An entry of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The index of the chunk's record. In a batch of groups, the index of the group. [`Batch::records`] handles
-    /// both.
-    pub record: u32,
-    /// What Kinesis counts, in bytes: data before base64 plus partition key.
-    pub bytes: usize,
-    /// Whether the key is random and may be drawn again.
-    pub random_key: bool,
-    /// From the entry's start in the body up to its partition key.
-    head: Range<usize>,
-    /// The partition key in the body, with the explicit hash key if any. Empty if the entry has no key.
-    key: Range<usize>,
-}
-
-impl Entry {
-    fn has_key(&self) -> bool {
-        !self.key.is_empty()
-    }
-}
 
 /// Records of the chunk that share one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -214,25 +194,24 @@ impl<W: Wire> BatchBuilder<W> {
 
     #[inline]
     fn end_entry(&mut self, key_start: usize, record: u32, bytes: usize, random_key: bool) {
-        let key = key_start..self.body.len();
         self.bytes += bytes;
-        self.entries.push(Entry { record, bytes, random_key, head: self.head..key_start, key });
+        self.entries.push(Entry::new(record, [self.head, key_start, self.body.len()], bytes, random_key));
         W::end_entry(&mut self.body);
         self.head = self.body.len();
     }
 
     /// Copies an entry from another batch, with `new_key` in place of its random key if given.
     fn copy(&mut self, entry: &Entry, from: &Batch, new_key: Option<RandomKey>) {
-        self.body.extend_from_slice(from.part(&entry.head));
+        self.body.extend_from_slice(from.part(entry.head()));
         let key_start = self.body.len();
         match new_key {
             Some(key) => {
                 W::write_random_key(key, &mut self.body);
                 W::count_members(&mut self.body, self.head, 2);
             }
-            None => self.body.extend_from_slice(from.part(&entry.key)),
+            None => self.body.extend_from_slice(from.part(entry.key())),
         }
-        self.end_entry(key_start, entry.record, entry.bytes, entry.random_key);
+        self.end_entry(key_start, entry.record, entry.bytes(), entry.random_key);
     }
 
     /// Returns the memory of the body.
@@ -336,7 +315,7 @@ impl Batch {
         if let Some(shard) = self.shard(entry) {
             return Some(shard.middle());
         }
-        let key = self.part(&entry.key);
+        let key = self.part(entry.key());
         let key = match self.protocol {
             Protocol::Json => Json::read_key(key),
             Protocol::Cbor => Cbor::read_key(key),
@@ -366,11 +345,11 @@ impl Batch {
         mut keep: impl FnMut(usize) -> bool,
         mut new_key: impl FnMut(usize, &Entry) -> Option<RandomKey>,
     ) -> Batch {
-        let mut kept = BatchBuilder::<W>::after(self.part(&(0..self.prefix_length)).to_vec());
+        let mut kept = BatchBuilder::<W>::after(self.part(0..self.prefix_length).to_vec());
         for (index, entry) in self.entries.iter().enumerate().filter(|(index, _)| keep(*index)) {
             match new_key(index, entry) {
                 Some(key) if self.is_aggregate(entry) => {
-                    let mut data = W::read_data(self.part(&entry.head));
+                    let mut data = W::read_data(self.part(entry.head()));
                     kpl::replace_key(&mut data, key.as_str());
                     kept.push(entry.record, &data, key.as_str(), true);
                 }
@@ -380,8 +359,8 @@ impl Batch {
         Batch { groups: Rc::clone(&self.groups), ..kept.finish() }
     }
 
-    fn part(&self, range: &Range<usize>) -> &[u8] {
-        self.body.get(range.clone()).unwrap_or_default()
+    fn part(&self, range: Range<usize>) -> &[u8] {
+        self.body.get(range).unwrap_or_default()
     }
 }
 

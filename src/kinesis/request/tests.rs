@@ -74,7 +74,7 @@ fn a_body_in_cbor_has_the_members_of_json_and_records_as_they_are() {
 #[test]
 fn what_kinesis_counts_is_data_and_key_in_either_protocol() {
     for protocol in [Protocol::Json, Protocol::Cbor] {
-        assert_eq!(batch(protocol).entries().iter().map(|e| e.bytes).collect::<Vec<_>>(), [5 + 9, 4, 2 + 9]);
+        assert_eq!(batch(protocol).entries().iter().map(|e| e.bytes()).collect::<Vec<_>>(), [5 + 9, 4, 2 + 9]);
         assert_eq!(batch(protocol).bytes(), 14 + 4 + 11);
     }
 }
@@ -118,7 +118,7 @@ fn only_random_keys_are_drawn_again() {
     let keys: Vec<String> = cbor(&new(Protocol::Cbor)).into_iter().map(|(_, key)| key).collect();
     assert_eq!(keys, [key, "k\"ey", key]);
     for protocol in [Protocol::Json, Protocol::Cbor] {
-        assert_eq!(new(protocol).entries().iter().map(|e| e.bytes).collect::<Vec<_>>(), [5 + 9, 4, 2 + 9]);
+        assert_eq!(new(protocol).entries().iter().map(|e| e.bytes()).collect::<Vec<_>>(), [5 + 9, 4, 2 + 9]);
         assert_eq!(new(protocol).bytes(), 14 + 4 + 11);
     }
 }
@@ -231,7 +231,7 @@ fn a_group_for_a_shard_has_an_explicit_hash_key_and_keeps_it_when_it_is_sent_aga
             Protocol::Cbor => batch_of_groups::<Cbor>(),
         };
         let again = batch.only(|index| index > 0, |_| None).only(|_| true, |_| None);
-        assert_eq!(again.entries().iter().map(|entry| entry.bytes).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(again.entries().iter().map(|entry| entry.bytes()).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(again.entries().iter().map(|entry| again.shard(entry).is_some()).collect::<Vec<_>>(), [false, true]);
         match protocol {
             Protocol::Json => {

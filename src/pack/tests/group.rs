@@ -55,7 +55,7 @@ pub(super) fn sent(batch: &Batch) -> Vec<Sent> {
         .map(|(record, entry)| {
             let records = batch.records(entry).to_vec();
             let data = decode(&record.data);
-            assert_eq!(entry.bytes, data.len() + record.partition_key.len());
+            assert_eq!(entry.bytes(), data.len() + record.partition_key.len());
             Sent { records, data, key: record.partition_key }
         })
         .collect()
@@ -402,7 +402,7 @@ fn smaller_limits_make_smaller_groups_and_requests_and_cut_no_record() {
         assert_eq!(groups(&pack(most.alone())), vec![vec![1]; 10], "{:?}", settings.aggregation);
         let tiny = pack(Limits { group_bytes: 50, ..most });
         assert_eq!(groups(&tiny), [[1; 10]], "{:?}", settings.aggregation);
-        let pairs = pack(Limits { group_records: 1, request_bytes: 2 * tiny[0].entries()[0].bytes + 50, ..most });
+        let pairs = pack(Limits { group_records: 1, request_bytes: 2 * tiny[0].entries()[0].bytes() + 50, ..most });
         assert_eq!(groups(&pairs), [[1, 1]; 5], "{:?}", settings.aggregation);
     }
 }

@@ -122,10 +122,10 @@ proptest! {
         for batch in &batches {
             prop_assert!(batch.entries().len() <= request_records);
             prop_assert!(batch.bytes() <= request_bytes || batch.entries().len() == 1);
-            prop_assert_eq!(batch.bytes(), batch.entries().iter().map(|e| e.bytes).sum::<usize>());
+            prop_assert_eq!(batch.bytes(), batch.entries().iter().map(|e| e.bytes()).sum::<usize>());
         }
         for pair in batches.windows(2) {
-            let first_of_next = pair[1].entries()[0].bytes;
+            let first_of_next = pair[1].entries()[0].bytes();
             let full = pair[0].entries().len() == request_records || pair[0].bytes() + first_of_next > request_bytes;
             prop_assert!(full, "a request was sent before it was full");
         }
