@@ -40,22 +40,27 @@ impl Digests {
     }
 
     /// Returns the SHA-256 of `body`. It waits for one turn of the event loop, in case another request gets that far.
+    ///
+    /// A body is not paired with one of less than half its length, whose company would end too soon.
     pub(crate) async fn sha256(&self, body: &Bytes) -> Digest {
         if body.len() < MIN_BYTES || !self.in_pairs {
             return alone(body);
         }
         if let Some(other) = self.waiting.take().upgrade() {
-            let [own, others] = pair(body, &other.body);
-            other.digest.set(Some(others));
-            return own;
+            if other.body.len() / 2 > body.len() {
+                self.waiting.replace(Rc::downgrade(&other));
+                return alone(body);
+            }
+            if other.body.len() >= body.len() / 2 {
+                let [own, others] = pair(body, &other.body);
+                other.digest.set(Some(others));
+                return own;
+            }
         }
         let own = Rc::new(Waiting { body: body.clone(), digest: Cell::new(None) });
         self.waiting.replace(Rc::downgrade(&own));
         tokio::task::yield_now().await;
-        own.digest.get().unwrap_or_else(|| {
-            self.waiting.take();
-            alone(body)
-        })
+        own.digest.get().unwrap_or_else(|| alone(body))
     }
 }
 
@@ -91,9 +96,13 @@ fn in_turns(one: &[u8], other: &[u8]) -> [Digest; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
     use tokio::runtime::Builder;
+
+    use super::*;
 
     fn body(seed: u8, size: usize) -> Bytes {
         (0..size).map(|index| (index as u8).wrapping_mul(seed).wrapping_add(seed)).collect()
@@ -136,6 +145,26 @@ mod tests {
         let digests = pairing();
         let found = run(futures_util::future::join_all(bodies.iter().map(|body| digests.sha256(body))));
         assert_eq!(found, bodies.iter().map(|body| alone(body)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn bodies_of_like_length_are_hashed_together_whatever_comes_between() {
+        let digests = pairing();
+        let [long, short, like_long] = [body(3, 100_000), body(5, 20_000), body(7, 90_000)];
+        run(async {
+            for (first, second) in [(&long, &short), (&short, &long)] {
+                let mut first_digest = pin!(digests.sha256(first));
+                assert!(first_digest.as_mut().now_or_never().is_none());
+                let mut second_digest = pin!(digests.sha256(second));
+                let is_done = second_digest.as_mut().now_or_never();
+                assert_eq!(is_done, (first == &long).then(|| alone(&short)), "the shorter one is hashed alone");
+                assert_eq!(digests.sha256(&like_long).now_or_never(), Some(alone(&like_long)));
+                assert_eq!(first_digest.await, alone(first));
+                if is_done.is_none() {
+                    assert_eq!(second_digest.await, alone(second));
+                }
+            }
+        });
     }
 
     #[test]
