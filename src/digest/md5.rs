@@ -55,7 +55,7 @@ fn digests_with(level: Level, messages: &[&[u8]]) -> [[u8; DIGEST_LENGTH]; LANES
 
 /// The digest of a message of which `done` blocks led to this state.
 fn finish(mut state: [u32; 4], message: &Padded<'_>, done: usize) -> [u8; DIGEST_LENGTH] {
-    message.rest(done).for_each(|block| compress(&mut state, std::slice::from_ref(block)));
+    message.rest(done).into_iter().for_each(|blocks| compress(&mut state, blocks));
     let mut digest = [0; DIGEST_LENGTH];
     digest.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
     digest

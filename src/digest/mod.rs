@@ -49,8 +49,9 @@ impl<'a> Padded<'a> {
             .or_else(|| self.last.iter().take(self.last_blocks).nth(index.checked_sub(self.whole.len())?))
     }
 
-    /// The blocks from `start` on.
-    fn rest(&self, start: usize) -> impl Iterator<Item = &Block> {
-        (start..self.blocks()).filter_map(|index| self.block(index))
+    /// The blocks from `start` on: the whole ones, and those with padding.
+    fn rest(&self, start: usize) -> [&[Block]; 2] {
+        let padding = start.saturating_sub(self.whole.len())..self.last_blocks;
+        [self.whole.get(start..), self.last.get(padding)].map(Option::unwrap_or_default)
     }
 }

@@ -61,7 +61,7 @@ fn quarters(blocks: &[Block]) -> &[Quarters] {
 
 /// The digest of a message of which `done` blocks led to this state.
 fn finish(mut state: State, message: &Padded<'_>, done: usize) -> Digest {
-    message.rest(done).for_each(|block| compress256(&mut state, std::slice::from_ref(block)));
+    message.rest(done).into_iter().for_each(|blocks| compress256(&mut state, blocks));
     let mut digest = Digest::default();
     digest.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
     digest
