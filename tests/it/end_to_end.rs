@@ -71,7 +71,8 @@ fn every_line_arrives_once_signed_and_over_tls() {
     assert!(output.status.success(), "{}", said(&output));
     assert_each_once(&kinesis, 20_000);
     let keys: std::collections::HashSet<String> = kinesis.records().into_iter().map(|r| r.partition_key).collect();
-    assert_eq!(keys.len(), 20_000, "each record has a random key of its own");
+    // Two of 20,000 keys are the same once in 280 runs, three pairs of them once in 10^8.
+    assert!(keys.len() > 20_000 - 3, "{} keys: each record has a random key of its own", keys.len());
 }
 
 #[test]
