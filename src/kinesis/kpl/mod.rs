@@ -119,7 +119,7 @@ impl Aggregate {
     }
 }
 
-/// Writes the MD5 of up to [`LANES`] aggregates, all at once.
+/// Writes the MD5 of up to `LANES` aggregates, all at once.
 pub fn write_digests<'a>(aggregates: impl Iterator<Item = &'a mut [u8]>) {
     let parts = aggregates.take(LANES).filter_map(|aggregate| aggregate.split_last_chunk_mut());
     let (messages, places): (Vec<_>, Vec<_>) =
