@@ -1,7 +1,4 @@
 //! The SHA-256 of request bodies, two of them side by side.
-//!
-//! Each step of SHA-256 waits for the one before, so the processor's instructions for it are idle half of the time. The
-//! steps of a second body fill the gaps.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -41,7 +38,7 @@ impl Digests {
 
     /// Returns the SHA-256 of `body`. It waits for one turn of the event loop, in case another request gets that far.
     ///
-    /// A body is not paired with one of less than half its length, whose company would end too soon.
+    /// A body is not paired with one of less than half its length: most of it would be hashed alone after all.
     pub(crate) async fn sha256(&self, body: &Bytes) -> Digest {
         if body.len() < MIN_BYTES || !self.in_pairs {
             return alone(body);
