@@ -1,13 +1,14 @@
 //! The SHA-256 of two messages, whose steps alternate.
 //!
 //! An instruction for two rounds of SHA-256 keeps the processor busy for half of the time that the next one waits for
-//! it. Here the next one is the other message's. Only the rounds are done here (FIPS 180-4,
-//! <https://csrc.nist.gov/pubs/fips/180-4/upd1/final>, read 2026-11); the crate `sha2` finishes the longer message and
-//! is what the tests compare with.
+//! it. Here the next one is the other message's. Between the rounds, the message schedule makes 64 words of each
+//! block's 16. Only this is done here (FIPS 180-4, <https://csrc.nist.gov/pubs/fips/180-4/upd1/final>, read 2026-11);
+//! the crate `sha2` finishes the longer message and is what the tests compare with.
 
 use std::arch::x86_64::{
-    __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_set_epi32, _mm_set_epi64x, _mm_sha256msg1_epu32, _mm_sha256msg2_epu32,
-    _mm_sha256rnds2_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32,
+    __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_blend_epi32, _mm_ror_epi32, _mm_set_epi32, _mm_set_epi64x,
+    _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32,
+    _mm_srli_epi32, _mm_ternarylogic_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi64,
 };
 
 use fearless_simd::prelude::*;
@@ -44,10 +45,31 @@ const ROOTS: [[[u32; 4]; 4]; 4] = [
     ],
 ];
 
+/// How the message schedule is computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Schedule {
+    /// By the instructions for it, which on Intel's processors hold up those for the rounds.
+    ByInstructions,
+    /// In vectors that hold words of both messages.
+    InVectors,
+}
+
+impl Schedule {
+    /// The one that takes less time on this processor (docs/decisions/0034-cryptography.md).
+    pub(super) fn quicker() -> Self {
+        // SSE4a is AMD's alone.
+        if is_x86_feature_detected!("sse4a") { Schedule::ByInstructions } else { Schedule::InVectors }
+    }
+}
+
 /// The digests of two messages.
-pub(super) fn digests(simd: Avx512, one: &[u8], other: &[u8]) -> [Digest; 2] {
+pub(super) fn digests(simd: Avx512, schedule: Schedule, one: &[u8], other: &[u8]) -> [Digest; 2] {
     let [one, other] = [one, other].map(|message| Padded::new(message, u64::to_be_bytes));
     let shared = one.whole.len().min(other.whole.len());
+    let compress = match schedule {
+        Schedule::ByInstructions => compress_by_instructions,
+        Schedule::InVectors => compress_in_vectors,
+    };
     let [first, second] = compress(simd, quarters(one.whole), quarters(other.whole));
     [finish(first, &one, shared), finish(second, &other, shared)]
 }
@@ -69,7 +91,7 @@ fn finish(mut state: State, message: &Padded<'_>, done: usize) -> Digest {
 
 kernel!(
     /// The states after as many blocks of each message as both have.
-    fn compress(simd: Avx512, one: &[Quarters], other: &[Quarters]) -> [State; 2] {
+    fn compress_by_instructions(simd: Avx512, one: &[Quarters], other: &[Quarters]) -> [State; 2] {
         let [scheduled @ .., last] = ROOTS;
         let (mut first, mut second) = (Halves::new(INITIAL_STATE), Halves::new(INITIAL_STATE));
         for (one, other) in one.iter().zip(other) {
@@ -83,6 +105,30 @@ kernel!(
             for ((roots, one), other) in last.iter().zip(one).zip(other) {
                 first.four_rounds(one, roots);
                 second.four_rounds(other, roots);
+            }
+            first.add(first_before);
+            second.add(second_before);
+        }
+        [first.state(simd), second.state(simd)]
+    }
+);
+
+kernel!(
+    /// The same, with words of both messages in each vector.
+    fn compress_in_vectors(simd: Avx512, one: &[Quarters], other: &[Quarters]) -> [State; 2] {
+        let [scheduled @ .., last] = ROOTS;
+        let (mut first, mut second) = (Halves::new(INITIAL_STATE), Halves::new(INITIAL_STATE));
+        for (one, other) in one.iter().zip(other) {
+            let (first_before, second_before) = (first, second);
+            let mut words = interleaved(words(simd, one), words(simd, other));
+            for [a, b, c, d] in &scheduled {
+                words = four_rounds_and_next_words(&mut first, &mut second, words, a);
+                words = four_rounds_and_next_words(&mut first, &mut second, words, b);
+                words = four_rounds_and_next_words(&mut first, &mut second, words, c);
+                words = four_rounds_and_next_words(&mut first, &mut second, words, d);
+            }
+            for (&words, roots) in words.as_chunks().0.iter().zip(&last) {
+                four_rounds_of_both(&mut first, &mut second, words, roots);
             }
             first.add(first_before);
             second.add(second_before);
@@ -117,8 +163,15 @@ impl Halves {
     fn four_rounds(&mut self, words: __m128i, &[a, b, c, d]: &[u32; 4]) {
         let [a, b, c, d] = [a, b, c, d].map(u32::cast_signed);
         let words = _mm_add_epi32(words, _mm_set_epi32(d, c, b, a));
-        self.cdgh = _mm_sha256rnds2_epu32(self.cdgh, self.abef, words);
-        self.abef = _mm_sha256rnds2_epu32(self.abef, self.cdgh, _mm_shuffle_epi32(words, 0b11_10));
+        self.rounds_of_sums(words, _mm_shuffle_epi32(words, 0b11_10));
+    }
+
+    /// Two rounds with the first two of `early`, then two with those of `late`: sums of words and roots.
+    #[inline]
+    #[target_feature(enable = "sha")]
+    fn rounds_of_sums(&mut self, early: __m128i, late: __m128i) {
+        self.cdgh = _mm_sha256rnds2_epu32(self.cdgh, self.abef, early);
+        self.abef = _mm_sha256rnds2_epu32(self.abef, self.cdgh, late);
     }
 
     #[inline]
@@ -146,4 +199,58 @@ fn words(simd: Avx512, block: &Quarters) -> Words {
 fn advanced([first, second, third, last]: Words) -> Words {
     let next = _mm_add_epi32(_mm_sha256msg1_epu32(first, second), _mm_alignr_epi8(last, third, 4));
     [second, third, last, _mm_sha256msg2_epu32(next, last)]
+}
+
+/// Sixteen words of two message schedules: in each vector two of the one message, then the same two of the other.
+type WordsOfBoth = [__m128i; 8];
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn interleaved([a, b, c, d]: Words, [e, f, g, h]: Words) -> WordsOfBoth {
+    let (low, high) = (|one, other| _mm_unpacklo_epi64(one, other), |one, other| _mm_unpackhi_epi64(one, other));
+    [low(a, e), high(a, e), low(b, f), high(b, f), low(c, g), high(c, g), low(d, h), high(d, h)]
+}
+
+/// Four rounds of both messages.
+#[inline]
+#[target_feature(enable = "sha,sse4.1")]
+fn four_rounds_of_both(first: &mut Halves, second: &mut Halves, [early, late]: [__m128i; 2], &[a, b, c, d]: &[u32; 4]) {
+    let [a, b, c, d] = [a, b, c, d].map(u32::cast_signed);
+    let (early, late) =
+        (_mm_add_epi32(early, _mm_set_epi32(b, a, b, a)), _mm_add_epi32(late, _mm_set_epi32(d, c, d, c)));
+    first.rounds_of_sums(early, late);
+    second.rounds_of_sums(_mm_unpackhi_epi64(early, early), _mm_unpackhi_epi64(late, late));
+}
+
+/// Four rounds of both messages, and the words for sixteen rounds later.
+#[inline]
+#[target_feature(enable = "sha,sse4.1,avx512f,avx512vl")]
+fn four_rounds_and_next_words(
+    first: &mut Halves,
+    second: &mut Halves,
+    words: WordsOfBoth,
+    roots: &[u32; 4],
+) -> WordsOfBoth {
+    let [early, late, ..] = words;
+    four_rounds_of_both(first, second, [early, late], roots);
+    advanced_of_both(advanced_of_both(words))
+}
+
+/// Replaces the first two words of both by the two after the last.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn advanced_of_both([first, second, third, fourth, fifth, sixth, seventh, last]: WordsOfBoth) -> WordsOfBoth {
+    // The second and third word, and the tenth and eleventh, each pair in reverse.
+    let (early, late) = (_mm_blend_epi32(second, first, 0b10_10), _mm_blend_epi32(sixth, fifth, 0b10_10));
+    let sums = _mm_add_epi32(sigma::<7, 18, 3>(early), late);
+    let next = _mm_add_epi32(first, _mm_shuffle_epi32(sums, 0b10_11_00_01));
+    [second, third, fourth, fifth, sixth, seventh, last, _mm_add_epi32(next, sigma::<17, 19, 10>(last))]
+}
+
+/// The functions σ of the standard: each word rotated by `R1`, rotated by `R2` and shifted by `R3`, added without carry.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn sigma<const R1: i32, const R2: i32, const R3: i32>(words: __m128i) -> __m128i {
+    const XOR: i32 = 0b1001_0110;
+    _mm_ternarylogic_epi32::<XOR>(_mm_ror_epi32(words, R1), _mm_ror_epi32(words, R2), _mm_srli_epi32(words, R3))
 }
