@@ -4,6 +4,8 @@
 //! are not strings become their text, and extensions become base64 text. If a key repeats, the last value wins, in
 //! its own place.
 
+#[cfg(target_arch = "x86_64")]
+mod escape;
 mod key_filter;
 mod repeats;
 pub(super) mod string;
@@ -120,8 +122,7 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, 
         string::write_short(string, b"\"", out);
         return Ok(());
     }
-    if let Some(line) = reader.line() {
-        string::write(line, out);
+    if write_line(reader, out) {
         return Ok(());
     }
     // The token is not bound by `?`, which would copy it right after it was written, a stall.
@@ -134,6 +135,14 @@ fn write_value(reader: &mut Reader<'_>, out: &mut Vec<u8>, keys: &mut Keys<'_>, 
         }
         Err(reason) => Err(reason.into()),
     }
+}
+
+/// Writes the next value if it is a longer string. Returns whether it did. A function, as the next, to keep the recursive
+/// stack frame small.
+#[inline]
+fn write_line(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> bool {
+    let line = reader.line();
+    line.inspect(|line| string::write(line, out)).is_some()
 }
 
 /// Writes a value without entries. Kept out of [`write_value`] to keep the recursive stack frame small.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+#[cfg(target_arch = "x86_64")]
+use super::escape;
 use crate::msgpack::{Reader, ShortString};
 use crate::record::text;
 
@@ -12,6 +14,16 @@ const ESCAPE_PIECE: usize = 64 * 1024;
 // Out of line, a record of one line costs 17 instructions more.
 #[inline(always)]
 pub(in crate::record) fn write(bytes: &[u8], out: &mut Vec<u8>) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512vbmi2") && escape::write(bytes, out) {
+        return;
+    }
+    write_anywhere(bytes, out);
+}
+
+/// The same without AVX-512.
+#[inline(always)]
+fn write_anywhere(bytes: &[u8], out: &mut Vec<u8>) {
     match text::lossy(bytes) {
         Cow::Borrowed(text) => write_text(text, out),
         Cow::Owned(text) => write_long_string(&text, out),
@@ -85,4 +97,44 @@ fn write_long_string(text: &str, out: &mut Vec<u8>) {
         rest = after;
     }
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes of all kinds: text with much to escape, any text, and what is no text.
+    fn strings() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            "[a-c\"\\\\\n\t\u{1}é]{0,200}".prop_map(String::into_bytes),
+            "[ -~]{0,200}".prop_map(String::into_bytes),
+            "\\PC{0,100}".prop_map(String::into_bytes),
+            proptest::collection::vec(any::<u8>(), 0..200),
+        ]
+    }
+
+    fn written(write: fn(&[u8], &mut Vec<u8>), bytes: &[u8]) -> String {
+        let mut out = b"before".to_vec();
+        write(bytes, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_is_the_same_on_every_processor(bytes in strings()) {
+            prop_assert_eq!(written(write, &bytes), written(write_anywhere, &bytes));
+        }
+    }
+
+    #[test]
+    fn each_byte_is_the_same_on_every_processor_wherever_it_is() {
+        for (byte, length) in (0..=u8::MAX).flat_map(|byte| (1..=100).map(move |length| (byte, length))) {
+            for place in [0, length / 2, length - 1] {
+                let mut bytes = vec![b'x'; length];
+                bytes[place] = byte;
+                assert_eq!(written(write, &bytes), written(write_anywhere, &bytes), "{byte} at {place} of {length}");
+            }
+        }
+    }
 }
