@@ -85,7 +85,7 @@ mod tests {
     }
 
     const KPL: Option<Aggregation> =
-        Some(Aggregation::Kpl { max_bytes: 256 << 10, max_records: UNLIMITED, by_shard: false });
+        Some(Aggregation::Kpl { max_bytes: 50_000, max_records: UNLIMITED, by_shard: false });
 
     #[test]
     fn each_predecessors_way_to_say_it_is_understood() {

@@ -214,7 +214,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "aggregation_max_size",
         "Maximum size of an aggregated record with aggregation kpl. Also limited by max_record_size.",
     )
-    .default("256K"),
+    .default("50000"),
     OptionSpec::new(
         "aggregation_max_count",
         "Maximum number of records per aggregated record with aggregation kpl. If unset: limited by size only.",
@@ -257,7 +257,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         .default("500"),
     OptionSpec::new(
         "batch_request_max_size",
-        "Maximum size of a PutRecords request, counting data and partition keys. Up to 10M. 512K by default with aggregation kpl.",
+        "Maximum size of a PutRecords request, counting data and partition keys. Up to 10M. 256K by default with aggregation kpl.",
     )
     .default("5M"),
     OptionSpec::new(

@@ -8,9 +8,9 @@ use crate::pack::{Aggregation, RequestSettings};
 
 const PROTOCOLS: &[(&str, Protocol)] = &[("json", Protocol::Json), ("cbor", Protocol::Cbor)];
 
-/// Most bytes of a request of aggregates, by default: two of the default size. More do not fit into a processor's cache
-/// together with what becomes of them: they take a tenth more CPU time, and twice the memory (measured 2026-11-29).
-const AGGREGATES_BYTES: usize = 512 << 10;
+/// Most bytes of a request of aggregates, by default: five of the default size
+/// (docs/decisions/0049-small-aggregates.md).
+const AGGREGATES_BYTES: usize = 256 << 10;
 
 /// Reads the options.
 pub(super) fn read(options: &mut Options<'_>) -> RequestSettings {
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn requests_of_aggregates_are_small_unless_their_size_is_set() {
-        assert_eq!(request_bytes(&[("aggregation", "kpl")]), 512 << 10);
+        assert_eq!(request_bytes(&[("aggregation", "kpl")]), 256 << 10);
         assert_eq!(request_bytes(&[("aggregation", "kpl"), ("batch_request_max_size", "5M")]), 5 << 20);
         assert_eq!(request_bytes(&[("aggregation", "lines")]), 5 << 20);
         assert_eq!(request_bytes(&[]), 5 << 20);

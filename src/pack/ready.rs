@@ -54,8 +54,8 @@ impl Ready {
         self.groups.len() > limits.request_records || self.bytes > limits.request_bytes
     }
 
-    /// An empty buffer for a group's data, reused if possible: freeing and allocating a quarter of a megabyte each
-    /// time makes the system clear the same memory over and over.
+    /// An empty buffer for a group's data, reused if possible: freeing and allocating large ones each time makes the
+    /// system clear the same memory over and over.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         self.free.pop().unwrap_or_default()
     }

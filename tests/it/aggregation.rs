@@ -255,10 +255,10 @@ fn compressed_lines_need_an_eighth_of_the_shards_and_tuning_says_what_the_others
     let [access, nested] = Corpus::ALL.map(rows);
     let [plain, kpl, zstd] = [0, 2, 5].map(|row| access[row].1);
     assert!(zstd.shards() * 8.0 <= plain.shards(), "{} of {}", zstd.shards(), plain.shards());
-    assert!(kpl.records * 500.0 < plain.records);
-    // An aggregate adds eight bytes per record below 16 KiB, where a single record has its key.
+    assert!(kpl.records * 300.0 < plain.records, "{} of {}", kpl.records, plain.records);
+    // An aggregate adds eight bytes per record below 16 KiB, where a single record has its key, and 36 to three hundred.
     let container = (kpl.bytes - plain.bytes) / plain.records + RANDOM_KEY_LENGTH as f64;
-    assert!(container < 8.1, "{container}");
+    assert!(container < 8.0 + 36.0 / 300.0, "{container}");
 
     let head = "records/s | MiB/s | units/s | shards |";
     let mut table = format!("| with | access: {head} nested: {head}\n|---|---|---|---|---|---|---|---|---|\n");
