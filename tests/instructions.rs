@@ -31,8 +31,8 @@ const BUDGET: [(Work, u64); 6] = [
     (Work::Pack(Corpus::Access, &[]), 1_350),
     (Work::Pack(Corpus::Nested, &[]), 4_000),
     (Work::Pack(Corpus::Nested, CHANGES), 5_800),
-    (Work::Pack(Corpus::Access, AGGREGATES), 3_730),
-    (Work::Pack(Corpus::Nested, AGGREGATES), 7_430),
+    (Work::Pack(Corpus::Access, AGGREGATES), 2_500),
+    (Work::Pack(Corpus::Nested, AGGREGATES), 6_500),
     // Reading a reply that accepts all of 500 records.
     (Work::Read, 112),
 ];

@@ -89,7 +89,7 @@ fn faster() -> String {
         "a million access lines were sent in ",
         " s in JSON, in ",
         " s in CBOR, and in ",
-        " s by C (medians of five rounds): ",
+        " s by C (medians of three rounds): ",
         " times as fast",
     ]);
     assert_eq!(format!("{:.1}", count(&c) / count(&json).max(count(&cbor))), times);
