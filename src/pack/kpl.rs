@@ -27,6 +27,8 @@ pub(super) struct Kpl {
 struct OpenAggregate {
     aggregate: Aggregate,
     records: Vec<u32>,
+    /// How many records the one before it had.
+    expected: usize,
     /// The key of its first record, under which it is sent. Without a shard, all its records have this key, and
     /// records without a key take it: a consumer drops an aggregate that contains a key of another shard.
     key: String,
@@ -104,6 +106,7 @@ impl OpenAggregate {
             self.key.push_str(record.key);
             self.random_key = record.random_key;
             self.shard = shard;
+            self.records.reserve(self.expected);
             fits = self.fits(record, most);
         }
         if fits {
@@ -141,6 +144,7 @@ impl OpenAggregate {
             None => self.aggregate.finish(&mut data),
         }
         let records = std::mem::take(&mut self.records);
+        self.expected = records.len();
         let is_aggregate = records.len() > 1;
         ready.push(Group { records, data, key, random_key, is_aggregate, shard });
     }
