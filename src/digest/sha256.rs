@@ -32,7 +32,7 @@ impl Digests {
     pub(crate) fn new() -> Digests {
         #[cfg(target_arch = "x86_64")]
         let in_pairs = is_x86_feature_detected!("sha")
-            && (fearless_simd::Level::new().as_avx512().is_some() || is_x86_feature_detected!("sse4a"));
+            && (fearless_simd::Level::new().as_avx512().is_some() || sha256_pair::is_amd());
         #[cfg(not(target_arch = "x86_64"))]
         let in_pairs = false;
         Digests { in_pairs, waiting: RefCell::default() }

@@ -57,9 +57,13 @@ pub(super) enum Schedule {
 impl Schedule {
     /// The one that takes less time on this processor (docs/decisions/0034-cryptography.md).
     pub(super) fn quicker() -> Self {
-        // SSE4a is AMD's alone.
-        if is_x86_feature_detected!("sse4a") { Schedule::ByInstructions } else { Schedule::InVectors }
+        if is_amd() { Schedule::ByInstructions } else { Schedule::InVectors }
     }
+}
+
+/// Whether this is a processor of AMD. No other has SSE4a.
+pub(super) fn is_amd() -> bool {
+    is_x86_feature_detected!("sse4a")
 }
 
 /// The digests of two messages.

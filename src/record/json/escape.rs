@@ -1,7 +1,7 @@
 //! Escapes strings for JSON in blocks of 32 bytes, without a branch for each character to escape (AVX-512).
 //!
-//! A log line has a few quotes, and where they are is never foreseen. Here all of a block are escaped at once: its bytes
-//! are spread over a vector of twice the size, with backslashes in the gaps.
+//! A log line has a few quotes, and no branch predictor foresees where. Here all of a block are escaped at once: its
+//! bytes are spread over a vector of twice the size, with backslashes in the gaps.
 
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi8, _mm256_cmpeq_epi8_mask, _mm256_cmplt_epu8_mask, _mm256_mask_mov_epi8,

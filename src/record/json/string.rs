@@ -14,6 +14,7 @@ const ESCAPE_PIECE: usize = 64 * 1024;
 // Out of line, a record of one line costs 17 instructions more.
 #[inline(always)]
 pub(in crate::record) fn write(bytes: &[u8], out: &mut Vec<u8>) {
+    // It asks for more than this, but other processors need not call it to learn that it cannot help.
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512vbmi2") && escape::write(bytes, out) {
         return;
