@@ -200,14 +200,14 @@ mod tests {
         let [first, second] = [body(7, 50_000), body(9, 60_000)];
         run(async {
             let mut first_digest = pin!(digests.sha256(&first));
-            for _ in 0..MOST_TURNS {
+            for _ in 0..2 {
                 assert_eq!(first_digest.as_mut().now_or_never(), None);
             }
             assert_eq!(digests.sha256(&second).now_or_never(), Some(alone(&second)), "both are hashed at once");
             assert_eq!(first_digest.as_mut().now_or_never(), Some(alone(&first)));
 
             let mut alone_digest = pin!(digests.sha256(&first));
-            for _ in 0..MOST_TURNS {
+            for _ in 0..2 {
                 assert_eq!(alone_digest.as_mut().now_or_never(), None);
             }
             assert_eq!(alone_digest.as_mut().now_or_never(), Some(alone(&first)));
