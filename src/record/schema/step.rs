@@ -43,7 +43,7 @@ impl Step {
                 if self.begins(found) {
                     return Some(Reader::new(after));
                 }
-                is_unlikely();
+                cold_path();
                 None
             }
             _ => self.after_any_length(reader),
@@ -93,11 +93,12 @@ impl Step {
     }
 }
 
-/// Makes the compiler branch to where this is called. It would select the next position by the result of the
-/// comparison, and the processor could not read on before it has compared: 16 % longer for a nested record.
+/// Makes the compiler branch to where this is called, as `std::hint::cold_path` does from Rust 1.95 on. Without it, the
+/// next position is selected by the result of the comparison, and the processor reads on only when it has compared: a
+/// nested record takes 16 % longer.
 #[cold]
 #[inline(never)]
-fn is_unlikely() {}
+fn cold_path() {}
 
 #[inline]
 fn end_maps(count: usize, out: &mut Vec<u8>) {
