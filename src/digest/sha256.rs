@@ -41,7 +41,7 @@ impl Digests {
         Digests { in_pairs, waiting: RefCell::default() }
     }
 
-    /// Returns the SHA-256 of `body`. It waits for [`MOST_TURNS`] at most, in case another request gets that far.
+    /// Returns the SHA-256 of `body`. It waits up to [`MOST_TURNS`] for another body to hash beside it.
     ///
     /// A body is not paired with one of less than half its length: most of it would be hashed alone after all.
     pub(crate) async fn sha256(&self, body: &Bytes) -> Digest {

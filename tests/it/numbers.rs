@@ -132,6 +132,22 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The window starts and grows as the code says.
+#[test]
+fn the_course_of_the_window_follows_from_the_code() {
+    const WINDOW: &str = "src/deliver/stream/window.rs";
+    let [fewest, growth] = ["FEWEST", "GROWTH_FROM_FAR"].map(|constant| number(WINDOW, constant));
+    let far = value(WINDOW, "FAR");
+    let far = far.strip_prefix("Duration::from_millis(").and_then(|value| value.strip_suffix(')')).unwrap();
+    says("docs/tuning.md", &format!("It starts at {fewest} and never falls below that"));
+    says("docs/tuning.md", &format!("Where replies take {far} ms or more it grows by {growth}, until a request fails"));
+    let decision = "docs/decisions/0003-concurrency-limit.md";
+    says(decision, &format!("Start with {fewest}."));
+    says(decision, &format!("takes {far} ms or more, add {growth} instead of one until a request fails"));
+    assert!(fewest * (1.0 + growth).powi(2) >= 256.0);
+    says(decision, "so two steps lead to 256");
+}
+
 /// Rates follow from the code's times for 10,000 outputs.
 #[test]
 fn the_call_rates_of_a_fleet_follow_from_the_code() {
